@@ -1,0 +1,1 @@
+"""Reference agents without learning."""

@@ -1,0 +1,116 @@
+"""The contracts of agents and their registry.
+
+An Agent turns an instance, of any size, into a solution. A Learner can also `fit`; its weights are safetensors and
+its description is JSON. Agents register with an entry point in the group `sysgym.agents`, named as users call them
+(`metis = "sysgym_agents.classical.partitioning:Metis"`). Hyper-parameters are the keywords of the class, each with a
+default. Modules that define agents import torch inside functions only, so that listing agents stays cheap.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol, runtime_checkable
+
+import numpy as np
+
+from sysgym.core.errors import UsageError, unknown
+from sysgym.core.problem import Instance, Solution
+from sysgym.core.registry import Registry, check_options
+
+AGENTS = "sysgym.agents"
+agent_registry = Registry(AGENTS)
+
+Callback = Callable[[dict[str, float]], bool]  # metrics so far, `steps` and `seconds` among them; False stops
+
+
+class Budget(NamedTuple):
+    """What `solve` or `fit` may spend; None is no limit. `steps` counts evaluations, moves or training steps."""
+
+    seconds: float | None = None
+    steps: int | None = None
+
+
+class Clock:
+    """Tells when a budget is spent."""
+
+    def __init__(self, budget: Budget) -> None:
+        self.budget, self.started = budget, time.perf_counter()
+
+    @property
+    def seconds(self) -> float:
+        """Wall seconds since the start."""
+        return time.perf_counter() - self.started
+
+    def spent(self, steps: int = 0) -> bool:
+        """Whether the seconds or the steps are used up."""
+        over_time = self.budget.seconds is not None and self.seconds >= self.budget.seconds
+        return over_time or (self.budget.steps is not None and steps >= self.budget.steps)
+
+
+@runtime_checkable
+class Agent(Protocol):
+    """Solves instances."""
+
+    problems: tuple[str, ...]  # names of the problems it is for; empty = any
+
+    def solve(self, problem: Any, instance: Instance, rng: np.random.Generator, budget: Budget) -> Solution: ...
+
+
+@runtime_checkable
+class Learner(Agent, Protocol):
+    """An agent that learns from instances before it solves others."""
+
+    default_instances: str  # set it trains on when the user names none
+    default_budget: Budget  # of `fit`
+
+    def fit(
+        self,
+        problem: Any,
+        instances: Sequence[Instance],
+        rng: np.random.Generator,
+        budget: Budget,
+        callback: Callback | None = None,
+    ) -> None: ...
+
+    def save(self, path: Path) -> None: ...  # writes agent.json and model.safetensors into the folder
+
+    def load(self, path: Path) -> None: ...  # the counterpart, on an agent with default hyper-parameters
+
+
+def agent_names() -> list[str]:
+    """Names of all registered agents; nothing is imported."""
+    return agent_registry.names()
+
+
+def agent_class(name: str) -> Callable[..., Any]:
+    """The class behind an agent's name; UsageError with a suggestion if there is none."""
+    if name not in agent_registry.names():
+        raise unknown("agent", name, agent_registry.names())
+    return agent_registry.get(name)
+
+
+def make_agent(name: str, **hyper: Any) -> Any:
+    """Build an agent by name; an unknown hyper-parameter raises UsageError and lists the known ones."""
+    factory = agent_class(name)
+    check_options(f"agent {name!r}", factory, hyper)
+    return factory(**hyper)
+
+
+def is_learner(agent: Any) -> bool:
+    """Whether an agent (or its class) can be trained."""
+    return hasattr(agent, "fit")
+
+
+def check_fits(name: str, agent: Any, problem: Any) -> None:
+    """UsageError if an agent is not made for a problem."""
+    if agent.problems and problem.name not in agent.problems:
+        raise UsageError(f"agent {name!r} solves {', '.join(agent.problems)}, not {problem.name}; see `sysgym list agents`.")
+
+
+def register_agent(name: str, factory: Callable[..., Any]) -> None:
+    """Register an agent from a program or notebook; a package uses an entry point instead."""
+    if name in agent_registry.names():
+        raise UsageError(f"agent {name!r} is registered already; choose another name.")
+    agent_registry.local[name] = factory

@@ -1,0 +1,1 @@
+"""Graph neural networks and the learners that use them directly on instances."""

@@ -1,0 +1,1 @@
+"""Contracts, registry, environment shells, observations, instances and data: everything all problems share."""

@@ -1,0 +1,101 @@
+"""Instance sets: named, versioned lists of instances with a split, content hashes and known costs.
+
+A set's index is `data/<topic>/index.json` in the package: source, licence, checksums, sizes, reference costs and
+who says so. An instance is named `SET/NAME` (`walshaw/add20`), a set `SET` or `SET/SPLIT` (`delaunay/test`).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from functools import lru_cache
+from importlib.resources import files
+from typing import Any
+
+from sysgym.core.data import DataFile
+from sysgym.core.errors import UsageError, unknown
+
+SPLITS = ("train", "valid", "test")
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One instance of a set, as the index describes it."""
+
+    name: str  # "walshaw/add20"
+    split: str
+    file: DataFile
+    hash: str  # content hash of the instance
+    nodes: int
+    edges: int  # undirected edges
+    references: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    # options key ("k=2,eps=0.05") -> {who: cost}; the board's reference first
+
+
+@dataclass(frozen=True)
+class InstanceSet:
+    """A named, versioned list of instances."""
+
+    name: str
+    version: int
+    source: str  # "embedded" or "public"
+    licence: str
+    about: str
+    entries: tuple[Entry, ...]
+
+    def names(self, split: str | None = None) -> list[str]:
+        """Instance names of one split, or of all."""
+        if split is not None and split not in SPLITS:
+            raise unknown(f"split of {self.name}", split, SPLITS)
+        return [entry.name for entry in self.entries if split in (None, entry.split)]
+
+
+@lru_cache(maxsize=16)
+def load_index(topic: str) -> dict[str, InstanceSet]:
+    """The instance sets of one problem, read from its packaged index."""
+    text = (files("sysgym") / "data" / topic / "index.json").read_text()
+    sets = {}
+    for name, item in json.loads(text).items():
+        embedded = item["source"] == "embedded"
+        entries = tuple(
+            Entry(
+                name=f"{name}/{short}",
+                split=row["split"],
+                file=DataFile(topic, row["file"], row["sha256"], embedded, row.get("url", "")),
+                hash=row["hash"],
+                nodes=row["nodes"],
+                edges=row["edges"],
+                references=row.get("references", {}),
+            )
+            for short, row in item["instances"].items()
+        )
+        sets[name] = InstanceSet(name, item["version"], item["source"], item["licence"], item["about"], entries)
+    return sets
+
+
+def find_entry(sets: Mapping[str, InstanceSet], name: str) -> Entry | None:
+    """The index entry of a registered instance, or None."""
+    group = sets.get(name.split("/")[0])
+    return next((entry for entry in group.entries if entry.name == name), None) if group else None
+
+
+def expand(sets: Mapping[str, InstanceSet], names: str | Iterable[str]) -> list[str]:
+    """Instance names behind a list of set names, `SET/SPLIT` names, instance names and files, in order.
+
+    Names that are no set are kept as they are: the problem's `load` judges them.
+    """
+    wanted = [part for part in names.split(";") if part] if isinstance(names, str) else list(names)
+    if not wanted:
+        raise UsageError("no instance is named; give a set such as 'tiny/test', an instance or a file.")
+    found: list[str] = []
+    for name in wanted:
+        head, _, tail = str(name).partition("/")
+        if head in sets and (not tail or tail in SPLITS):
+            members = sets[head].names(tail or None)
+            if not members:
+                raise UsageError(f"the set {name!r} is empty; {head!r} has {len(sets[head].entries)} instances.")
+            found += members
+        else:
+            found.append(str(name))
+    return found

@@ -1,0 +1,178 @@
+"""Problems by name. Built-in and third-party problems register the same way: an entry point in the group
+`sysgym.problems` whose name is the environment id (`Knapsack-v0`, or `acme/Knapsack-v0` for another namespace)
+and whose value is the problem class.
+"""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Callable
+from functools import lru_cache
+from importlib.metadata import EntryPoint, entry_points
+from typing import Any
+
+from sysgym.core.errors import UsageError, unknown
+
+PROBLEMS = "sysgym.problems"
+_ID = re.compile(r"^(?:(?P<namespace>[\w-]+)/)?(?P<name>[\w-]+?)-v(?P<version>\d+)$")
+
+failures: dict[str, str] = {}  # entry point -> why it could not be used; shown by `sysgym doctor`
+
+
+class Registry:
+    """Entry points of one group plus what a program registered itself (tests, notebooks)."""
+
+    def __init__(self, group: str) -> None:
+        self.group = group
+        self.local: dict[str, Callable[..., Any]] = {}
+
+    @lru_cache(maxsize=1)  # noqa: B019  (two registries live as long as the process)
+    def entries(self) -> dict[str, EntryPoint]:
+        found: dict[str, EntryPoint] = {}
+        for entry in entry_points(group=self.group):
+            if entry.name in found and found[entry.name].value != entry.value:
+                failures[f"{entry.name} = {entry.value}"] = f"{entry.name!r} is already {found[entry.name].value}"
+            else:
+                found.setdefault(entry.name, entry)
+        return found
+
+    def names(self) -> list[str]:
+        return sorted({*self.entries(), *self.local})
+
+    def get(self, name: str) -> Callable[..., Any]:
+        """The factory registered under `name`; importing it is the only work. ImportErrors keep their cause."""
+        if name in self.local:
+            return self.local[name]
+        entry = self.entries()[name]
+        try:
+            factory: Callable[..., Any] = entry.load()
+        except Exception as error:  # a plugin may fail in any way; it must not take the suite with it
+            failures[f"{entry.name} = {entry.value}"] = f"{type(error).__name__}: {error}"
+            raise UsageError(
+                f"{name!r} is registered by {entry.value!r} but cannot be imported "
+                f"({type(error).__name__}: {error}); repair or uninstall that package."
+            ) from error
+        return factory
+
+
+problem_registry = Registry(PROBLEMS)
+
+
+def problem_ids() -> list[str]:
+    """Environment ids of all registered problems, `sysgym/Partitioning-v0` and so on; nothing is imported."""
+    return [name if "/" in name else f"sysgym/{name}" for name in problem_registry.names()]
+
+
+def _resolve(name: str) -> str:
+    """Registered name for an id, a name with version, or a short name (newest version)."""
+    names = problem_registry.names()
+    short = name.removeprefix("sysgym:").removeprefix("sysgym/")
+    if short in names:
+        return short
+    versions = {}
+    for known in names:
+        match = _ID.match(known)
+        if match and short in (match["name"], f"{match['namespace']}/{match['name']}"):
+            versions[int(match["version"])] = known
+    if not versions:
+        matches = (_ID.match(known) for known in names)
+        raise unknown("problem", name, {m["name"] for m in matches if m})
+    return versions[max(versions)]
+
+
+def problem_class(name: str) -> Callable[..., Any]:
+    """The class behind a problem name (short name, versioned name or environment id)."""
+    return problem_registry.get(_resolve(name))
+
+
+def environment_id(name: str) -> str:
+    """`Partitioning` -> `sysgym/Partitioning-v0`."""
+    resolved = _resolve(name)
+    return resolved if "/" in resolved else f"sysgym/{resolved}"
+
+
+def keyword_options(factory: Callable[..., Any]) -> dict[str, inspect.Parameter]:
+    """The named options that a problem or agent takes, from its signature."""
+    return {
+        name: parameter
+        for name, parameter in inspect.signature(factory).parameters.items()
+        if parameter.kind in (parameter.KEYWORD_ONLY, parameter.POSITIONAL_OR_KEYWORD) and name != "self"
+    }
+
+
+def check_options(what: str, factory: Callable[..., Any], options: dict[str, Any]) -> None:
+    """Refuse options that `factory` does not take, with a list of those that it does."""
+    known = keyword_options(factory)
+    for name in options:
+        if name not in known:
+            raise unknown(f"option of {what}", name, known)
+
+
+def make_problem(name: str, **options: Any) -> Any:
+    """Build a problem by name; an unknown option raises UsageError and lists the known ones.
+
+    >>> make_problem("Partitioning", k=4).k
+    4
+    """
+    factory = problem_class(name)
+    check_options(_resolve(name), factory, options)
+    return factory(**options)
+
+
+def options_of(problem: Any) -> dict[str, Any]:
+    """The options that a problem was built with. Each is kept as an attribute of its own name."""
+    return {name: getattr(problem, name) for name in keyword_options(type(problem))}
+
+
+def with_options(problem: Any, **changes: Any) -> Any:
+    """The same problem with some options changed.
+
+    >>> with_options(make_problem("Partitioning", k=4), mode="assign").k
+    4
+    """
+    check_options(problem.name, type(problem), changes)
+    return type(problem)(**{**options_of(problem), **changes})
+
+
+def parse_id(name: str) -> tuple[str, str, int]:
+    """Namespace, name and version of a registered entry point name; UsageError if it is no environment id."""
+    match = _ID.match(name)
+    if not match:
+        raise UsageError(f"{name!r} is no environment id; an entry point in {PROBLEMS!r} is named like 'Knapsack-v0'.")
+    return match["namespace"] or "sysgym", match["name"], int(match["version"])
+
+
+def register_problem(name: str, factory: Callable[..., Any]) -> None:
+    """Register a problem from a program or notebook; a package uses an entry point instead."""
+    parse_id(name)
+    if name in problem_registry.names():
+        raise UsageError(f"problem {name!r} is registered already; use a new version number.")
+    problem_registry.local[name] = factory
+    register_environment(name)
+
+
+def register_environment(name: str) -> None:
+    """Tell Gymnasium about one problem. Everything is a string, so that specs serialise."""
+    import gymnasium as gym
+
+    namespace, short, version = parse_id(name)
+    gym.register(
+        id=f"{namespace}/{short}-v{version}",
+        entry_point="sysgym.core.env:ProblemEnv",
+        vector_entry_point="sysgym.core.vector:ProblemVectorEnv",
+        kwargs={"problem": name},
+    )
+
+
+def register_environments() -> None:
+    """Register every problem with Gymnasium; a broken registration is recorded in `failures`, never fatal."""
+    import gymnasium as gym
+
+    for name, entry in problem_registry.entries().items():
+        try:
+            identifier = "{}/{}-v{}".format(*parse_id(name))
+            if identifier not in gym.registry:
+                register_environment(name)
+        except Exception as error:  # whatever a plugin's name or Gymnasium raise belongs in the report
+            failures[f"{name} = {entry.value}"] = f"{type(error).__name__}: {error}"

@@ -1,0 +1,118 @@
+"""The undirected weighted graph that partitioning, clustering and others share."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from sysgym.core.errors import UsageError
+from sysgym.core.problem import Array
+
+MAX_WEIGHT = 2**53  # totals stay exact in float64 as well
+
+
+@dataclass(frozen=True, eq=False)
+class Graph:
+    """An undirected graph in compressed sparse rows; each edge stands in both of its rows.
+
+    Build one with `from_edges`, `from_networkx` or a reader: they check what kernels rely on.
+    """
+
+    name: str
+    xadj: Array  # (n+1,) int64, row v is xadj[v]:xadj[v+1]
+    adjncy: Array  # (2m,) int32, neighbours, ascending within a row
+    adjwgt: Array  # (2m,) int64 > 0, edge weights
+    vwgt: Array  # (n,) int64 >= 0, node weights
+
+    @property
+    def nodes(self) -> int:
+        """Number of nodes n."""
+        return len(self.vwgt)
+
+    @property
+    def edges(self) -> int:
+        """Number of undirected edges m."""
+        return len(self.adjncy) // 2
+
+    @cached_property
+    def sources(self) -> Array:
+        """Row of every entry of `adjncy`, (2m,) int32."""
+        return np.repeat(np.arange(self.nodes, dtype=np.int32), np.diff(self.xadj))
+
+    @cached_property
+    def degree(self) -> Array:
+        """Weighted degree, (n,) int64."""
+        sums = np.concatenate([[0], np.cumsum(self.adjwgt)])
+        return np.asarray(sums[self.xadj[1:]] - sums[self.xadj[:-1]], np.int64)
+
+    @cached_property
+    def total_edge_weight(self) -> int:
+        """Sum of the weights of the undirected edges."""
+        return int(self.adjwgt.sum()) // 2
+
+    @cached_property
+    def total_node_weight(self) -> int:
+        """Sum of the node weights W."""
+        return int(self.vwgt.sum())
+
+
+def from_edges(
+    name: str, nodes: int, u: Any, v: Any, weights: Any = None, vwgt: Any = None
+) -> Graph:
+    """A graph from undirected edges, each given once. UsageError on self loops, repeats, ids or weights out of range.
+
+    >>> from_edges("path", 3, [0, 1], [1, 2]).xadj.tolist()
+    [0, 1, 3, 4]
+    """
+    u, v = np.asarray(u, np.int64), np.asarray(v, np.int64)
+    w = np.ones(len(u), np.int64) if weights is None else np.asarray(weights, np.int64)
+    node_weights = np.ones(nodes, np.int64) if vwgt is None else np.asarray(vwgt, np.int64)
+    if len(u) and (min(u.min(), v.min()) < 0 or max(u.max(), v.max()) >= nodes):
+        raise UsageError(f"{name}: an edge names a node outside 0..{nodes - 1}.")
+    if (u == v).any():
+        raise UsageError(f"{name}: node {int(u[u == v][0])} has an edge to itself; remove self loops.")
+    if (w <= 0).any() or (node_weights < 0).any():
+        raise UsageError(f"{name}: edge weights must be positive and node weights not negative.")
+    if float(w.sum()) * 2 >= MAX_WEIGHT or float(node_weights.sum()) >= MAX_WEIGHT:
+        raise UsageError(f"{name}: the weights sum to more than 2^53; scale them down.")
+    source, target = np.concatenate([u, v]), np.concatenate([v, u])
+    order = np.lexsort((target, source))
+    source, target = source[order], target[order]
+    repeated = (source[1:] == source[:-1]) & (target[1:] == target[:-1])
+    if repeated.any():
+        i = int(np.flatnonzero(repeated)[0])
+        raise UsageError(f"{name}: the edge {int(source[i])}-{int(target[i])} occurs more than once.")
+    xadj = np.concatenate([[0], np.cumsum(np.bincount(source, minlength=nodes))]).astype(np.int64)
+    return Graph(name, xadj, target.astype(np.int32), np.concatenate([w, w])[order], node_weights)
+
+
+def from_networkx(graph: Any, name: str = "", weight: str = "weight", node_weight: str = "weight") -> Graph:
+    """An instance from an undirected networkx graph; nodes are numbered in their order of insertion.
+
+    `weight` and `node_weight` name integer attributes; where one is absent, 1 counts.
+    """
+    if graph.is_directed() or graph.is_multigraph():
+        raise UsageError("expected an undirected networkx.Graph without parallel edges; convert it with nx.Graph(g).")
+    index = {node: i for i, node in enumerate(graph)}
+    triples = [(index[a], index[b], data.get(weight, 1)) for a, b, data in graph.edges(data=True)]
+    loads = [data.get(node_weight, 1) for _, data in graph.nodes(data=True)]
+    for value in [*(w for _, _, w in triples), *loads]:
+        if int(value) != value:
+            raise UsageError(f"the weight {value!r} is no integer; scale the weights and round them.")
+    u, v, w = zip(*triples, strict=True) if triples else ((), (), ())
+    return from_edges(name or str(graph.name or "networkx graph"), len(index), u, v, w, loads)
+
+
+def to_networkx(graph: Graph) -> Any:
+    """The same graph for networkx, weights as the attribute `weight` of nodes and edges."""
+    import networkx as nx
+
+    made = nx.Graph(name=graph.name)
+    made.add_nodes_from((v, {"weight": int(w)}) for v, w in enumerate(graph.vwgt))
+    once = graph.sources < graph.adjncy
+    rows = zip(graph.sources[once].tolist(), graph.adjncy[once].tolist(), graph.adjwgt[once].tolist(), strict=True)
+    made.add_weighted_edges_from(rows)
+    return made

@@ -1,0 +1,1 @@
+"""Balanced graph partitioning (GAP; Walshaw's archive; METIS and KaHIP as peers)."""

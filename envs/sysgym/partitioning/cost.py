@@ -1,0 +1,60 @@
+"""The only definition of cost and validity of a partition."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from sysgym.core.problem import Array, Verdict
+from sysgym.graphs.csr import Graph
+
+
+def balance_limit(graph: Graph, parts: int, eps: float) -> tuple[int, bool]:
+    """L_max = floor((1+eps) * ceil(W/k)), the rule of Walshaw's archive and of KaHIP, and whether it was relaxed.
+
+    Where a single node outweighs it, no partition could be feasible; the limit is then ceil(W/k) + max node weight.
+    """
+    share = -(-graph.total_node_weight // parts)
+    limit = math.floor((1 + eps) * share + 1e-9)
+    heaviest = int(graph.vwgt.max()) if graph.nodes else 0
+    return (limit, False) if heaviest <= limit else (share + heaviest, True)
+
+
+def judge_partition(graph: Graph, part: Array, parts: int, eps: float) -> Verdict:
+    """Judge a partition (n,) of integers in 0..parts-1. cost = cut, the weight of edges between parts.
+
+    Metrics: `cut`; `cut_ratio` = cut / total edge weight; `ncut` = sum_k cut(S_k) / vol(S_k) (GAP section 3.1);
+    `imbalance` = max_k w(S_k) / ceil(W/k) - 1; `gap_balancedness` = 1 - mean_k (w_k/W - 1/k)^2 (GAP's figure, blind
+    to large violations); `balancedness` = 1 - mean_k (w_k k/W - 1)^2; `excess` = max(0, max_k w(S_k) / L_max - 1).
+    Empty parts are legal, as in the archive.
+    """
+    source, target = part[graph.sources], part[graph.adjncy]
+    crossing = source != target
+    cut = int(graph.adjwgt[crossing].sum()) // 2
+    # integer sums: exact up to 2^53, so the same on every machine
+    cut_of = np.bincount(source[crossing], weights=graph.adjwgt[crossing], minlength=parts)
+    volume = np.bincount(part, weights=graph.degree, minlength=parts)
+    load = np.bincount(part, weights=graph.vwgt, minlength=parts)
+    total, share = graph.total_node_weight, -(-graph.total_node_weight // parts)
+    limit, relaxed = balance_limit(graph, parts, eps)
+    heaviest = int(load.max())
+    violations = []
+    if heaviest > limit:
+        violations.append(f"part {int(load.argmax())} weighs {heaviest}, the limit at eps={eps:g} is {limit}")
+    fraction = load / max(total, 1)
+    metrics = {
+        "cut": float(cut),
+        "cut_ratio": cut / max(graph.total_edge_weight, 1),
+        "ncut": math.fsum(c / v for c, v in zip(cut_of, volume, strict=True) if v > 0),
+        "imbalance": heaviest / max(share, 1) - 1,
+        "max_load": float(heaviest),
+        "l_max": float(limit),
+        "l_max_relaxed": float(relaxed),
+        "gap_balancedness": 1 - math.fsum((fraction - 1 / parts) ** 2) / parts,
+        "balancedness": 1 - math.fsum((fraction * parts - 1) ** 2) / parts,
+        "nonempty_parts": float(np.count_nonzero(np.bincount(part, minlength=parts))),
+        "boundary": float(len(np.unique(graph.sources[crossing]))),
+        "excess": max(0.0, heaviest / max(limit, 1) - 1),
+    }
+    return Verdict(not violations, float(cut), metrics, tuple(violations))

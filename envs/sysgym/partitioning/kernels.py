@@ -1,0 +1,340 @@
+"""Incremental kernels of graph partitioning: every move costs O(degree).
+
+All work on plain arrays. Letters: n nodes, K parts, C candidates. A graph is `xadj` (n+1,) int64, `adjncy` (2m,)
+int32, `adjwgt` (2m,) int64, `vwgt` (n,) int64, `degree` (n,) int64 (weighted). A state is `part` (n,) int32 with -1 =
+unassigned, `conn` (n, K) int64 (edge weight from a node into each part), `load` (K,) int64 and the scalars `s`,
+whose entries are named below. Rows of a batch may be longer than the graph: `s[NODES]` counts.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import njit
+
+CUT, BEST, BEST_FEASIBLE, STEPS, TRAIL, START_CUT, HORIZON, L_MAX, TOTAL, NODES, CURSOR, COUNT, STOPPED = range(13)
+SCALARS = 13
+
+NODE_FEATURES = ("assigned", "internal", "external", "part_load", "active")
+GLOBAL_FEATURES = ("nodes", "edges", "parts", "eps", "cut", "best", "max_load", "progress")
+MOVE_FEATURES = ("gain", "internal", "external", "degree", "from_load", "to_load", "absolute_gain", "moved")
+PART_FEATURES = ("share", "load", "room", "relative_load")
+
+
+@njit(cache=True)
+def build_conn(xadj, adjncy, adjwgt, vwgt, part, conn, load, s):
+    """Fill `conn`, `load` and the cut (edges between assigned nodes of different parts) from `part`."""
+    conn[:] = 0
+    load[:] = 0
+    twice = 0
+    for v in range(s[NODES]):
+        a = part[v]
+        if a >= 0:
+            load[a] += vwgt[v]
+        for e in range(xadj[v], xadj[v + 1]):
+            b = part[adjncy[e]]
+            if b >= 0:
+                conn[v, b] += adjwgt[e]
+                if a >= 0 and a != b:
+                    twice += adjwgt[e]
+    s[CUT] = twice // 2
+
+
+@njit(cache=True)
+def boundary_size(part, conn, degree, s):
+    """Nodes with a neighbour in another part."""
+    count = 0
+    for v in range(s[NODES]):
+        if part[v] >= 0 and conn[v, part[v]] < degree[v]:
+            count += 1
+    return count
+
+
+@njit(cache=True)
+def spread(vwgt, order, part, load):
+    """Assign every node without a part, in `order`, to the lightest part."""
+    for v in order:
+        if part[v] < 0:
+            lightest = np.argmin(load)
+            part[v] = lightest
+            load[lightest] += vwgt[v]
+
+
+@njit(cache=True)
+def grow(xadj, adjncy, vwgt, order, part, load, l_max):
+    """Grow parts one after the other by breadth-first search from the first free node in `order`."""
+    n, parts = len(vwgt), len(load)
+    queue = np.empty(n, np.int32)
+    seen = np.full(n, -1, np.int32)
+    left = vwgt.sum()
+    cursor = 0
+    for p in range(parts):
+        target = min((left + parts - p - 1) // (parts - p), l_max)
+        head = tail = 0
+        while load[p] < target:
+            if head == tail:  # the region is enclosed: go on from another free node
+                while cursor < n and (part[order[cursor]] >= 0 or seen[order[cursor]] == p):
+                    cursor += 1
+                if cursor == n:
+                    break
+                queue[tail] = order[cursor]
+                seen[order[cursor]] = p
+                tail += 1
+            v = queue[head]
+            head += 1
+            if load[p] + vwgt[v] > l_max:
+                continue
+            part[v] = p
+            load[p] += vwgt[v]
+            for e in range(xadj[v], xadj[v + 1]):
+                u = adjncy[e]
+                if part[u] < 0 and seen[u] != p:
+                    seen[u] = p
+                    queue[tail] = u
+                    tail += 1
+        left -= load[p]
+        if p + 1 < parts:
+            cursor = 0
+    spread(vwgt, order, part, load)
+
+
+@njit(cache=True)
+def move(xadj, adjncy, adjwgt, vwgt, part, conn, load, trail, s, v, b):
+    """Move node `v` to part `b` and keep the best feasible partition: `trail` holds the moves since it."""
+    a = part[v]
+    s[STEPS] += 1
+    if a != b:
+        s[CUT] += conn[v, a] - conn[v, b]
+        for e in range(xadj[v], xadj[v + 1]):
+            u = adjncy[e]
+            conn[u, a] -= adjwgt[e]
+            conn[u, b] += adjwgt[e]
+        load[a] -= vwgt[v]
+        load[b] += vwgt[v]
+        part[v] = b
+        trail[s[TRAIL], 0] = v
+        trail[s[TRAIL], 1] = a
+        s[TRAIL] += 1
+    if (s[CUT] < s[BEST] or s[BEST_FEASIBLE] == 0) and load.max() <= s[L_MAX]:
+        s[BEST] = s[CUT]
+        s[BEST_FEASIBLE] = 1
+        s[TRAIL] = 0
+
+
+@njit(cache=True)
+def best_part(part, trail, s):
+    """The best feasible partition seen (the start if none was feasible): undo the moves made since."""
+    best = part[: s[NODES]].copy()
+    for i in range(s[TRAIL] - 1, -1, -1):
+        best[trail[i, 0]] = trail[i, 1]
+    return best
+
+
+@njit(cache=True)
+def find_candidates(vwgt, degree, part, conn, load, tabu, s, cand_node, cand_part, cand_x, mask):
+    """List the best feasible moves of boundary nodes, best gain first, one target a node, tabu nodes left out."""
+    size, parts, n = len(cand_node), len(load), s[NODES]
+    gains = np.empty(size, np.int64)
+    count = 0
+    for v in range(n):
+        a = part[v]
+        inside = conn[v, a]
+        if inside == degree[v] or tabu[v] > s[STEPS]:
+            continue
+        target, gain = -1, 0
+        for b in range(parts):
+            if b != a and conn[v, b] > 0 and load[b] + vwgt[v] <= s[L_MAX] and (
+                target < 0 or conn[v, b] - inside > gain
+            ):
+                target, gain = b, conn[v, b] - inside
+        if target < 0 or (count == size and gain <= gains[size - 1]):
+            continue
+        i = count if count < size else size - 1
+        while i > 0 and gains[i - 1] < gain:
+            gains[i] = gains[i - 1]
+            cand_node[i] = cand_node[i - 1]
+            cand_part[i] = cand_part[i - 1]
+            i -= 1
+        gains[i], cand_node[i], cand_part[i] = gain, v, target
+        count = min(count + 1, size)
+    s[COUNT] = count
+    average = max(load.sum() / parts, 1.0)
+    typical = max(2.0 * s[TOTAL] / max(n, 1), 1e-9)
+    for i in range(size):
+        mask[i] = i < count
+        if i >= count:
+            cand_node[i], cand_part[i] = -1, -1
+            cand_x[i, :] = 0.0
+            continue
+        v, b = cand_node[i], cand_part[i]
+        a = part[v]
+        cand_x[i, 0] = gains[i] / degree[v]
+        cand_x[i, 1] = conn[v, a] / degree[v]
+        cand_x[i, 2] = conn[v, b] / degree[v]
+        cand_x[i, 3] = min(degree[v] / typical, 10.0)
+        cand_x[i, 4] = load[a] / average - 1.0
+        cand_x[i, 5] = load[b] / average - 1.0
+        cand_x[i, 6] = max(min(gains[i] / typical, 10.0), -10.0)
+        cand_x[i, 7] = 1.0 if tabu[v] > 0 else 0.0
+    mask[0] = 1  # where no move is left, action 0 ends the episode
+
+
+@njit(cache=True)
+def choose(xadj, adjncy, adjwgt, vwgt, degree, part, conn, load, tabu, trail, s, cand_node, cand_part, cand_x, mask,
+           action, tenure):  # fmt: skip
+    """Play candidate `action`, then list the next candidates."""
+    if s[COUNT] == 0:
+        s[STOPPED] = 1
+        return
+    v = cand_node[action]
+    move(xadj, adjncy, adjwgt, vwgt, part, conn, load, trail, s, v, cand_part[action])
+    tabu[v] = s[STEPS] + tenure
+    find_candidates(vwgt, degree, part, conn, load, tabu, s, cand_node, cand_part, cand_x, mask)
+    if s[COUNT] == 0 or s[STEPS] >= s[HORIZON]:
+        s[STOPPED] = 1
+
+
+@njit(cache=True)
+def show_parts(vwgt, degree, conn, load, order, s, cand_node, cand_x, mask):
+    """Describe each part to the node that is next, and mask those it fits in (the lightest where it fits in none)."""
+    parts = len(load)
+    cursor = s[CURSOR]
+    if cursor >= s[NODES]:
+        cand_x[:] = 0.0
+        cand_node[:] = -1
+        mask[:] = 0
+        mask[0] = 1
+        s[COUNT] = 0
+        return
+    v = order[cursor]
+    placed = max(load.sum(), 1)
+    count = 0
+    for p in range(parts):
+        cand_node[p] = v
+        mask[p] = load[p] + vwgt[v] <= s[L_MAX]
+        count += mask[p]
+        cand_x[p, 0] = conn[v, p] / max(degree[v], 1)
+        cand_x[p, 1] = load[p] / s[L_MAX]
+        cand_x[p, 2] = (s[L_MAX] - load[p] - vwgt[v]) / s[L_MAX]
+        cand_x[p, 3] = load[p] * parts / placed - 1.0
+    if count == 0:
+        mask[np.argmin(load)] = 1
+    s[COUNT] = max(count, 1)
+
+
+@njit(cache=True)
+def place(xadj, adjncy, adjwgt, vwgt, degree, part, conn, load, order, s, cand_node, cand_x, mask, p):
+    """Put the next node into part `p`, then describe the parts to the one after it."""
+    v = order[s[CURSOR]]
+    s[CUT] += conn[v].sum() - conn[v, p]
+    s[BEST] = s[CUT]
+    part[v] = p
+    load[p] += vwgt[v]
+    for e in range(xadj[v], xadj[v + 1]):
+        conn[adjncy[e], p] += adjwgt[e]
+    s[CURSOR] += 1
+    s[STEPS] += 1
+    if s[CURSOR] >= s[NODES]:
+        s[STOPPED] = 1
+    show_parts(vwgt, degree, conn, load, order, s, cand_node, cand_x, mask)
+
+
+@njit(cache=True)
+def node_rows(degree, part, conn, load, tabu, s, active, out):
+    """Changing node features, columns NODE_FEATURES; `active` is the focused node or -1."""
+    for v in range(s[NODES]):
+        a = part[v]
+        outside = 0
+        for p in range(len(load)):
+            if p != a and conn[v, p] > outside:
+                outside = conn[v, p]
+        whole = max(degree[v], 1)
+        out[v, 0] = 1.0 if a >= 0 else 0.0
+        out[v, 1] = conn[v, a] / whole if a >= 0 else 0.0
+        out[v, 2] = outside / whole
+        out[v, 3] = min(load[a] / s[L_MAX], 10.0) if a >= 0 else 0.0
+        out[v, 4] = 1.0 if v == active or tabu[v] > s[STEPS] else 0.0
+
+
+@njit(cache=True)
+def global_row(load, s, eps, edges, out):
+    """Global features, columns GLOBAL_FEATURES; sizes on a logarithmic scale."""
+    total = max(s[TOTAL], 1)
+    out[0] = np.log10(max(s[NODES], 1)) / 6.0
+    out[1] = np.log10(max(edges, 1)) / 6.0
+    out[2] = np.log2(len(load)) / 6.0
+    out[3] = min(eps, 10.0)
+    out[4] = s[CUT] / total
+    out[5] = s[BEST] / total
+    out[6] = min(load.max() / s[L_MAX], 10.0)
+    out[7] = 1.0 if s[STOPPED] else min(s[STEPS] / max(s[HORIZON], 1), 1.0)
+
+
+@njit(cache=True)
+def choose_all(xadj, adjncy, adjwgt, vwgt, degree, part, conn, load, tabu, trail, s, cand_node, cand_part, cand_x,
+               mask, actions, live, tenure):  # fmt: skip
+    """`choose` in every live row of a batch."""
+    for i in range(len(actions)):
+        if live[i]:
+            choose(xadj[i], adjncy[i], adjwgt[i], vwgt[i], degree[i], part[i], conn[i], load[i], tabu[i], trail[i],
+                   s[i], cand_node[i], cand_part[i], cand_x[i], mask[i], actions[i], tenure)  # fmt: skip
+
+
+@njit(cache=True)
+def move_all(xadj, adjncy, adjwgt, vwgt, part, conn, load, trail, s, actions, live):
+    """`move` in every live row of a batch; actions (B, 2)."""
+    for i in range(len(actions)):
+        if live[i]:
+            move(xadj[i], adjncy[i], adjwgt[i], vwgt[i], part[i], conn[i], load[i], trail[i], s[i],
+                 actions[i, 0], actions[i, 1])  # fmt: skip
+            if s[i, STEPS] >= s[i, HORIZON]:
+                s[i, STOPPED] = 1
+
+
+@njit(cache=True)
+def place_all(xadj, adjncy, adjwgt, vwgt, degree, part, conn, load, order, s, cand_node, cand_x, mask, actions, live):
+    """`place` in every live row of a batch."""
+    for i in range(len(actions)):
+        if live[i]:
+            place(xadj[i], adjncy[i], adjwgt[i], vwgt[i], degree[i], part[i], conn[i], load[i], order[i], s[i],
+                  cand_node[i], cand_x[i], mask[i], actions[i])  # fmt: skip
+
+
+@njit(cache=True)
+def rows_all(degree, part, conn, load, tabu, s, order, focused, eps, edges, column, nodes, globals_):
+    """`node_rows` (written from `column` on) and `global_row` of every row of a batch."""
+    for i in range(len(s)):
+        active = order[i, s[i, CURSOR]] if focused and s[i, CURSOR] < s[i, NODES] else -1
+        node_rows(degree[i], part[i], conn[i], load[i], tabu[i], s[i], active, nodes[i, :, column:])
+        global_row(load[i], s[i], eps, edges[i], globals_[i])
+
+
+@njit(cache=True)
+def random_moves(xadj, adjncy, adjwgt, vwgt, part, conn, load, trail, s, count, seed):
+    """The kernel's own floor for `sysgym bench`: `count` random moves without any shell around them."""
+    np.random.seed(seed)
+    for _ in range(count):
+        s[TRAIL] = 0
+        move(xadj, adjncy, adjwgt, vwgt, part, conn, load, trail, s, np.random.randint(s[NODES]),
+             np.random.randint(len(load)))  # fmt: skip
+
+
+@njit(cache=True)
+def breadth_first(xadj, adjncy, order, visited):
+    """Breadth-first order of all nodes; each component starts at its first node in `order`."""
+    seen = np.zeros(len(order), np.bool_)
+    head = tail = 0
+    for root in order:
+        if seen[root]:
+            continue
+        seen[root] = True
+        visited[tail] = root
+        tail += 1
+        while head < tail:
+            v = visited[head]
+            head += 1
+            for e in range(xadj[v], xadj[v + 1]):
+                u = adjncy[e]
+                if not seen[u]:
+                    seen[u] = True
+                    visited[tail] = u
+                    tail += 1

@@ -1,0 +1,186 @@
+"""Balanced graph partitioning as a sysgym problem."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from sysgym.core.errors import InvalidSolution, UsageError, unknown
+from sysgym.core.instances import InstanceSet, find_entry, load_index
+from sysgym.core.problem import Array, ArraySpec, Size, Solution, Verdict
+from sysgym.core.solutions import check_arrays
+from sysgym.graphs.csr import Graph
+from sysgym.partitioning.cost import balance_limit, judge_partition
+from sysgym.partitioning.instance import TOPIC, load_graph
+
+if TYPE_CHECKING:
+    from sysgym.partitioning.modes import PartitionMode
+
+CHOICES = {
+    "mode": ("oneshot", "assign", "refine"),
+    "order": ("bfs", "degree", "natural", "random"),
+    "moves": ("candidates", "raw"),
+    "start": ("grow", "random"),
+}
+
+
+class Partitioning:
+    """Split the nodes of a graph into k parts of nearly equal weight, cutting as little edge weight as possible.
+
+    Description: the problem of GAP (Nazi et al., arXiv 1903.00614), METIS, KaHIP and Walshaw's archive. cost = cut,
+    the weight of edges between parts. A partition is feasible if no part weighs more than
+    L_max = floor((1+eps) * ceil(W/k)). Solution: `part`, (n,) integers in 0..k-1.
+
+    Options:
+        mode: "oneshot" (all parts at once), "assign" (node by node) or "refine" (moves from a start).
+        k: number of parts. eps: allowed imbalance.
+        order: in which `assign` visits nodes: bfs, degree, natural, random.
+        moves: `refine` by a short list of "candidates", or by "raw" (node, part) pairs.
+        candidates: length of that list. tenure: steps for which a moved node stays off it.
+        start: where `refine` starts, "grow" (breadth-first growing) or "random" (balanced).
+        steps: moves in an episode of `refine`; default twice the boundary of the start, at least 16.
+        pe: Laplacian eigenvectors among the node features (0 = none).
+        generator: family of `generate`, such as "delaunay:n=300" (a seed is drawn).
+
+    Observation: node features are weight and degree (each over its mean), `pe` columns, then assigned, internal
+    (share of the degree inside the own part), external (largest share in another part), part_load (over L_max),
+    active (focused or just moved). Globals: log10 nodes / 6, log10 edges / 6, log2 k / 6, eps, cut, best (both over
+    the total edge weight), max_load (over L_max), progress. `assign` describes each part to the focused node by
+    share, load, room, relative_load; `refine` describes each candidate by gain, internal, external, degree,
+    from_load, to_load, absolute_gain, moved.
+
+    Rewards: see `sysgym.core.rewards`; the scale is the total edge weight, in `refine` a tenth of the starting cut.
+    Version history: v0, first release.
+    """
+
+    name = "Partitioning"
+    version = 0
+    modes = CHOICES["mode"]
+    recommended_agent = "fm"
+    default_instances = "tiny/train"
+
+    def __init__(
+        self,
+        *,
+        mode: str = "refine",
+        k: int = 2,
+        eps: float = 0.03,
+        order: str = "bfs",
+        moves: str = "candidates",
+        candidates: int = 32,
+        tenure: int = 10,
+        start: str = "grow",
+        steps: int | None = None,
+        pe: int = 0,
+        generator: str = "delaunay:n=64",
+    ) -> None:
+        for option, value in (("mode", mode), ("order", order), ("moves", moves), ("start", start)):
+            if value not in CHOICES[option]:
+                raise unknown(option, value, CHOICES[option])
+        for option, number, low, high in (
+            ("k", k, 2, 1024), ("candidates", candidates, 1, 4096), ("tenure", tenure, 0, 10**6), ("pe", pe, 0, 64),
+            ("steps", 1 if steps is None else steps, 1, 10**8),
+        ):  # fmt: skip
+            if isinstance(number, bool) or not isinstance(number, int | np.integer) or not low <= number <= high:
+                raise UsageError(f"option {option} must be a whole number from {low} to {high}, got {number!r}.")
+        if isinstance(eps, bool) or not isinstance(eps, int | float) or not 0 <= eps <= 10:
+            raise UsageError(f"option eps must be a number from 0 to 10, got {eps!r}.")
+        self.mode, self.k, self.eps, self.order, self.moves = mode, int(k), float(eps), order, moves
+        self.candidates, self.tenure, self.start, self.steps = int(candidates), int(tenure), start, steps
+        self.pe, self.generator = int(pe), generator
+
+    @cached_property
+    def machine(self) -> PartitionMode:
+        """The state machine of the chosen mode (imports numba)."""
+        from sysgym.partitioning.modes import make_mode
+
+        return make_mode(
+            self.mode, self.k, self.eps, self.order, self.moves, self.start, self.steps, self.candidates, self.tenure
+        )
+
+    def load(self, name: str) -> Graph:
+        """A graph by registered name, recipe or file; UsageError if it cannot be had or is malformed."""
+        return load_graph(name)
+
+    def generate(self, rng: np.random.Generator) -> Graph:
+        """A random graph of the `generator` family."""
+        from sysgym.graphs.generate import generate_graph
+
+        joint = "," if ":" in self.generator else ":"
+        return generate_graph(f"{self.generator}{joint}seed={int(rng.integers(2**31))}")
+
+    def instance_sets(self) -> Mapping[str, InstanceSet]:
+        """Registered sets of graphs by name."""
+        return load_index(TOPIC)
+
+    def size(self, instance: Graph) -> Size:
+        """Nodes and directed edges."""
+        return Size(instance.nodes, len(instance.adjncy))
+
+    def static(self, instance: Graph) -> Mapping[str, Array]:
+        """Features that never change: nodes (n, 2 + pe), edges (2m, 1), edge_index (2, 2m)."""
+        columns = [
+            instance.vwgt / max(float(instance.vwgt.mean()), 1e-9),
+            instance.degree / max(float(instance.degree.mean()), 1e-9),
+        ]
+        if self.pe:
+            from sysgym.graphs.spectral import laplacian_eigenvectors
+
+            columns.extend(laplacian_eigenvectors(instance, self.pe).T)
+        weights = instance.adjwgt / max(float(instance.adjwgt.mean()), 1e-9) if len(instance.adjwgt) else instance.adjwgt
+        return {
+            "nodes": np.clip(np.stack(columns, axis=1), -1e3, 1e3).astype(np.float32),
+            "edges": np.clip(weights, 0, 1e3).astype(np.float32)[:, None],
+            "edge_index": np.stack([instance.sources, instance.adjncy]).astype(np.int32),
+        }
+
+    def solution_arrays(self, instance: Graph) -> Mapping[str, ArraySpec]:
+        """`part`: one id in 0..k-1 a node."""
+        return {"part": ArraySpec((instance.nodes,), "int", 0, self.k - 1, "one part id a node")}
+
+    def judge(self, instance: Graph, solution: Solution) -> Verdict:
+        """Cost, feasibility and metrics of a partition; InvalidSolution if it is none. See `judge_partition`."""
+        part = check_arrays(self.solution_arrays(instance), solution)["part"]
+        return judge_partition(instance, part, self.k, self.eps)
+
+    def reference_costs(self, instance: Graph) -> Mapping[str, float]:
+        """Known cuts at this k and eps, `who -> cut`; METIS (k-way, seed 1) first where it is known."""
+        entry = find_entry(self.instance_sets(), instance.name)
+        found: Mapping[str, float] = entry.references.get(f"k={self.k},eps={self.eps:g}", {}) if entry else {}
+        return found
+
+    def limit(self, instance: Graph) -> int:
+        """L_max, the largest weight that a part may have."""
+        return balance_limit(instance, self.k, self.eps)[0]
+
+    def parse_solution(self, instance: Graph, data: bytes, file_name: str) -> Solution:
+        """A partition file: one part id a line, `%` comments; may be gzipped."""
+        from sysgym.core.data import decompress
+
+        ids = []
+        for number, line in enumerate(decompress(file_name, data).decode("ascii", "replace").splitlines(), 1):
+            word = line.split("%")[0].strip()
+            if word and not (word.isascii() and word.isdigit()):
+                raise InvalidSolution(f"line {number}: expected one part id, got {word[:40]!r}.")
+            if word:
+                ids.append(int(word) if len(word) < 19 else 2**62)
+        return {"part": np.array(ids, np.int64)}
+
+    def format_solution(self, instance: Graph, solution: Solution, file_name: str) -> bytes:
+        """The partition as one part id a line."""
+        return ("\n".join(map(str, np.asarray(solution["part"]).tolist())) + "\n").encode()
+
+    def render(self, instance: Graph, solution: Solution) -> Array:
+        """The graph with coloured parts and the cut edges in black, (H, W, 3) uint8."""
+        from sysgym.partitioning.render import draw
+
+        return draw(self, instance, solution)
+
+    def describe(self, instance: Graph, solution: Solution) -> str:
+        """Cut, balance and the weight of each part as text."""
+        from sysgym.partitioning.render import describe
+
+        return describe(self, instance, solution)

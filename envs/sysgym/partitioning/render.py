@@ -1,0 +1,80 @@
+"""Pictures of partitions: a spectral layout, coloured parts, cut edges in black, the figures in a caption."""
+
+from __future__ import annotations
+
+import colorsys
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+from sysgym.core.problem import Array, Solution
+from sysgym.graphs.csr import Graph
+from sysgym.graphs.spectral import laplacian_eigenvectors
+
+WIDTH, HEIGHT, CAPTION, MARGIN = 640, 700, 60, 24
+TABLEAU = ((31, 119, 180), (255, 127, 14), (44, 160, 44), (214, 39, 40), (148, 103, 189), (140, 86, 75),
+           (227, 119, 194), (188, 189, 34), (23, 190, 207), (127, 127, 127))  # fmt: skip
+
+
+def colours(parts: int) -> list[tuple[int, int, int]]:
+    """Distinct colours, one a part."""
+    if parts <= len(TABLEAU):
+        return list(TABLEAU[:parts])
+    hues = (colorsys.hsv_to_rgb((i * 0.618) % 1.0, 0.75, 0.55 + 0.4 * (i % 2)) for i in range(parts))
+    return [(int(r * 255), int(g * 255), int(b * 255)) for r, g, b in hues]
+
+
+@lru_cache(maxsize=8)
+def layout(graph: Graph) -> Array:
+    """Positions in the unit square, (n, 2) float64: two Laplacian eigenvectors, smoothed ranks against clumping."""
+    xy = laplacian_eigenvectors(graph, 2)
+    if graph.nodes > 1:
+        # ranks alone would draw a square, eigenvectors alone crowd the ends: take the mean of both
+        ranks = xy.argsort(axis=0, kind="stable").argsort(axis=0, kind="stable") / (graph.nodes - 1)
+        span = np.ptp(xy, axis=0)
+        xy = 0.5 * ranks + 0.5 * (xy - xy.min(axis=0)) / np.where(span > 0, span, 1.0)
+    return xy
+
+
+def draw(problem: Any, graph: Graph, solution: Solution) -> Array:
+    """The partition as an (700, 640, 3) uint8 picture."""
+    verdict = problem.judge(graph, solution)
+    part = np.asarray(solution["part"])
+    scale = np.array([WIDTH - 2 * MARGIN, HEIGHT - CAPTION - 2 * MARGIN])
+    xy = layout(graph) * scale + np.array([MARGIN, CAPTION + MARGIN])
+    image = Image.new("RGB", (WIDTH, HEIGHT), "white")
+    pen = ImageDraw.Draw(image)
+    palette = colours(problem.k)
+    once = np.flatnonzero(graph.sources < graph.adjncy)
+    crossing = part[graph.sources[once]] != part[graph.adjncy[once]]
+    for chosen, colour in ((once[~crossing], None), (once[crossing], (0, 0, 0))):
+        for u, v in zip(graph.sources[chosen].tolist(), graph.adjncy[chosen].tolist(), strict=True):
+            light = tuple((c + 2 * 225) // 3 for c in palette[part[u]])
+            pen.line([tuple(xy[u]), tuple(xy[v])], fill=colour or light, width=1)
+    radius = float(np.clip(60 / np.sqrt(max(graph.nodes, 1)), 1.0, 6.0))
+    for (x, y), p in zip(xy.tolist(), part.tolist(), strict=True):
+        pen.ellipse([x - radius, y - radius, x + radius, y + radius], fill=palette[p])
+    m = verdict.metrics
+    title = ImageFont.load_default(16)
+    small = ImageFont.load_default(13)
+    pen.text((MARGIN, 10), f"{graph.name}   {graph.nodes} nodes, {graph.edges} edges, k = {problem.k}", "black", title)
+    state = "feasible" if verdict.feasible else "INFEASIBLE"
+    line = f"cut {m['cut']:g} ({100 * m['cut_ratio']:.2f} % of the edge weight), imbalance {100 * m['imbalance']:.1f} %, {state}"
+    pen.text((MARGIN, 34), line, "black" if verdict.feasible else (200, 0, 0), small)
+    return np.asarray(image, np.uint8).copy()
+
+
+def describe(problem: Any, graph: Graph, solution: Solution) -> str:
+    """A few lines of text: cut, balance, weight of each part."""
+    verdict = problem.judge(graph, solution)
+    m = verdict.metrics
+    load = np.bincount(np.asarray(solution["part"]), weights=graph.vwgt, minlength=problem.k)
+    shown = [f"  part {p}: {w:g}" + (" (over the limit)" if w > m["l_max"] else "") for p, w in enumerate(load[:16])]
+    if problem.k > 16:
+        shown.append(f"  ... and {problem.k - 16} more parts")
+    head = f"{graph.name}: {graph.nodes} nodes, {graph.edges} edges, k={problem.k}, eps={problem.eps:g}"
+    state = "feasible" if verdict.feasible else "infeasible"
+    body = f"cut {m['cut']:g}, ncut {m['ncut']:.4f}, imbalance {m['imbalance']:.4f}, limit {m['l_max']:g}: {state}"
+    return "\n".join([head, body, *shown])

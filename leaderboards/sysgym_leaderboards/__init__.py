@@ -1,0 +1,1 @@
+"""Boards, submissions, verification, the append-only store, ranking and the static site."""

@@ -1,0 +1,1 @@
+"""The command line: recipes, runs, training, evaluation, reports and benchmarks."""
