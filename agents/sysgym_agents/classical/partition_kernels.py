@@ -1,0 +1,216 @@
+"""Kernels of the partitioning baselines: streaming rules, Fiduccia-Mattheyses, balancing and coarsening.
+
+Arrays as in `sysgym.partitioning.kernels`; `part` (n,) int32 is updated in place.
+"""
+
+from __future__ import annotations
+
+import heapq
+
+import numpy as np
+from numba import njit
+
+
+@njit(cache=True)
+def stream(xadj, adjncy, adjwgt, vwgt, order, part, load, l_max, alpha, gamma, capacity):
+    """Assign nodes in `order` to the part of highest score among those with room (the lightest if none has).
+
+    gamma = 0: linear deterministic greedy, score = neighbours * (1 - load / capacity) (Stanton and Kliot, KDD 2012).
+    gamma > 0: Fennel, score = neighbours - alpha * gamma * load^(gamma-1) (Tsourakakis et al., WSDM 2014).
+    """
+    parts = len(load)
+    near = np.zeros(parts, np.float64)
+    for v in order:
+        near[:] = 0.0
+        for e in range(xadj[v], xadj[v + 1]):
+            if part[adjncy[e]] >= 0:
+                near[part[adjncy[e]]] += adjwgt[e]
+        best, best_score = -1, -np.inf
+        for p in range(parts):
+            if load[p] + vwgt[v] > l_max:
+                continue
+            if gamma == 0.0:
+                score = near[p] * (1.0 - load[p] / capacity)
+            else:
+                score = near[p] - alpha * gamma * load[p] ** (gamma - 1.0)
+            if score > best_score or (score == best_score and load[p] < load[best]):
+                best, best_score = p, score
+        if best < 0:
+            best = np.argmin(load)
+        part[v] = best
+        load[best] += vwgt[v]
+
+
+@njit(cache=True)
+def _best_move(v, conn, part, load, weight, l_max):
+    """Best gain and target part of a node among the parts with room; target -1 if there is none."""
+    a = part[v]
+    target, gain = -1, np.int64(0)
+    for p in range(len(load)):
+        if p != a and load[p] + weight <= l_max:
+            g = conn[v, p] - conn[v, a]
+            if target < 0 or g > gain or (g == gain and load[p] < load[target]):
+                target, gain = p, g
+    return gain, target
+
+
+@njit(cache=True)
+def _shift(xadj, adjncy, adjwgt, vwgt, part, conn, load, v, b):
+    a = part[v]
+    for e in range(xadj[v], xadj[v + 1]):
+        conn[adjncy[e], a] -= adjwgt[e]
+        conn[adjncy[e], b] += adjwgt[e]
+    load[a] -= vwgt[v]
+    load[b] += vwgt[v]
+    part[v] = b
+
+
+@njit(cache=True)
+def _connect(xadj, adjncy, adjwgt, vwgt, part, conn, load):
+    for v in range(len(vwgt)):
+        load[part[v]] += vwgt[v]
+        for e in range(xadj[v], xadj[v + 1]):
+            conn[v, part[adjncy[e]]] += adjwgt[e]
+
+
+@njit(cache=True)
+def rebalance(xadj, adjncy, adjwgt, vwgt, part, parts, l_max):
+    """Move nodes out of overloaded parts, least loss first, until no part weighs more than `l_max` or none can."""
+    n = len(vwgt)
+    conn, load = np.zeros((n, parts), np.int64), np.zeros(parts, np.int64)
+    _connect(xadj, adjncy, adjwgt, vwgt, part, conn, load)
+    heap = [(np.int64(0), np.int64(-1))]
+    heap.pop()
+    for v in range(n):
+        if load[part[v]] > l_max:
+            gain, target = _best_move(v, conn, part, load, vwgt[v], l_max)
+            if target >= 0 and vwgt[v] > 0:
+                heapq.heappush(heap, (-gain, np.int64(v)))
+    while heap and load.max() > l_max:
+        loss, v = heapq.heappop(heap)
+        if load[part[v]] <= l_max:
+            continue
+        gain, target = _best_move(v, conn, part, load, vwgt[v], l_max)
+        if target < 0:
+            continue
+        if -gain > loss:
+            heapq.heappush(heap, (-gain, v))
+            continue
+        _shift(xadj, adjncy, adjwgt, vwgt, part, conn, load, v, target)
+        for e in range(xadj[v], xadj[v + 1]):
+            u = np.int64(adjncy[e])
+            if load[part[u]] > l_max and vwgt[u] > 0:
+                gain, target = _best_move(u, conn, part, load, vwgt[u], l_max)
+                if target >= 0:
+                    heapq.heappush(heap, (-gain, u))
+
+
+@njit(cache=True)
+def refine(xadj, adjncy, adjwgt, vwgt, part, parts, l_max, passes, patience):
+    """k-way Fiduccia-Mattheyses: best move first, each node once a pass, roll back to the best prefix.
+
+    A pass stops after `patience` moves without a new best. Returns the cut removed. Feasible stays feasible.
+    """
+    n = len(vwgt)
+    conn, load = np.zeros((n, parts), np.int64), np.zeros(parts, np.int64)
+    _connect(xadj, adjncy, adjwgt, vwgt, part, conn, load)
+    locked = np.zeros(n, np.int64)
+    moved, origin = np.empty(n, np.int64), np.empty(n, np.int64)
+    removed = np.int64(0)
+    for number in range(1, passes + 1):
+        heap = [(np.int64(0), np.int64(-1))]
+        heap.pop()
+        for v in range(n):
+            if conn[v, part[v]] < conn[v].sum():
+                gain, target = _best_move(v, conn, part, load, vwgt[v], l_max)
+                if target >= 0:
+                    heapq.heappush(heap, (-gain, np.int64(v)))
+        count = best_count = 0
+        total = best_total = np.int64(0)
+        while heap and count - best_count < patience:
+            loss, v = heapq.heappop(heap)
+            if locked[v] == number:
+                continue
+            gain, target = _best_move(v, conn, part, load, vwgt[v], l_max)
+            if target < 0:
+                continue
+            if -gain != loss:
+                if -gain > loss:
+                    heapq.heappush(heap, (-gain, v))
+                    continue
+            moved[count], origin[count] = v, part[v]
+            count += 1
+            _shift(xadj, adjncy, adjwgt, vwgt, part, conn, load, v, target)
+            locked[v] = number
+            total += gain
+            if total > best_total:
+                best_total, best_count = total, count
+            for e in range(xadj[v], xadj[v + 1]):
+                u = np.int64(adjncy[e])
+                if locked[u] != number:
+                    gain, target = _best_move(u, conn, part, load, vwgt[u], l_max)
+                    if target >= 0:
+                        heapq.heappush(heap, (-gain, u))
+        for i in range(count - 1, best_count - 1, -1):
+            _shift(xadj, adjncy, adjwgt, vwgt, part, conn, load, moved[i], origin[i])
+        removed += best_total
+        if best_total == 0:
+            break
+    return removed
+
+
+@njit(cache=True)
+def match(xadj, adjncy, adjwgt, vwgt, order, heaviest):
+    """Heavy-edge matching: coarse node of every node, (n,) int32, and how many there are."""
+    n = len(vwgt)
+    coarse = np.full(n, -1, np.int32)
+    count = 0
+    for v in order:
+        if coarse[v] >= 0:
+            continue
+        partner, weight = -1, np.int64(0)
+        for e in range(xadj[v], xadj[v + 1]):
+            u = adjncy[e]
+            if coarse[u] < 0 and adjwgt[e] > weight and vwgt[u] + vwgt[v] <= heaviest:
+                partner, weight = u, adjwgt[e]
+        coarse[v] = count
+        if partner >= 0:
+            coarse[partner] = count
+        count += 1
+    return coarse, count
+
+
+@njit(cache=True)
+def contract(xadj, adjncy, adjwgt, vwgt, coarse, count):
+    """The graph of the coarse nodes: parallel edges add up, inner ones vanish."""
+    n = len(vwgt)
+    weights = np.zeros(count, np.int64)
+    first, second = np.full(count, -1, np.int64), np.full(count, -1, np.int64)
+    for v in range(n):
+        c = coarse[v]
+        weights[c] += vwgt[v]
+        if first[c] < 0:
+            first[c] = v
+        else:
+            second[c] = v
+    new_xadj = np.zeros(count + 1, np.int64)
+    new_adjncy, new_adjwgt = np.empty(len(adjncy), np.int32), np.empty(len(adjncy), np.int64)
+    slot = np.full(count, -1, np.int64)
+    used = np.int64(0)
+    for c in range(count):
+        begin = used
+        for v in (first[c], second[c]):
+            if v < 0:
+                continue
+            for e in range(xadj[v], xadj[v + 1]):
+                d = coarse[adjncy[e]]
+                if d == c:
+                    continue
+                if slot[d] >= begin:
+                    new_adjwgt[slot[d]] += adjwgt[e]
+                else:
+                    slot[d] = used
+                    new_adjncy[used], new_adjwgt[used] = d, adjwgt[e]
+                    used += 1
+        new_xadj[c + 1] = used
+    return new_xadj, new_adjncy[:used].copy(), new_adjwgt[:used].copy(), weights
