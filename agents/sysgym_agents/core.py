@@ -22,7 +22,9 @@ from sysgym.core.registry import Registry, check_options
 AGENTS = "sysgym.agents"
 agent_registry = Registry(AGENTS)
 
-Callback = Callable[[dict[str, float]], bool]  # metrics so far, `steps` and `seconds` among them; False stops
+# Called now and then while fitting with the metrics so far, `steps` and `seconds` among them. False stops the
+# fitting; `agent.save` writes the weights as they are at that moment.
+Callback = Callable[[dict[str, float]], bool]
 
 
 class Budget(NamedTuple):

@@ -54,6 +54,11 @@ class Graph:
         return int(self.adjwgt.sum()) // 2
 
     @cached_property
+    def heaviest(self) -> int:
+        """Largest node weight."""
+        return int(self.vwgt.max()) if self.nodes else 0
+
+    @cached_property
     def total_node_weight(self) -> int:
         """Sum of the node weights W."""
         return int(self.vwgt.sum())

@@ -17,8 +17,7 @@ def balance_limit(graph: Graph, parts: int, eps: float) -> tuple[int, bool]:
     """
     share = -(-graph.total_node_weight // parts)
     limit = math.floor((1 + eps) * share + 1e-9)
-    heaviest = int(graph.vwgt.max()) if graph.nodes else 0
-    return (limit, False) if heaviest <= limit else (share + heaviest, True)
+    return (limit, False) if graph.heaviest <= limit else (share + graph.heaviest, True)
 
 
 def judge_partition(graph: Graph, part: Array, parts: int, eps: float) -> Verdict:
@@ -43,6 +42,8 @@ def judge_partition(graph: Graph, part: Array, parts: int, eps: float) -> Verdic
     if heaviest > limit:
         violations.append(f"part {int(load.argmax())} weighs {heaviest}, the limit at eps={eps:g} is {limit}")
     fraction = load / max(total, 1)
+    on_boundary = np.zeros(graph.nodes, bool)
+    on_boundary[graph.sources[crossing]] = True
     metrics = {
         "cut": float(cut),
         "cut_ratio": cut / max(graph.total_edge_weight, 1),
@@ -54,7 +55,7 @@ def judge_partition(graph: Graph, part: Array, parts: int, eps: float) -> Verdic
         "gap_balancedness": 1 - math.fsum((fraction - 1 / parts) ** 2) / parts,
         "balancedness": 1 - math.fsum((fraction * parts - 1) ** 2) / parts,
         "nonempty_parts": float(np.count_nonzero(np.bincount(part, minlength=parts))),
-        "boundary": float(len(np.unique(graph.sources[crossing]))),
+        "boundary": float(np.count_nonzero(on_boundary)),
         "excess": max(0.0, heaviest / max(limit, 1) - 1),
     }
     return Verdict(not violations, float(cut), metrics, tuple(violations))

@@ -300,11 +300,12 @@ def place_all(xadj, adjncy, adjwgt, vwgt, degree, part, conn, load, order, s, ca
 
 
 @njit(cache=True)
-def rows_all(degree, part, conn, load, tabu, s, order, focused, eps, edges, column, nodes, globals_):
-    """`node_rows` (written from `column` on) and `global_row` of every row of a batch."""
+def rows_all(degree, part, conn, load, tabu, s, order, focused, eps, edges, column, nodes, globals_, with_nodes):
+    """`node_rows` (written from `column` on, if wanted) and `global_row` of every row of a batch."""
     for i in range(len(s)):
-        active = order[i, s[i, CURSOR]] if focused and s[i, CURSOR] < s[i, NODES] else -1
-        node_rows(degree[i], part[i], conn[i], load[i], tabu[i], s[i], active, nodes[i, :, column:])
+        if with_nodes:
+            active = order[i, s[i, CURSOR]] if focused and s[i, CURSOR] < s[i, NODES] else -1
+            node_rows(degree[i], part[i], conn[i], load[i], tabu[i], s[i], active, nodes[i, :, column:])
         global_row(load[i], s[i], eps, edges[i], globals_[i])
 
 

@@ -20,6 +20,7 @@ from sysgym.core.errors import UsageError
 from sysgym.core.problem import Array, Size, Solution
 from sysgym.graphs.csr import Graph
 from sysgym.partitioning import kernels
+from sysgym.partitioning.batch import PartitionBatch
 from sysgym.partitioning.cost import balance_limit
 
 NONE = np.zeros(0, np.int32)
@@ -71,9 +72,14 @@ class PartitionMode:
     node_features = kernels.NODE_FEATURES
     global_features = kernels.GLOBAL_FEATURES
     candidate_features: tuple[str, ...] = ()
+    focused = False  # whether each action concerns one given node
 
     def __init__(self, parts: int, eps: float) -> None:
         self.parts, self.eps = parts, eps
+
+    def step_all(self, graphs: dict[str, Array], rows: dict[str, Array], actions: Array, live: Array) -> None:
+        """Step the live rows of a batch (see `sysgym.partitioning.batch`)."""
+        raise TypeError(f"{type(self).__name__} plays single environments only")
 
     def done(self, graph: Graph, state: State) -> bool:
         """Whether the episode is over."""
@@ -144,6 +150,7 @@ class Assign(PartitionMode):
     """Nodes get their part one after the other."""
 
     candidate_features = kernels.PART_FEATURES
+    focused = True
 
     def __init__(self, parts: int, eps: float, order: str) -> None:
         super().__init__(parts, eps)
@@ -176,6 +183,16 @@ class Assign(PartitionMode):
         kernels.place(graph.xadj, graph.adjncy, graph.adjwgt, graph.vwgt, graph.degree, state.part, state.conn,
                       state.load, state.order, state.s, state.cand_node, state.cand_x, state.mask, int(action))  # fmt: skip
         return state
+
+    def batch(self, num_envs: int, size: Size) -> PartitionBatch:
+        """Episodes side by side."""
+        return PartitionBatch(self, num_envs, size, self.parts)
+
+    def step_all(self, graphs: dict[str, Array], rows: dict[str, Array], actions: Array, live: Array) -> None:
+        """Assign the focused node of every live row."""
+        g, r = graphs, rows
+        kernels.place_all(g["xadj"], g["adjncy"], g["adjwgt"], g["vwgt"], g["degree"], r["part"], r["conn"], r["load"],
+                          r["order"], r["s"], r["cand_node"], r["cand_x"], r["mask"], actions, live)  # fmt: skip
 
     def focus(self, graph: Graph, state: State) -> int:
         """The next node in the order."""
@@ -253,6 +270,17 @@ class RefineCandidates(Refine):
                        state.mask, int(action), self.tenure)  # fmt: skip
         return state
 
+    def batch(self, num_envs: int, size: Size) -> PartitionBatch:
+        """Episodes side by side."""
+        return PartitionBatch(self, num_envs, size, self.actions)
+
+    def step_all(self, graphs: dict[str, Array], rows: dict[str, Array], actions: Array, live: Array) -> None:
+        """Play a candidate in every live row."""
+        g, r = graphs, rows
+        kernels.choose_all(g["xadj"], g["adjncy"], g["adjwgt"], g["vwgt"], g["degree"], r["part"], r["conn"], r["load"],
+                           r["tabu"], r["trail"], r["s"], r["cand_node"], r["cand_part"], r["cand_x"], r["mask"],
+                           actions, live, self.tenure)  # fmt: skip
+
 
 class RefineRaw(Refine):
     """Any node to any part, for agents that score nodes themselves; O(degree) a step whatever the size."""
@@ -279,6 +307,16 @@ class RefineRaw(Refine):
         if state.s[kernels.STEPS] >= state.s[kernels.HORIZON]:
             state.s[kernels.STOPPED] = 1
         return state
+
+    def batch(self, num_envs: int, size: Size) -> PartitionBatch:
+        """Episodes side by side."""
+        return PartitionBatch(self, num_envs, size, 0)
+
+    def step_all(self, graphs: dict[str, Array], rows: dict[str, Array], actions: Array, live: Array) -> None:
+        """Move a node in every live row."""
+        g, r = graphs, rows
+        kernels.move_all(g["xadj"], g["adjncy"], g["adjwgt"], g["vwgt"], r["part"], r["conn"], r["load"], r["trail"],
+                         r["s"], actions, live)  # fmt: skip
 
 
 def _refuse_start(solution: Solution | None, mode: str) -> None:

@@ -1,0 +1,199 @@
+"""Stable-Baselines3 and sb3-contrib algorithms as agents, each with the graph policy.
+
+Fields are hyper-parameters: those named as in the library go to the algorithm, the others are explained here.
+`hidden` and `layers` shape the network (`layers=0`: no message passing, actions are scored from their own features);
+`num_envs` environments are played side by side; `obs` and `reward` are those of the environment; `episodes` are
+played when solving (the first greedily), the best feasible solution counts.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+
+from sysgym.core.errors import UsageError
+from sysgym.core.problem import Instance, Solution
+from sysgym.core.registry import with_options
+from sysgym_agents.core import Budget, Callback
+
+if TYPE_CHECKING:
+    from sysgym_agents.sb3.training import Trained
+
+
+@dataclass(kw_only=True)
+class SB3Agent:
+    """What all algorithms share."""
+
+    problems: ClassVar[tuple[str, ...]] = ()
+    default_instances: ClassVar[str] = ""  # the problem's own
+    default_budget: ClassVar[Budget] = Budget(seconds=60)
+    algorithm: ClassVar[str] = ""
+    options: ClassVar[dict[str, Any]] = {}  # options of the problem that this agent sets
+
+    hidden: int = 64
+    layers: int = 2
+    num_envs: int = 8
+    obs: str = "full"
+    reward: str = "improvement"
+    episodes: int = 1
+    learning_rate: float = 3e-4
+    gamma: float = 0.99
+
+    def __post_init__(self) -> None:
+        self._trained: Trained | None = None
+        self.steps = 0
+
+    def _keywords(self) -> dict[str, Any]:
+        """Keywords of the algorithm: the fields that are not this class's, and the two that all take."""
+        shared = {item.name for item in fields(SB3Agent)} - {"learning_rate", "gamma"}
+        return {item.name: getattr(self, item.name) for item in fields(self) if item.name not in shared}
+
+    def fit(
+        self, problem: Any, instances: Sequence[Instance], rng: np.random.Generator, budget: Budget,
+        callback: Callback | None = None,
+    ) -> None:  # fmt: skip
+        """Train on instances until the budget (seconds or environment steps) is spent; goes on from loaded weights."""
+        from sysgym_agents.sb3.training import train
+
+        before = self.steps
+
+        def publish(trained: Trained, steps: int) -> None:
+            self._trained, self.steps = trained, before + steps
+
+        train(
+            self.algorithm, with_options(problem, **self.options), instances, rng, budget, callback, publish,
+            self._trained, self.num_envs, self.obs, self.reward, self.hidden, self.layers, self._keywords(),
+        )  # fmt: skip
+
+    def solve(self, problem: Any, instance: Instance, rng: np.random.Generator, budget: Budget) -> Solution:
+        """Play the instance; with a time budget, sampled episodes go on until it is spent."""
+        from sysgym_agents.sb3.training import play
+
+        return play(
+            self.algorithm, with_options(problem, **self.options), instance, rng, budget, self._trained, self.episodes,
+            self.obs, self.hidden, self.layers, self._keywords(),
+        )  # fmt: skip
+
+    def save(self, path: Path) -> None:
+        """Write `agent.json` and `model.safetensors` into a folder."""
+        if self._trained is None:
+            raise UsageError("this agent has not been trained, there is nothing to save; call fit first.")
+        path.mkdir(parents=True, exist_ok=True)
+        description = {"algorithm": self.algorithm, "hyper": asdict(self), "steps": self.steps}
+        (path / "agent.json").write_text(json.dumps(description, indent=1) + "\n")
+        self._trained.save(path / "model.safetensors")
+
+    def load(self, path: Path) -> None:
+        """Read what `save` wrote: hyper-parameters and weights."""
+        from sysgym_agents.sb3.training import Trained
+
+        description = json.loads((path / "agent.json").read_text())
+        if description["algorithm"] != self.algorithm:
+            raise UsageError(f"{path} holds a {description['algorithm']} agent, not {self.algorithm}.")
+        for name, value in description["hyper"].items():
+            setattr(self, name, value)
+        self.steps = description["steps"]
+        self._trained = Trained.load(path / "model.safetensors")
+
+
+@dataclass(kw_only=True)
+class PPO(SB3Agent):
+    """Proximal policy optimisation (Schulman et al. 2017), masked through the observation."""
+
+    algorithm: ClassVar[str] = "PPO"
+    n_steps: int = 128
+    batch_size: int = 256
+    n_epochs: int = 4
+    gae_lambda: float = 0.95
+    clip_range: float = 0.2
+    ent_coef: float = 0.0
+
+
+@dataclass(kw_only=True)
+class MaskablePPO(PPO):
+    """PPO with invalid action masking (Huang and Ontanon 2020) from sb3-contrib."""
+
+    algorithm: ClassVar[str] = "MaskablePPO"
+
+
+@dataclass(kw_only=True)
+class RecurrentPPO(PPO):
+    """PPO with an LSTM over the context of the graph, from sb3-contrib; masked through the observation."""
+
+    algorithm: ClassVar[str] = "RecurrentPPO"
+
+
+@dataclass(kw_only=True)
+class A2C(SB3Agent):
+    """Advantage actor-critic (Mnih et al. 2016)."""
+
+    algorithm: ClassVar[str] = "A2C"
+    learning_rate: float = 7e-4
+    n_steps: int = 16
+    gae_lambda: float = 1.0
+    ent_coef: float = 0.0
+
+
+@dataclass(kw_only=True)
+class TRPO(SB3Agent):
+    """Trust region policy optimisation (Schulman et al. 2015) from sb3-contrib."""
+
+    algorithm: ClassVar[str] = "TRPO"
+    learning_rate: float = 1e-3
+    n_steps: int = 128
+    batch_size: int = 128
+    gae_lambda: float = 0.95
+    target_kl: float = 0.01
+
+
+@dataclass(kw_only=True)
+class DQN(SB3Agent):
+    """Deep Q-learning (Mnih et al. 2015); explores legal actions only. For Discrete actions."""
+
+    algorithm: ClassVar[str] = "DQN"
+    learning_rate: float = 1e-3
+    num_envs: int = 1
+    buffer_size: int = 10_000
+    learning_starts: int = 500
+    batch_size: int = 64
+    train_freq: int = 4
+    target_update_interval: int = 500
+    exploration_fraction: float = 0.2
+    exploration_final_eps: float = 0.05
+
+
+@dataclass(kw_only=True)
+class QRDQN(DQN):
+    """Quantile-regression DQN (Dabney et al. 2018) from sb3-contrib. For Discrete actions."""
+
+    algorithm: ClassVar[str] = "QRDQN"
+    n_quantiles: int = 25
+
+
+@dataclass(kw_only=True)
+class PPOAssign(MaskablePPO):
+    """MaskablePPO that places nodes one by one (`mode="assign"`)."""
+
+    problems: ClassVar[tuple[str, ...]] = ("Partitioning",)
+    default_instances: ClassVar[str] = "delaunay/train"
+    options: ClassVar[dict[str, Any]] = {"mode": "assign"}
+    layers: int = 0
+    obs: str = "dynamic"
+    gamma: float = 1.0
+
+
+@dataclass(kw_only=True)
+class PPORefine(MaskablePPO):
+    """MaskablePPO that moves nodes of a grown partition (`mode="refine"`, candidate moves)."""
+
+    problems: ClassVar[tuple[str, ...]] = ("Partitioning",)
+    default_instances: ClassVar[str] = "delaunay/train"
+    options: ClassVar[dict[str, Any]] = {"mode": "refine", "moves": "candidates"}
+    layers: int = 0
+    obs: str = "dynamic"
+    n_steps: int = 256

@@ -1,0 +1,103 @@
+"""Many partitioning episodes side by side in stacked arrays, stepped by one kernel call."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from sysgym.core.problem import Array, Size
+from sysgym.graphs.csr import Graph
+from sysgym.partitioning import kernels
+
+if TYPE_CHECKING:
+    from sysgym.partitioning.modes import PartitionMode, State
+
+GRAPH = ("xadj", "adjncy", "adjwgt", "vwgt", "degree")
+
+
+class PartitionBatch:
+    """Rows of graphs and states, padded to `size`; a State of a row is a set of views."""
+
+    def __init__(self, mode: PartitionMode, num_envs: int, size: Size, actions: int) -> None:
+        self.mode, self.size, self.num_envs = mode, size, num_envs
+        n, e, k, width = size.nodes, size.edges, mode.parts, len(mode.candidate_features)
+        self.graphs: dict[str, Array] = {
+            "xadj": np.zeros((num_envs, n + 1), np.int64), "adjncy": np.zeros((num_envs, e), np.int32),
+            "adjwgt": np.zeros((num_envs, e), np.int64), "vwgt": np.zeros((num_envs, n), np.int64),
+            "degree": np.zeros((num_envs, n), np.int64),
+        }  # fmt: skip
+        self.edges = np.zeros(num_envs, np.int64)
+        self.rows: dict[str, Array] = {
+            "part": np.zeros((num_envs, n), np.int32), "conn": np.zeros((num_envs, n, k), np.int64),
+            "load": np.zeros((num_envs, k), np.int64), "tabu": np.zeros((num_envs, n), np.int64),
+            "trail": np.zeros((num_envs, 1, 2), np.int32), "order": np.zeros((num_envs, n), np.int32),
+            "cand_node": np.zeros((num_envs, actions), np.int32), "cand_part": np.zeros((num_envs, actions), np.int32),
+            "cand_x": np.zeros((num_envs, actions, width), np.float32), "mask": np.zeros((num_envs, actions), np.int8),
+            "s": np.zeros((num_envs, kernels.SCALARS), np.int64),
+        }  # fmt: skip
+
+    def put(self, row: int, graph: Graph, state: State) -> None:
+        """Place a fresh episode in a row."""
+        for name in GRAPH:
+            value = getattr(graph, name)
+            self.graphs[name][row, : len(value)] = value
+        self.edges[row] = graph.edges
+        longest = self.rows["trail"].shape[1]
+        if len(state.trail) > longest:
+            self.rows["trail"] = np.pad(self.rows["trail"], ((0, 0), (0, len(state.trail) - longest), (0, 0)))
+        for item in fields(state):
+            value = getattr(state, item.name)
+            self.rows[item.name][row, : len(value)] = value
+
+    def state(self, row: int) -> State:
+        """The state of a row, as views."""
+        from sysgym.partitioning.modes import State
+
+        return State(**{name: value[row] for name, value in self.rows.items()})
+
+    def costs(self) -> Array:
+        """Running costs, (B,) float64."""
+        return self.rows["s"][:, kernels.BEST].astype(np.float64)
+
+    def done(self) -> Array:
+        """Which rows are over, (B,) bool."""
+        return self.rows["s"][:, kernels.STOPPED] != 0
+
+    def legal(self, actions: Array) -> Array:
+        """Which rows' actions are legal, (B,) bool."""
+        if actions.ndim == 2:
+            nodes = self.rows["s"][:, kernels.NODES]
+            return (actions >= 0).all(axis=1) & (actions[:, 0] < nodes) & (actions[:, 1] < self.mode.parts)
+        mask = self.rows["mask"]
+        inside = (actions >= 0) & (actions < mask.shape[1])
+        return inside & (mask[np.arange(self.num_envs), np.where(inside, actions, 0)] != 0)
+
+    def step(self, actions: Array, live: Array) -> None:
+        """Step the live rows with the mode's kernel."""
+        self.mode.step_all(self.graphs, self.rows, actions, live)
+
+    def observe(self, nodes: Array | None, column: int) -> dict[str, Array]:
+        """See `sysgym.core.vector.Batch`."""
+        rows, graphs = self.rows, self.graphs
+        shown = np.zeros((self.num_envs, 1, len(self.mode.node_features)), np.float32)
+        globals_ = np.zeros((self.num_envs, len(self.mode.global_features)), np.float32)
+        focused = len(self.mode.candidate_features) > 0 and self.mode.focused
+        target, first = (shown, 0) if nodes is None else (nodes, column)
+        kernels.rows_all(graphs["degree"], rows["part"], rows["conn"], rows["load"], rows["tabu"], rows["s"],
+                         rows["order"], focused, self.mode.eps, self.edges, first, target, globals_,
+                         nodes is not None)  # fmt: skip
+        focus = rows["cand_node"][:, :1].copy() if focused else np.full((self.num_envs, 1), -1, np.int32)
+        found = {"globals": globals_, "focus": focus}
+        if nodes is None:
+            return found
+        if self.mode.candidate_features:
+            found["candidates"] = rows["cand_x"].copy()
+            found["candidate_nodes"] = rows["cand_node"].copy()
+            found["action_mask"] = rows["mask"].copy()
+        else:
+            real = np.arange(self.size.nodes) < rows["s"][:, kernels.NODES, None]
+            parts = np.ones((self.num_envs, self.mode.parts), bool)
+            found["action_mask"] = np.concatenate([real, parts], axis=1).astype(np.int8)
+        return found
