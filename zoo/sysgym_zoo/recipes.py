@@ -1,0 +1,53 @@
+"""Recipes: hyper-parameters of an agent on a problem, as TOML data.
+
+    agent = "ppo-refine"
+    problem = "Partitioning"
+    instances = "delaunay/train"
+    [options]          # of the problem
+    [hyper]            # of the agent
+    [budget]           # seconds and/or steps
+"""
+
+from __future__ import annotations
+
+import tomllib
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from sysgym.core.errors import UsageError, unknown
+
+KEYS = {"agent", "problem", "instances", "options", "hyper", "budget", "about"}
+
+
+def recipe_names() -> list[str]:
+    """Names of the packaged recipes."""
+    folder = files("sysgym_zoo") / "recipes"
+    return sorted(item.name.removesuffix(".toml") for item in folder.iterdir() if item.name.endswith(".toml"))
+
+
+def load_recipe(name: str) -> dict[str, Any]:
+    """A packaged recipe by name or a TOML file; UsageError if it is malformed."""
+    if name in recipe_names():
+        text = (files("sysgym_zoo") / "recipes" / f"{name}.toml").read_text()
+    elif Path(name).is_file():
+        text = Path(name).read_text()
+    else:
+        raise unknown("recipe", name, recipe_names())
+    try:
+        recipe = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise UsageError(f"recipe {name}: {error}.") from error
+    for key in recipe:
+        if key not in KEYS:
+            raise unknown(f"key of recipe {name}", key, KEYS)
+    return recipe
+
+
+def default_recipe(problem: str, agent: str) -> dict[str, Any]:
+    """The packaged recipe of an agent on a problem, or an empty one."""
+    for name in recipe_names():
+        recipe = load_recipe(name)
+        if recipe.get("agent") == agent and recipe.get("problem") == problem:
+            return recipe
+    return {}

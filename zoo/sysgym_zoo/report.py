@@ -1,0 +1,53 @@
+"""`sysgym report`: tables from recorded evaluations, so that no number is typed by hand."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from sysgym import UsageError
+from sysgym_zoo.console import markdown
+from sysgym_zoo.evaluate import summarise
+from sysgym_zoo.resolve import load_run
+
+
+def read_rows(folder: Path) -> list[dict[str, Any]]:
+    """The rows of an evaluation."""
+    record = load_run(folder)
+    if record.get("kind") != "evaluate":
+        raise UsageError(f"{folder} is a {record.get('kind')} run; a report needs runs of `sysgym evaluate`.")
+    if record.get("status") != "done":
+        raise UsageError(f"{folder} ended as {record.get('status')!r}; evaluate it again before reporting.")
+    return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+
+
+def report(folders: Sequence[Path]) -> tuple[list[dict[str, Any]], str]:
+    """Summary rows of all runs, and the same as Markdown with what was run below."""
+    rows: list[dict[str, Any]] = []
+    notes = []
+    for folder in folders:
+        record = load_run(folder)
+        rows += summarise(read_rows(folder))
+        options = ", ".join(f"{k}={v}" for k, v in record["problem"]["options"].items() if k in ("k", "eps"))
+        groups = ", ".join(sorted({item["name"].split("/")[0] for item in record["instances"]}))
+        limit = record["budget"]["seconds"]
+        notes.append(
+            f"{record['problem']['name']}-v{record['problem']['version']} ({options}) on {groups}, "
+            f"{len(record['instances'])} instances, {record['seeds']} seeds, "
+            f"{'no time limit' if limit is None else f'{limit:g} s a solution'}, {record['threads']} thread(s), "
+            f"{record['hardware']['processor']}."
+        )
+    return rows, markdown(rows) + "\n\n" + "\n".join(notes)
+
+
+def update(file: Path, name: str, text: str) -> None:
+    """Put `text` between `<!-- sysgym report: NAME -->` and `<!-- end -->` of a Markdown file."""
+    begin, end = f"<!-- sysgym report: {name} -->", "<!-- end -->"
+    content = file.read_text() if file.is_file() else ""
+    if begin not in content or end not in content.split(begin, 1)[1]:
+        raise UsageError(f"{file} has no lines {begin!r} and {end!r}; add them where the table belongs.")
+    head, rest = content.split(begin, 1)
+    _, tail = rest.split(end, 1)
+    file.write_text(f"{head}{begin}\n{text}\n{end}{tail}")

@@ -1,0 +1,94 @@
+"""From words on the command line to objects: options, agents, problems and instances."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from sysgym.core.errors import UsageError, unknown
+from sysgym.core.instances import expand
+from sysgym.core.registry import keyword_options, make_problem, problem_class, with_options
+from sysgym.core.solutions import parse_json
+from sysgym_agents.core import agent_names, check_fits, make_agent
+
+
+def parse_pairs(pairs: Sequence[str], factory: Callable[..., Any], what: str) -> dict[str, Any]:
+    """`key=value` words as typed keywords of `factory`; unknown keys and wrong types are refused."""
+    known = keyword_options(factory)
+    found: dict[str, Any] = {}
+    for pair in pairs:
+        key, equals, text = pair.partition("=")
+        if not equals:
+            raise UsageError(f"expected key=value, got {pair!r}.")
+        if key not in known:
+            raise unknown(f"option of {what}", key, known)
+        found[key] = parse_value(what, key, text, known[key])
+    return found
+
+
+def parse_value(what: str, key: str, text: str, parameter: inspect.Parameter) -> Any:
+    """The text of an option in the type that the parameter declares."""
+    kinds = str(parameter.annotation)
+    if text.lower() in ("none", "null") and "None" in kinds:
+        return None
+    try:
+        if "bool" in kinds:
+            return {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}[text.lower()]
+        if "int" in kinds:
+            return int(text)
+        if "float" in kinds:
+            return float(text)
+    except (ValueError, KeyError):
+        raise UsageError(f"option {key} of {what} must be {kinds}, got {text!r}.") from None
+    return text
+
+
+def build_problem(name: str, pairs: Sequence[str] = ()) -> Any:
+    """A problem from its name and `-O key=value` words."""
+    return make_problem(name, **parse_pairs(pairs, problem_class(name), name))
+
+
+def load_run(folder: Path) -> dict[str, Any]:
+    """The record of a run; UsageError if the folder holds none."""
+    file = folder / "run.json"
+    if not file.is_file():
+        raise UsageError(f"{folder} is no run folder: it holds no run.json.")
+    record: dict[str, Any] = parse_json(file.read_bytes())
+    return record
+
+
+def build_agent(name: str, problem: Any, hyper: dict[str, Any] | None = None) -> tuple[str, Any]:
+    """An agent by registered name, or a trained one from a run folder, and the name to show for it."""
+    folder = Path(name)
+    if name not in agent_names() and folder.is_dir():
+        record = load_run(folder)
+        if record.get("kind") != "train" or not (folder / "agent").is_dir():
+            raise UsageError(f"{folder} holds no trained agent; give a run folder made by `sysgym train`.")
+        registered = record["agent"]["name"]
+        agent = make_agent(registered)
+        check_fits(registered, agent, problem)
+        agent.load(folder / "agent")
+        return f"{registered} ({folder.name})", agent
+    agent = make_agent(name, **(hyper or {}))
+    check_fits(name, agent, problem)
+    return name, agent
+
+
+def trained_options(name: str, problem: Any, pairs: Sequence[str]) -> Any:
+    """The problem with the options that a run folder was trained with, where the user set none."""
+    folder = Path(name)
+    if name in agent_names() or not folder.is_dir():
+        return problem
+    record = load_run(folder)
+    given = {pair.partition("=")[0] for pair in pairs}
+    stored = record.get("problem", {})
+    if stored.get("name") != problem.name:
+        return problem
+    return with_options(problem, **{k: v for k, v in stored["options"].items() if k not in given})
+
+
+def instance_names(problem: Any, names: Sequence[str] | str) -> list[str]:
+    """Instance names behind sets, names and files."""
+    return expand(problem.instance_sets(), names)
