@@ -109,9 +109,11 @@ def rebalance(xadj, adjncy, adjwgt, vwgt, part, parts, l_max):
 def refine(xadj, adjncy, adjwgt, vwgt, part, parts, l_max, passes, patience):
     """k-way Fiduccia-Mattheyses: best move first, each node once a pass, roll back to the best prefix.
 
-    A pass stops after `patience` moves without a new best. Returns the cut removed. Feasible stays feasible.
+    A pass stops after `patience` moves without a new best. Where `l_max` leaves no room for even the lightest
+    node, a part may outweigh it inside a pass, so that perfectly balanced parts can swap; only prefixes within it count. Returns the cut removed.
     """
     n = len(vwgt)
+    slack = max(l_max, -(-vwgt.sum() // parts) + max(vwgt.min(), 1)) if n else l_max
     conn, load = np.zeros((n, parts), np.int64), np.zeros(parts, np.int64)
     _connect(xadj, adjncy, adjwgt, vwgt, part, conn, load)
     locked = np.zeros(n, np.int64)
@@ -122,7 +124,7 @@ def refine(xadj, adjncy, adjwgt, vwgt, part, parts, l_max, passes, patience):
         heap.pop()
         for v in range(n):
             if conn[v, part[v]] < conn[v].sum():
-                gain, target = _best_move(v, conn, part, load, vwgt[v], l_max)
+                gain, target = _best_move(v, conn, part, load, vwgt[v], slack)
                 if target >= 0:
                     heapq.heappush(heap, (-gain, np.int64(v)))
         count = best_count = 0
@@ -131,7 +133,7 @@ def refine(xadj, adjncy, adjwgt, vwgt, part, parts, l_max, passes, patience):
             loss, v = heapq.heappop(heap)
             if locked[v] == number:
                 continue
-            gain, target = _best_move(v, conn, part, load, vwgt[v], l_max)
+            gain, target = _best_move(v, conn, part, load, vwgt[v], slack)
             if target < 0:
                 continue
             if -gain != loss:
@@ -143,12 +145,12 @@ def refine(xadj, adjncy, adjwgt, vwgt, part, parts, l_max, passes, patience):
             _shift(xadj, adjncy, adjwgt, vwgt, part, conn, load, v, target)
             locked[v] = number
             total += gain
-            if total > best_total:
+            if total > best_total and load.max() <= l_max:
                 best_total, best_count = total, count
             for e in range(xadj[v], xadj[v + 1]):
                 u = np.int64(adjncy[e])
                 if locked[u] != number:
-                    gain, target = _best_move(u, conn, part, load, vwgt[u], l_max)
+                    gain, target = _best_move(u, conn, part, load, vwgt[u], slack)
                     if target >= 0:
                         heapq.heappush(heap, (-gain, u))
         for i in range(count - 1, best_count - 1, -1):

@@ -200,8 +200,8 @@ class Metis:
             ufactor=max(1, round(1000 * problem.eps)), seed=self._seed(rng), ncuts=self.cuts
         )
         _, labels = pymetis.part_graph(
-            problem.k, xadj=instance.xadj, adjncy=instance.adjncy, eweights=instance.adjwgt, vweights=instance.vwgt,
-            recursive=self.recursive, options=options,
+            problem.k, pymetis.CSRAdjacency(instance.xadj, instance.adjncy), eweights=instance.adjwgt,
+            vweights=instance.vwgt, recursive=self.recursive, options=options,
         )  # fmt: skip
         return {"part": np.asarray(labels, np.int32)}
 

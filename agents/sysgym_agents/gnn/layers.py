@@ -53,6 +53,7 @@ def _csr(graph: Graph, values: Array, dtype: torch.dtype) -> Tensor:
             torch.from_numpy(graph.adjncy.astype(np.int32)),
             torch.from_numpy(values).to(dtype),
             size=(graph.nodes, graph.nodes),
+            check_invariants=False,  # `from_edges` and the readers checked them
         )
 
 

@@ -94,6 +94,7 @@ class Problem(Protocol):
     name: str
     version: int
     recommended_agent: str
+    variants: tuple[Mapping[str, Any], ...]  # options that choose each action mode
     default_instances: str  # set that an environment plays when none is named
 
     def load(self, name: str) -> Instance: ...

@@ -29,13 +29,12 @@ def _refuse(name: str, line: int, why: str) -> NoReturn:
 
 
 def _text(name: str, data: bytes) -> list[str]:
-    """Lines of a text file; a final newline makes no further line."""
+    """Lines of a text file; what follows the last newline is a line too, even where it is empty."""
     try:
         text = data.decode("ascii")
     except UnicodeDecodeError as error:
         _refuse(name, data[: error.start].count(b"\n") + 1, "a byte that is no ASCII text; is this a graph file?")
-    lines = text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
-    return lines[:-1] if lines[-1] == "" else lines
+    return text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
 
 
 def _integers(name: str, lines: list[tuple[int, str]]) -> tuple[Array, Array]:
@@ -84,7 +83,9 @@ def parse_metis(name: str, data: bytes) -> Graph:
         if line.strip():
             _refuse(name, number, f"more lines than the {nodes} nodes that the header announces")
     if len(rows) < nodes:
-        _refuse(name, lines[-1][0], f"the file ends after {len(rows)} of the {nodes} node lines that the header announces")
+        present = len(rows) - (not lines[-1][1])  # the empty string behind a final newline is no line to count
+        last = max(number for number, line in lines if line.strip())
+        _refuse(name, last, f"the file ends after {present} of the {nodes} node lines that the header announces")
     rows = rows[:nodes]
     values, counts = _integers(name, rows)
     numbers = np.array([i for i, _ in rows], np.int64)

@@ -58,7 +58,7 @@ class Partitioning:
 
     name = "Partitioning"
     version = 0
-    modes = CHOICES["mode"]
+    variants = ({"mode": "oneshot"}, {"mode": "assign"}, {"mode": "refine"}, {"mode": "refine", "moves": "raw"})
     recommended_agent = "fm"
     default_instances = "tiny/train"
 

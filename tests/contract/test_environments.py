@@ -1,0 +1,276 @@
+"""What every registered environment must do, in every action mode and observation form."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import pickle
+import subprocess
+import sys
+import warnings
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import pytest
+from gymnasium.utils.env_checker import check_env
+from stable_baselines3.common.env_checker import check_env as check_env_sb3
+
+import sysgym
+from sysgym.core.observation import FORMS
+from sysgym.core.registry import problem_class
+from sysgym_agents.classical.random import sample_action
+
+CASES = [
+    pytest.param(name, dict(variant), id=f"{name.split('/')[1]}-{'-'.join(map(str, variant.values()))}")
+    for name in sysgym.problem_ids()
+    for variant in problem_class(name).variants
+]
+
+
+def make(name: str, variant: dict[str, Any], **keywords: Any) -> gym.Env:
+    return gym.make(name, **variant, **keywords)
+
+
+def play(env: gym.Env, seed: int, steps: int) -> list[Any]:
+    """Masked random steps; observations, rewards and ends, starting anew when an episode ends."""
+    rng = np.random.default_rng(seed)
+    inner = env.unwrapped
+    seen: list[Any] = [env.reset(seed=seed)[0]]
+    for _ in range(steps):
+        mask = inner.machine.mask(inner.instance, inner.state, inner.size)
+        action = sample_action(rng, env.action_space, mask)
+        observation, reward, terminated, truncated, info = env.step(action)
+        seen.append((observation, reward, terminated, truncated, info.get("verdict")))
+        if terminated:
+            seen.append(env.reset()[0])
+    return seen
+
+
+def digest(value: Any) -> str:
+    """Hash of nested observations: bits, shapes and types."""
+    found = hashlib.sha256()
+
+    def feed(item: Any) -> None:
+        if isinstance(item, dict):
+            for key in sorted(item):
+                found.update(key.encode())
+                feed(item[key])
+        elif isinstance(item, list | tuple):
+            for part in item:
+                feed(part)
+        elif isinstance(item, np.ndarray):
+            found.update(f"{item.dtype}{item.shape}".encode() + item.tobytes())
+        else:
+            found.update(repr(item).encode())
+
+    feed(value)
+    return found.hexdigest()
+
+
+def test_registry_is_not_empty() -> None:
+    assert len(CASES) >= 4
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize(("name", "variant"), CASES)
+def test_both_checkers_pass(name: str, variant: dict[str, Any], form: str) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        # SB3 warns of every Box that is neither a vector nor an image, and of int64 sub-spaces; graphs are matrices
+        warnings.filterwarnings("ignore", ".*unconventional shape.*")
+        check_env(make(name, variant, obs=form, render_mode="rgb_array", disable_env_checker=True).unwrapped)
+        check_env_sb3(make(name, variant, obs=form, render_mode="ansi").unwrapped)
+
+
+@pytest.mark.parametrize(("name", "variant"), CASES)
+def test_spec_survives_json_and_pickle(name: str, variant: dict[str, Any]) -> None:
+    spec = make(name, variant).spec
+    assert spec is not None
+    again = gym.envs.registration.EnvSpec.from_json(spec.to_json())
+    for copy in (again, pickle.loads(pickle.dumps(spec))):
+        assert digest(play(gym.make(copy), 3, 5)) == digest(play(make(name, variant), 3, 5))
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize(("name", "variant"), CASES)
+def test_observations_lie_in_their_space_and_share_no_memory(name: str, variant: dict[str, Any], form: str) -> None:
+    env = make(name, variant, obs=form)
+    seen = [item if isinstance(item, dict) else item[0] for item in play(env, 0, 20)]
+    for observation in seen:
+        assert observation in env.observation_space
+        assert all(np.isfinite(value).all() for value in observation.values())
+    first, second = seen[0], seen[1]
+    assert not any(np.shares_memory(first[key], second[key]) for key in first)
+
+
+@pytest.mark.parametrize(("name", "variant"), CASES)
+def test_same_seed_same_bits_interleaved(name: str, variant: dict[str, Any]) -> None:
+    alone = play(make(name, variant), 7, 60)
+    other = make(name, variant)
+    mixed = make(name, variant)
+    other.reset(seed=99)
+    play(other, 1, 11)
+    assert digest(play(mixed, 7, 60)) == digest(alone)
+    assert digest(play(make(name, variant), 8, 60)) != digest(alone)
+
+
+def test_same_bits_in_another_process_and_hash_seed() -> None:
+    name, variant = CASES[0].values[0], [case.values[1] for case in CASES]
+    here = [digest(play(make(name, options), 5, 30)) for options in variant]
+    code = (
+        "import json, sys; sys.path.insert(0, sys.argv[1]); import test_environments as t;"
+        "print(json.dumps([t.digest(t.play(t.make(n, o), 5, 30)) for n, o in json.loads(sys.argv[2])]))"
+    )
+    arguments = json.dumps([[name, options] for options in variant])
+    folder = str(__file__).rsplit("/", 1)[0]
+    done = subprocess.run(
+        [sys.executable, "-c", code, folder, arguments], capture_output=True, text=True, check=True,
+        env={**__import__("os").environ, "PYTHONHASHSEED": "123"},
+    )  # fmt: skip
+    assert json.loads(done.stdout) == here
+
+
+@pytest.mark.parametrize("autoreset", ["NextStep", "SameStep"])
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize(("name", "variant"), CASES)
+def test_vector_environment_equals_single_ones(name: str, variant: dict[str, Any], form: str, autoreset: str) -> None:
+    count, steps = 3, 40
+    vector = gym.make_vec(
+        name, num_envs=count, vectorization_mode="vector_entry_point", obs=form, autoreset_mode=autoreset, **variant
+    )
+    singles = [make(name, variant, obs=form) for _ in range(count)]
+    observations, _ = vector.reset(seed=4)
+    alone = [env.reset(seed=4 + i)[0] for i, env in enumerate(singles)]
+    rng = np.random.default_rng(0)
+    over = [False] * count
+    for _ in range(steps):
+        for i in range(count):
+            assert all(np.array_equal(observations[key][i], alone[i][key]) for key in alone[i])
+        masks = [env.unwrapped.machine.mask(env.unwrapped.instance, env.unwrapped.state, env.unwrapped.size)
+                 for env in singles]  # fmt: skip
+        assert np.array_equal(vector.unwrapped.action_masks(), np.stack(masks).astype(bool))
+        actions = [sample_action(rng, vector.single_action_space, mask) for mask in masks]
+        observations, rewards, terminated, truncated, infos = vector.step(np.array(actions))
+        assert not truncated.any()
+        for i, env in enumerate(singles):
+            if over[i] and autoreset == "NextStep":
+                alone[i], over[i] = env.reset()[0], False
+                assert rewards[i] == 0 and not terminated[i]
+                continue
+            alone[i], reward, over[i], _, info = env.step(actions[i])
+            assert (rewards[i], terminated[i]) == (reward, over[i])
+            if over[i]:
+                found = infos["final_info"] if autoreset == "SameStep" else infos
+                assert found["verdict"]["cost"][i] == info["verdict"]["cost"]
+                if autoreset == "SameStep":
+                    last = infos["final_obs"][i]
+                    assert all(np.array_equal(last[key], alone[i][key]) for key in last)
+                    alone[i] = env.reset()[0]
+    vector.close()
+
+
+@pytest.mark.parametrize(("name", "variant"), CASES)
+def test_mask_agrees_with_step(name: str, variant: dict[str, Any]) -> None:
+    env = make(name, variant)
+    inner = env.unwrapped
+    env.reset(seed=0)
+    rng = np.random.default_rng(0)
+    for _ in range(15):
+        mask = inner.action_masks()
+        assert mask.any()
+        assert np.array_equal(inner.machine.mask(inner.instance, inner.state, inner.size).astype(bool), mask)
+        saved = inner.get_state()
+        if isinstance(env.action_space, gym.spaces.Discrete):
+            for action in range(int(env.action_space.n)):
+                inner.set_state(saved)
+                *_, info = env.unwrapped.step(action)
+                assert ("illegal" in info) == (not mask[action])
+        inner.set_state(saved)
+        _, _, over, _, info = inner.step(sample_action(rng, env.action_space, mask))
+        assert "illegal" not in info
+        if over:
+            env.reset()
+
+
+@pytest.mark.parametrize(("name", "variant"), CASES)
+def test_fork_and_return(name: str, variant: dict[str, Any]) -> None:
+    env = make(name, variant).unwrapped
+    env.reset(seed=2)
+    saved = env.get_state()
+
+    def run() -> str:
+        rng = np.random.default_rng(0)
+        rows, over = [], False
+        while not over and len(rows) < 30:
+            action = sample_action(rng, env.action_space, env.action_masks())
+            observation, reward, over, _, _ = env.step(action)
+            rows.append((observation, reward))
+        return digest(rows)
+
+    first = run()
+    env.set_state(saved)
+    assert run() == first
+    pickled = pickle.loads(pickle.dumps(env))
+    pickled.set_state(saved)
+    env = pickled
+    assert run() == first
+
+
+@pytest.mark.parametrize("reward", ["improvement", "final"])
+@pytest.mark.parametrize(("name", "variant"), CASES)
+def test_final_cost_is_judged_cost_and_return_adds_up(name: str, variant: dict[str, Any], reward: str) -> None:
+    env = make(name, variant, reward=reward).unwrapped
+    rng = np.random.default_rng(1)
+    for seed in range(3):
+        env.reset(seed=seed)
+        start, scale = env.machine.cost(env.instance, env.state), env.machine.scale(env.instance, env.state)
+        total, over, info = 0.0, False, {}
+        while not over:
+            _, value, over, _, info = env.step(sample_action(rng, env.action_space, env.action_masks()))
+            total += value
+        verdict = env.problem.judge(env.instance, env.solution())
+        assert info["verdict"] == verdict.as_dict()
+        assert env.machine.cost(env.instance, env.state) == verdict.cost
+        penalty = 0.0 if verdict.feasible else verdict.metrics.get("excess", 1.0)
+        expected = (start - verdict.cost if reward == "improvement" else -verdict.cost) / scale - penalty
+        assert total == pytest.approx(expected, rel=1e-9, abs=1e-9)
+        assert len(pickle.dumps(info)) < 1024
+
+
+@pytest.mark.parametrize(("name", "variant"), CASES)
+def test_rendering(name: str, variant: dict[str, Any]) -> None:
+    for mode in ("rgb_array", "ansi"):
+        env = make(name, variant, render_mode=mode)
+        env.reset(seed=0)
+        shown = env.render()
+        if mode == "ansi":
+            assert isinstance(shown, str) and len(shown.splitlines()) >= 2
+        else:
+            assert shown.dtype == np.uint8 and shown.ndim == 3 and shown.shape[2] == 3
+            assert len(np.unique(shown.reshape(-1, 3), axis=0)) > 3
+
+
+@pytest.mark.parametrize(("name", "variant"), CASES)
+def test_reset_options(name: str, variant: dict[str, Any]) -> None:
+    env = make(name, variant).unwrapped
+    chosen = env.instances.items[-1].name
+    env.reset(seed=0, options={"instance": chosen})
+    assert env.instance.name == chosen
+    with pytest.raises(sysgym.UsageError, match="Did you mean 'instance'"):
+        env.reset(options={"instnce": chosen})
+
+
+@pytest.mark.parametrize("name", sysgym.problem_ids())
+def test_every_problem_names_what_users_need(name: str) -> None:
+    from sysgym_agents.core import agent_class
+
+    factory: Any = problem_class(name)
+    agent_class(factory.recommended_agent)
+    problem = sysgym.make_problem(name)
+    assert isinstance(problem, sysgym.Problem)
+    splits = {entry.split for group in problem.instance_sets().values() for entry in group.entries}
+    assert splits == {"train", "valid", "test"}
+    assert "Options:" in (factory.__doc__ or "") and "Version history:" in (factory.__doc__ or "")
+    with pytest.raises(sysgym.UsageError, match="unknown option"):
+        gym.make(name, colour="red")

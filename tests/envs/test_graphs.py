@@ -1,0 +1,198 @@
+"""Readers, writers, generators and spectra of graphs."""
+
+from __future__ import annotations
+
+import gzip
+from pathlib import Path
+
+import networkx as nx
+import numpy as np
+import pytest
+
+from sysgym import UsageError, content_hash
+from sysgym.graphs import from_edges, from_networkx, to_networkx
+from sysgym.graphs.generate import FAMILIES, generate_graph
+from sysgym.graphs.io import format_metis, parse_graph, read_graph
+from sysgym.graphs.spectral import laplacian_eigenvectors
+
+# what METIS' manual, page 11, draws, with the vertex and edge weights of its files
+MANUAL_EDGES = {(0, 4), (0, 2), (0, 1), (1, 2), (1, 3), (2, 4), (2, 3), (3, 5), (3, 6), (4, 5), (5, 6)}
+FIXTURES = {
+    "unweighted_graph.graph": (8, 11, False, False),
+    "graph_with_edge_weights.graph": (8, 11, False, True),
+    "graph_with_node_weights.graph": (8, 11, True, False),
+    "graph_with_node_and_edge_weights.graph": (8, 11, True, True),
+    "graph_no_newline.graph": (7, 11, False, False),
+    "graph_no_newline_windows.graph": (7, 11, False, False),
+    "graph_empty_lines.graph": (15, 3, False, False),
+    "karate_trailing_blank_lines.graph": (34, 78, False, False),
+}
+BROKEN = {
+    "graph_id_overflow.graph": r"line 4: neighbour 4294967296 is outside 1\.\.5",
+    "graph_one_line_too_few.graph": r"line 7: the file ends after 5 of the 6 node lines",
+    "graph_too_few_edges.graph": r"line 2: the header announces 6 edges, the lines hold 10 entries, expected 12",
+    "graph_too_many_edges.graph": r"line 2: the header announces 4 edges, the lines hold 10 entries, expected 8",
+    "graph_too_few_lines.graph": r"the file ends after 3 of the 17 node lines",
+    "graph_too_few_lines_windows.graph": r"the file ends after 3 of the 17 node lines",
+}
+
+
+@pytest.mark.parametrize("name", FIXTURES)
+def test_format_fixtures(name: str, partition_data: Path) -> None:
+    graph = read_graph(partition_data / "format_fixtures" / name)
+    nodes, edges, node_weights, edge_weights = FIXTURES[name]
+    assert (graph.nodes, graph.edges) == (nodes, edges)
+    assert bool((graph.vwgt != 1).any()) == node_weights and bool((graph.adjwgt != 1).any()) == edge_weights
+    if edges == 11:
+        once = graph.sources < graph.adjncy
+        assert set(zip(graph.sources[once].tolist(), graph.adjncy[once].tolist(), strict=True)) == MANUAL_EDGES
+    if node_weights:
+        assert graph.vwgt.tolist() == [4, 2, 5, 3, 1, 6, 2, 1]
+
+
+@pytest.mark.parametrize("name", BROKEN)
+def test_broken_fixtures_name_the_line(name: str, partition_data: Path) -> None:
+    with pytest.raises(UsageError, match=BROKEN[name]):
+        read_graph(partition_data / "format_fixtures" / name)
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("", "line 1: the file holds no header"),
+        ("3\n", "line 1: the header must be"),
+        ("2 1 012\n2\n1\n", "line 1: fmt must be"),
+        ("2 1 011 2\n1 1 2 1\n1 1 1 1\n", "line 1: 2 weights a node"),
+        ("2 1\n2 x\n1\n", "line 2: expected integers, got 'x'"),
+        ("2 1\n2.5\n1\n", "line 2: expected integers, got '2.5'"),
+        ("2 1\n1\n1\n", "line 2: node 1 is its own neighbour"),
+        ("3 1\n2\n\n1\n", "line 2: neighbour 2 does not list node 1"),
+        ("2 1\n2 2\n1 1\n", "line 2: neighbour 2 is listed twice"),
+        ("2 1 1\n2 3\n1 4\n", "line 2: the edge to 2 weighs differently"),
+        ("2 1 1\n2 0\n1 0\n", "line 2: the edge to 2 has a weight below 1"),
+        ("2 1 1\n2 3\n1\n", "line 3: 1 numbers do not fit"),
+        ("2 1 10\n1 2\n-1 1\n", "line 3: a node weight is negative"),
+        ("2 1\n2\n1\n3\n", "line 4: more lines than the 2 nodes"),
+        ("2 1\n2\n\u0661\n", "line 3: a byte that is no ASCII"),
+    ],
+)
+def test_malformed_metis_files(text: str, sentence: str) -> None:
+    with pytest.raises(UsageError, match=sentence):
+        parse_graph("given", "x.graph", text.encode())
+
+
+def test_vertex_sizes_are_skipped() -> None:
+    graph = parse_graph("given", "x.graph", b"2 1 111\n9 3 2 7\n8 4 1 7\n")
+    assert graph.vwgt.tolist() == [3, 4] and graph.adjwgt.tolist() == [7, 7]
+
+
+def test_edge_lists() -> None:
+    graph = parse_graph("given", "x.txt", b"# c\n0 1 5\n\n1 0 5\n% c\n3 1 2\n")
+    assert (graph.nodes, graph.edges) == (4, 2) and graph.degree.tolist() == [5, 7, 0, 2]
+    for text, sentence in (
+        (b"0 1\n1\n", "line 2: expected 'u v'"),
+        (b"0 1 5\n1 0 4\n", "line 2: this edge stands above with another weight"),
+        (b"0 0\n", "line 1: a self loop"),
+        (b"-1 0\n", "line 1: a node id is negative"),
+        (b"# nothing\n", "holds no edges"),
+    ):
+        with pytest.raises(UsageError, match=sentence):
+            parse_graph("given", "x.el", text)
+
+
+def test_matrix_market() -> None:
+    head = b"%%MatrixMarket matrix coordinate "
+    graph = parse_graph("given", "x.mtx", head + b"pattern symmetric\n3 3 3\n2 1\n3 2\n3 3\n")
+    assert (graph.nodes, graph.edges, graph.adjwgt.tolist()) == (3, 2, [1, 1, 1, 1])
+    weighted = parse_graph("given", "x.mtx", head + b"real symmetric\n3 3 2\n2 1 -4.0\n3 2 2.0\n")
+    assert weighted.adjwgt.tolist() == [4, 4, 2, 2]
+    for text, sentence in (
+        (b"real symmetric\n2 2 1\n2 1 0.5\n", "weights must be integers"),
+        (b"pattern general\n2 2 1\n2 1\n", "not symmetric"),
+        (b"pattern general\n2 3 1\n2 1\n", "square"),
+        (b"pattern symmetric\n2 2 2\n2 1\n", "no usable MatrixMarket"),
+    ):
+        with pytest.raises(UsageError, match=sentence):
+            parse_graph("given", "x.mtx", head + text)
+
+
+def test_metis_round_trip_and_gzip(tmp_path: Path) -> None:
+    base = generate_graph("delaunay:n=50,seed=1")
+    once = base.sources < base.adjncy
+    rng = np.random.default_rng(0)
+    graph = from_edges("w", 52, base.sources[once], base.adjncy[once], rng.integers(1, 9, once.sum()), rng.integers(0, 9, 52))
+    for candidate in (base, graph):
+        file = tmp_path / "g.graph.gz"
+        file.write_bytes(gzip.compress(format_metis(candidate).encode()))
+        assert content_hash(read_graph(file)) == content_hash(candidate)
+    file.write_bytes(file.read_bytes()[:-9])
+    with pytest.raises(UsageError, match="damaged gzip"):
+        read_graph(file)
+
+
+def test_networkx_there_and_back() -> None:
+    graph = generate_graph("barabasi_albert:n=40,seed=2")
+    assert content_hash(from_networkx(to_networkx(graph))) == content_hash(graph)
+    named = nx.Graph()
+    named.add_edge("a", "b", weight=3)
+    assert from_networkx(named).adjwgt.tolist() == [3, 3]
+    with pytest.raises(UsageError, match="undirected"):
+        from_networkx(nx.DiGraph())
+    named.add_edge("b", "c", weight=0.5)
+    with pytest.raises(UsageError, match="no integer"):
+        from_networkx(named)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_generators(family: str) -> None:
+    graph = generate_graph(f"{family}:n=300,seed=5")
+    assert graph.nodes >= 300 and graph.edges > graph.nodes
+    assert content_hash(generate_graph(f"{family}:n=300,seed=5")) == content_hash(graph)
+    if family != "grid":
+        assert content_hash(generate_graph(f"{family}:n=300,seed=6")) != content_hash(graph)
+
+
+def test_generators_have_the_shape_they_promise() -> None:
+    assert generate_graph("barabasi_albert:n=200,m=3,seed=1").edges == 3 * 197
+    assert generate_graph("erdos_renyi:n=200,degree=6,seed=1").edges == 600
+    planar = generate_graph("delaunay:n=500,seed=1")
+    assert nx.check_planarity(to_networkx(planar))[0] and planar.edges <= 3 * 500 - 6
+    block = generate_graph("stochastic_block:n=500,blocks=5,mixing=0.1,seed=1")
+    same = (block.sources // 100) == (block.adjncy // 100)
+    assert same.mean() == pytest.approx(0.9, abs=0.01)
+    degree = generate_graph("geometric:n=5000,degree=8,seed=1").degree.mean()
+    assert 7 < degree < 8.2  # the border of the square loses some
+
+
+@pytest.mark.parametrize(
+    ("recipe", "sentence"),
+    [
+        ("delauny:n=5", "Did you mean 'delaunay'"),
+        ("delaunay:m=5", "unknown option of delaunay 'm'"),
+        ("delaunay:n=x", "n must be a number"),
+        ("delaunay:n=2", "n must be 3 to"),
+        ("barabasi_albert:n=5,m=9", "1 <= m < n"),
+    ],
+)
+def test_bad_recipes(recipe: str, sentence: str) -> None:
+    with pytest.raises(UsageError, match=sentence):
+        generate_graph(recipe)
+
+
+def test_eigenvectors_against_dense_linear_algebra() -> None:
+    graph = generate_graph("delaunay:n=180,seed=3")
+    twin = nx.normalized_laplacian_matrix(to_networkx(graph)).toarray()
+    _, vectors = np.linalg.eigh(twin)
+    expected = vectors[:, 1:4] / np.sqrt(graph.degree)[:, None]
+    found = laplacian_eigenvectors(graph, 3)
+    for i in range(3):
+        assert abs(np.corrcoef(expected[:, i], found[:, i])[0, 1]) > 0.999
+    assert np.allclose(found.std(axis=0), 1) and np.allclose(found.mean(axis=0), 0, atol=1e-9)
+    assert laplacian_eigenvectors(from_edges("one", 2, [0], [1]), 3).shape == (2, 3)
+
+
+def test_hash_is_of_the_content() -> None:
+    one, two = from_edges("a", 3, [0], [1]), from_edges("b", 3, [0], [1])
+    assert content_hash(one) == content_hash(two)
+    assert content_hash(one) != content_hash(from_edges("a", 3, [0], [2]))
+    assert content_hash(one) != content_hash(from_edges("a", 3, [0], [1], [2]))
