@@ -7,6 +7,7 @@ import json
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
+from tokenize import TokenError
 from typing import Any
 
 import numpy as np
@@ -91,7 +92,7 @@ def parse_npy(data: bytes) -> Array:
             raise ValueError("its header claims more data than the file holds")
         stream.seek(0)
         return np.asarray(np.lib.format.read_array(stream, allow_pickle=False))
-    except (ValueError, EOFError, TypeError, SyntaxError, MemoryError, OverflowError) as error:
+    except (ValueError, EOFError, TypeError, SyntaxError, TokenError, MemoryError, OverflowError) as error:
         raise InvalidSolution(f"this is no usable .npy array: {error}.") from error
 
 

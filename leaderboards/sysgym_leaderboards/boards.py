@@ -1,0 +1,153 @@
+"""Boards: what is solved, on which instances, how often, against which reference. One TOML file each."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import re
+import tomllib
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, fields
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import sysgym
+from sysgym.core.errors import UsageError, unknown
+from sysgym.core.instances import expand, find_entry
+
+FOLDER = Path(__file__).parent / "boards"
+DIVISIONS = ("solutions",)
+_ID = re.compile(r"[a-z0-9][a-z0-9_-]{0,79}-v[0-9]{1,4}")
+_MAX_FILE = 2**20
+
+
+@dataclass(frozen=True)
+class Board:
+    """A ranking over fixed instances. Any change of its content is a new board (`-v2`).
+
+    `penalty` is the ratio to the reference that an infeasible or missing answer counts; `seconds` is the time
+    that an agent should need for one instance (shown, not enforced).
+    """
+
+    id: str
+    title: str
+    problem: str  # "Partitioning-v0"
+    options: Mapping[str, Any]  # of the problem
+    instances: tuple[str, ...]  # instances, SET or SET/SPLIT names
+    seeds: int  # every instance is answered with the seeds 0..seeds-1
+    division: str
+    reference: str  # key into problem.reference_costs(instance)
+    penalty: float
+    seconds: float
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain data for JSON, as `parse_board` takes it."""
+        return {**asdict(self), "options": dict(self.options), "instances": list(self.instances)}
+
+    @cached_property
+    def hash(self) -> str:
+        """SHA-256 over the content of the board."""
+        text = json.dumps(self.as_dict(), sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(text.encode()).hexdigest()
+
+    def make_problem(self) -> Any:
+        """The problem with the board's options."""
+        return sysgym.make_problem(self.problem, **self.options)
+
+    def instance_names(self, problem: Any = None) -> list[str]:
+        """Names of the instances, sets expanded, in the board's order."""
+        problem = problem if problem is not None else self.make_problem()
+        names = expand(problem.instance_sets(), self.instances)
+        if len(set(names)) != len(names):
+            raise UsageError(f"board {self.id}: the instance {max(names, key=names.count)!r} is named twice.")
+        return names
+
+    def pairs(self, problem: Any = None) -> list[tuple[str, int]]:
+        """Every (instance, seed) that a submission answers."""
+        return [(name, seed) for name in self.instance_names(problem) for seed in range(self.seeds)]
+
+    def instance_hashes(self, problem: Any = None) -> dict[str, str]:
+        """Content hash of each instance: from the index of its set, otherwise computed."""
+        problem = problem if problem is not None else self.make_problem()
+        return {name: instance_hash(problem, name) for name in self.instance_names(problem)}
+
+
+def instance_hash(problem: Any, name: str) -> str:
+    """Content hash of a named instance; it is loaded only if no index knows it."""
+    entry = find_entry(problem.instance_sets(), name)
+    return entry.hash if entry else sysgym.content_hash(problem.load(name))
+
+
+def board_names() -> list[str]:
+    """Ids of the boards that the suite ships."""
+    return sorted(path.stem for path in FOLDER.glob("*.toml"))
+
+
+def load_board(name: str | Path) -> Board:
+    """A shipped board by id, or any board from a `.toml` file; UsageError says what is wrong with it."""
+    if str(name).endswith(".toml"):
+        return _read(Path(name))
+    if str(name) not in board_names():
+        raise unknown("board", name, board_names())
+    return _read(FOLDER / f"{name}.toml")
+
+
+def _read(path: Path) -> Board:
+    try:
+        with path.open("rb") as stream:
+            content = stream.read(_MAX_FILE + 1)
+        if len(content) > _MAX_FILE:
+            raise UsageError(f"{path} is larger than {_MAX_FILE} bytes, no board is.")
+        table = tomllib.loads(content.decode())
+    except OSError as error:
+        raise UsageError(f"cannot read the board {path}: {error.strerror or error}.") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise UsageError(f"{path} is no valid TOML: {error}.") from error
+    return parse_board(table, str(path))
+
+
+def _number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _names(value: Any) -> bool:
+    return isinstance(value, list | tuple) and bool(value) and all(isinstance(v, str) and v for v in value)
+
+
+def _text(value: Any) -> bool:
+    return isinstance(value, str) and 0 < len(value) <= 200 and value.isprintable()
+
+
+_CHECKS: dict[str, tuple[Callable[[Any], bool], str]] = {
+    "id": (lambda v: isinstance(v, str) and bool(_ID.fullmatch(v)), "a name like 'partitioning-tiny-k2-v1'"),
+    "title": (_text, "a line of text"),
+    "problem": (_text, "a problem with its version, like 'Partitioning-v0'"),
+    "options": (lambda v: isinstance(v, Mapping), "a table of the problem's options"),
+    "instances": (_names, "a list of instance or set names"),
+    "seeds": (lambda v: type(v) is int and 1 <= v <= 100, "a whole number from 1 to 100"),
+    "division": (lambda v: v in DIVISIONS, f"one of {', '.join(DIVISIONS)}"),
+    "reference": (_text, "a key of the problem's reference costs, like 'metis'"),
+    "penalty": (lambda v: _number(v) and v >= 1, "a number of at least 1"),
+    "seconds": (lambda v: _number(v) and v > 0, "a positive number"),
+}
+
+
+def parse_board(table: Mapping[str, Any], source: str) -> Board:
+    """A board from plain data; `source` is named in errors."""
+    for key in table:
+        if key not in _CHECKS:
+            raise UsageError(f"{source}: {unknown('key of a board', key, _CHECKS)}")
+    values = {"options": {}, **table}
+    for field in fields(Board):
+        check, expected = _CHECKS[field.name]
+        if field.name not in values:
+            raise UsageError(f"{source}: the key {field.name!r} is missing; expected {expected}.")
+        if not check(values[field.name]):
+            raise UsageError(f"{source}: {field.name} must be {expected}, got {values[field.name]!r}.")
+    for option, value in values["options"].items():
+        if not isinstance(value, str | int | float | bool) or (isinstance(value, float) and not math.isfinite(value)):
+            raise UsageError(f"{source}: the option {option} must be text, a number or true/false, got {value!r}.")
+    numbers = {"penalty": float(values["penalty"]), "seconds": float(values["seconds"])}
+    return Board(**{**values, **numbers, "instances": tuple(values["instances"])})

@@ -1,0 +1,71 @@
+"""Certificates: what verification found out about a submission, as plain data."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Row:
+    """The judged answer to one instance with one seed."""
+
+    instance: str
+    seed: int
+    feasible: bool
+    cost: float  # as judged; infinite where the problem gives an infeasible answer no cost
+    reference: float  # cost of the board's reference on this instance
+    metrics: Mapping[str, float]
+    violations: tuple[str, ...]
+    claimed: float | None = None  # cost, by the author
+    seconds: float | None = None  # self-reported
+    evaluations: int | None = None  # self-reported
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain data for JSON; an infinite cost becomes None."""
+        plain = {**vars(self), "metrics": dict(self.metrics), "violations": list(self.violations)}
+        return {**plain, "cost": self.cost if math.isfinite(self.cost) else None}
+
+
+@dataclass(frozen=True)
+class Certificate:
+    """The recomputation of a submission. Nothing is ranked unless `accepted` is True."""
+
+    board: str
+    board_hash: str
+    submission: str  # SHA-256 of the zip file
+    agent: str = ""
+    about: Mapping[str, Any] = field(default_factory=dict)  # authors, code, licence, hardware, threads, ...
+    instances: tuple[str, ...] = ()  # of the board, in its order
+    rows: tuple[Row, ...] = ()
+    reason: str = ""  # why it was rejected
+    suite_version: str = ""  # of the sysgym that judged
+    judge_seconds: float = 0.0
+    accepted: bool = False
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain data for JSON."""
+        rows = [row.as_dict() for row in self.rows]
+        return {**vars(self), "about": dict(self.about), "instances": list(self.instances), "rows": rows}
+
+
+def parse_row(table: Mapping[str, Any]) -> Row:
+    """A row from plain data; KeyError, TypeError or ValueError if it is none."""
+    cost = math.inf if table["cost"] is None else float(table["cost"])
+    row = Row(**{**table, "cost": cost, "violations": tuple(table["violations"])})
+    if type(row.feasible) is not bool or type(row.seed) is not int or math.isnan(cost):
+        raise ValueError(f"no row of a certificate: {table!r:.200}")
+    if row.feasible and not math.isfinite(cost):
+        raise ValueError(f"a feasible answer without a finite cost: {table!r:.200}")
+    return row
+
+
+def parse_certificate(table: Mapping[str, Any]) -> Certificate:
+    """A certificate from plain data, as `as_dict` gives it."""
+    rows = tuple(parse_row(row) for row in table["rows"])
+    certificate = Certificate(**{**table, "instances": tuple(table["instances"]), "rows": rows})
+    if type(certificate.accepted) is not bool:
+        raise ValueError("no certificate: accepted is neither true nor false")
+    return certificate

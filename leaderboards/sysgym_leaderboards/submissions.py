@@ -1,0 +1,222 @@
+"""Submissions: a zip of `submission.json` and one plain array file per instance, seed and array.
+
+    solutions/<index of the instance>/<seed>/<array name>.npy      (or .json)
+
+`read_submission` treats the file as hostile: nothing is extracted or unpickled, every size is counted.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import sysgym
+from sysgym.core.errors import InvalidSolution, UsageError
+from sysgym.core.problem import Array, Solution
+from sysgym.core.solutions import parse_json, parse_npy
+from sysgym_leaderboards.archive import MANIFEST, read_file_limited, read_zip, write_zip
+from sysgym_leaderboards.boards import Board
+from sysgym_leaderboards.manifest import ABOUT, SCHEMA, check_manifest
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A solution of one instance with one seed, and what its author claims about it."""
+
+    arrays: Solution
+    cost: float | None = None
+    seconds: float | None = None
+    evaluations: int | None = None
+
+
+@dataclass(frozen=True)
+class Submission:
+    """A submission that is well formed; whether it is right, `verify` finds out."""
+
+    sha256: str  # of the zip file
+    board: str
+    board_hash: str
+    problem: str
+    options: Mapping[str, Any]
+    about: Mapping[str, Any]  # agent, authors, code, licence, hardware, threads, suite_version, created
+    instances: Mapping[str, str]  # name -> content hash
+    answers: Mapping[tuple[str, int], Answer] = field(repr=False)
+
+
+def pack(
+    path: str | Path,
+    board: Board,
+    manifest: Mapping[str, Any],
+    solutions: Mapping[tuple[str, int], Answer],
+) -> Path:
+    """Write the submission of one agent to a board; the same arguments give the same bytes.
+
+    `manifest` needs `agent`; `authors` (list), `code` (URL), `licence`, `hardware`, `threads` and `created`
+    (`2026-01-31T12:00:00Z`) are optional. `solutions` answers every (instance, seed) of the board.
+    """
+    target = Path(path)
+    problem = board.make_problem()
+    pairs = board.pairs(problem)
+    missing = [pair for pair in pairs if pair not in solutions]
+    extra = [pair for pair in solutions if pair not in pairs]
+    if missing or extra:
+        raise UsageError(f"board {board.id}: {coverage_sentence(missing, extra, len(pairs))}")
+    hashes = board.instance_hashes(problem)
+    order = {name: index for index, name in enumerate(hashes)}
+    members: dict[str, bytes] = {}
+    answers = []
+    for name, seed in pairs:
+        answer = solutions[name, seed]
+        files = {f"{key}.npy": _npy(key, value) for key, value in sorted(answer.arrays.items())}
+        members.update({f"solutions/{order[name]}/{seed}/{file}": data for file, data in files.items()})
+        digests = {file: hashlib.sha256(data).hexdigest() for file, data in files.items()}
+        claims = {
+            "cost": _plain(answer.cost),
+            "seconds": _plain(answer.seconds),
+            "evaluations": answer.evaluations,
+        }
+        answers.append({"instance": order[name], "seed": seed, **claims, "files": digests})
+    head = {
+        "schema": SCHEMA,
+        "board": board.id,
+        "board_hash": board.hash,
+        "problem": board.problem,
+        "options": dict(board.options),
+        "instances": [{"name": name, "hash": digest} for name, digest in hashes.items()],
+    }
+    about = _complete(manifest)
+    text = json.dumps({**head, **about, "answers": answers}, indent=1, allow_nan=False).encode()
+    data = write_zip({MANIFEST: text, **members})
+    try:
+        read_bytes(data)  # what we write, we accept
+    except InvalidSolution as error:
+        raise UsageError(f"this cannot be submitted: {error}") from error
+    try:
+        target.write_bytes(data)
+    except OSError as error:
+        raise UsageError(f"cannot write {target}: {error.strerror or error}.") from error
+    return target
+
+
+def coverage_sentence(missing: list[tuple[str, int]], extra: list[tuple[str, int]], total: int) -> str:
+    """Which (instance, seed) pairs lack an answer, and which the board does not ask for."""
+    parts = []
+    if missing:
+        named = ", ".join(f"{name} seed {seed}" for name, seed in missing[:3])
+        more = f" and {len(missing) - 3} more" if len(missing) > 3 else ""
+        parts.append(f"{total - len(missing)} of {total} (instance, seed) pairs are answered, missing: {named}{more}")
+    if extra:
+        named = ", ".join(f"{name} seed {seed}" for name, seed in extra[:3])
+        parts.append(f"the board does not ask for {named}")
+    return "; ".join(parts) + "."
+
+
+def _complete(manifest: Mapping[str, Any]) -> dict[str, Any]:
+    for key in manifest:
+        if key not in ABOUT:
+            raise UsageError(f"a submission has no field {str(key)!r}; known: {', '.join(ABOUT)}.")
+    now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    empty: dict[str, Any] = {
+        "agent": "",
+        "authors": [],
+        "code": "",
+        "licence": "",
+        "hardware": "",
+        "threads": None,
+    }
+    return {**empty, "suite_version": sysgym.__version__, "created": now, **manifest}
+
+
+def _plain(value: float | None) -> float | None:
+    return None if value is None or not math.isfinite(value) else float(value)
+
+
+def _npy(name: str, value: Any) -> bytes:
+    array = np.asarray(value)
+    if array.dtype.kind not in "iuf":
+        raise UsageError(f"array {name!r} has type {array.dtype}, expected integers or floats.")
+    stream = io.BytesIO()
+    np.save(stream, np.ascontiguousarray(array, array.dtype.newbyteorder("<")), allow_pickle=False)
+    return stream.getvalue()
+
+
+def read_submission(path: str | Path) -> Submission:
+    """Read a submission; InvalidSolution says in one sentence what is wrong with it."""
+    return read_bytes(read_file_limited(path))
+
+
+def read_bytes(data: bytes) -> Submission:
+    """`read_submission` on bytes."""
+    members = read_zip(data)
+    if MANIFEST not in members:
+        raise InvalidSolution(f"the zip holds no {MANIFEST}.")
+    try:
+        table = parse_json(members.pop(MANIFEST))
+    except InvalidSolution as error:
+        raise InvalidSolution(f"{MANIFEST}: {error}") from error
+    check_manifest(table)
+    names = [item["name"] for item in table["instances"]]
+    answers: dict[tuple[str, int], Answer] = {}
+    for row in table["answers"]:
+        if row["instance"] >= len(names):
+            raise InvalidSolution(f"an answer is for instance {row['instance']}, but {len(names)} are listed.")
+        pair = (names[row["instance"]], row["seed"])
+        if pair in answers:
+            raise InvalidSolution(f"{pair[0]} seed {pair[1]} is answered twice.")
+        answers[pair] = Answer(_arrays(members, row), row["cost"], row["seconds"], row["evaluations"])
+    if members:
+        raise InvalidSolution(f"the zip holds {min(members)!r}, which {MANIFEST} does not list.")
+    return Submission(
+        sha256=hashlib.sha256(data).hexdigest(),
+        board=table["board"],
+        board_hash=table["board_hash"],
+        problem=table["problem"],
+        options=table["options"],
+        about={key: table[key] for key in ABOUT},
+        instances={item["name"]: item["hash"] for item in table["instances"]},
+        answers=answers,
+    )
+
+
+def _arrays(members: dict[str, bytes], row: Mapping[str, Any]) -> dict[str, Array]:
+    """The arrays of one answer; they are taken out of `members`."""
+    arrays: dict[str, Array] = {}
+    for file, digest in row["files"].items():
+        path = f"solutions/{row['instance']}/{row['seed']}/{file}"
+        if path not in members:
+            raise InvalidSolution(f"{MANIFEST} lists {path}, which the zip does not hold.")
+        data = members.pop(path)
+        if hashlib.sha256(data).hexdigest() != digest:
+            raise InvalidSolution(f"{path} does not have the sha256 that {MANIFEST} gives.")
+        name, _, ending = file.rpartition(".")
+        if name in arrays:
+            raise InvalidSolution(f"{path}: the array {name!r} is given twice.")
+        try:
+            arrays[name] = _parse(data, ending)
+        except InvalidSolution as error:
+            text = " ".join(str(error).split())[:300]  # numpy's messages have several lines
+            raise InvalidSolution(f"{path}: {text}") from error
+    return arrays
+
+
+def _parse(data: bytes, ending: str) -> Array:
+    try:
+        array = parse_npy(data) if ending == "npy" else np.asarray(parse_json(data))
+    except InvalidSolution:
+        raise
+    except Exception as error:  # headers are parsed by numpy, which may fail in any way on hostile bytes
+        raise InvalidSolution(f"this is no usable array: {type(error).__name__}: {error}.") from error
+    if array.dtype.kind not in "iuf":
+        raise InvalidSolution(f"its values have type {array.dtype}, expected integers or floats.")
+    if array.dtype.kind == "f" and not np.isfinite(array).all():
+        raise InvalidSolution("it holds values that are not finite.")
+    return array

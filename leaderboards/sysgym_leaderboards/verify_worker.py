@@ -1,0 +1,202 @@
+"""The process that judges a submission: `python -m sysgym_leaderboards.verify_worker`.
+
+Input: one line of JSON (board, limits, imports, size), then the zip. Output: one JSON report. See `verify`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import importlib.util
+import json
+import math
+import os
+import resource
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import sysgym
+from sysgym.core.errors import InvalidSolution, UsageError
+from sysgym_leaderboards.boards import Board, instance_hash, parse_board
+from sysgym_leaderboards.certificates import Row
+from sysgym_leaderboards.submissions import Answer, Submission, coverage_sentence, read_bytes
+
+TOLERANCE = 1e-9  # relative, between a claimed cost and the judged one
+
+
+def limit_process(limits: Mapping[str, Any]) -> None:
+    """Limit this process for good."""
+    memory, size = limits["memory_mb"] * 2**20, limits["file_mb"] * 2**20
+    for what, soft, hard in (
+        (resource.RLIMIT_CPU, limits["cpu_seconds"], limits["cpu_seconds"] + 5),
+        (resource.RLIMIT_AS, memory, memory),
+        (resource.RLIMIT_FSIZE, size, size),
+        (resource.RLIMIT_CORE, 0, 0),
+    ):
+        if what == resource.RLIMIT_AS and sys.platform == "darwin":
+            continue  # the system does not offer it
+        _, most = resource.getrlimit(what)
+        if most != resource.RLIM_INFINITY:
+            soft, hard = min(soft, most), min(hard, most)
+        resource.setrlimit(what, (soft, hard))
+
+
+def import_modules(names: Sequence[str]) -> None:
+    """Import modules, by name or from `.py` files, that register further problems."""
+    for number, name in enumerate(names):
+        if not name.endswith(".py"):
+            importlib.import_module(name)
+            continue
+        spec = importlib.util.spec_from_file_location(f"sysgym_import_{number}_{Path(name).stem}", name)
+        if spec is None or spec.loader is None:
+            raise ImportError(f"cannot import {name}")
+        module = importlib.util.module_from_spec(spec)
+        sys.modules[spec.name] = module
+        spec.loader.exec_module(module)
+
+
+class BoardError(Exception):
+    """The board cannot be judged here; that is not the fault of a submission."""
+
+
+def check_head(submission: Submission, board: Board) -> None:
+    """Refuse a submission to another board, or to another state of this one."""
+    if submission.board != board.id:
+        raise InvalidSolution(f"the submission is for the board {submission.board!r}, not for {board.id!r}.")
+    if submission.board_hash != board.hash:
+        raise InvalidSolution(
+            f"the submission was made for other rules of {board.id}: its board hash is "
+            f"{submission.board_hash[:12]}..., expected {board.hash[:12]}..."
+        )
+    if submission.problem != board.problem or dict(submission.options) != dict(board.options):
+        raise InvalidSolution(
+            f"the submission solves {submission.problem} with {dict(submission.options)}, "
+            f"the board asks for {board.problem} with {dict(board.options)}."
+        )
+
+
+def check_coverage(submission: Submission, pairs: Sequence[tuple[str, int]]) -> None:
+    """Refuse a submission that does not answer exactly the (instance, seed) pairs of the board."""
+    asked = set(pairs)
+    missing = [pair for pair in pairs if pair not in submission.answers]
+    extra = sorted(pair for pair in submission.answers if pair not in asked)
+    if missing or extra:
+        raise InvalidSolution(coverage_sentence(missing, extra, len(pairs)))
+    if set(submission.instances) != {name for name, _ in pairs}:
+        raise InvalidSolution("the submission lists instances that the board does not have.")
+
+
+def _prepare(board: Board) -> tuple[Any, list[str]]:
+    try:
+        problem = board.make_problem()
+        return problem, board.instance_names(problem)
+    except UsageError as error:
+        raise BoardError(f"board {board.id}: {error}") from error
+
+
+def _load(board: Board, problem: Any, name: str) -> tuple[Any, str, float]:
+    """An instance, its content hash (checked against the index) and its reference cost."""
+    try:
+        instance = problem.load(name)
+        digest = sysgym.content_hash(instance)
+        if digest != instance_hash(problem, name):
+            raise UsageError(f"{name} does not have the content that its index promises.")
+        references = problem.reference_costs(instance)
+    except UsageError as error:
+        raise BoardError(f"board {board.id}: {error}") from error
+    if board.reference not in references:
+        known = ", ".join(references) or "none"
+        raise BoardError(f"board {board.id}: no reference cost {board.reference!r} for {name}; known: {known}.")
+    return instance, digest, float(references[board.reference])
+
+
+def judge_rows(submission: Submission, board: Board, problem: Any, names: Sequence[str]) -> Iterator[Row]:
+    """Judge every answer, in the board's order. InvalidSolution names the first one that is no solution."""
+    for name in names:
+        instance, digest, reference = _load(board, problem, name)
+        given = submission.instances[name]
+        if given != digest:
+            raise InvalidSolution(
+                f"{name} was solved on other data: its hash is {given[:12]}... in the submission, "
+                f"{digest[:12]}... on the board."
+            )
+        for seed in range(board.seeds):
+            yield _judge(problem, instance, name, seed, submission.answers[name, seed], reference)
+
+
+def _judge(problem: Any, instance: Any, name: str, seed: int, answer: Answer, reference: float) -> Row:
+    try:
+        verdict = problem.judge(instance, answer.arrays)
+    except (InvalidSolution, UsageError) as error:
+        raise InvalidSolution(f"{name} seed {seed}: {error}") from error
+    feasible, cost = bool(verdict.feasible), float(verdict.cost)
+    if math.isnan(cost) or (feasible and not math.isfinite(cost)):
+        raise InvalidSolution(f"{name} seed {seed}: the judged cost is {cost}, which cannot be ranked.")
+    metrics = {str(key): float(value) for key, value in verdict.metrics.items() if math.isfinite(value)}
+    violations = tuple(str(text)[:300] for text in verdict.violations[:20])
+    claims = (answer.cost, answer.seconds, answer.evaluations)
+    return Row(name, seed, feasible, cost, reference, metrics, violations, *claims)
+
+
+def claim_mismatch(rows: Sequence[Row]) -> str:
+    """A sentence about the first claimed cost that is not the judged one, or ''."""
+    for row in rows:
+        if row.claimed is None:
+            continue
+        where = f"{row.instance} seed {row.seed}: the claimed cost is {row.claimed!r}"
+        if math.isinf(row.cost):
+            return f"{where}, but the answer is infeasible and has no cost."
+        if abs(row.claimed - row.cost) > TOLERANCE * abs(row.cost):
+            return f"{where}, but it was judged {row.cost!r}."
+    return ""
+
+
+def report_on(data: bytes, board: Board) -> dict[str, Any]:
+    """The report: who submitted, the judged rows, and the reason if it must be rejected."""
+    report: dict[str, Any] = {
+        "submission": hashlib.sha256(data).hexdigest(),
+        "board_hash": board.hash,
+        "agent": "",
+        "about": {},
+        "instances": [],
+        "rows": [],
+        "reason": "",
+        "accepted": False,
+    }
+    rows: list[Row] = []
+    try:
+        problem, names = _prepare(board)
+        submission = read_bytes(data)
+        about = dict(submission.about)
+        report |= {"agent": about.pop("agent"), "about": about, "instances": names}
+        check_head(submission, board)
+        check_coverage(submission, [(name, seed) for name in names for seed in range(board.seeds)])
+        for row in judge_rows(submission, board, problem, names):
+            rows.append(row)
+        report["reason"] = claim_mismatch(rows)
+        report["accepted"] = not report["reason"]
+    except InvalidSolution as error:
+        report["reason"] = str(error)
+    except BoardError as error:
+        report["usage"] = str(error)
+    return {**report, "rows": [row.as_dict() for row in rows]}
+
+
+def main() -> None:
+    output = os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)  # whatever a problem prints goes to stderr, not into the report
+    request = json.loads(sys.stdin.buffer.readline())
+    limit_process(request["limits"])
+    data = sys.stdin.buffer.read(request["size"])
+    if len(data) != request["size"]:
+        raise EOFError("the submission did not arrive completely")
+    import_modules(request["imports"])
+    report = report_on(data, parse_board(request["board"], "the board"))
+    with output:
+        output.write(json.dumps(report, allow_nan=False).encode())
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,147 @@
+"""Leaderboards from the command line: pack recorded solutions, submit, show, verify, export."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from sysgym import UsageError
+from sysgym_leaderboards import Store, board_names, load_board, rank
+from sysgym_zoo.console import say, show_json
+
+
+def board_rows() -> list[dict[str, Any]]:
+    """The packaged boards."""
+    rows = []
+    for name in board_names():
+        board = load_board(name)
+        rows.append(
+            {
+                "board": board.id,
+                "problem": board.problem,
+                "options": ", ".join(f"{k}={v}" for k, v in board.options.items()),
+                "instances": ", ".join(board.instances),
+                "seeds": board.seeds,
+                "reference": board.reference,
+                "title": board.title,
+            }
+        )
+    return rows
+
+
+def _rows_of(folders: Sequence[Path], agent: str | None) -> tuple[str, list[tuple[Path, dict[str, Any]]]]:
+    """The recorded rows of one agent, with their folders; UsageError if the agent is not clear."""
+    from sysgym_zoo.report import read_rows
+
+    rows = [(folder, row) for folder in folders for row in read_rows(folder)]
+    names = sorted({row["agent"] for _, row in rows})
+    if agent is None and len(names) != 1:
+        raise UsageError(f"these runs hold the agents {', '.join(names)}; choose one with --agent.")
+    chosen = names[0] if agent is None else agent
+    if chosen not in names:
+        raise UsageError(f"these runs hold the agents {', '.join(names)}, not {chosen!r}.")
+    return chosen, [(folder, row) for folder, row in rows if row["agent"] == chosen]
+
+
+def pack_runs(
+    folders: Sequence[Path], board_name: str, output: Path, agent: str | None, authors: Sequence[str], code: str, licence: str
+) -> Path:
+    """A submission from the solutions of evaluation runs."""
+    from sysgym.core.solutions import parse_npz
+    from sysgym_leaderboards import Answer, pack
+    from sysgym_zoo.resolve import load_run
+
+    board = load_board(board_name)
+    name, rows = _rows_of(folders, agent)
+    record = load_run(folders[0])
+    options = record["problem"]["options"]
+    for key, value in board.options.items():
+        if options.get(key) != value:
+            raise UsageError(f"board {board.id} is for {key}={value}, the run used {key}={options.get(key)}; evaluate anew.")
+    solutions = {}
+    wanted = set(board.pairs())
+    for folder, row in rows:
+        if (row["instance"], row["seed"]) in wanted:
+            arrays = parse_npz((folder / row["solution"]).read_bytes())
+            solutions[row["instance"], row["seed"]] = Answer(arrays, cost=row["cost"], seconds=row["seconds"])
+    hardware = record["hardware"]
+    manifest: dict[str, Any] = {
+        "agent": name,
+        "authors": list(authors),
+        "licence": licence,
+        "hardware": f"{hardware['processor']}, {hardware['cores']} cores",
+        "threads": record["threads"],
+        "suite_version": record["versions"]["sysgym"],
+        "created": record["started"],
+    }
+    if code:
+        manifest["code"] = code
+    return pack(output, board, manifest, solutions)
+
+
+def submit(file: Path, board_name: str | None, store_path: Path | None, as_json: bool) -> bool:
+    """Verify and record a submission; whether it was accepted."""
+    from sysgym_leaderboards import read_submission
+
+    if not file.is_file():
+        raise UsageError(f"cannot read the submission {file}: no such file.")
+    board = load_board(board_name or read_submission(file).board)
+    certificate = Store(store_path).submit(file, board)
+    if as_json:
+        show_json(certificate.as_dict())
+    elif certificate.accepted:
+        feasible = sum(row.feasible for row in certificate.rows)
+        print(f"accepted on {board.id}: {certificate.agent}, {len(certificate.rows)} solutions judged, {feasible} feasible")
+    else:
+        print(f"rejected on {board.id}: {certificate.reason}")
+    return certificate.accepted
+
+
+def standings(board_name: str, store_path: Path | None) -> list[dict[str, Any]]:
+    """The ranking of a board."""
+    board = load_board(board_name)
+    rows = rank(board, Store(store_path).entries(board))
+    if not rows:
+        say(f"nobody has submitted to {board.id} yet.")
+    return [
+        {
+            "rank": row.rank,
+            "agent": row.agent,
+            "score": row.score,
+            "low": row.low,
+            "high": row.high,
+            "wins": row.wins,
+            "feasible": f"{100 * row.feasible:.0f} %",
+            "entry": row.number,
+        }
+        for row in rows
+    ]
+
+
+def verify(board_name: str | None, store_path: Path | None, as_json: bool) -> bool:
+    """Check the chain and judge everything again; whether all is as recorded."""
+    store = Store(store_path)
+    problems = [*store.check_chain(), *store.reverify(load_board(board_name) if board_name else None)]
+    number, head = store.head()
+    if as_json:
+        show_json({"entries": number, "head": head, "problems": problems})
+    else:
+        for problem in problems:
+            print(problem)
+        if not problems:
+            print(f"{number} entries verified, chain head {head[:16]}")
+    return not problems
+
+
+def export(names: Sequence[str], out: Path, kind: str, store_path: Path | None) -> list[Path]:
+    """Write boards; the files made."""
+    from sysgym_leaderboards import export as write
+
+    store = Store(store_path)
+    boards = [load_board(name) for name in names or store.boards()]
+    if not boards:
+        raise UsageError("no board has an entry yet; name one, or submit first.")
+    return write(store, boards, out, format=kind)
+
+

@@ -1,0 +1,55 @@
+"""`sysgym demo`: the main job on packaged data, from training to a verified ranking with a picture."""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from sysgym_zoo import boards
+from sysgym_zoo.console import say, table
+from sysgym_zoo.evaluate import evaluate, summarise
+from sysgym_zoo.resolve import build_agent, build_problem, instance_names
+from sysgym_zoo.runs import fresh_folder
+from sysgym_zoo.train import train
+
+BOARD = "partitioning-delaunay-k4-v1"
+TEST = "delaunay/test"
+BASELINES = ("random", "ldg", "fennel", "spectral", "fm", "metis", "kahip")
+WHEELS = {"metis": "pymetis", "kahip": "kahip"}
+
+
+def demo(out: Path, seconds: float) -> None:
+    """Train, evaluate, submit, verify, rank; everything lands in the new folder `out`."""
+    folder = fresh_folder(out, "demo")
+    say(f"1. train ppo-refine for {seconds:g} seconds on eight triangulations (k = 4, 3 % imbalance)")
+    run, _ = train(
+        "Partitioning", "ppo-refine", ["k=4"], None, None, [], None, seconds, 0, 1, folder / "ppo-refine", False
+    )
+    chosen = [name for name in BASELINES if name not in WHEELS or find_spec(WHEELS[name])]
+    say(f"2. evaluate it on eight unseen ones, beside {', '.join(chosen)}")
+    problem = build_problem("Partitioning", ["k=4", "mode=assign"])  # the random agent assigns nodes one by one
+    agents = [build_agent(name, problem) for name in [str(run), *chosen]]
+    instances = [problem.load(name) for name in instance_names(problem, TEST)]
+    evaluated, rows = evaluate(problem, agents, instances, 3, None, 1, folder / "evaluation")
+    print(table(summarise(rows)))
+    say("3. submit every agent to the local board; each solution is judged again in a process of its own")
+    store = folder / "leaderboards.sqlite"
+    (folder / "submissions").mkdir()
+    for name, _ in agents:
+        file = folder / "submissions" / f"{name.split()[0]}.zip"
+        boards.pack_runs([evaluated], BOARD, file, name, ["sysgym demo"], "", "CC0-1.0")
+        boards.submit(file, BOARD, store, False)
+    say("4. the ranking, verified once more from the stored submissions")
+    print(table(boards.standings(BOARD, store)))
+    boards.verify(BOARD, store, False)
+    pages = boards.export([BOARD], folder / "site", "html", store)
+    picture = folder / "partition.png"
+    graph = instances[0]
+    mine = [i for i, row in enumerate(rows) if row["agent"] == agents[0][0] and row["instance"] == graph.name]
+    with np.load(evaluated / "solutions" / f"{mine[0]}.npz") as solution:
+        Image.fromarray(problem.render(graph, {"part": solution["part"]})).save(picture)
+    index = next((page for page in pages if page.name == "index.html"), pages[0])
+    print(f"board: {index}\npicture: {picture}\nlearning curves: tensorboard --logdir {folder}")
