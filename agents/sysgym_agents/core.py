@@ -108,7 +108,9 @@ def is_learner(agent: Any) -> bool:
 def check_fits(name: str, agent: Any, problem: Any) -> None:
     """UsageError if an agent is not made for a problem."""
     if agent.problems and problem.name not in agent.problems:
-        raise UsageError(f"agent {name!r} solves {', '.join(agent.problems)}, not {problem.name}; see `sysgym list agents`.")
+        raise UsageError(
+            f"agent {name!r} solves {', '.join(agent.problems)}, not {problem.name}; see `sysgym list agents`."
+        )
 
 
 def register_agent(name: str, factory: Callable[..., Any]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 COLOURS = ("#1f6fb4", "#d9730d", "#2b8a3e", "#a3212f", "#7048a8", "#7b5544", "#c2409a", "#5c6570")
@@ -9,6 +10,8 @@ BAR_WIDTH, BAR_HEIGHT, PAD = 220, 26, 18
 
 
 def _position(value: float, low: float, high: float) -> float:
+    """Place of a ratio on a logarithmic scale: one bad entry must not press all others together."""
+    value, low, high = (math.log(max(number, 1e-6)) for number in (value, low, high))
     span = high - low if high > low else 1.0
     return round(PAD + (BAR_WIDTH - 2 * PAD) * (value - low) / span, 1)
 
@@ -21,7 +24,7 @@ def _svg(width: int, height: int, label: str, body: str) -> str:
 
 
 def interval_bar(score: float, low: float, high: float, least: float, most: float) -> str:
-    """A score and its interval on the scale from `least` to `most`; the dashed line is the reference, 1."""
+    """A score and its interval on the logarithmic scale from `least` to `most`; the dashed line is the reference, 1."""
     x, left, right, one = (_position(value, least, most) for value in (score, low, high, 1.0))
     middle = BAR_HEIGHT / 2
     body = (

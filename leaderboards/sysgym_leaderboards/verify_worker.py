@@ -185,6 +185,7 @@ def report_on(data: bytes, board: Board) -> dict[str, Any]:
 
 
 def main() -> None:
+    """Read a request from stdin, judge within the limits, write the report to stdout."""
     output = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # whatever a problem prints goes to stderr, not into the report
     request = json.loads(sys.stdin.buffer.readline())

@@ -120,7 +120,9 @@ def test_metis_round_trip_and_gzip(tmp_path: Path) -> None:
     base = generate_graph("delaunay:n=50,seed=1")
     once = base.sources < base.adjncy
     rng = np.random.default_rng(0)
-    graph = from_edges("w", 52, base.sources[once], base.adjncy[once], rng.integers(1, 9, once.sum()), rng.integers(0, 9, 52))
+    graph = from_edges(
+        "w", 52, base.sources[once], base.adjncy[once], rng.integers(1, 9, once.sum()), rng.integers(0, 9, 52)
+    )
     for candidate in (base, graph):
         file = tmp_path / "g.graph.gz"
         file.write_bytes(gzip.compress(format_metis(candidate).encode()))

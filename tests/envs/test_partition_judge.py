@@ -64,7 +64,12 @@ def test_cut_and_ncut_equal_networkx_on_a_weighted_graph() -> None:
     rng = np.random.default_rng(0)
     once = base.sources < base.adjncy
     graph = from_edges(
-        "weighted", base.nodes, base.sources[once], base.adjncy[once], rng.integers(1, 20, once.sum()), rng.integers(0, 5, 150)
+        "weighted",
+        base.nodes,
+        base.sources[once],
+        base.adjncy[once],
+        rng.integers(1, 20, once.sum()),
+        rng.integers(0, 5, 150),
     )
     part = rng.integers(0, 5, graph.nodes)
     twin = to_networkx(graph)

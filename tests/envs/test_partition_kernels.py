@@ -7,7 +7,7 @@ from dataclasses import fields
 import numpy as np
 import pytest
 
-from sysgym import UsageError, make_problem
+from sysgym import UsageError
 from sysgym.core.env import ProblemEnv
 from sysgym.graphs import Graph, from_edges
 from sysgym.graphs.generate import generate_graph
@@ -167,7 +167,13 @@ def test_batch_rows_equal_single_states() -> None:
 
     names = ["delaunay:n=30,seed=1", "erdos_renyi:n=50,seed=2"]
     vector = gym.make_vec(
-        "sysgym/Partitioning-v0", num_envs=4, vectorization_mode="vector_entry_point", instances=names, k=3, eps=0.3, steps=500
+        "sysgym/Partitioning-v0",
+        num_envs=4,
+        vectorization_mode="vector_entry_point",
+        instances=names,
+        k=3,
+        eps=0.3,
+        steps=500,
     ).unwrapped
     vector.reset(seed=0)
     singles = [ProblemEnv("Partitioning", instances=names, k=3, eps=0.3, steps=500) for _ in range(4)]

@@ -137,7 +137,7 @@ def test_wrong_use(store: Store, board: Board, tmp_path: Path) -> None:
 
 
 def test_bars_stand_where_the_numbers_are() -> None:
-    svg = interval_bar(1.5, 1.25, 1.75, 1.0, 2.0)
-    assert 'cx="110.0"' in svg  # the middle of 220 pixels
+    svg = interval_bar(2.0, 2**0.5, 8**0.5, 1.0, 4.0)
+    assert 'cx="110.0"' in svg  # the middle of 220 pixels, on a logarithmic scale
     assert '<line x1="18.0"' in svg  # the reference at the left end
     assert 'x="64.0"' in svg and 'width="92.0"' in svg  # a quarter and a half of the 184 between

@@ -58,9 +58,19 @@ def raw_moves(nodes: int, count: int) -> list[dict[str, Any]]:
 
     stepped = _cpu(play) / count
     state = env.unwrapped.state  # type: ignore[attr-defined]
-    arrays = (graph.xadj, graph.adjncy, graph.adjwgt, graph.vwgt, state.part, state.conn, state.load, state.trail, state.s)
-    kernels.random_moves(*arrays, 1, 0)
-    floor = _cpu(lambda: kernels.random_moves(*arrays, count, 1)) / count
+    arrays = (
+        graph.xadj,
+        graph.adjncy,
+        graph.adjwgt,
+        graph.vwgt,
+        state.part,
+        state.conn,
+        state.load,
+        state.trail,
+        state.s,
+    )
+    kernels.random_moves(*arrays, actions[:1])
+    floor = _cpu(lambda: kernels.random_moves(*arrays, actions)) / count
     title = f"raw moves, grid of {graph.nodes} nodes"
     return [
         _row(f"{title}: env.step", 1 / stepped, "steps/s", ">= 100000 at 1M nodes"),
@@ -106,17 +116,18 @@ def _sampler(env: Any, num_envs: int, raw: bool, rng: np.random.Generator) -> Ca
     return draw
 
 
-def vectors(count: int, num_envs: int = 64) -> list[dict[str, Any]]:
+def vectors(count: int, num_envs: int = 256) -> list[dict[str, Any]]:
     """The native vector environment against one environment, per step, with episode ends and resets."""
     rows = []
-    for title, form, options in (
+    cases: tuple[tuple[str, str, dict[str, Any]], ...] = (
         ("refine, raw moves, raw observation", "raw", {"mode": "refine", "moves": "raw", "steps": 500}),
         ("refine, raw moves, dynamic observation", "dynamic", {"mode": "refine", "moves": "raw", "steps": 500}),
         ("refine, candidates, dynamic observation", "dynamic", {"mode": "refine", "steps": 500}),
         ("assign, dynamic observation", "dynamic", {"mode": "assign"}),
         ("assign, full observation", "full", {"mode": "assign"}),
-    ):
-        keywords = {"instances": "tiny/train", "obs": form, "k": 4, "eps": 0.1, **options}
+    )
+    for title, form, options in cases:
+        keywords: dict[str, Any] = {"instances": "tiny/train", "obs": form, "k": 4, "eps": 0.1, **options}
         raw = options.get("moves") == "raw"
         many: Any = gym.make_vec(
             "sysgym/Partitioning-v0", num_envs=num_envs, vectorization_mode="vector_entry_point", **keywords

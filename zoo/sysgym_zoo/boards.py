@@ -45,7 +45,13 @@ def _rows_of(folders: Sequence[Path], agent: str | None) -> tuple[str, list[tupl
 
 
 def pack_runs(
-    folders: Sequence[Path], board_name: str, output: Path, agent: str | None, authors: Sequence[str], code: str, licence: str
+    folders: Sequence[Path],
+    board_name: str,
+    output: Path,
+    agent: str | None,
+    authors: Sequence[str],
+    code: str,
+    licence: str,
 ) -> Path:
     """A submission from the solutions of evaluation runs."""
     from sysgym.core.solutions import parse_npz
@@ -58,7 +64,9 @@ def pack_runs(
     options = record["problem"]["options"]
     for key, value in board.options.items():
         if options.get(key) != value:
-            raise UsageError(f"board {board.id} is for {key}={value}, the run used {key}={options.get(key)}; evaluate anew.")
+            raise UsageError(
+                f"board {board.id} is for {key}={value}, the run used {key}={options.get(key)}; evaluate anew."
+            )
     solutions = {}
     wanted = set(board.pairs())
     for folder, row in rows:
@@ -92,7 +100,8 @@ def submit(file: Path, board_name: str | None, store_path: Path | None, as_json:
         show_json(certificate.as_dict())
     elif certificate.accepted:
         feasible = sum(row.feasible for row in certificate.rows)
-        print(f"accepted on {board.id}: {certificate.agent}, {len(certificate.rows)} solutions judged, {feasible} feasible")
+        judged = f"{len(certificate.rows)} solutions judged, {feasible} feasible"
+        print(f"accepted on {board.id}: {certificate.agent}, {judged}")
     else:
         print(f"rejected on {board.id}: {certificate.reason}")
     return certificate.accepted
@@ -143,5 +152,3 @@ def export(names: Sequence[str], out: Path, kind: str, store_path: Path | None) 
     if not boards:
         raise UsageError("no board has an entry yet; name one, or submit first.")
     return write(store, boards, out, format=kind)
-
-

@@ -57,7 +57,12 @@ def agent_rows(problem: str | None) -> list[dict[str, Any]]:
         elif wanted is None or not found.problems or wanted in found.problems:
             kind = "learner" if is_learner(found) else "baseline"
             rows.append(
-                {"agent": name, "kind": kind, "problems": ", ".join(found.problems) or "any", "about": first_line(found)}
+                {
+                    "agent": name,
+                    "kind": kind,
+                    "problems": ", ".join(found.problems) or "any",
+                    "about": first_line(found),
+                }
             )
     return rows
 
@@ -116,7 +121,7 @@ def _entries(problem: str, name: str) -> list[Any]:
 
 
 def fetch(problem: str, name: str) -> list[dict[str, Any]]:
-    """Fetch the files of a set (or one instance); where they lie. Files that cannot be had are listed with the reason."""
+    """Fetch the files of a set (or one instance); where they lie. UsageError lists those that cannot be had."""
     rows: list[dict[str, Any]] = []
     failed = []
     for entry in _entries(problem, name):
@@ -152,17 +157,25 @@ def describe(name: str) -> dict[str, Any]:
     """Documentation of whatever has this name."""
     if name in agent_names():
         factory = agent_class(name)
-        text = f"agent {name}\n\n{inspect.getdoc(factory)}\n\nHyper-parameters (--set key=value):\n{options_text(factory)}"
+        text = (
+            f"agent {name}\n\n{inspect.getdoc(factory)}\n\nHyper-parameters (--set key=value):\n{options_text(factory)}"
+        )
         return {"kind": "agent", "name": name, "text": text}
     if name in recipe_names():
         recipe = load_recipe(name)
-        return {"kind": "recipe", "name": name, "recipe": recipe, "text": f"recipe {name}\n\n{json.dumps(recipe, indent=1)}"}
+        return {
+            "kind": "recipe",
+            "name": name,
+            "recipe": recipe,
+            "text": f"recipe {name}\n\n{json.dumps(recipe, indent=1)}",
+        }
     try:
         factory = problem_class(name)
     except UsageError:
         return _describe_instance(name)
     identifier = environment_id(name)
-    text = f"problem {identifier}\n\n{inspect.getdoc(factory)}\n\nOptions (-O key=value) and defaults:\n{options_text(factory)}"
+    options = f"Options (-O key=value) and defaults:\n{options_text(factory)}"
+    text = f"problem {identifier}\n\n{inspect.getdoc(factory)}\n\n{options}"
     return {"kind": "problem", "name": identifier, "text": text}
 
 
@@ -189,5 +202,3 @@ def _describe_instance(name: str) -> dict[str, Any]:
             return {"kind": "instance", "name": name, "references": dict(entry.references), "text": text}
         known += [e.name for group in sets.values() for e in group.entries]
     raise unknown("name", name, known)
-
-

@@ -7,7 +7,7 @@ import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any, Optional
+from typing import Annotated, Any
 
 import typer
 
@@ -26,12 +26,14 @@ app.add_typer(board_app, name="board")
 app.add_typer(data_app, name="data")
 
 ProblemName = Annotated[str, typer.Option("--problem", "-p", help="Name of the problem, such as Partitioning.")]
-Options = Annotated[Optional[list[str]], typer.Option("-O", help="Option of the problem, key=value; repeatable.")]
+Options = Annotated[list[str] | None, typer.Option("-O", help="Option of the problem, key=value; repeatable.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 Seed = Annotated[int, typer.Option("--seed", min=0, help="Seed of everything random.")]
 Threads = Annotated[int, typer.Option("--threads", min=1, help="Threads of torch; results depend on it.")]
-Out = Annotated[Optional[Path], typer.Option("--out", help="Run folder to make; default: the next below runs/.")]
-StorePath = Annotated[Optional[Path], typer.Option("--store", help="Leaderboard file; default: SYSGYM_STORE or the user's.")]
+Out = Annotated[Path | None, typer.Option("--out", help="Run folder to make; default: the next below runs/.")]
+StorePath = Annotated[
+    Path | None, typer.Option("--store", help="Leaderboard file; default: SYSGYM_STORE or the user's.")
+]
 
 
 def guarded(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -77,7 +79,9 @@ def version(wanted: bool) -> None:
 
 @app.callback()
 def root(
-    show: Annotated[bool, typer.Option("--version", callback=version, is_eager=True, help="Print the version.")] = False,
+    show: Annotated[
+        bool, typer.Option("--version", callback=version, is_eager=True, help="Print the version.")
+    ] = False,
 ) -> None:
     """Gymnasium environments, agents and verified leaderboards for the optimisation problems of computer systems."""
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # one thread unless the user says otherwise: results depend on it
@@ -104,7 +108,7 @@ def problems(as_json: AsJson = False) -> None:
 
 @command(list_app)
 def agents(
-    problem: Annotated[Optional[str], typer.Option("--problem", "-p", help="Only those for this problem.")] = None,
+    problem: Annotated[str | None, typer.Option("--problem", "-p", help="Only those for this problem.")] = None,
     as_json: AsJson = False,
 ) -> None:
     """Registered agents."""
@@ -116,7 +120,7 @@ def agents(
 @command(list_app)
 def instances(
     problem: Annotated[str, typer.Option("--problem", "-p", help="The problem.")] = "Partitioning",
-    within: Annotated[Optional[str], typer.Argument(help="A set, to list its instances.")] = None,
+    within: Annotated[str | None, typer.Argument(help="A set, to list its instances.")] = None,
     as_json: AsJson = False,
 ) -> None:
     """Instance sets of a problem, or the instances of one set."""
@@ -134,7 +138,9 @@ def boards(as_json: AsJson = False) -> None:
 
 
 @command(app)
-def show(name: Annotated[str, typer.Argument(help="A problem, agent, instance, set or recipe.")], as_json: AsJson = False) -> None:
+def show(
+    name: Annotated[str, typer.Argument(help="A problem, agent, instance, set or recipe.")], as_json: AsJson = False
+) -> None:
     """The documentation of a problem, agent, instance, set or recipe."""
     from sysgym_zoo.catalogue import describe
     from sysgym_zoo.console import show_json
@@ -149,13 +155,13 @@ def show(name: Annotated[str, typer.Argument(help="A problem, agent, instance, s
 @command(app)
 def train(
     problem: ProblemName = "Partitioning",
-    agent: Annotated[Optional[str], typer.Option("--agent", "-a", help="A learner, such as ppo-refine or gap.")] = None,
+    agent: Annotated[str | None, typer.Option("--agent", "-a", help="A learner, such as ppo-refine or gap.")] = None,
     options: Options = None,
-    instances: Annotated[Optional[str], typer.Option(help="Set (or ;-separated names and files) to train on.")] = None,
-    recipe: Annotated[Optional[str], typer.Option(help="Packaged recipe or TOML file.")] = None,
-    change: Annotated[Optional[list[str]], typer.Option("--set", help="Hyper-parameter, key=value; repeatable.")] = None,
-    steps: Annotated[Optional[int], typer.Option(help="Environment steps, or iterations, to train for.")] = None,
-    seconds: Annotated[Optional[float], typer.Option(help="Seconds to train for.")] = None,
+    instances: Annotated[str | None, typer.Option(help="Set (or ;-separated names and files) to train on.")] = None,
+    recipe: Annotated[str | None, typer.Option(help="Packaged recipe or TOML file.")] = None,
+    change: Annotated[list[str] | None, typer.Option("--set", help="Hyper-parameter, key=value; repeatable.")] = None,
+    steps: Annotated[int | None, typer.Option(help="Environment steps, or iterations, to train for.")] = None,
+    seconds: Annotated[float | None, typer.Option(help="Seconds to train for.")] = None,
     seed: Seed = 0,
     threads: Threads = 1,
     out: Out = None,
@@ -181,12 +187,12 @@ def train(
 def solve(
     instance: Annotated[str, typer.Argument(help="A registered name, a recipe, or a file of your own.")],
     problem: ProblemName = "Partitioning",
-    agent: Annotated[Optional[str], typer.Option("--agent", "-a", help="A name or a run folder.")] = None,
+    agent: Annotated[str | None, typer.Option("--agent", "-a", help="A name or a run folder.")] = None,
     options: Options = None,
-    seconds: Annotated[Optional[float], typer.Option(min=0.0, help="Time budget.")] = None,
+    seconds: Annotated[float | None, typer.Option(min=0.0, help="Time budget.")] = None,
     seed: Seed = 0,
     threads: Threads = 1,
-    output: Annotated[Optional[Path], typer.Option("-o", "--output", help="Solution file to write.")] = None,
+    output: Annotated[Path | None, typer.Option("-o", "--output", help="Solution file to write.")] = None,
     as_json: AsJson = False,
 ) -> None:
     """Solve one instance and judge the answer. Exit code 3 if it is infeasible."""
@@ -205,7 +211,7 @@ def solve(
     row, solution = solve_once(built, loaded, solver, name, seed, Budget(seconds=seconds))
     if output is not None:
         write_solution(built, loaded, solution, output)
-    _verdict(row, as_json, {"solution": {k: v for k, v in solution.items()}} if output is None and as_json else {})
+    _verdict(row, as_json, {"solution": dict(solution)} if output is None and as_json else {})
 
 
 @command(app)
@@ -242,11 +248,14 @@ def _verdict(row: dict[str, Any], as_json: bool, extra: dict[str, Any]) -> None:
         show_json({**row, **extra})
     else:
         agent = f" by {row['agent']}" if row["agent"] else ""
-        print(f"{row['instance']}{agent}: cost {number(row['cost'])}, {'feasible' if row['feasible'] else 'INFEASIBLE'}")
+        print(
+            f"{row['instance']}{agent}: cost {number(row['cost'])}, {'feasible' if row['feasible'] else 'INFEASIBLE'}"
+        )
         for key, value in row["metrics"].items():
             print(f"  {key:20} {number(value)}")
         if row.get("ratio") is not None:
-            print(f"  {'ratio':20} {number(row['ratio'])} to {row['reference']['who']} ({number(row['reference']['cost'])})")
+            reference = row["reference"]
+            print(f"  {'ratio':20} {number(row['ratio'])} to {reference['who']} ({number(reference['cost'])})")
         for violation in row["violations"]:
             print(f"  violation: {violation}")
     if not row["feasible"]:
@@ -255,12 +264,14 @@ def _verdict(row: dict[str, Any], as_json: bool, extra: dict[str, Any]) -> None:
 
 @command(app)
 def evaluate(
-    agent: Annotated[Optional[list[str]], typer.Option("--agent", "-a", help="A name or a run folder; repeatable.")] = None,
-    instances: Annotated[Optional[str], typer.Option(help="Set (or ;-separated names and files) to solve.")] = None,
+    agent: Annotated[
+        list[str] | None, typer.Option("--agent", "-a", help="A name or a run folder; repeatable.")
+    ] = None,
+    instances: Annotated[str | None, typer.Option(help="Set (or ;-separated names and files) to solve.")] = None,
     problem: ProblemName = "Partitioning",
     options: Options = None,
     seeds: Annotated[int, typer.Option(help="Seeds 0..n-1 on every instance.")] = 5,
-    seconds: Annotated[Optional[float], typer.Option(min=0.0, help="Time budget of one solution.")] = None,
+    seconds: Annotated[float | None, typer.Option(min=0.0, help="Time budget of one solution.")] = None,
     threads: Threads = 1,
     out: Out = None,
     as_json: AsJson = False,
@@ -313,7 +324,7 @@ def render(
 @command(app)
 def report(
     runs: Annotated[list[Path], typer.Argument(help="Run folders of evaluations.")],
-    write: Annotated[Optional[Path], typer.Option(help="Markdown file with report markers to update.")] = None,
+    write: Annotated[Path | None, typer.Option(help="Markdown file with report markers to update.")] = None,
     name: Annotated[str, typer.Option(help="Name of the markers.")] = "results",
     as_json: AsJson = False,
 ) -> None:
@@ -356,7 +367,8 @@ def doctor(as_json: AsJson = False) -> None:
 
 @command(data_app, "list")
 def data_list(
-    problem: Annotated[str, typer.Option("--problem", "-p", help="The problem.")] = "Partitioning", as_json: AsJson = False
+    problem: Annotated[str, typer.Option("--problem", "-p", help="The problem.")] = "Partitioning",
+    as_json: AsJson = False,
 ) -> None:
     """Data sets: source, licence and whether they are on this machine."""
     from sysgym_zoo.catalogue import data_rows
@@ -395,8 +407,8 @@ def pack(
     runs: Annotated[list[Path], typer.Argument(help="Run folders of evaluations.")],
     board: Annotated[str, typer.Option(help="The board to submit to.")],
     output: Annotated[Path, typer.Option("-o", "--output", help="Submission to write, .zip.")] = Path("submission.zip"),
-    agent: Annotated[Optional[str], typer.Option("--agent", "-a", help="Which agent of the runs.")] = None,
-    author: Annotated[Optional[list[str]], typer.Option(help="An author; repeatable.")] = None,
+    agent: Annotated[str | None, typer.Option("--agent", "-a", help="Which agent of the runs.")] = None,
+    author: Annotated[list[str] | None, typer.Option(help="An author; repeatable.")] = None,
     code: Annotated[str, typer.Option(help="Where the code is.")] = "",
     licence: Annotated[str, typer.Option(help="Licence of the solutions.")] = "CC0-1.0",
 ) -> None:
@@ -409,7 +421,7 @@ def pack(
 @command(app)
 def submit(
     pack: Annotated[Path, typer.Argument(help="Submission made by `sysgym pack`.")],
-    board: Annotated[Optional[str], typer.Option(help="The board; default: the one that the submission names.")] = None,
+    board: Annotated[str | None, typer.Option(help="The board; default: the one that the submission names.")] = None,
     store: StorePath = None,
     as_json: AsJson = False,
 ) -> None:
@@ -430,7 +442,9 @@ def board_list(as_json: AsJson = False) -> None:
 
 @command(board_app, "show")
 def board_show(
-    board: Annotated[str, typer.Argument(help="Name of a board, or its TOML file.")], store: StorePath = None, as_json: AsJson = False
+    board: Annotated[str, typer.Argument(help="Name of a board, or its TOML file.")],
+    store: StorePath = None,
+    as_json: AsJson = False,
 ) -> None:
     """The ranking of a board."""
     from sysgym_zoo.boards import standings
@@ -440,7 +454,7 @@ def board_show(
 
 @command(board_app, "verify")
 def board_verify(
-    board: Annotated[Optional[str], typer.Argument(help="One board; default: everything stored.")] = None,
+    board: Annotated[str | None, typer.Argument(help="One board; default: everything stored.")] = None,
     store: StorePath = None,
     as_json: AsJson = False,
 ) -> None:
@@ -453,7 +467,7 @@ def board_verify(
 
 @command(board_app, "export")
 def board_export(
-    board: Annotated[Optional[list[str]], typer.Argument(help="Boards; default: all that have entries.")] = None,
+    board: Annotated[list[str] | None, typer.Argument(help="Boards; default: all that have entries.")] = None,
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder to write.")] = Path("site"),
     kind: Annotated[str, typer.Option("--format", help="html, json or csv.")] = "html",
     store: StorePath = None,
@@ -474,3 +488,7 @@ def _rows(rows: list[dict[str, Any]], as_json: bool) -> None:
 def main() -> None:
     """Entry point of the console command."""
     app()
+
+
+if __name__ == "__main__":
+    main()

@@ -49,7 +49,8 @@ def demo(out: Path, seconds: float) -> None:
     picture = folder / "partition.png"
     graph = instances[0]
     mine = [i for i, row in enumerate(rows) if row["agent"] == agents[0][0] and row["instance"] == graph.name]
-    with np.load(evaluated / "solutions" / f"{mine[0]}.npz") as solution:
+    best = min(mine, key=lambda i: rows[i]["cost"])
+    with np.load(evaluated / "solutions" / f"{best}.npz") as solution:
         Image.fromarray(problem.render(graph, {"part": solution["part"]})).save(picture)
     index = next((page for page in pages if page.name == "index.html"), pages[0])
     print(f"board: {index}\npicture: {picture}\nlearning curves: tensorboard --logdir {folder}")

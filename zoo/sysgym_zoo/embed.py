@@ -44,20 +44,29 @@ NETWORK_URLS = {  # the other networks were converted or mended, so no public fi
 }  # fmt: skip
 
 
+def recipe(family: str, n: int, rows: int, seed: int) -> str:
+    """A generator recipe; a grid has no randomness, so its splits differ by shape."""
+    return f"grid:n={n},rows={rows}" if family == "grid" else f"{family}:n={n},seed={seed}"
+
+
 def recipes() -> dict[str, dict[str, tuple[str, str]]]:
     """Embedded sets: set -> instance -> (split, recipe)."""
     tiny = {
-        f"{family}-{split}": (split, f"{family}:n={n},seed={seed}")
-        for seed, (split, n) in enumerate((("train", 64), ("valid", 48), ("test", 64)), 1)
+        f"{family}-{split}": (split, recipe(family, n, rows, seed))
+        for seed, (split, n, rows) in enumerate((("train", 64, 4), ("valid", 48, 6), ("test", 64, 8)), 1)
         for family in ("delaunay", "grid", "geometric", "stochastic_block")
     }
     delaunay = {}
-    for split, count, low, high, seed in (("train", 8, 300, 1000, 100), ("valid", 4, 300, 600, 200), ("test", 8, 300, 600, 300)):
+    for split, count, low, high, seed in (
+        ("train", 8, 300, 1000, 100),
+        ("valid", 4, 300, 600, 200),
+        ("test", 8, 300, 600, 300),
+    ):
         for i, n in enumerate(np.linspace(low, high, count).astype(int)):
             delaunay[f"{split}-{i}"] = (split, f"delaunay:n={n},seed={seed + i}")
     families = {
-        f"{family}-{split}": (split, f"{family}:n={n},seed={seed}")
-        for seed, (split, n) in enumerate((("train", 800), ("valid", 800), ("test", 1000)), 400)
+        f"{family}-{split}": (split, recipe(family, n, rows, seed))
+        for seed, (split, n, rows) in enumerate((("train", 800, 25), ("valid", 800, 20), ("test", 1000, 20)), 400)
         for family in FAMILIES
     }
     return {"tiny": tiny, "delaunay": delaunay, "families": families}
@@ -106,8 +115,8 @@ def embedded_sets() -> dict[str, Any]:
     sets = {}
     for name, members in recipes().items():
         rows = {}
-        for short, (split, recipe) in members.items():
-            graph = generate_graph(recipe)
+        for short, (split, text) in members.items():
+            graph = generate_graph(text)
             data = format_metis(graph).encode()
             file = ROOT / name / f"{short}.graph.gz"
             file.parent.mkdir(parents=True, exist_ok=True)
@@ -138,8 +147,14 @@ def public_sets(folder: Path) -> dict[str, Any]:
     """Describe the public graphs that lie in `folder`."""
     known = best_known(folder)
     about = {
-        "walshaw": ("unstated; cite Soper, Walshaw, Cross 2004", "17 graphs of C. Walshaw's Graph Partitioning Archive"),
-        "networks": ("MIT (networkit, KaHIP, Mt-KaHyPar); NeuroCUT's five unstated", "social, power and weighted graphs"),
+        "walshaw": (
+            "unstated; cite Soper, Walshaw, Cross 2004",
+            "17 graphs of C. Walshaw's Graph Partitioning Archive",
+        ),
+        "networks": (
+            "MIT (networkit, KaHIP, Mt-KaHyPar); NeuroCUT's five unstated",
+            "social, power and weighted graphs",
+        ),
         "compgraph": ("BSD-3", "training-step computation graphs of five vision models, plain and weighted"),
     }
     sets = {}

@@ -76,7 +76,7 @@ def evaluate(
         "threads": threads,
         "budget": {"seconds": seconds},
     }
-    rows = []
+    rows: list[dict[str, Any]] = []
     with Run(folder, record) as run:
         (folder / "solutions").mkdir()
         for name, agent in agents:  # the first call compiles kernels or loads networks; it is not timed

@@ -1,11 +1,11 @@
 """Recipes: hyper-parameters of an agent on a problem, as TOML data.
 
-    agent = "ppo-refine"
-    problem = "Partitioning"
-    instances = "delaunay/train"
-    [options]          # of the problem
-    [hyper]            # of the agent
-    [budget]           # seconds and/or steps
+agent = "ppo-refine"
+problem = "Partitioning"
+instances = "delaunay/train"
+[options]          # of the problem
+[hyper]            # of the agent
+[budget]           # seconds and/or steps
 """
 
 from __future__ import annotations

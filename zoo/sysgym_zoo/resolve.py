@@ -70,7 +70,7 @@ def build_agent(name: str, problem: Any, hyper: dict[str, Any] | None = None) ->
         agent = make_agent(registered)
         check_fits(registered, agent, problem)
         agent.load(folder / "agent")
-        return f"{registered} ({folder.name})", agent
+        return registered if folder.name == registered else f"{registered} ({folder.name})", agent
     agent = make_agent(name, **(hyper or {}))
     check_fits(name, agent, problem)
     return name, agent

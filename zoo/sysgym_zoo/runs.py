@@ -18,7 +18,18 @@ from typing import Any
 from sysgym.core.errors import UsageError
 from sysgym_zoo.console import clean
 
-PACKAGES = ("sysgym", "gymnasium", "numpy", "scipy", "numba", "torch", "stable-baselines3", "sb3-contrib", "pymetis", "kahip")
+PACKAGES = (
+    "sysgym",
+    "gymnasium",
+    "numpy",
+    "scipy",
+    "numba",
+    "torch",
+    "stable-baselines3",
+    "sb3-contrib",
+    "pymetis",
+    "kahip",
+)
 
 
 def versions() -> dict[str, str]:
@@ -37,7 +48,9 @@ def hardware() -> dict[str, Any]:
     model = platform.processor() or platform.machine()
     cpuinfo = Path("/proc/cpuinfo")
     if cpuinfo.is_file():
-        names = [line.split(":", 1)[1].strip() for line in cpuinfo.read_text().splitlines() if line.startswith("model name")]
+        names = [
+            line.split(":", 1)[1].strip() for line in cpuinfo.read_text().splitlines() if line.startswith("model name")
+        ]
         model = names[0] if names else model
     return {"processor": model, "cores": os.cpu_count(), "system": platform.system()}
 

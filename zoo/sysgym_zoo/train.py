@@ -134,7 +134,7 @@ def _fit(
         return None
     asked_to_stop = False
     by_time = budget.seconds is not None
-    total = float(budget.seconds if by_time else budget.steps or 0)
+    total = float(budget.seconds or budget.steps or 0)
     bar = Progress("training", total, "seconds" if by_time else "steps")
     last = [0.0, 0.0, 0.0]  # seconds at the last checkpoint; steps and seconds now
 
@@ -146,7 +146,9 @@ def _fit(
     def callback(metrics: dict[str, float]) -> bool:
         row = {**metrics, "steps": metrics["steps"] + steps, "seconds": metrics["seconds"] + seconds}
         run.log(row, int(row["steps"]))
-        note = "  ".join(f"{k.split('/')[-1]} {v:.3g}" for k, v in metrics.items() if k.startswith(("rollout/", "loss")))
+        note = "  ".join(
+            f"{k.split('/')[-1]} {v:.3g}" for k, v in metrics.items() if k.startswith(("rollout/", "loss"))
+        )
         bar.update(metrics["seconds"] if by_time else metrics["steps"], note)
         last[1:] = [row["steps"], row["seconds"]]
         if row["seconds"] - max(last[0], seconds) >= CHECKPOINT_SECONDS:

@@ -109,8 +109,9 @@ def rebalance(xadj, adjncy, adjwgt, vwgt, part, parts, l_max):
 def refine(xadj, adjncy, adjwgt, vwgt, part, parts, l_max, passes, patience):
     """k-way Fiduccia-Mattheyses: best move first, each node once a pass, roll back to the best prefix.
 
-    A pass stops after `patience` moves without a new best. Where `l_max` leaves no room for even the lightest
-    node, a part may outweigh it inside a pass, so that perfectly balanced parts can swap; only prefixes within it count. Returns the cut removed.
+    A pass stops after `patience` moves without a new best. Where `l_max` leaves no room for even the lightest node, a
+    part may outweigh it inside a pass, so that perfectly balanced parts can swap; only prefixes within it count.
+    Returns the cut removed.
     """
     n = len(vwgt)
     slack = max(l_max, -(-vwgt.sum() // parts) + max(vwgt.min(), 1)) if n else l_max
@@ -136,10 +137,9 @@ def refine(xadj, adjncy, adjwgt, vwgt, part, parts, l_max, passes, patience):
             gain, target = _best_move(v, conn, part, load, vwgt[v], slack)
             if target < 0:
                 continue
-            if -gain != loss:
-                if -gain > loss:
-                    heapq.heappush(heap, (-gain, v))
-                    continue
+            if -gain > loss:  # the entry is out of date
+                heapq.heappush(heap, (-gain, v))
+                continue
             moved[count], origin[count] = v, part[v]
             count += 1
             _shift(xadj, adjncy, adjwgt, vwgt, part, conn, load, v, target)

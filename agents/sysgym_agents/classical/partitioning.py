@@ -92,7 +92,8 @@ class FM:
 
     def solve(self, problem: Any, instance: Graph, rng: np.random.Generator, budget: Budget) -> Solution:
         """The best feasible partition of the runs that the budget allows (at least one)."""
-        clock, found = Clock(budget), []
+        clock = Clock(budget)
+        found: list[Array] = []
         limit = problem.limit(instance)
         run = 0
         while run == 0 or not clock.spent(run):
@@ -196,9 +197,7 @@ class Metis:
             import pymetis
         except ImportError as error:
             raise MissingDependency("agent 'metis' needs pymetis: pip install 'sysgym[partitioners]'.") from error
-        options = pymetis.Options(
-            ufactor=max(1, round(1000 * problem.eps)), seed=self._seed(rng), ncuts=self.cuts
-        )
+        options = pymetis.Options(ufactor=max(1, round(1000 * problem.eps)), seed=self._seed(rng), ncuts=self.cuts)
         _, labels = pymetis.part_graph(
             problem.k, pymetis.CSRAdjacency(instance.xadj, instance.adjncy), eweights=instance.adjwgt,
             vweights=instance.vwgt, recursive=self.recursive, options=options,

@@ -36,7 +36,9 @@ def gap_loss(y: Tensor, adjacency: SparseOperator, degree: Tensor, weight: Tenso
     return expected_ncut(y, adjacency, degree) + balance * expected_imbalance(y, weight)
 
 
-def hard_loss(part: Tensor, parts: int, adjacency: SparseOperator, degree: Tensor, weight: Tensor, balance: float) -> float:
+def hard_loss(
+    part: Tensor, parts: int, adjacency: SparseOperator, degree: Tensor, weight: Tensor, balance: float
+) -> float:
     """The same loss of a partition (N,) int64: what a rounded answer is worth, without any reference."""
     y = torch.nn.functional.one_hot(part, parts).to(degree.dtype)
     return float(gap_loss(y, adjacency, degree, weight, balance))

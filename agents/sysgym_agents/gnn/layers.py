@@ -95,7 +95,7 @@ def stack_graphs(graphs: Sequence[Graph]) -> tuple[Graph, Array]:
 
 
 class SAGEConv(nn.Module):
-    """GraphSAGE with the mean aggregator (Hamilton et al., arXiv 1706.02216, algorithm 1): W_self h + W_near mean(h)."""
+    """GraphSAGE with the mean aggregator (Hamilton et al., arXiv 1706.02216, algorithm 1): W_self h + W_near mean."""
 
     def __init__(self, width_in: int, width_out: int) -> None:
         super().__init__()

@@ -5,6 +5,7 @@ No layer is tied to the number of nodes or actions, so a network trained on one 
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import NamedTuple
 
 import torch
@@ -25,7 +26,7 @@ class Encoded(NamedTuple):
 def mlp(sizes: list[int]) -> nn.Sequential:
     """Linear layers with ReLU between them."""
     layers: list[nn.Module] = []
-    for inputs, outputs in zip(sizes[:-1], sizes[1:], strict=True):
+    for inputs, outputs in pairwise(sizes):
         layers += [nn.Linear(inputs, outputs), nn.ReLU()]
     return nn.Sequential(*layers[:-1])
 
@@ -62,7 +63,7 @@ class GraphNet(nn.Module):
     ) -> None:
         super().__init__()
         self.action_space, self.outputs, self.layers = action_space, outputs, layers
-        shapes = {key: space.shape for key, space in observation_space.items()}
+        shapes = {key: space.shape or () for key, space in observation_space.items()}
         context = shapes["globals"][0] + (2 * hidden if layers else 0)
         if layers:
             self.embed = nn.Linear(shapes["nodes"][1], hidden)
@@ -157,4 +158,3 @@ class GraphNet(nn.Module):
     def value(self, found: Encoded) -> Tensor:
         """State values, (B, 1)."""
         return self.value_head(found.context)
-

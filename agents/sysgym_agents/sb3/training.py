@@ -14,6 +14,7 @@ from gymnasium import spaces
 from safetensors.torch import load_file, save_file
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.monitor import Monitor
+from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 from stable_baselines3.common.vec_env import DummyVecEnv
 
 from sysgym.core.env import ProblemEnv
@@ -76,9 +77,13 @@ def check_space(algorithm: str, problem: Any, space: spaces.Space, layers: int, 
             f"algorithms that fit: {', '.join(fitting) or 'none'}."
         )
     if obs == "raw":
-        raise UsageError("GraphPolicy reads the action mask from the observation; use obs=full (or dynamic with layers=0).")
+        raise UsageError(
+            "GraphPolicy reads the action mask from the observation; use obs=full (or dynamic with layers=0)."
+        )
     if obs == "dynamic" and layers:
-        raise UsageError("message passing needs the graph in the observation; use obs=full, or layers=0 with obs=dynamic.")
+        raise UsageError(
+            "message passing needs the graph in the observation; use obs=full, or layers=0 with obs=dynamic."
+        )
     if not layers and isinstance(space, spaces.MultiDiscrete):
         raise UsageError(f"{mode} needs node embeddings to score its actions; use layers of at least 1.")
 
@@ -89,13 +94,19 @@ class _Watch(BaseCallback):
     def __init__(self, clock: Clock, publish: Callable[[Trained, int], None], callback: Callback | None) -> None:
         super().__init__()
         self.clock, self.publish, self.callback, self.stop = clock, publish, callback, False
+        self.reported, self.every = 0, 0
+
+    def _on_training_start(self) -> None:
+        if isinstance(self.model, OffPolicyAlgorithm):
+            self.every = 500  # its rollouts are a few steps each
 
     def _on_step(self) -> bool:
-        return not self.stop and not self.clock.spent(self.num_timesteps)
+        return not self.stop and not self.clock.spent()  # steps are SB3's to count: it finishes the rollout
 
     def _on_rollout_end(self) -> None:
-        if self.callback is None:
+        if self.callback is None or self.num_timesteps - self.reported < self.every:
             return
+        self.reported = self.num_timesteps
         self.publish(weights_of(self.model.policy), int(self.num_timesteps))
         self.stop = not self.callback(self._metrics())
 
@@ -163,7 +174,8 @@ def train(
     check_space(algorithm, problem, vector.action_space, layers, obs)
     algorithm_class, policy_class, _ = ALGORITHMS[algorithm]
     model = algorithm_class(
-        policy_class, vector, seed=seed, device="cpu", policy_kwargs={"hidden": hidden, "layers": layers, **_policy_extra(keywords)},
+        policy_class, vector, seed=seed, device="cpu",
+        policy_kwargs={"hidden": hidden, "layers": layers, **_policy_extra(keywords)},
         **{key: value for key, value in keywords.items() if key != "n_quantiles"},
     )  # fmt: skip
     if start is not None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Any
 
 import gymnasium as gym
 import numpy as np
@@ -54,8 +54,8 @@ class Instances:
             raise UsageError("`instances` is empty; give a set such as 'tiny/train' or instance names.")
         sizes = [problem.size(item) for item in self.items]
         self.size = Size(
-            max(size.nodes for size in sizes) if max_nodes is None else max_nodes,
-            max(size.edges for size in sizes) if max_edges is None else max_edges,
+            max(1, *(size.nodes for size in sizes)) if max_nodes is None else max_nodes,
+            max(1, *(size.edges for size in sizes)) if max_edges is None else max_edges,
         )
         for item in self.items:
             self._check(item)
@@ -133,7 +133,7 @@ class ProblemEnv(gym.Env[dict[str, Array], Any]):
     what `judge` found.
     """
 
-    metadata: ClassVar[dict[str, Any]] = {"render_modes": ["rgb_array", "ansi"], "render_fps": 8}
+    metadata: dict[str, Any] = {"render_modes": ["rgb_array", "ansi"], "render_fps": 8}  # noqa: RUF012
 
     def __init__(
         self,
@@ -155,7 +155,7 @@ class ProblemEnv(gym.Env[dict[str, Array], Any]):
         self.instances = Instances(self.problem, instance, instances, obs, max_nodes, max_edges)
         self.size = self.instances.size
         self.action_space = self.machine.action_space(self.size)
-        self.observation_space = observation_space(
+        self.observation_space: Any = observation_space(
             self.machine, self.size, self.instances.example, obs, len(self.instances.items)
         )
         self.position = 0

@@ -58,9 +58,7 @@ def _flags(length: int) -> spaces.Box:
     return spaces.Box(0, 1, (length,), np.int8)
 
 
-def observation_space(
-    machine: Machine, size: Size, static: Mapping[str, Array], form: str, graphs: int
-) -> spaces.Dict:
+def observation_space(machine: Machine, size: Size, static: Mapping[str, Array], form: str, graphs: int) -> spaces.Dict:
     """Space of one observation form for graphs padded to `size`; `static` is any instance's static arrays."""
     changing = len(machine.node_features)
     actions = mask_size(machine.action_space(size))

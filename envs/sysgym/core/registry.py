@@ -29,6 +29,7 @@ class Registry:
 
     @lru_cache(maxsize=1)  # noqa: B019  (two registries live as long as the process)
     def entries(self) -> dict[str, EntryPoint]:
+        """Entry points by name; of two with one name the first counts and the other is recorded in `failures`."""
         found: dict[str, EntryPoint] = {}
         for entry in entry_points(group=self.group):
             if entry.name in found and found[entry.name].value != entry.value:
@@ -38,6 +39,7 @@ class Registry:
         return found
 
     def names(self) -> list[str]:
+        """All registered names, sorted; nothing is imported."""
         return sorted({*self.entries(), *self.local})
 
     def get(self, name: str) -> Callable[..., Any]:

@@ -45,9 +45,7 @@ def _check_array(name: str, spec: ArraySpec, value: Any) -> Array:
     if array.size == 0 and array.dtype.kind == "f":
         array = array.astype(np.int64)  # an empty JSON list has no type
     if array.dtype.kind not in wanted:
-        raise InvalidSolution(
-            f"array {name!r} ({spec.meaning}) has type {array.dtype}, expected {spec.kind} values."
-        )
+        raise InvalidSolution(f"array {name!r} ({spec.meaning}) has type {array.dtype}, expected {spec.kind} values.")
     if array.dtype.kind == "f" and not np.isfinite(array).all():
         raise InvalidSolution(f"array {name!r} holds values that are not finite.")
     if array.size and (array.min() < spec.low or array.max() > spec.high):

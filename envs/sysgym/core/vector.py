@@ -7,7 +7,7 @@ them one by one.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, ClassVar, Protocol
+from typing import Any, Protocol
 
 import gymnasium as gym
 import numpy as np
@@ -97,9 +97,11 @@ class ProblemVectorEnv(gym.vector.VectorEnv[dict[str, Array], Any, Any]):
     Arguments as for `sysgym.core.env.ProblemEnv`; `autoreset_mode` is NEXT_STEP (Gymnasium's default) or SAME_STEP.
     """
 
-    metadata: ClassVar[dict[str, Any]] = {
-        "render_modes": ["rgb_array", "ansi"], "render_fps": 8, "autoreset_mode": AutoresetMode.NEXT_STEP,
-    }  # fmt: skip
+    metadata: dict[str, Any] = {  # noqa: RUF012
+        "render_modes": ["rgb_array", "ansi"],
+        "render_fps": 8,
+        "autoreset_mode": AutoresetMode.NEXT_STEP,
+    }
 
     def __init__(
         self,
@@ -125,11 +127,15 @@ class ProblemVectorEnv(gym.vector.VectorEnv[dict[str, Array], Any, Any]):
         mode = AutoresetMode(autoreset_mode)
         if mode is AutoresetMode.DISABLED:
             raise unknown("autoreset mode", mode.value, [AutoresetMode.NEXT_STEP.value, AutoresetMode.SAME_STEP.value])
-        self.metadata = {**type(self).metadata, "autoreset_mode": mode}  # type: ignore[misc]
+        self.metadata = {**type(self).metadata, "autoreset_mode": mode}
         self.num_envs, self.render_mode = num_envs, render_mode
         self.problem = resolve_problem(problem, options)
         self.machine = machine_of(self.problem)
-        self.form, self.reward_name, self.same_step = check_form(obs), check_reward(reward), mode is AutoresetMode.SAME_STEP
+        self.form, self.reward_name, self.same_step = (
+            check_form(obs),
+            check_reward(reward),
+            mode is AutoresetMode.SAME_STEP,
+        )
         self.instances = Instances(self.problem, instance, instances, obs, max_nodes, max_edges)
         self.size = self.instances.size
         self.single_action_space = self.machine.action_space(self.size)
@@ -139,7 +145,9 @@ class ProblemVectorEnv(gym.vector.VectorEnv[dict[str, Array], Any, Any]):
         self.action_space = batch_space(self.single_action_space, num_envs)
         self.observation_space = batch_space(self.single_observation_space, num_envs)
         make_batch: Any = getattr(self.machine, "batch", None)
-        self.batch: Batch = make_batch(num_envs, self.size) if make_batch else LoopBatch(self.machine, num_envs, self.size)
+        self.batch: Batch = (
+            make_batch(num_envs, self.size) if make_batch else LoopBatch(self.machine, num_envs, self.size)
+        )
         self.positions = np.zeros(num_envs, np.int64)
         self._scale = np.ones(num_envs)
         self._over = np.zeros(num_envs, bool)
@@ -207,7 +215,7 @@ class ProblemVectorEnv(gym.vector.VectorEnv[dict[str, Array], Any, Any]):
         """Step all rows; a row that ended starts anew instead (NEXT_STEP) or right away (SAME_STEP)."""
         actions = np.asarray(actions)
         waiting = self._over.copy()
-        for row in np.flatnonzero(waiting):
+        for row in np.flatnonzero(waiting).tolist():
             self._start(row)
         allowed = self.batch.legal(actions)
         live = allowed & ~waiting
@@ -232,9 +240,13 @@ class ProblemVectorEnv(gym.vector.VectorEnv[dict[str, Array], Any, Any]):
         self._over = terminated
         observation = self._observe()
         if self.same_step and terminated.any():
-            infos = {"final_obs": self._final(observation, terminated), "_final_obs": terminated.copy(), "final_info": infos}
+            infos = {
+                "final_obs": self._final(observation, terminated),
+                "_final_obs": terminated.copy(),
+                "final_info": infos,
+            }
             infos["_final_info"] = terminated.copy()
-            for row in np.flatnonzero(terminated):
+            for row in np.flatnonzero(terminated).tolist():
                 self._start(row)
             self._over = np.zeros(self.num_envs, bool)
             observation = self._observe()

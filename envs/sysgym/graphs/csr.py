@@ -64,9 +64,7 @@ class Graph:
         return int(self.vwgt.sum())
 
 
-def from_edges(
-    name: str, nodes: int, u: Any, v: Any, weights: Any = None, vwgt: Any = None
-) -> Graph:
+def from_edges(name: str, nodes: int, u: Any, v: Any, weights: Any = None, vwgt: Any = None) -> Graph:
     """A graph from undirected edges, each given once. UsageError on self loops, repeats, ids or weights out of range.
 
     >>> from_edges("path", 3, [0, 1], [1, 2]).xadj.tolist()
@@ -115,7 +113,7 @@ def to_networkx(graph: Graph) -> Any:
     """The same graph for networkx, weights as the attribute `weight` of nodes and edges."""
     import networkx as nx
 
-    made = nx.Graph(name=graph.name)
+    made: Any = nx.Graph(name=graph.name)
     made.add_nodes_from((v, {"weight": int(w)}) for v, w in enumerate(graph.vwgt))
     once = graph.sources < graph.adjncy
     rows = zip(graph.sources[once].tolist(), graph.adjncy[once].tolist(), graph.adjwgt[once].tolist(), strict=True)

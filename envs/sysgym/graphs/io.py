@@ -2,7 +2,7 @@
 
 | ending | format |
 |---|---|
-| `.graph`, `.metis`, `.chaco` | METIS / Chaco: header `n m [fmt [ncon]]`, then one line a node (vertex sizes are skipped) |
+| `.graph`, `.metis`, `.chaco` | METIS / Chaco: header `n m [fmt [ncon]]`, a line a node; vertex sizes are skipped |
 | `.mtx` | MatrixMarket coordinate, symmetric pattern; diagonal entries are no edges |
 | `.txt`, `.edges`, `.edgelist`, `.el` | `u v [weight]` a line, ids from 0, comments with # or % |
 
@@ -14,7 +14,7 @@ from __future__ import annotations
 import io
 import warnings
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import numpy as np
 
@@ -146,7 +146,9 @@ def _check_entries(name: str, numbers: Array, nodes: int, source: Array, target:
     unequal = weights[order] != weights[reverse]
     if unequal.any():
         at = order[first(unequal)]
-        _refuse(name, int(numbers[source[at]]), f"the edge to {int(target[at]) + 1} weighs differently in its two lines")
+        _refuse(
+            name, int(numbers[source[at]]), f"the edge to {int(target[at]) + 1} weighs differently in its two lines"
+        )
 
 
 def parse_edge_list(name: str, data: bytes) -> Graph:
@@ -164,7 +166,11 @@ def parse_edge_list(name: str, data: bytes) -> Graph:
     nodes = int(high.max()) + 1
     if nodes >= 2**31:
         _refuse(name, rows[int(high.argmax())][0], f"node id {nodes - 1} is too large")
-    for bad, why in ((low < 0, "a node id is negative"), (low == high, "a self loop"), (weights <= 0, "a weight below 1")):
+    for bad, why in (
+        (low < 0, "a node id is negative"),
+        (low == high, "a self loop"),
+        (weights <= 0, "a weight below 1"),
+    ):
         if bad.any():
             _refuse(name, rows[int(np.flatnonzero(bad)[0])][0], why)
     key = low * nodes + high
@@ -176,7 +182,7 @@ def parse_edge_list(name: str, data: bytes) -> Graph:
 
 
 def parse_matrix_market(name: str, data: bytes) -> Graph:
-    """A graph from a MatrixMarket coordinate file with a symmetric pattern; values must be integers, signs are dropped."""
+    """A graph from a MatrixMarket coordinate file with symmetric integer values; signs are dropped."""
     from scipy.io import mmread
     from scipy.sparse import coo_matrix, triu
 
@@ -188,7 +194,7 @@ def parse_matrix_market(name: str, data: bytes) -> Graph:
         raise UsageError(f"{name}: a graph needs a square matrix, this one is {matrix.shape[0]} x {matrix.shape[1]}.")
     if len(matrix.data) and not np.array_equal(matrix.data, np.round(matrix.data)):
         raise UsageError(f"{name}: edge weights must be integers; scale and round them, or write a pattern matrix.")
-    rows = matrix.tocsr()
+    rows: Any = matrix.tocsr()
     if (rows != rows.T).nnz:
         raise UsageError(f"{name}: the matrix is not symmetric; write A + A^T for an undirected graph.")
     upper = triu(rows, k=1).tocoo()

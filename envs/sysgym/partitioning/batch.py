@@ -59,20 +59,21 @@ class PartitionBatch:
 
     def costs(self) -> Array:
         """Running costs, (B,) float64."""
-        return self.rows["s"][:, kernels.BEST].astype(np.float64)
+        return np.asarray(self.rows["s"][:, kernels.BEST], np.float64)
 
     def done(self) -> Array:
         """Which rows are over, (B,) bool."""
-        return self.rows["s"][:, kernels.STOPPED] != 0
+        return np.asarray(self.rows["s"][:, kernels.STOPPED] != 0)
 
     def legal(self, actions: Array) -> Array:
         """Which rows' actions are legal, (B,) bool."""
         if actions.ndim == 2:
             nodes = self.rows["s"][:, kernels.NODES]
-            return (actions >= 0).all(axis=1) & (actions[:, 0] < nodes) & (actions[:, 1] < self.mode.parts)
+            inside = (actions >= 0).all(axis=1) & (actions[:, 0] < nodes) & (actions[:, 1] < self.mode.parts)
+            return np.asarray(inside)
         mask = self.rows["mask"]
         inside = (actions >= 0) & (actions < mask.shape[1])
-        return inside & (mask[np.arange(self.num_envs), np.where(inside, actions, 0)] != 0)
+        return np.asarray(inside & (mask[np.arange(self.num_envs), np.where(inside, actions, 0)] != 0))
 
     def step(self, actions: Array, live: Array) -> None:
         """Step the live rows with the mode's kernel."""

@@ -22,7 +22,9 @@ def _registered(name: str) -> Graph:
     assert entry is not None
     graph = parse_graph(name, Path(entry.file.path).name, read(entry.file))
     if content_hash(graph) != entry.hash:
-        raise UsageError(f"{name} does not have the content that its index promises; reinstall sysgym or fetch it again.")
+        raise UsageError(
+            f"{name} does not have the content that its index promises; reinstall sysgym or fetch it again."
+        )
     return graph
 
 

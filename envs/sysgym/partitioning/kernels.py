@@ -142,8 +142,11 @@ def find_candidates(vwgt, degree, part, conn, load, tabu, s, cand_node, cand_par
             continue
         target, gain = -1, 0
         for b in range(parts):
-            if b != a and conn[v, b] > 0 and load[b] + vwgt[v] <= s[L_MAX] and (
-                target < 0 or conn[v, b] - inside > gain
+            if (
+                b != a
+                and conn[v, b] > 0
+                and load[b] + vwgt[v] <= s[L_MAX]
+                and (target < 0 or conn[v, b] - inside > gain)
             ):
                 target, gain = b, conn[v, b] - inside
         if target < 0 or (count == size and gain <= gains[size - 1]):
@@ -310,13 +313,11 @@ def rows_all(degree, part, conn, load, tabu, s, order, focused, eps, edges, colu
 
 
 @njit(cache=True)
-def random_moves(xadj, adjncy, adjwgt, vwgt, part, conn, load, trail, s, count, seed):
-    """The kernel's own floor for `sysgym bench`: `count` random moves without any shell around them."""
-    np.random.seed(seed)
-    for _ in range(count):
+def random_moves(xadj, adjncy, adjwgt, vwgt, part, conn, load, trail, s, moves):
+    """The kernel's own floor for `sysgym bench`: play (count, 2) moves without any shell around them."""
+    for i in range(len(moves)):
         s[TRAIL] = 0
-        move(xadj, adjncy, adjwgt, vwgt, part, conn, load, trail, s, np.random.randint(s[NODES]),
-             np.random.randint(len(load)))  # fmt: skip
+        move(xadj, adjncy, adjwgt, vwgt, part, conn, load, trail, s, moves[i, 0], moves[i, 1])
 
 
 @njit(cache=True)

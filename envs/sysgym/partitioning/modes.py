@@ -4,8 +4,8 @@
 |---|---|---|
 | `oneshot` | MultiDiscrete([k] * N): a part for every node (padded nodes: 0) | one step |
 | `assign` | Discrete(k): a part for the focused node, in `order` | one step a node |
-| `refine`, `moves="candidates"` | Discrete(C): one of the C best feasible moves; action 0 stops where there is none | `steps` moves |
-| `refine`, `moves="raw"` | MultiDiscrete([N, k]): any node to any part; the best feasible partition counts | `steps` moves |
+| `refine`, `moves="candidates"` | Discrete(C): one of the best feasible moves, 0 stops where none is | `steps` moves |
+| `refine`, `moves="raw"` | MultiDiscrete([N, k]): any node to any part; the best feasible counts | `steps` moves |
 """
 
 from __future__ import annotations
@@ -181,7 +181,8 @@ class Assign(PartitionMode):
     def step(self, graph: Graph, state: State, action: Any) -> State:
         """Assign the focused node."""
         kernels.place(graph.xadj, graph.adjncy, graph.adjwgt, graph.vwgt, graph.degree, state.part, state.conn,
-                      state.load, state.order, state.s, state.cand_node, state.cand_x, state.mask, int(action))  # fmt: skip
+                      state.load, state.order, state.s, state.cand_node, state.cand_x, state.mask,
+                      int(action))  # fmt: skip
         return state
 
     def batch(self, num_envs: int, size: Size) -> PartitionBatch:
@@ -298,7 +299,7 @@ class RefineRaw(Refine):
 
     def legal(self, graph: Graph, state: State, action: Any) -> bool:
         """The mask's answer in constant time."""
-        return 0 <= action[0] < graph.nodes and 0 <= action[1] < self.parts
+        return bool(0 <= action[0] < graph.nodes and 0 <= action[1] < self.parts)
 
     def step(self, graph: Graph, state: State, action: Any) -> State:
         """Move the node."""
@@ -338,7 +339,15 @@ def node_order(graph: Graph, order: str, rng: np.random.Generator) -> Array:
 
 
 def make_mode(
-    mode: str, parts: int, eps: float, order: str, moves: str, start: str, steps: int | None, candidates: int, tenure: int
+    mode: str,
+    parts: int,
+    eps: float,
+    order: str,
+    moves: str,
+    start: str,
+    steps: int | None,
+    candidates: int,
+    tenure: int,
 ) -> PartitionMode:
     """The state machine that the options of the problem name."""
     if mode == "oneshot":

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -130,7 +130,9 @@ class Partitioning:
             from sysgym.graphs.spectral import laplacian_eigenvectors
 
             columns.extend(laplacian_eigenvectors(instance, self.pe).T)
-        weights = instance.adjwgt / max(float(instance.adjwgt.mean()), 1e-9) if len(instance.adjwgt) else instance.adjwgt
+        weights = (
+            instance.adjwgt / max(float(instance.adjwgt.mean()), 1e-9) if len(instance.adjwgt) else instance.adjwgt
+        )
         return {
             "nodes": np.clip(np.stack(columns, axis=1), -1e3, 1e3).astype(np.float32),
             "edges": np.clip(weights, 0, 1e3).astype(np.float32)[:, None],

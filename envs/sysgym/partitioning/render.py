@@ -61,7 +61,8 @@ def draw(problem: Any, graph: Graph, solution: Solution) -> Array:
     small = ImageFont.load_default(13)
     pen.text((MARGIN, 10), f"{graph.name}   {graph.nodes} nodes, {graph.edges} edges, k = {problem.k}", "black", title)
     state = "feasible" if verdict.feasible else "INFEASIBLE"
-    line = f"cut {m['cut']:g} ({100 * m['cut_ratio']:.2f} % of the edge weight), imbalance {100 * m['imbalance']:.1f} %, {state}"
+    share, imbalance = 100 * m["cut_ratio"], 100 * m["imbalance"]
+    line = f"cut {m['cut']:g} ({share:.2f} % of the edge weight), imbalance {imbalance:.1f} %, {state}"
     pen.text((MARGIN, 34), line, "black" if verdict.feasible else (200, 0, 0), small)
     return np.asarray(image, np.uint8).copy()
 

@@ -1,0 +1,355 @@
+"""The commands as a user types them: results, files, JSON and the sentences of errors."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+Run = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@pytest.fixture
+def sysgym(tmp_path: Path) -> Run:
+    """Run a command in an empty folder with a store of its own."""
+
+    def run(*words: str, code: int = 0, **environment: str) -> subprocess.CompletedProcess[str]:
+        done = subprocess.run(
+            [sys.executable, "-m", "sysgym_zoo.cli", *words],
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            env={**os.environ, "SYSGYM_STORE": str(tmp_path / "boards.sqlite"), "COLUMNS": "200", **environment},
+        )
+        assert done.returncode == code, (words, done.returncode, done.stdout, done.stderr)
+        assert "Traceback" not in done.stderr
+        return done
+
+    return run
+
+
+def cpu_seconds(*words: str) -> float:
+    """CPU seconds of one command, the least of three."""
+    import resource
+
+    found = []
+    for _ in range(3):
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
+        subprocess.run([sys.executable, "-m", "sysgym_zoo.cli", *words], capture_output=True, check=True)
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        found.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
+    return min(found)
+
+
+def test_solve_judge_render_on_a_file(sysgym: Run, tmp_path: Path) -> None:
+    (tmp_path / "path.txt").write_text("0 1\n1 2\n2 3\n")
+    solved = sysgym("solve", "path.txt", "-o", "x.part", "--json")
+    row = json.loads(solved.stdout)
+    wanted = {
+        "problem",
+        "instance",
+        "instance_hash",
+        "agent",
+        "seed",
+        "feasible",
+        "cost",
+        "metrics",
+        "violations",
+        "seconds",
+        "cpu_seconds",
+    }
+    assert wanted <= set(row) and (row["agent"], row["cost"], row["feasible"]) == ("fm", 1.0, True)
+    assert sorted((tmp_path / "x.part").read_text().split()) == ["0", "0", "1", "1"]
+    judged = json.loads(sysgym("judge", "path.txt", "x.part", "--json").stdout)
+    assert judged["cost"] == 1.0 and judged["instance_hash"] == row["instance_hash"] and wanted <= set(judged)
+    sysgym("render", "path.txt", "x.part", "-o", "x.png")
+    assert np.asarray(Image.open(tmp_path / "x.png")).shape == (700, 640, 3)
+    (tmp_path / "bad.part").write_text("0\n0\n0\n1\n")
+    infeasible = sysgym("judge", "path.txt", "bad.part", code=3)
+    assert "INFEASIBLE" in infeasible.stdout and "part 0 weighs 3, the limit at eps=0.03 is 2" in infeasible.stdout
+    printed = json.loads(sysgym("solve", "path.txt", "--json").stdout)
+    (tmp_path / "again.json").write_text(json.dumps(printed))
+    assert json.loads(sysgym("judge", "path.txt", "again.json", "--json").stdout)["cost"] == 1.0
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "sentence"),
+    [
+        (["solve", "nope"], 2, "unknown instance 'nope'"),
+        (["solve", "tiny/grid-tst"], 2, "Did you mean 'tiny/grid-test'"),
+        (["solve", "tiny/grid-test", "-O", "kk=2"], 2, "unknown option of Partitioning 'kk'. Did you mean 'k'"),
+        (["solve", "tiny/grid-test", "-O", "k"], 2, "expected key=value, got 'k'"),
+        (["solve", "tiny/grid-test", "-O", "k=two"], 2, "option k of Partitioning must be int, got 'two'"),
+        (["solve", "tiny/grid-test", "-p", "Partition"], 2, "unknown problem 'Partition'. Did you mean 'Partitioning'"),
+        (["solve", "tiny/grid-test", "-a", "mtis"], 2, "unknown agent 'mtis'. Did you mean 'metis'"),
+        (["solve", "tiny/grid-test", "-a", "."], 2, "is no run folder: it holds no run.json"),
+        (["solve", "tiny/grid-test", "-o", "no/such/x.json"], 2, "the folder no/such does not exist"),
+        (["judge", "tiny/grid-test", "none.part"], 2, "cannot read the solution file none.part: No such file"),
+        (["judge", "tiny/grid-test", "text.part"], 3, "line 1: expected one part id, got 'hello'"),
+        (["judge", "text.graph", "text.part"], 2, "text.graph, line 1: the header must be"),
+        (["train", "--agent", "metis"], 2, "agent 'metis' does not learn"),
+        (["train"], 2, "no agent is named"),
+        (["train", "--agent", "ppo-refine", "--set", "hiden=3"], 2, "Did you mean 'hidden'"),
+        (["train", "--agent", "ppo-refine", "--steps", "0"], 2, "must be positive"),
+        (["train", "--agent", "ppo-refine", "--out", "taken"], 2, "taken exists already"),
+        (["train", "--agent", "ppo-refine", "--resume"], 2, "--resume needs --out"),
+        (["train", "--agent", "ppo-refine", "--recipe", "nope"], 2, "unknown recipe 'nope'"),
+        (
+            ["train", "--agent", "dqn", "-O", "mode=oneshot", "--steps", "9"],
+            2,
+            "DQN cannot act in Partitioning in mode",
+        ),
+        (["evaluate", "--agent", "fm", "--agent", "fm"], 2, "an agent is named twice"),
+        (["evaluate", "--seeds", "0"], 2, "--seeds must be at least 1"),
+        (["evaluate", "--instances", "tiny/tst"], 2, "unknown instance 'tiny/tst'"),
+        (["report", "taken"], 2, "taken is no run folder"),
+        (["bench", "nothing"], 2, "unknown bench area 'nothing'. Known: "),
+        (["data", "path", "walshaw"], 2, "'walshaw' is a set; name one instance"),
+        (["data", "get", "walsha"], 2, "unknown data set 'walsha'. Did you mean 'walshaw'"),
+        (["show", "meetis"], 2, "Did you mean 'metis'"),
+        (["board", "show", "nope"], 2, "unknown board 'nope'"),
+        (["board", "export"], 2, "no board has an entry yet"),
+        (["submit", "none.zip"], 2, "cannot read the submission none.zip"),
+        (["submit", "text.part", "--board", "partitioning-tiny-k2-v1"], 3, "rejected on partitioning-tiny-k2-v1"),
+        (["pack", "taken", "--board", "partitioning-tiny-k2-v1"], 2, "taken is no run folder"),
+        (["nonsense"], 2, "No such command"),
+    ],
+)
+def test_errors_are_one_sentence(words: list[str], code: int, sentence: str, sysgym: Run, tmp_path: Path) -> None:
+    (tmp_path / "text.part").write_text("hello\n")
+    (tmp_path / "text.graph").write_text("hello\n")
+    (tmp_path / "taken").mkdir()
+    (tmp_path / "taken" / "x").write_text("")
+    done = sysgym(*words, code=code)
+    assert sentence in done.stderr + done.stdout
+
+
+def test_missing_wheel_exits_with_four(sysgym: Run, tmp_path: Path) -> None:
+    (tmp_path / "pymetis.py").write_text("raise ImportError('not here')\n")
+    done = sysgym("solve", "tiny/grid-test", "-a", "metis", code=4, PYTHONPATH=str(tmp_path))
+    assert "pip install 'sysgym[partitioners]'" in done.stderr
+
+
+def test_lists_and_show_in_both_forms(sysgym: Run) -> None:
+    for what in ("problems", "agents", "instances", "boards"):
+        rows = json.loads(sysgym("list", what, "--json").stdout)
+        assert rows and all(rows)
+        assert str(next(iter(rows[0].values()))) in sysgym("list", what).stdout
+    for name in ("Partitioning", "fm", "tiny", "tiny/grid-test", "partitioning-ppo-refine"):
+        found = json.loads(sysgym("show", name, "--json").stdout)
+        assert found["text"].strip() in sysgym("show", name).stdout
+    assert "eps = 0.03" in sysgym("show", "Partitioning").stdout
+    assert [row["instance"] for row in json.loads(sysgym("list", "instances", "tiny/test", "--json").stdout)]
+
+
+def test_doctor(sysgym: Run) -> None:
+    rows = json.loads(sysgym("doctor", "--json").stdout)
+    assert {"versions", "problems", "agents"} <= {row["check"] for row in rows}
+    assert not [row for row in rows if row["status"] == "broken"]
+    broken = sysgym("doctor", code=1, SYSGYM_DATA="nowhere/at/all")
+    assert "is no folder" in broken.stdout
+
+
+def test_data_path(sysgym: Run) -> None:
+    path = sysgym("data", "path", "tiny/grid-test").stdout.strip()
+    assert Path(path).is_file()
+    assert {row["set"] for row in json.loads(sysgym("data", "list", "--json").stdout)} >= {"tiny", "walshaw"}
+
+
+def test_bench_prints_ratios(sysgym: Run) -> None:
+    rows = json.loads(sysgym("bench", "--quick", "--json").stdout)
+    assert len(rows) > 10 and all(row["value"] > 0 for row in rows)
+
+
+@pytest.mark.parametrize("words", [["--help"], ["list", "problems"], ["board", "show", "partitioning-tiny-k2-v1"]])
+def test_cheap_commands_stay_cheap(words: list[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """As a ratio to what cannot be avoided: importing typer, for the others also gymnasium."""
+    monkeypatch.setenv("SYSGYM_STORE", str(tmp_path / "boards.sqlite"))
+    needed = "import typer" if words == ["--help"] else "import typer, gymnasium"
+    import resource
+
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    for _ in range(3):
+        subprocess.run([sys.executable, "-c", needed], check=True)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    floor = (after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime) / 3
+    assert cpu_seconds(*words) < 3 * floor
+
+
+def test_train_evaluate_pack_submit_show_verify_export(sysgym: Run, tmp_path: Path) -> None:
+    trained = json.loads(
+        sysgym(
+            "train",
+            "-a",
+            "ppo-refine",
+            "-O",
+            "eps=0.2",
+            "--instances",
+            "tiny/train",
+            "--steps",
+            "4096",
+            "--set",
+            "n_steps=128",
+            "--out",
+            "agent",
+            "--json",
+        ).stdout
+    )
+    assert trained["status"] == "done" and trained["problem"]["options"]["eps"] == 0.2
+    assert len(trained["instances"]) == 4 and len(trained["instances"][0]["hash"]) == 64
+    folder = tmp_path / "agent"
+    rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    assert rows[-1]["steps"] == 4096 and "rollout/ep_rew_mean" in rows[-1]
+    assert list((folder / "tensorboard").glob("events*")) and (folder / "agent" / "model.safetensors").is_file()
+    evaluated = json.loads(
+        sysgym(
+            "evaluate",
+            "-a",
+            "agent",
+            "-a",
+            "ldg",
+            "--instances",
+            "tiny/test",
+            "-O",
+            "k=2",
+            "-O",
+            "eps=0.03",
+            "--seeds",
+            "2",
+            "--out",
+            "eval",
+            "--json",
+        ).stdout
+    )
+    assert len(evaluated["rows"]) == 2 * 4 * 2 and {line["agent"] for line in evaluated["summary"]} == {
+        "ppo-refine (agent)",
+        "ldg",
+    }
+    table = sysgym("report", "eval").stdout
+    assert "| agent | cost | ratio |" in table and "4 instances, 2 seeds" in table
+    (tmp_path / "R.md").write_text("a\n<!-- sysgym report: results -->\nold\n<!-- end -->\nb\n")
+    sysgym("report", "eval", "--write", "R.md")
+    written = (tmp_path / "R.md").read_text()
+    assert table.strip() in written and "old" not in written and written.endswith("b\n")
+    board = "partitioning-tiny-k2-v1"
+    ambiguous = sysgym("pack", "eval", "--board", board, code=2)
+    assert "choose one with --agent" in ambiguous.stderr
+    sysgym("pack", "eval", "--board", board, "--agent", "ldg", "-o", "s.zip")
+    assert "accepted on" in sysgym("submit", "s.zip").stdout
+    assert "rejected" in sysgym("submit", "s.zip", code=3).stdout
+    shown = json.loads(sysgym("board", "show", board, "--json").stdout)
+    ratios = [row["ratio"] for row in evaluated["rows"] if row["agent"] == "ldg" and row["seed"] == 0]
+    assert shown[0]["agent"] == "ldg" and shown[0]["score"] == pytest.approx(np.exp(np.mean(np.log(ratios))))
+    assert "1 entries verified" in sysgym("board", "verify").stdout
+    files = sysgym("board", "export", "--out", "site").stdout.split()
+    assert all((tmp_path / file).is_file() for file in files) and any(file.endswith(".png") for file in files)
+    wrong = sysgym("pack", "eval", "--board", "partitioning-delaunay-k4-v1", "--agent", "ldg", code=2)
+    assert "is for k=4, the run used k=2" in wrong.stderr
+
+
+def test_same_seed_same_weights_and_rows(sysgym: Run, tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        sysgym(
+            "train",
+            "-a",
+            "maskable-ppo",
+            "-O",
+            "mode=assign",
+            "-O",
+            "eps=0.2",
+            "--instances",
+            "tiny/train",
+            "--steps",
+            "256",
+            "--set",
+            "n_steps=16",
+            "--set",
+            "hidden=8",
+            "--seed",
+            "3",
+            "--out",
+            name,
+        )
+    one, two = ((tmp_path / name / "agent" / "model.safetensors").read_bytes() for name in ("a", "b"))
+    assert one == two
+    costs = [
+        [
+            (row["instance"], row["cost"])
+            for row in json.loads(
+                sysgym("evaluate", "-a", agent, "--instances", names, "-O", "eps=0.2", "--seeds", "1", "--json").stdout
+            )["rows"]
+        ]
+        for agent, names in (("a", "tiny/grid-test;tiny/delaunay-test"), ("b", "tiny/delaunay-test;tiny/grid-test"))
+    ]
+    assert sorted(costs[0]) == sorted(costs[1])
+
+
+def test_interrupted_training_keeps_its_weights_and_resumes(sysgym: Run, tmp_path: Path) -> None:
+    process = subprocess.Popen(
+        [
+            sys.executable,
+            "-m",
+            "sysgym_zoo.cli",
+            "train",
+            "-a",
+            "ppo-refine",
+            "--instances",
+            "tiny/train",
+            "-O",
+            "eps=0.2",
+            "--set",
+            "n_steps=64",
+            "--seconds",
+            "60",
+            "--out",
+            "run",
+        ],
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    metrics = tmp_path / "run" / "metrics.jsonl"
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline and not metrics.is_file():
+        time.sleep(0.1)
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=60)
+    assert process.returncode == 130
+    record = json.loads((tmp_path / "run" / "run.json").read_text())
+    assert record["status"] == "interrupted" and (tmp_path / "run" / "agent" / "model.safetensors").is_file()
+    rows: list[dict[str, Any]] = [json.loads(line) for line in metrics.read_text().splitlines()]
+    steps = int(rows[-1]["steps"])
+    sysgym("train", "--out", "run", "--resume", "--steps", str(steps + 1000))
+    again = json.loads((tmp_path / "run" / "run.json").read_text())
+    assert again["status"] == "done" and again["resumed_at"]["steps"] == steps
+    assert again["problem"]["options"]["eps"] == 0.2
+    last = json.loads(metrics.read_text().splitlines()[-1])
+    assert last["steps"] >= steps + 1000
+    wrong = sysgym("train", "--out", "run", "--resume", "-a", "ppo-assign", code=2)
+    assert "resume it with the agent it was started with" in wrong.stderr
+
+
+@pytest.mark.slow
+def test_demo(sysgym: Run, tmp_path: Path) -> None:
+    """The whole job within three minutes, ending in a verified ranking in which training shows."""
+    started = time.perf_counter()
+    done = sysgym("demo")
+    assert time.perf_counter() - started < 180
+    assert "entries verified" in done.stdout
+    board = json.loads(
+        sysgym("board", "show", "partitioning-delaunay-k4-v1", "--store", "demo/leaderboards.sqlite", "--json").stdout
+    )
+    rank = {row["agent"]: row["rank"] for row in board}
+    assert rank["ppo-refine"] < rank["fennel"] < rank["random"]
+    assert (tmp_path / "demo" / "partition.png").is_file() and (tmp_path / "demo" / "site" / "index.html").is_file()
