@@ -64,7 +64,8 @@ class Agent(Protocol):
 class Learner(Agent, Protocol):
     """An agent that learns from instances before it solves others."""
 
-    default_instances: str  # set it trains on when the user names none
+    needs_training: bool  # whether it must be fitted before it is of use
+    default_instances: str  # set it trains on when the user names none; empty = the problem's own
     default_budget: Budget  # of `fit`
 
     def fit(

@@ -141,7 +141,7 @@ def test_start_from_a_solution() -> None:
         ProblemEnv("Partitioning", instance=graph, mode="assign").reset(options={"solution": {"part": part}})
 
 
-@pytest.mark.parametrize("start", ["grow", "random"])
+@pytest.mark.parametrize("start", ["grow", "greedy", "random"])
 @pytest.mark.parametrize("k", [2, 7])
 def test_starts_are_complete_and_feasible(start: str, k: int) -> None:
     for recipe in ("delaunay:n=200,seed=1", "barabasi_albert:n=200,seed=1", "stochastic_block:n=200,seed=1"):

@@ -92,6 +92,7 @@ def test_solve_judge_render_on_a_file(sysgym: Run, tmp_path: Path) -> None:
         (["solve", "tiny/grid-test", "-O", "k=two"], 2, "option k of Partitioning must be int, got 'two'"),
         (["solve", "tiny/grid-test", "-p", "Partition"], 2, "unknown problem 'Partition'. Did you mean 'Partitioning'"),
         (["solve", "tiny/grid-test", "-a", "mtis"], 2, "unknown agent 'mtis'. Did you mean 'metis'"),
+        (["solve", "tiny/grid-test", "-a", "ppo"], 2, "agent 'ppo' knows nothing before it is trained"),
         (["solve", "tiny/grid-test", "-a", "."], 2, "is no run folder: it holds no run.json"),
         (["solve", "tiny/grid-test", "-o", "no/such/x.json"], 2, "the folder no/such does not exist"),
         (["judge", "tiny/grid-test", "none.part"], 2, "cannot read the solution file none.part: No such file"),
@@ -145,7 +146,7 @@ def test_lists_and_show_in_both_forms(sysgym: Run) -> None:
         rows = json.loads(sysgym("list", what, "--json").stdout)
         assert rows and all(rows)
         assert str(next(iter(rows[0].values()))) in sysgym("list", what).stdout
-    for name in ("Partitioning", "fm", "tiny", "tiny/grid-test", "partitioning-ppo-refine"):
+    for name in ("Partitioning", "fm", "tiny", "tiny/grid-test", "partitioning-ppo-refine", "partitioning-tiny-k2-v1"):
         found = json.loads(sysgym("show", name, "--json").stdout)
         assert found["text"].strip() in sysgym("show", name).stdout
     assert "eps = 0.03" in sysgym("show", "Partitioning").stdout
@@ -169,6 +170,15 @@ def test_data_path(sysgym: Run) -> None:
 def test_bench_prints_ratios(sysgym: Run) -> None:
     rows = json.loads(sysgym("bench", "--quick", "--json").stdout)
     assert len(rows) > 10 and all(row["value"] > 0 for row in rows)
+
+
+@pytest.mark.slow
+def test_learners_reach_their_bars(sysgym: Run) -> None:
+    pytest.importorskip("pymetis")
+    rows = {row["what"]: row["value"] for row in json.loads(sysgym("bench", "learning", "--json").stdout)}
+    assert rows["refine: best / start cut, ppo-refine after 60 s"] <= 0.8
+    (mean,) = [value for what, value in rows.items() if what.startswith("gap / METIS: geometric mean")]
+    assert mean <= 1.5
 
 
 @pytest.mark.parametrize("words", [["--help"], ["list", "problems"], ["board", "show", "partitioning-tiny-k2-v1"]])

@@ -163,7 +163,14 @@ def partitioning(quick: bool) -> list[dict[str, Any]]:
     return rows
 
 
-AREAS = {"partitioning": partitioning}
+def learning(quick: bool) -> list[dict[str, Any]]:
+    """What learners reach; see `bench_learning`."""
+    from sysgym_zoo.bench_learning import learning as run
+
+    return run(quick)
+
+
+AREAS = {"partitioning": partitioning, "learning": learning}
 
 
 def bench(area: str, quick: bool) -> list[dict[str, Any]]:

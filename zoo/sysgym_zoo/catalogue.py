@@ -1,4 +1,4 @@
-"""What there is: problems, agents, instances, data sets and their documentation."""
+"""What there is: problems, agents, instances, data sets, boards and their documentation."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from sysgym.core.errors import unknown
 from sysgym.core.instances import find_entry
 from sysgym.core.registry import environment_id, keyword_options, make_problem, problem_class, problem_registry
 from sysgym_agents.core import agent_class, agent_names, agent_registry, is_learner
+from sysgym_leaderboards import board_names, load_board
 from sysgym_zoo.recipes import load_recipe, recipe_names
 
 
@@ -169,6 +170,9 @@ def describe(name: str) -> dict[str, Any]:
             "recipe": recipe,
             "text": f"recipe {name}\n\n{json.dumps(recipe, indent=1)}",
         }
+    if name in board_names():
+        board = load_board(name).as_dict()
+        return {"kind": "board", "name": name, "board": board, "text": f"board {name}\n\n{json.dumps(board, indent=1)}"}
     try:
         factory = problem_class(name)
     except UsageError:
@@ -180,7 +184,7 @@ def describe(name: str) -> dict[str, Any]:
 
 
 def _describe_instance(name: str) -> dict[str, Any]:
-    known = [*agent_names(), *recipe_names(), *problem_ids()]
+    known = [*agent_names(), *recipe_names(), *board_names(), *problem_ids()]
     for registered in problem_registry.names():
         found = _load(problem_registry, registered)
         if isinstance(found, str):

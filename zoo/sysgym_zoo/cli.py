@@ -139,9 +139,10 @@ def boards(as_json: AsJson = False) -> None:
 
 @command(app)
 def show(
-    name: Annotated[str, typer.Argument(help="A problem, agent, instance, set or recipe.")], as_json: AsJson = False
+    name: Annotated[str, typer.Argument(help="A problem, agent, instance, set, board or recipe.")],
+    as_json: AsJson = False,
 ) -> None:
-    """The documentation of a problem, agent, instance, set or recipe."""
+    """The documentation of a problem, agent, instance, set, board or recipe."""
     from sysgym_zoo.catalogue import describe
     from sysgym_zoo.console import show_json
 

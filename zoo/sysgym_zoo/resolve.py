@@ -59,7 +59,7 @@ def load_run(folder: Path) -> dict[str, Any]:
     return record
 
 
-def build_agent(name: str, problem: Any, hyper: dict[str, Any] | None = None) -> tuple[str, Any]:
+def build_agent(name: str, problem: Any) -> tuple[str, Any]:
     """An agent by registered name, or a trained one from a run folder, and the name to show for it."""
     folder = Path(name)
     if name not in agent_names() and folder.is_dir():
@@ -71,8 +71,12 @@ def build_agent(name: str, problem: Any, hyper: dict[str, Any] | None = None) ->
         check_fits(registered, agent, problem)
         agent.load(folder / "agent")
         return registered if folder.name == registered else f"{registered} ({folder.name})", agent
-    agent = make_agent(name, **(hyper or {}))
+    agent = make_agent(name)
     check_fits(name, agent, problem)
+    if getattr(agent, "needs_training", False):
+        raise UsageError(
+            f"agent {name!r} knows nothing before it is trained; run `sysgym train --agent {name}`, give its run folder."
+        )
     return name, agent
 
 

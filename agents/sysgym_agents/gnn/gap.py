@@ -40,6 +40,7 @@ class GAP:
     """
 
     problems = ("Partitioning",)
+    needs_training = False  # it can fit the instance itself
     default_instances = "delaunay/train"
     default_budget = Budget(seconds=60)
 

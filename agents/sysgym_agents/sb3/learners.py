@@ -32,6 +32,7 @@ class SB3Agent:
     problems: ClassVar[tuple[str, ...]] = ()
     default_instances: ClassVar[str] = ""  # the problem's own
     default_budget: ClassVar[Budget] = Budget(seconds=60)
+    needs_training: ClassVar[bool] = True  # an untrained policy answers, but at random
     algorithm: ClassVar[str] = ""
     options: ClassVar[dict[str, Any]] = {}  # options of the problem that this agent sets
 

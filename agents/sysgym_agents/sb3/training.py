@@ -15,7 +15,7 @@ from safetensors.torch import load_file, save_file
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.monitor import Monitor
 from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
-from stable_baselines3.common.vec_env import DummyVecEnv
+from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
 
 from sysgym.core.env import ProblemEnv
 from sysgym.core.errors import UsageError
@@ -170,8 +170,10 @@ def train(
     def build() -> Monitor:
         return Monitor(ProblemEnv(problem, instances=list(instances), obs=obs, reward=reward))
 
-    vector = DummyVecEnv([build for _ in range(num_envs)])
-    check_space(algorithm, problem, vector.action_space, layers, obs)
+    plain = DummyVecEnv([build for _ in range(num_envs)])
+    check_space(algorithm, problem, plain.action_space, layers, obs)
+    # rewards are fractions of an instance's scale, too small for a value network; observations stay as they are
+    vector = VecNormalize(plain, norm_obs=False, norm_reward=True, gamma=min(keywords["gamma"], 0.999))
     algorithm_class, policy_class, _ = ALGORITHMS[algorithm]
     model = algorithm_class(
         policy_class, vector, seed=seed, device="cpu",

@@ -8,6 +8,8 @@ whose entries are named below. Rows of a batch may be longer than the graph: `s[
 
 from __future__ import annotations
 
+import heapq
+
 import numpy as np
 from numba import njit
 
@@ -94,6 +96,46 @@ def grow(xadj, adjncy, vwgt, order, part, load, l_max):
         left -= load[p]
         if p + 1 < parts:
             cursor = 0
+    spread(vwgt, order, part, load)
+
+
+@njit(cache=True)
+def grow_greedy(xadj, adjncy, adjwgt, vwgt, order, part, load, l_max):
+    """Greedy graph growing (Karypis and Kumar 1998, section 3.2): one part after the other takes the frontier node
+    that adds least to the cut, from the first free node in `order`, until it holds its share.
+    """
+    n, parts = len(vwgt), len(load)
+    near, free = np.zeros(n, np.int64), np.zeros(n, np.int64)  # edge weight into the growing part, and to free nodes
+    for v in range(n):
+        for e in range(xadj[v], xadj[v + 1]):
+            free[v] += adjwgt[e]
+    left = vwgt.sum()
+    for p in range(parts):
+        near[:] = 0
+        target = min((left + parts - p - 1) // (parts - p), l_max)
+        heap = [(np.int64(0), np.int64(-1))]
+        heap.pop()
+        cursor = 0
+        while load[p] < target:
+            if len(heap) == 0:  # the region is enclosed: go on from another free node that fits
+                while cursor < n and (part[order[cursor]] >= 0 or load[p] + vwgt[order[cursor]] > l_max):
+                    cursor += 1
+                if cursor == n:
+                    break
+                v = np.int64(order[cursor])
+            else:
+                key, v = heapq.heappop(heap)
+                if part[v] >= 0 or key != free[v] - near[v] or load[p] + vwgt[v] > l_max:
+                    continue
+            part[v] = p
+            load[p] += vwgt[v]
+            for e in range(xadj[v], xadj[v + 1]):
+                u = np.int64(adjncy[e])
+                free[u] -= adjwgt[e]
+                if part[u] < 0:
+                    near[u] += adjwgt[e]
+                    heapq.heappush(heap, (free[u] - near[u], u))
+        left -= load[p]
     spread(vwgt, order, part, load)
 
 

@@ -209,7 +209,7 @@ class Refine(PartitionMode):
         self.actions = 0
 
     def start(self, graph: Graph, rng: np.random.Generator, solution: Solution | None = None) -> State:
-        """Start from `solution` where one is given, else from a random or grown partition."""
+        """Start from `solution` where one is given, else from a random or grown one."""
         limit = balance_limit(graph, self.parts, self.eps)[0]
         part = np.full(graph.nodes, -1, np.int32)
         load = np.zeros(self.parts, np.int64)
@@ -217,8 +217,11 @@ class Refine(PartitionMode):
             part = solution["part"].astype(np.int32)
         elif self.start_from == "random":
             kernels.spread(graph.vwgt, rng.permutation(graph.nodes), part, load)
-        else:
+        elif self.start_from == "grow":
             kernels.grow(graph.xadj, graph.adjncy, graph.vwgt, rng.permutation(graph.nodes), part, load, limit)
+        else:
+            arrays = (graph.xadj, graph.adjncy, graph.adjwgt, graph.vwgt)
+            kernels.grow_greedy(*arrays, rng.permutation(graph.nodes), part, load, limit)
         state = _state(graph, part, self.parts, self.eps, self.actions, len(self.candidate_features), 1)
         horizon = self.steps
         if horizon is None:

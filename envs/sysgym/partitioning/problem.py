@@ -23,7 +23,7 @@ CHOICES = {
     "mode": ("oneshot", "assign", "refine"),
     "order": ("bfs", "degree", "natural", "random"),
     "moves": ("candidates", "raw"),
-    "start": ("grow", "random"),
+    "start": ("grow", "greedy", "random"),
 }
 
 
@@ -40,7 +40,7 @@ class Partitioning:
         order: in which `assign` visits nodes: bfs, degree, natural, random.
         moves: `refine` by a short list of "candidates", or by "raw" (node, part) pairs.
         candidates: length of that list. tenure: steps for which a moved node stays off it.
-        start: where `refine` starts, "grow" (breadth-first growing) or "random" (balanced).
+        start: where `refine` starts, "grow" (breadth-first growing), "greedy" (greedy growing, cuts less) or "random".
         steps: moves in an episode of `refine`; default twice the boundary of the start, at least 16.
         pe: Laplacian eigenvectors among the node features (0 = none).
         generator: family of `generate`, such as "delaunay:n=300" (a seed is drawn).
