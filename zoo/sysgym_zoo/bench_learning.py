@@ -28,9 +28,10 @@ def _geomean(values: list[float]) -> float:
     return float(np.exp(np.mean(np.log(values))))
 
 
-def refine(seconds: float) -> list[dict[str, Any]]:
+def refine(seconds: float, start: str, steps: int | None, bar: str) -> list[dict[str, Any]]:
     """Best cut over starting cut of `ppo-refine`, untrained and trained, beside the random agent and METIS."""
-    problem = make_problem("Partitioning", k=4, eps=0.05, mode="refine")
+    problem = make_problem("Partitioning", k=4, eps=0.05, mode="refine", start=start, steps=steps)
+    what = f"refine, start={start}, {steps or 'twice the boundary'} moves: best / start cut"
     train = [problem.load(name) for name in instance_names(problem, "delaunay/train")]
     test = [problem.load(name) for name in instance_names(problem, "delaunay/test")]
 
@@ -45,12 +46,12 @@ def refine(seconds: float) -> list[dict[str, Any]]:
 
     agent = make_agent("ppo-refine")
     rows = [
-        row("refine: best / start cut, random candidates", ratio(make_agent("random")), "x"),
-        row("refine: best / start cut, ppo-refine untrained", ratio(agent), "x", "about 1"),
+        row(f"{what}, random candidates", ratio(make_agent("random")), "x"),
+        row(f"{what}, ppo-refine untrained", ratio(agent), "x", "about 1"),
     ]
     agent.fit(problem, train, np.random.default_rng(0), Budget(seconds=seconds))
-    rows.append(row(f"refine: best / start cut, ppo-refine after {seconds:g} s", ratio(agent), "x", "<= 0.80"))
-    rows.append(row("refine: cut / start cut, METIS from scratch", ratio(make_agent("metis", seed=1)), "x"))
+    rows.append(row(f"{what}, ppo-refine after {seconds:g} s", ratio(agent), "x", bar))
+    rows.append(row(f"{what}, METIS from scratch", ratio(make_agent("metis", seed=1)), "x"))
     return rows
 
 
@@ -75,7 +76,8 @@ def gap(seconds: float, meshes: list[str]) -> list[dict[str, Any]]:
 
 
 def learning(quick: bool) -> list[dict[str, Any]]:
-    """Both, with a minute of training each."""
+    """A minute of training each."""
     set_threads(1)
     seconds = 2.0 if quick else 60.0
-    return refine(seconds) + gap(seconds, MESHES[:1] if quick else MESHES)
+    rows = refine(seconds, "grow", 120, "<= 0.80") + refine(seconds, "greedy", None, "METIS")
+    return rows + gap(seconds, MESHES[:1] if quick else MESHES)

@@ -74,9 +74,7 @@ def build_agent(name: str, problem: Any) -> tuple[str, Any]:
     agent = make_agent(name)
     check_fits(name, agent, problem)
     if getattr(agent, "needs_training", False):
-        raise UsageError(
-            f"agent {name!r} knows nothing before it is trained; run `sysgym train --agent {name}`, give its run folder."
-        )
+        raise UsageError(f"agent {name!r} knows nothing before it is trained; train it and give its run folder.")
     return name, agent
 
 

@@ -227,7 +227,7 @@ def play(
     check_space(algorithm, problem, env.action_space, layers, obs)
     clock = Clock(budget)
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(int(rng.integers(2**31)))
+        torch.manual_seed(int(rng.spawn(1)[0].integers(2**31)))  # leaves the stream of the episodes' seeds alone
         policy = make_policy(algorithm, env, hidden, layers, keywords)
         if trained is not None:
             put_weights(policy, trained)
