@@ -41,7 +41,7 @@ def number(value: Any) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, float):
-        return f"{value:.0f}" if value == int(value) and abs(value) < 1e9 else f"{value:.4g}"
+        return f"{value:.0f}" if 1e3 <= abs(value) < 1e12 or value == int(value) else f"{value:.4g}"
     return str(value)
 
 
