@@ -8,11 +8,13 @@ import pickle
 import subprocess
 import sys
 import warnings
+from collections.abc import Iterator
 from typing import Any
 
 import gymnasium as gym
 import numpy as np
 import pytest
+from gymnasium.error import ResetNeeded
 from gymnasium.utils.env_checker import check_env
 from stable_baselines3.common.env_checker import check_env as check_env_sb3
 
@@ -34,17 +36,20 @@ def make(name: str, variant: dict[str, Any], **keywords: Any) -> gym.Env:
 
 def play(env: gym.Env, seed: int, steps: int) -> list[Any]:
     """Masked random steps; observations, rewards and ends, starting anew when an episode ends."""
+    return list(moves(env, seed, steps))
+
+
+def moves(env: gym.Env, seed: int, steps: int) -> Iterator[Any]:
+    """`play`, a step at a time."""
     rng = np.random.default_rng(seed)
     inner = env.unwrapped
-    seen: list[Any] = [env.reset(seed=seed)[0]]
+    yield env.reset(seed=seed)[0]
     for _ in range(steps):
         mask = inner.machine.mask(inner.instance, inner.state, inner.size)
         action = sample_action(rng, env.action_space, mask)
         observation, reward, terminated, truncated, info = env.step(action)
-        seen.append((observation, reward, terminated, truncated, info.get("verdict")))
-        if terminated:
-            seen.append(env.reset()[0])
-    return seen
+        start = env.reset()[0] if terminated else None
+        yield observation, reward, terminated, truncated, info.get("verdict"), start
 
 
 def digest(value: Any) -> str:
@@ -105,13 +110,46 @@ def test_observations_lie_in_their_space_and_share_no_memory(name: str, variant:
 
 
 @pytest.mark.parametrize(("name", "variant"), CASES)
+def test_no_step_outside_an_episode(name: str, variant: dict[str, Any]) -> None:
+    env = make(name, variant).unwrapped
+    vector = gym.make_vec(name, num_envs=2, vectorization_mode="vector_entry_point", **variant)
+    for broken in (env, vector):
+        with pytest.raises(ResetNeeded):
+            broken.step(broken.action_space.sample())
+    rng = np.random.default_rng(0)
+    env.reset(seed=0)
+    over = False
+    while not over:
+        action = sample_action(rng, env.action_space, env.action_masks())
+        over = env.step(action)[2]
+    saved = env.get_state()
+    for _ in range(2):
+        with pytest.raises(ResetNeeded):
+            env.step(action)
+        env.set_state(saved)
+    env.reset(seed=0)
+    outside = np.asarray(action) * 0 - 1
+    assert env.step(int(outside) if outside.ndim == 0 else outside)[4] == {"illegal": True}
+    with pytest.raises(ResetNeeded):
+        env.step(action)
+
+
+@pytest.mark.parametrize(("name", "variant"), CASES)
+def test_strange_actions_get_a_sentence(name: str, variant: dict[str, Any]) -> None:
+    env = make(name, variant).unwrapped
+    for action in (None, "0", [0, 0, 0, 0, 0], {}):
+        env.reset(seed=0)
+        with pytest.raises(sysgym.UsageError, match="action"):
+            env.step(action)
+
+
+@pytest.mark.parametrize(("name", "variant"), CASES)
 def test_same_seed_same_bits_interleaved(name: str, variant: dict[str, Any]) -> None:
     alone = play(make(name, variant), 7, 60)
     other = make(name, variant)
     mixed = make(name, variant)
-    other.reset(seed=99)
-    play(other, 1, 11)
-    assert digest(play(mixed, 7, 60)) == digest(alone)
+    steps = zip(moves(mixed, 7, 60), moves(other, 99, 60), strict=True)  # one step of each in turn
+    assert digest([mine for mine, _ in steps]) == digest(alone)
     assert digest(play(make(name, variant), 8, 60)) != digest(alone)
 
 

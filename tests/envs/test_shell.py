@@ -43,6 +43,9 @@ from sysgym.core.solutions import parse_json, parse_npy, read_solution, write_so
         ({"instances": ""}, "no instance is named"),
         ({"instance": "tiny/grid-test", "instances": "tiny"}, "not both"),
         ({"instance": "delaunay:n=100", "max_nodes": 50}, "has 100 nodes .* padded to 50"),
+        ({"instances": 5}, "`instances` must be a set's name or a list"),
+        ({"instance": 3}, "an instance is a name, a file or an instance object, got 3"),
+        ({"instance": "x" * 5000}, "unknown instance"),
         ({"render_mode": "human"}, "unknown render mode 'human'"),
     ],
 )
@@ -79,6 +82,37 @@ def test_smaller_instances_are_padded_and_masked() -> None:
     assert links == set(zip(env.instance.sources.tolist(), env.instance.adjncy.tolist(), strict=True))
     with pytest.raises(UsageError, match="pass larger max_nodes"):
         env.reset(options={"instance": "delaunay:n=500"})
+
+
+def test_a_visited_instance_is_never_sampled_later() -> None:
+    env = ProblemEnv("Partitioning", instances="tiny/train", obs="dynamic")
+    expected = []
+    for seed in range(10):
+        env.reset(seed=seed)
+        expected.append(env.instance.name)
+    observation, _ = env.reset(options={"instance": "grid:n=16"})
+    assert env.instance.name == "grid:n=16" and observation in env.observation_space
+    for seed in range(10):
+        env.reset(seed=seed)
+        assert env.instance.name == expected[seed]
+
+
+def test_awkward_graphs_play_in_every_mode() -> None:
+    from sysgym.graphs import from_edges
+    from sysgym_agents import Budget, make_agent
+
+    graphs = [
+        from_edges("no weight", 4, [0, 1, 2], [1, 2, 3], None, [0, 0, 0, 0]),
+        from_edges("one node", 1, [], []),
+        from_edges("no edges", 5, [], []),
+        from_edges("heavy", 3, [0, 1], [1, 2], [7, 1], [100, 1, 1]),
+    ]
+    for variant in ({"mode": "oneshot"}, {"mode": "assign"}, {"mode": "refine"}, {"mode": "refine", "moves": "raw"}):
+        for k in (2, 7):
+            problem = make_problem("Partitioning", k=k, **variant)
+            for graph in graphs:
+                solution = make_agent("random").solve(problem, graph, np.random.default_rng(0), Budget())
+                assert np.isfinite(problem.judge(graph, solution).cost)
 
 
 def test_dynamic_and_static_make_the_full_observation() -> None:

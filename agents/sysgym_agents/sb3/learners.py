@@ -9,6 +9,7 @@ played when solving (the first greedily), the best feasible solution counts.
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -18,11 +19,14 @@ import numpy as np
 
 from sysgym.core.errors import UsageError
 from sysgym.core.problem import Instance, Solution
-from sysgym.core.registry import with_options
+from sysgym.core.registry import check_options, with_options
 from sysgym_agents.core import Budget, Callback
 
 if TYPE_CHECKING:
     from sysgym_agents.sb3.training import Trained
+
+
+MAY_BE_ZERO = {"layers": 0, "learning_starts": 0, "n_steps": 2, "batch_size": 2}  # the least value, where it is not 1
 
 
 @dataclass(kw_only=True)
@@ -48,6 +52,12 @@ class SB3Agent:
     def __post_init__(self) -> None:
         self._trained: Trained | None = None
         self.steps = 0
+        for item in fields(self):
+            value, least = getattr(self, item.name), MAY_BE_ZERO.get(item.name, 1)
+            if isinstance(item.default, int) and (not isinstance(value, int) or value < least):
+                raise UsageError(f"{item.name} of {self.algorithm} must be a whole number from {least}, got {value!r}.")
+            if isinstance(item.default, float) and not (isinstance(value, int | float) and 0 <= value < math.inf):
+                raise UsageError(f"{item.name} of {self.algorithm} must be a number from 0, got {value!r}.")
 
     def _keywords(self) -> dict[str, Any]:
         """Keywords of the algorithm: the fields that are not this class's, and the two that all take."""
@@ -91,15 +101,25 @@ class SB3Agent:
 
     def load(self, path: Path) -> None:
         """Read what `save` wrote: hyper-parameters and weights."""
+        from safetensors import SafetensorError
+
         from sysgym_agents.sb3.training import Trained
 
-        description = json.loads((path / "agent.json").read_text())
-        if description["algorithm"] != self.algorithm:
-            raise UsageError(f"{path} holds a {description['algorithm']} agent, not {self.algorithm}.")
-        for name, value in description["hyper"].items():
+        try:
+            description = json.loads((path / "agent.json").read_text())
+            algorithm, hyper, steps = description["algorithm"], description["hyper"], int(description["steps"])
+            trained = Trained.load(path / "model.safetensors")
+        except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
+            raise UsageError(
+                f"{path} holds no usable agent ({type(error).__name__}: {error}); train it again."
+            ) from error
+        if algorithm != self.algorithm:
+            raise UsageError(f"{path} holds a {algorithm} agent, not {self.algorithm}.")
+        check_options(f"agent {algorithm}", type(self), hyper)
+        for name, value in hyper.items():
             setattr(self, name, value)
-        self.steps = description["steps"]
-        self._trained = Trained.load(path / "model.safetensors")
+        self.__post_init__()
+        self._trained, self.steps = trained, steps
 
 
 @dataclass(kw_only=True)

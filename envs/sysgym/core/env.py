@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import operator
+from collections.abc import Sequence
+from dataclasses import is_dataclass
 from typing import Any
 
 import gymnasium as gym
 import numpy as np
 from gymnasium import spaces
+from gymnasium.error import ResetNeeded
 
 from sysgym.core.errors import UsageError, unknown
 from sysgym.core.instances import expand
@@ -41,14 +45,20 @@ class Instances:
         if one is not None and many is not None:
             raise UsageError("give `instance` (one) or `instances` (a set to sample from), not both.")
         self.problem, self.form = problem, form
+        names: list[Any]
         if one is not None:
             names = [one]
         elif many is None:
             names = expand(problem.instance_sets(), problem.default_instances)
-        elif isinstance(many, str) or all(isinstance(item, str) for item in many):
+        elif isinstance(many, str) or (isinstance(many, Sequence) and all(isinstance(item, str) for item in many)):
             names = expand(problem.instance_sets(), many)
-        else:
+        elif isinstance(many, Sequence):
             names = list(many)
+        else:
+            raise UsageError(f"`instances` must be a set's name or a list of instances, got {many!r}.")
+        for name in names:
+            if not isinstance(name, str) and not is_dataclass(name):
+                raise UsageError(f"an instance is a name, a file or an instance object, got {name!r}.")
         self.items: list[Instance] = [problem.load(name) if isinstance(name, str) else name for name in names]
         if not self.items:
             raise UsageError("`instances` is empty; give a set such as 'tiny/train' or instance names.")
@@ -59,6 +69,7 @@ class Instances:
         )
         for item in self.items:
             self._check(item)
+        self.sampled = len(self.items)  # instances that `reset` names later are kept behind these, never sampled
         self._static: dict[int, dict[str, Array]] = {}
         # the widths of the static arrays are the same for all instances; the smallest one shows them
         smallest = min(range(len(sizes)), key=lambda i: sizes[i].edges)
@@ -101,11 +112,14 @@ def legal(machine: Any, instance: Instance, state: Any, action: Any, size: Size)
 def mask_allows(mask: Array, space: gym.Space[Any], action: Any) -> bool:
     """Whether every choice of an action is 1 in its mask."""
     if isinstance(space, spaces.Discrete):
-        return 0 <= int(action) < len(mask) and bool(mask[int(action)])
+        chosen = operator.index(np.asarray(action).reshape(-1)[0]) if np.size(action) == 1 else operator.index(action)
+        return 0 <= chosen < len(mask) and bool(mask[chosen])
     assert isinstance(space, spaces.MultiDiscrete)
     offsets = np.concatenate([[0], np.cumsum(space.nvec)[:-1]])
-    chosen = np.asarray(action, np.int64)
-    return bool(((chosen >= 0) & (chosen < space.nvec)).all()) and bool(mask[offsets + chosen].all())
+    choices = np.asarray(action)
+    if choices.shape != space.nvec.shape or choices.dtype.kind not in "iu":
+        raise ValueError(f"expected {len(space.nvec)} integers")
+    return bool(((choices >= 0) & (choices < space.nvec)).all()) and bool(mask[offsets + choices].all())
 
 
 def parse_reset(options: dict[str, Any] | None) -> tuple[Any, Any]:
@@ -155,13 +169,12 @@ class ProblemEnv(gym.Env[dict[str, Array], Any]):
         self.instances = Instances(self.problem, instance, instances, obs, max_nodes, max_edges)
         self.size = self.instances.size
         self.action_space = self.machine.action_space(self.size)
-        self.observation_space: Any = observation_space(
-            self.machine, self.size, self.instances.example, obs, len(self.instances.items)
-        )
+        self.observation_space: Any = observation_space(self.machine, self.size, self.instances.example, obs)
         self.position = 0
         self.instance: Instance = self.instances.items[0]
         self.state: Any = None
         self._scale = 1.0
+        self._over = True  # nothing to step before the first reset
 
     def _observe(self) -> dict[str, Array]:
         padded = self.instances.padded(self.position)
@@ -174,7 +187,7 @@ class ProblemEnv(gym.Env[dict[str, Array], Any]):
         super().reset(seed=seed)
         chosen, solution = parse_reset(options)
         if chosen is None:
-            self.position = int(self.np_random.integers(len(self.instances.items)))
+            self.position = int(self.np_random.integers(self.instances.sampled))
         else:
             self.position = self.instances.index(chosen)
         self.instance = self.instances.items[self.position]
@@ -182,16 +195,24 @@ class ProblemEnv(gym.Env[dict[str, Array], Any]):
             solution = check_arrays(self.problem.solution_arrays(self.instance), solution)
         self.state = self.machine.start(self.instance, self.np_random, solution)
         self._scale = self.machine.scale(self.instance, self.state)
+        self._over = False
         return self._observe(), {}
 
     def step(self, action: Any) -> tuple[dict[str, Array], float, bool, bool, dict[str, Any]]:
-        """Play one action. `terminated` ends an episode; `truncated` is always False."""
+        """Play one action. `terminated` ends an episode, `truncated` is always False; ResetNeeded once it has ended."""
         machine, instance = self.machine, self.instance
-        if not legal(machine, instance, self.state, action, self.size):
+        if self._over:
+            raise ResetNeeded("no episode is under way: call reset() before step().")
+        try:
+            allowed = legal(machine, instance, self.state, action, self.size)
+        except (TypeError, ValueError, IndexError) as error:
+            raise UsageError(f"the action {action!r} does not fit {self.action_space}: {error}.") from error
+        if not allowed:
+            self._over = True
             return self._observe(), -ILLEGAL, True, False, {"illegal": True}
         before = machine.cost(instance, self.state)
         self.state = machine.step(instance, self.state, action)
-        over = machine.done(instance, self.state)
+        self._over = over = machine.done(instance, self.state)
         verdict = self.verdict() if over else None
         value = reward(self.reward_name, before, machine.cost(instance, self.state), self._scale, verdict)
         info = {} if verdict is None else {"verdict": verdict.as_dict()}
@@ -220,12 +241,13 @@ class ProblemEnv(gym.Env[dict[str, Array], Any]):
             "position": self.position,
             "state": self.machine.copy(self.state),
             "scale": self._scale,
+            "over": self._over,
             "rng": self.np_random.bit_generator.state,
         }
 
     def set_state(self, saved: dict[str, Any]) -> None:
         """Return to a fork made by `get_state` of an environment with the same instances."""
-        self.position, self._scale = saved["position"], saved["scale"]
+        self.position, self._scale, self._over = saved["position"], saved["scale"], saved["over"]
         self.instance = self.instances.items[self.position]
         self.state = self.machine.copy(saved["state"])
         self.np_random.bit_generator.state = saved["rng"]

@@ -39,5 +39,5 @@ def unknown(kind: str, name: object, known: Iterable[str]) -> UsageError:
     names = sorted(known)
     near = difflib.get_close_matches(str(name), names, n=1, cutoff=0.5)
     hint = f" Did you mean {near[0]!r}?" if near else ""
-    shown = ", ".join(names[:30]) + (f" and {len(names) - 30} more" if len(names) > 30 else "")
+    shown = ", ".join(names[:12]) + (f" and {len(names) - 12} more" if len(names) > 12 else "")
     return UsageError(f"unknown {kind} {str(name)!r}.{hint} Known: {shown or 'none'}.")

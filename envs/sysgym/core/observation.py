@@ -58,7 +58,7 @@ def _flags(length: int) -> spaces.Box:
     return spaces.Box(0, 1, (length,), np.int8)
 
 
-def observation_space(machine: Machine, size: Size, static: Mapping[str, Array], form: str, graphs: int) -> spaces.Dict:
+def observation_space(machine: Machine, size: Size, static: Mapping[str, Array], form: str) -> spaces.Dict:
     """Space of one observation form for graphs padded to `size`; `static` is any instance's static arrays."""
     changing = len(machine.node_features)
     actions = mask_size(machine.action_space(size))
@@ -77,7 +77,7 @@ def observation_space(machine: Machine, size: Size, static: Mapping[str, Array],
         return spaces.Dict(
             {
                 "dynamic": _box((size.nodes, changing)),
-                "graph_id": spaces.Box(0, max(graphs - 1, 0), (1,), np.int32),
+                "graph_id": spaces.Box(0, 2**31 - 1, (1,), np.int32),
                 **common,
             }
         )

@@ -115,11 +115,12 @@ def read_solution(problem: Any, instance: Instance, path: str | Path) -> dict[st
     """Read a solution file: `.json`, `.npz`, `.npy`, or a format of the problem's field (`problem.parse_solution`)."""
     file = Path(path)
     try:
-        if file.stat().st_size > MAX_BYTES:
-            raise InvalidSolution(f"{file} is larger than {MAX_BYTES} bytes, no solution is.")
-        data = file.read_bytes()
+        with file.open("rb") as stream:
+            data = stream.read(MAX_BYTES + 1)
     except OSError as error:
         raise UsageError(f"cannot read the solution file {file}: {error.strerror or error}.") from error
+    if len(data) > MAX_BYTES:
+        raise InvalidSolution(f"{file} is larger than {MAX_BYTES} bytes, no solution is.")
     specs = problem.solution_arrays(instance)
     try:
         if file.suffix == ".json":
@@ -144,6 +145,13 @@ def write_solution(problem: Any, instance: Instance, solution: Solution, path: s
     file = Path(path)
     if not file.parent.is_dir():
         raise UsageError(f"cannot write {file}: the folder {file.parent} does not exist.")
+    try:
+        _write(problem, instance, solution, file)
+    except OSError as error:
+        raise UsageError(f"cannot write {file}: {error.strerror or error}.") from error
+
+
+def _write(problem: Any, instance: Instance, solution: Solution, file: Path) -> None:
     if file.suffix == ".json":
         file.write_text(json.dumps({name: np.asarray(value).tolist() for name, value in solution.items()}) + "\n")
     elif file.suffix == ".npz":

@@ -11,6 +11,7 @@ from typing import Any, Protocol
 
 import gymnasium as gym
 import numpy as np
+from gymnasium.error import ResetNeeded
 from gymnasium.utils import seeding
 from gymnasium.vector import AutoresetMode
 from gymnasium.vector.utils import batch_space
@@ -139,9 +140,7 @@ class ProblemVectorEnv(gym.vector.VectorEnv[dict[str, Array], Any, Any]):
         self.instances = Instances(self.problem, instance, instances, obs, max_nodes, max_edges)
         self.size = self.instances.size
         self.single_action_space = self.machine.action_space(self.size)
-        self.single_observation_space = observation_space(
-            self.machine, self.size, self.instances.example, obs, len(self.instances.items)
-        )
+        self.single_observation_space = observation_space(self.machine, self.size, self.instances.example, obs)
         self.action_space = batch_space(self.single_action_space, num_envs)
         self.observation_space = batch_space(self.single_observation_space, num_envs)
         make_batch: Any = getattr(self.machine, "batch", None)
@@ -151,6 +150,7 @@ class ProblemVectorEnv(gym.vector.VectorEnv[dict[str, Array], Any, Any]):
         self.positions = np.zeros(num_envs, np.int64)
         self._scale = np.ones(num_envs)
         self._over = np.zeros(num_envs, bool)
+        self._started = False
         self._rngs = [seeding.np_random(None)[0] for _ in range(num_envs)]
         self._static = self._static_block()
 
@@ -164,7 +164,7 @@ class ProblemVectorEnv(gym.vector.VectorEnv[dict[str, Array], Any, Any]):
     def _start(self, row: int, chosen: Any = None, solution: Any = None) -> None:
         rng = self._rngs[row]
         if chosen is None:
-            position = int(rng.integers(len(self.instances.items)))
+            position = int(rng.integers(self.instances.sampled))
         else:
             position = self.instances.index(chosen)
         instance = self.instances.items[position]
@@ -209,11 +209,16 @@ class ProblemVectorEnv(gym.vector.VectorEnv[dict[str, Array], Any, Any]):
                 self._rngs[row] = seeding.np_random(value)[0]
             self._start(row, chosen, solution)
         self._over[:] = False
+        self._started = True
         return self._observe(), {}
 
     def step(self, actions: Any) -> tuple[dict[str, Array], Array, Array, Array, dict[str, Any]]:
         """Step all rows; a row that ended starts anew instead (NEXT_STEP) or right away (SAME_STEP)."""
+        if not self._started:
+            raise ResetNeeded("no episode is under way: call reset() before step().")
         actions = np.asarray(actions)
+        if actions.shape != self.action_space.shape or actions.dtype.kind not in "iu":
+            raise UsageError(f"expected integer actions of shape {self.action_space.shape}, got {actions!r}.")
         waiting = self._over.copy()
         for row in np.flatnonzero(waiting).tolist():
             self._start(row)

@@ -33,7 +33,7 @@ def load_graph(name: str) -> Graph:
     sets = load_index(TOPIC)
     if find_entry(sets, name):
         return _registered(name)
-    if Path(name).is_file() or Path(name.removesuffix(".gz")).suffix.lower() in READERS:
+    if (len(name) < 1024 and Path(name).is_file()) or Path(name.removesuffix(".gz")).suffix.lower() in READERS:
         return read_graph(name)
     if is_recipe(name):
         return generate_graph(name)

@@ -251,15 +251,15 @@ def show_parts(vwgt, degree, conn, load, order, s, cand_node, cand_x, mask):
         s[COUNT] = 0
         return
     v = order[cursor]
-    placed = max(load.sum(), 1)
+    placed, limit = max(load.sum(), 1), max(s[L_MAX], 1)
     count = 0
     for p in range(parts):
         cand_node[p] = v
         mask[p] = load[p] + vwgt[v] <= s[L_MAX]
         count += mask[p]
         cand_x[p, 0] = conn[v, p] / max(degree[v], 1)
-        cand_x[p, 1] = load[p] / s[L_MAX]
-        cand_x[p, 2] = (s[L_MAX] - load[p] - vwgt[v]) / s[L_MAX]
+        cand_x[p, 1] = load[p] / limit
+        cand_x[p, 2] = (s[L_MAX] - load[p] - vwgt[v]) / limit
         cand_x[p, 3] = load[p] * parts / placed - 1.0
     if count == 0:
         mask[np.argmin(load)] = 1
@@ -296,7 +296,7 @@ def node_rows(degree, part, conn, load, tabu, s, active, out):
         out[v, 0] = 1.0 if a >= 0 else 0.0
         out[v, 1] = conn[v, a] / whole if a >= 0 else 0.0
         out[v, 2] = outside / whole
-        out[v, 3] = min(load[a] / s[L_MAX], 10.0) if a >= 0 else 0.0
+        out[v, 3] = min(load[a] / max(s[L_MAX], 1), 10.0) if a >= 0 else 0.0
         out[v, 4] = 1.0 if v == active or tabu[v] > s[STEPS] else 0.0
 
 
@@ -310,7 +310,7 @@ def global_row(load, s, eps, edges, out):
     out[3] = min(eps, 10.0)
     out[4] = s[CUT] / total
     out[5] = s[BEST] / total
-    out[6] = min(load.max() / s[L_MAX], 10.0)
+    out[6] = min(load.max() / max(s[L_MAX], 1), 10.0)
     out[7] = 1.0 if s[STOPPED] else min(s[STEPS] / max(s[HORIZON], 1), 1.0)
 
 

@@ -301,13 +301,17 @@ class RefineRaw(Refine):
         return allowed
 
     def legal(self, graph: Graph, state: State, action: Any) -> bool:
-        """The mask's answer in constant time."""
+        """The mask's answer in constant time; UsageError if the action is no pair of integers."""
+        if not isinstance(action, np.ndarray):
+            action = np.asarray(action)
+        if action.shape != (2,) or action.dtype.kind not in "iu":
+            raise UsageError(f"an action is a pair of integers (node, part), got {action!r}.")
         return bool(0 <= action[0] < graph.nodes and 0 <= action[1] < self.parts)
 
     def step(self, graph: Graph, state: State, action: Any) -> State:
         """Move the node."""
         kernels.move(graph.xadj, graph.adjncy, graph.adjwgt, graph.vwgt, state.part, state.conn, state.load,
-                     state.trail, state.s, action[0], action[1])  # fmt: skip
+                     state.trail, state.s, int(action[0]), int(action[1]))  # fmt: skip
         if state.s[kernels.STEPS] >= state.s[kernels.HORIZON]:
             state.s[kernels.STOPPED] = 1
         return state
