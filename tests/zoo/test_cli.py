@@ -111,10 +111,23 @@ def test_solve_judge_render_on_a_file(sysgym: Run, tmp_path: Path) -> None:
             "DQN cannot act in Partitioning in mode",
         ),
         (["evaluate", "--agent", "fm", "--agent", "fm"], 2, "an agent is named twice"),
+        (["evaluate", "--instances", ""], 2, "no instance is named"),
+        (["train", "--agent", "ppo-refine", "--seconds", "nan"], 2, "must be positive"),
+        (["train", "--agent", "ppo", "--set", "n_steps=0"], 2, "n_steps of PPO must be a whole number from 2, got 0"),
+        (["train", "--agent", "ppo", "--set", "learning_rate=nan"], 2, "learning_rate of PPO must be a number from 0"),
+        (["train", "--agent", "ppo", "--recipe", "bad.toml"], 2, "recipe bad.toml: hyper must be a table, got 3"),
+        (["train", "--agent", "ppo", "--recipe", "bytes.toml"], 2, "recipe bytes.toml cannot be read"),
+        (["train", "--out", "taken", "--resume", "--set", "hidden=3"], 2, "leave --set and --recipe out"),
+        (["solve", "tiny/grid-test", "-o", "taken/x/y.json"], 2, "the folder taken/x does not exist"),
+        (["solve", "tiny/grid-test", "-o", "folder.json"], 2, "cannot write folder.json: Is a directory"),
+        (["solve", "x" * 5000], 2, "unknown instance"),
+        (["solve", "tiny/grid-test", "-a", "listed"], 2, "is no record of a run"),
+        (["report", "evaluated"], 2, "the rows of evaluated cannot be read"),
+        (["judge", "tiny/grid-test", "/dev/zero"], 3, "no solution is"),
         (["evaluate", "--seeds", "0"], 2, "--seeds must be at least 1"),
         (["evaluate", "--instances", "tiny/tst"], 2, "unknown instance 'tiny/tst'"),
         (["report", "taken"], 2, "taken is no run folder"),
-        (["bench", "nothing"], 2, "unknown bench area 'nothing'. Known: "),
+        (["bench", "nothing"], 2, "unknown bench area 'nothing'"),
         (["data", "path", "walshaw"], 2, "'walshaw' is a set; name one instance"),
         (["data", "get", "walsha"], 2, "unknown data set 'walsha'. Did you mean 'walshaw'"),
         (["show", "meetis"], 2, "Did you mean 'metis'"),
@@ -131,6 +144,12 @@ def test_errors_are_one_sentence(words: list[str], code: int, sentence: str, sys
     (tmp_path / "text.graph").write_text("hello\n")
     (tmp_path / "taken").mkdir()
     (tmp_path / "taken" / "x").write_text("")
+    (tmp_path / "folder.json").mkdir()
+    (tmp_path / "bad.toml").write_text("hyper = 3\n")
+    (tmp_path / "bytes.toml").write_bytes(b"\xff\xfe")
+    for name, text in (("listed", "[]"), ("evaluated", '{"kind": "evaluate", "problem": {}, "status": "done"}')):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "run.json").write_text(text)
     done = sysgym(*words, code=code)
     assert sentence in done.stderr + done.stdout
 
@@ -170,6 +189,69 @@ def test_data_path(sysgym: Run) -> None:
 def test_bench_prints_ratios(sysgym: Run) -> None:
     rows = json.loads(sysgym("bench", "--quick", "--json").stdout)
     assert len(rows) > 10 and all(row["value"] > 0 for row in rows)
+
+
+def test_contradicting_runs_are_refused(sysgym: Run) -> None:
+    for k in ("2", "3"):
+        sysgym(
+            "train",
+            "-a",
+            "ppo-refine",
+            "-O",
+            f"k={k}",
+            "-O",
+            "eps=0.2",
+            "--instances",
+            "tiny/train",
+            "--steps",
+            "64",
+            "--set",
+            "n_steps=8",
+            "--out",
+            f"k{k}",
+        )
+        sysgym("evaluate", "-a", "ldg", "-O", f"k={k}", "--instances", "tiny/test", "--seeds", "1", "--out", f"e{k}")
+    refused = sysgym("evaluate", "-a", "k2", "-a", "k3", "--instances", "tiny/test", code=2)
+    assert "k2 was trained with k=2, k3 with k=3; choose by -O k=..." in refused.stderr
+    sysgym("evaluate", "-a", "k2", "-a", "k3", "--instances", "tiny/test", "-O", "k=2", "--seeds", "1")
+    mixed = sysgym("pack", "e2", "e3", "--board", "partitioning-tiny-k2-v1", code=2)
+    assert "is for k=2, the run used k=3" in mixed.stderr
+    twice = sysgym("pack", "e2", "e2", "--board", "partitioning-tiny-k2-v1", code=2)
+    assert "twice; name one of them" in twice.stderr
+
+
+def test_interrupting_a_kernel_or_an_evaluation(tmp_path: Path) -> None:
+    for words in (
+        ["solve", "delaunay:n=20000", "-a", "fm", "--seconds", "60"],
+        ["evaluate", "-a", "fm", "--instances", "tiny/test", "--seconds", "30", "--out", "e"],
+    ):
+        process = subprocess.Popen(
+            [sys.executable, "-m", "sysgym_zoo.cli", *words],
+            cwd=tmp_path,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        time.sleep(6)
+        process.send_signal(signal.SIGINT)
+        _, errors = process.communicate(timeout=60)
+        assert process.returncode == 130 and "interrupted" in errors and "Traceback" not in errors, errors
+    assert json.loads((tmp_path / "e" / "run.json").read_text())["status"] in ("interrupted", "failed")
+
+
+def test_an_unexpected_error_is_one_sentence(tmp_path: Path) -> None:
+    """A plugin that raises something odd: no traceback unless SYSGYM_DEBUG asks for it."""
+    code = (
+        "import sys, sysgym_zoo.cli as cli, sysgym_zoo.catalogue as c\n"
+        "def broken(): raise RuntimeError('first line\\nsecond')\n"
+        "c.problem_rows = broken; cli.app(['list', 'problems'])"
+    )
+    for debug in ("", "1"):
+        done = subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, env={**os.environ, "SYSGYM_DEBUG": debug}
+        )
+        assert done.returncode == 1 and "unexpected RuntimeError: first line; this is a defect" in done.stderr
+        assert ("Traceback" in done.stderr) == bool(debug)
 
 
 @pytest.mark.slow
@@ -217,6 +299,7 @@ def test_train_evaluate_pack_submit_show_verify_export(sysgym: Run, tmp_path: Pa
         ).stdout
     )
     assert trained["status"] == "done" and trained["problem"]["options"]["eps"] == 0.2
+    assert trained["agent"]["hyper"]["n_steps"] == 128 and trained["agent"]["hyper"]["gamma"] == 0.99
     assert len(trained["instances"]) == 4 and len(trained["instances"][0]["hash"]) == 64
     folder = tmp_path / "agent"
     rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
@@ -344,7 +427,8 @@ def test_interrupted_training_keeps_its_weights_and_resumes(sysgym: Run, tmp_pat
     sysgym("train", "--out", "run", "--resume", "--steps", str(steps + 1000))
     again = json.loads((tmp_path / "run" / "run.json").read_text())
     assert again["status"] == "done" and again["resumed_at"]["steps"] == steps
-    assert again["problem"]["options"]["eps"] == 0.2
+    assert again["problem"]["options"]["eps"] == 0.2 and again["agent"]["hyper"]["n_steps"] == 64
+    assert [part["status"] for part in again["earlier"]] == ["interrupted"]
     last = json.loads(metrics.read_text().splitlines()[-1])
     assert last["steps"] >= steps + 1000
     wrong = sysgym("train", "--out", "run", "--resume", "-a", "ppo-assign", code=2)
@@ -355,9 +439,9 @@ def test_interrupted_training_keeps_its_weights_and_resumes(sysgym: Run, tmp_pat
 def test_demo(sysgym: Run, tmp_path: Path) -> None:
     """The whole job within three minutes, ending in a verified ranking in which training shows."""
     started = time.perf_counter()
-    done = sysgym("demo")
+    done = sysgym("demo", "--json")
     assert time.perf_counter() - started < 180
-    assert "entries verified" in done.stdout
+    assert json.loads(done.stdout)["problems"] == []
     board = json.loads(
         sysgym("board", "show", "partitioning-delaunay-k4-v1", "--store", "demo/leaderboards.sqlite", "--json").stdout
     )

@@ -9,6 +9,7 @@ import numpy as np
 from sysgym import UsageError, make_problem
 from sysgym.core.env import ProblemEnv
 from sysgym_agents.core import Budget, make_agent
+from sysgym_zoo.bench import row
 from sysgym_zoo.resolve import instance_names
 from sysgym_zoo.runs import set_threads
 
@@ -17,11 +18,6 @@ MESHES = [
     "delaunay:n=4000,seed=21", "delaunay:n=5500,seed=22", "delaunay:n=8000,seed=23", "delaunay:n=10000,seed=24",
     "walshaw/3elt", "walshaw/whitaker3", "walshaw/crack", "walshaw/fe_4elt2",
 ]  # fmt: skip
-
-
-def row(what: str, value: float, unit: str, bar: str = "") -> dict[str, Any]:
-    """One line of the table."""
-    return {"what": what, "value": float(f"{value:.4g}"), "unit": unit, "bar": bar}
 
 
 def _geomean(values: list[float]) -> float:
@@ -47,7 +43,7 @@ def refine(seconds: float, start: str, steps: int | None, bar: str) -> list[dict
     agent = make_agent("ppo-refine")
     rows = [
         row(f"{what}, random candidates", ratio(make_agent("random")), "x"),
-        row(f"{what}, ppo-refine untrained", ratio(agent), "x", "about 1"),
+        row(f"{what}, ppo-refine untrained", ratio(agent), "x"),
     ]
     agent.fit(problem, train, np.random.default_rng(0), Budget(seconds=seconds))
     rows.append(row(f"{what}, ppo-refine after {seconds:g} s", ratio(agent), "x", bar))
@@ -79,5 +75,5 @@ def learning(quick: bool) -> list[dict[str, Any]]:
     """A minute of training each."""
     set_threads(1)
     seconds = 2.0 if quick else 60.0
-    rows = refine(seconds, "grow", 120, "<= 0.80") + refine(seconds, "greedy", None, "METIS")
+    rows = refine(seconds, "grow", 120, "<= 0.80") + refine(seconds, "greedy", None, "")
     return rows + gap(seconds, MESHES[:1] if quick else MESHES)

@@ -61,15 +61,21 @@ def pack_runs(
     board = load_board(board_name)
     name, rows = _rows_of(folders, agent)
     record = load_run(folders[0])
-    options = record["problem"]["options"]
-    for key, value in board.options.items():
-        if options.get(key) != value:
+    for folder in folders:
+        problem, options = load_run(folder)["problem"], load_run(folder)["problem"]["options"]
+        if f"{problem['name']}-v{problem['version']}" != board.problem:
+            raise UsageError(f"board {board.id} is for {board.problem}, {folder} is of {problem['name']}.")
+        for key, value in board.options.items():
+            if options.get(key) == value:
+                continue
             raise UsageError(
                 f"board {board.id} is for {key}={value}, the run used {key}={options.get(key)}; evaluate anew."
             )
     solutions = {}
     wanted = set(board.pairs())
     for folder, row in rows:
+        if (row["instance"], row["seed"]) in solutions:
+            raise UsageError(f"these runs solve {row['instance']} with seed {row['seed']} twice; name one of them.")
         if (row["instance"], row["seed"]) in wanted:
             arrays = parse_npz((folder / row["solution"]).read_bytes())
             solutions[row["instance"], row["seed"]] = Answer(arrays, cost=row["cost"], seconds=row["seconds"])
@@ -88,23 +94,23 @@ def pack_runs(
     return pack(output, board, manifest, solutions)
 
 
-def submit(file: Path, board_name: str | None, store_path: Path | None, as_json: bool) -> bool:
-    """Verify and record a submission; whether it was accepted."""
+def submit(file: Path, board_name: str | None, store_path: Path | None) -> Any:
+    """Verify and record a submission; its certificate, accepted or not."""
     from sysgym_leaderboards import read_submission
 
     if not file.is_file():
         raise UsageError(f"cannot read the submission {file}: no such file.")
     board = load_board(board_name or read_submission(file).board)
-    certificate = Store(store_path).submit(file, board)
-    if as_json:
-        show_json(certificate.as_dict())
-    elif certificate.accepted:
-        feasible = sum(row.feasible for row in certificate.rows)
-        judged = f"{len(certificate.rows)} solutions judged, {feasible} feasible"
-        print(f"accepted on {board.id}: {certificate.agent}, {judged}")
-    else:
-        print(f"rejected on {board.id}: {certificate.reason}")
-    return certificate.accepted
+    return Store(store_path).submit(file, board)
+
+
+def outcome(certificate: Any) -> str:
+    """One line: accepted, with what was judged, or rejected, with the reason."""
+    if not certificate.accepted:
+        return f"rejected on {certificate.board}: {certificate.reason}"
+    feasible = sum(row.feasible for row in certificate.rows)
+    judged = f"{len(certificate.rows)} solutions judged, {feasible} feasible"
+    return f"accepted on {certificate.board}: {certificate.agent}, {judged}"
 
 
 def standings(board_name: str, store_path: Path | None) -> list[dict[str, Any]]:
@@ -128,18 +134,20 @@ def standings(board_name: str, store_path: Path | None) -> list[dict[str, Any]]:
     ]
 
 
-def verify(board_name: str | None, store_path: Path | None, as_json: bool) -> bool:
-    """Check the chain and judge everything again; whether all is as recorded."""
+def problems_in(board_name: str | None, store_path: Path | None) -> list[str]:
+    """What is wrong with the chain or with any stored solution, judged again; empty if nothing is."""
     store = Store(store_path)
-    problems = [*store.check_chain(), *store.reverify(load_board(board_name) if board_name else None)]
-    number, head = store.head()
+    return [*store.check_chain(), *store.reverify(load_board(board_name) if board_name else None)]
+
+
+def verify(board_name: str | None, store_path: Path | None, as_json: bool) -> bool:
+    """Check the chain and judge everything again, and say what is wrong; whether nothing is."""
+    problems = problems_in(board_name, store_path)
+    number, head = Store(store_path).head()
     if as_json:
         show_json({"entries": number, "head": head, "problems": problems})
     else:
-        for problem in problems:
-            print(problem)
-        if not problems:
-            print(f"{number} entries verified, chain head {head[:16]}")
+        print("\n".join(problems) or f"{number} entries verified, chain head {head[:16]}")
     return not problems
 
 

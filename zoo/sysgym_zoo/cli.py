@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import os
 import sys
+import traceback
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
@@ -29,7 +30,7 @@ ProblemName = Annotated[str, typer.Option("--problem", "-p", help="Name of the p
 Options = Annotated[list[str] | None, typer.Option("-O", help="Option of the problem, key=value; repeatable.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 Seed = Annotated[int, typer.Option("--seed", min=0, help="Seed of everything random.")]
-Threads = Annotated[int, typer.Option("--threads", min=1, help="Threads of torch; results depend on it.")]
+Threads = Annotated[int, typer.Option("--threads", min=1, max=1024, help="Threads of torch; results depend on it.")]
 Out = Annotated[Path | None, typer.Option("--out", help="Run folder to make; default: the next below runs/.")]
 StorePath = Annotated[
     Path | None, typer.Option("--store", help="Leaderboard file; default: SYSGYM_STORE or the user's.")
@@ -49,14 +50,36 @@ def guarded(function: Callable[..., Any]) -> Callable[..., Any]:
         except BrokenPipeError:
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             raise typer.Exit(0) from None
+        except (typer.Exit, typer.Abort):
+            raise
         except Exception as error:
-            code = getattr(error, "exit_code", None)
-            if code is None or "SysgymError" not in {base.__name__ for base in type(error).__mro__}:
-                raise
-            print(f"sysgym: {error}", file=sys.stderr)
-            raise typer.Exit(code) from None
+            raise typer.Exit(explain(error)) from None
 
     return run
+
+
+def explain(error: Exception) -> int:
+    """Print one sentence about an error and return its exit code; SYSGYM_DEBUG=1 shows the traceback as well."""
+    from sysgym.core.errors import SysgymError
+
+    if os.environ.get("SYSGYM_DEBUG"):
+        traceback.print_exc()
+    if isinstance(error, SysgymError):
+        print(f"sysgym: {error}", file=sys.stderr)
+        return error.exit_code
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, KeyboardInterrupt):  # numba wraps one that arrives inside a kernel
+            print("sysgym: interrupted.", file=sys.stderr)
+            return 130
+        cause = cause.__cause__ or cause.__context__
+    if isinstance(error, OSError):
+        print(f"sysgym: {error.filename or 'the output'}: {error.strerror or error}.", file=sys.stderr)
+    else:
+        line = (str(error).splitlines() or [""])[0]
+        hint = "this is a defect of sysgym or of a plugin, SYSGYM_DEBUG=1 shows where"
+        print(f"sysgym: unexpected {type(error).__name__}: {line}; {hint}.", file=sys.stderr)
+    return 1
 
 
 def command(group: typer.Typer, name: str | None = None) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
@@ -90,12 +113,13 @@ def root(
 @command(app)
 def demo(
     out: Annotated[Path, typer.Option("--out", help="Folder for everything that the demo makes.")] = Path("demo"),
-    seconds: Annotated[float, typer.Option("--seconds", min=1.0, help="Training time.")] = 40.0,
+    seconds: Annotated[float, typer.Option("--seconds", min=1.0, max=3600.0, help="Training time.")] = 40.0,
+    as_json: AsJson = False,
 ) -> None:
     """The main job: train a small agent, evaluate it on unseen graphs, submit, verify, rank. About two minutes."""
     from sysgym_zoo.demo import demo as run
 
-    run(out, seconds)
+    run(out, seconds, as_json)
 
 
 @command(list_app)
@@ -205,7 +229,7 @@ def solve(
 
     built = build_problem(problem, options or [])
     chosen = agent or built.recommended_agent
-    built = trained_options(chosen, built, options or [])
+    built = trained_options([chosen], built, options or [])
     name, solver = build_agent(chosen, built)
     loaded = built.load(instance)
     set_threads(threads) if hasattr(solver, "fit") else None
@@ -284,10 +308,10 @@ def evaluate(
 
     built = build_problem(problem, options or [])
     chosen = agent or [built.recommended_agent]
-    for name in chosen:
-        built = trained_options(name, built, options or [])
+    built = trained_options(chosen, built, options or [])
     solvers = [build_agent(name, built) for name in chosen]
-    loaded = [built.load(name) for name in instance_names(built, instances or built.default_instances)]
+    wanted = built.default_instances if instances is None else instances
+    loaded = [built.load(name) for name in instance_names(built, wanted)]
     folder, rows = module.evaluate(built, solvers, loaded, seeds, seconds, threads, out)
     summary = module.summarise(rows)
     if as_json:
@@ -304,6 +328,7 @@ def render(
     output: Annotated[Path, typer.Option("-o", "--output", help="Picture to write, .png.")],
     problem: ProblemName = "Partitioning",
     options: Options = None,
+    as_json: AsJson = False,
 ) -> None:
     """Draw a solution."""
     from PIL import Image
@@ -319,7 +344,7 @@ def render(
         picture.save(output)
     except (ValueError, OSError) as error:
         raise UsageError(f"cannot write {output}: {error}; use a name that ends in .png.") from error
-    print(output)
+    _paths([output], as_json)
 
 
 @command(app)
@@ -412,11 +437,12 @@ def pack(
     author: Annotated[list[str] | None, typer.Option(help="An author; repeatable.")] = None,
     code: Annotated[str, typer.Option(help="Where the code is.")] = "",
     licence: Annotated[str, typer.Option(help="Licence of the solutions.")] = "CC0-1.0",
+    as_json: AsJson = False,
 ) -> None:
     """Build a submission from recorded solutions."""
     from sysgym_zoo.boards import pack_runs
 
-    print(pack_runs(runs, board, output, agent, author or [], code, licence))
+    _paths([pack_runs(runs, board, output, agent, author or [], code, licence)], as_json)
 
 
 @command(app)
@@ -427,9 +453,12 @@ def submit(
     as_json: AsJson = False,
 ) -> None:
     """Verify a submission and record it on the local board. Exit code 3 if it is rejected."""
-    from sysgym_zoo.boards import submit as run
+    from sysgym_zoo import boards as module
+    from sysgym_zoo.console import show_json
 
-    if not run(pack, board, store, as_json):
+    certificate = module.submit(pack, board, store)
+    show_json(certificate.as_dict()) if as_json else print(module.outcome(certificate))
+    if not certificate.accepted:
         raise typer.Exit(3)
 
 
@@ -472,12 +501,21 @@ def board_export(
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder to write.")] = Path("site"),
     kind: Annotated[str, typer.Option("--format", help="html, json or csv.")] = "html",
     store: StorePath = None,
+    as_json: AsJson = False,
 ) -> None:
     """Write boards as JSON, CSV or a static page with pictures of the best solutions."""
     from sysgym_zoo.boards import export
 
-    for path in export(board or [], out, kind, store):
-        print(path)
+    _paths(export(board or [], out, kind, store), as_json)
+
+
+def _paths(paths: list[Path], as_json: bool) -> None:
+    from sysgym_zoo.console import show_json
+
+    if as_json:
+        show_json({"files": [str(path) for path in paths]})
+    else:
+        print("\n".join(map(str, paths)))
 
 
 def _rows(rows: list[dict[str, Any]], as_json: bool) -> None:

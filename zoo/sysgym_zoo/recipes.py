@@ -31,16 +31,27 @@ def load_recipe(name: str) -> dict[str, Any]:
     if name in recipe_names():
         text = (files("sysgym_zoo") / "recipes" / f"{name}.toml").read_text()
     elif Path(name).is_file():
-        text = Path(name).read_text()
+        try:
+            text = Path(name).read_text()
+        except (OSError, UnicodeDecodeError) as error:
+            raise UsageError(f"recipe {name} cannot be read: {error}.") from error
     else:
         raise unknown("recipe", name, recipe_names())
     try:
         recipe = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise UsageError(f"recipe {name}: {error}.") from error
-    for key in recipe:
+    for key, value in recipe.items():
         if key not in KEYS:
             raise unknown(f"key of recipe {name}", key, KEYS)
+        wanted = dict if key in ("options", "hyper", "budget") else str
+        if not isinstance(value, wanted):
+            raise UsageError(f"recipe {name}: {key} must be a {'table' if wanted is dict else 'text'}, got {value!r}.")
+    for key, value in recipe.get("budget", {}).items():
+        if key not in ("seconds", "steps"):
+            raise unknown(f"budget of recipe {name}", key, ("seconds", "steps"))
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            raise UsageError(f"recipe {name}: {key} must be a number, got {value!r}.")
     return recipe
 
 

@@ -20,7 +20,10 @@ def read_rows(folder: Path) -> list[dict[str, Any]]:
         raise UsageError(f"{folder} is a {record.get('kind')} run; a report needs runs of `sysgym evaluate`.")
     if record.get("status") != "done":
         raise UsageError(f"{folder} ended as {record.get('status')!r}; evaluate it again before reporting.")
-    return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    try:
+        return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    except (OSError, ValueError) as error:
+        raise UsageError(f"the rows of {folder} cannot be read ({error}); evaluate it again.") from error
 
 
 def report(folders: Sequence[Path]) -> tuple[list[dict[str, Any]], str]:

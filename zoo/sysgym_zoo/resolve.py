@@ -7,11 +7,13 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from sysgym.core.errors import UsageError, unknown
+from sysgym.core.errors import InvalidSolution, UsageError, unknown
 from sysgym.core.instances import expand
 from sysgym.core.registry import keyword_options, make_problem, problem_class, with_options
 from sysgym.core.solutions import parse_json
 from sysgym_agents.core import agent_names, check_fits, make_agent
+
+FREE = {"mode", "moves"}  # options that an agent sets for itself, so that two agents may differ in them
 
 
 def parse_pairs(pairs: Sequence[str], factory: Callable[..., Any], what: str) -> dict[str, Any]:
@@ -55,7 +57,12 @@ def load_run(folder: Path) -> dict[str, Any]:
     file = folder / "run.json"
     if not file.is_file():
         raise UsageError(f"{folder} is no run folder: it holds no run.json.")
-    record: dict[str, Any] = parse_json(file.read_bytes())
+    try:
+        record = parse_json(file.read_bytes())
+    except (OSError, InvalidSolution) as error:
+        raise UsageError(f"{file} cannot be read: {error}") from error
+    if not isinstance(record, dict) or not {"kind", "problem", "status"} <= set(record):
+        raise UsageError(f"{file} is no record of a run; name a folder made by `sysgym train` or `sysgym evaluate`.")
     return record
 
 
@@ -70,7 +77,8 @@ def build_agent(name: str, problem: Any) -> tuple[str, Any]:
         agent = make_agent(registered)
         check_fits(registered, agent, problem)
         agent.load(folder / "agent")
-        return registered if folder.name == registered else f"{registered} ({folder.name})", agent
+        shown = folder.resolve().name
+        return registered if shown == registered else f"{registered} ({shown})", agent
     agent = make_agent(name)
     check_fits(name, agent, problem)
     if getattr(agent, "needs_training", False):
@@ -78,17 +86,29 @@ def build_agent(name: str, problem: Any) -> tuple[str, Any]:
     return name, agent
 
 
-def trained_options(name: str, problem: Any, pairs: Sequence[str]) -> Any:
-    """The problem with the options that a run folder was trained with, where the user set none."""
-    folder = Path(name)
-    if name in agent_names() or not folder.is_dir():
-        return problem
-    record = load_run(folder)
+def trained_options(names: Sequence[str], problem: Any, pairs: Sequence[str]) -> Any:
+    """The problem with the options that run folders were trained with, where the user set none.
+
+    UsageError where two of them were trained with different options.
+    """
     given = {pair.partition("=")[0] for pair in pairs}
-    stored = record.get("problem", {})
-    if stored.get("name") != problem.name:
-        return problem
-    return with_options(problem, **{k: v for k, v in stored["options"].items() if k not in given})
+    merged: dict[str, tuple[Any, str]] = {}
+    for name in names:
+        if name in agent_names() or not Path(name).is_dir():
+            continue
+        stored = load_run(Path(name))["problem"]
+        if stored.get("name") != problem.name:
+            raise UsageError(f"{name} was trained on {stored.get('name')}, not {problem.name}.")
+        for key, value in stored["options"].items():
+            if key in given:
+                continue
+            if key not in FREE and key in merged and merged[key][0] != value:
+                other, there = merged[key]
+                raise UsageError(
+                    f"{there} was trained with {key}={other}, {name} with {key}={value}; choose by -O {key}=..."
+                )
+            merged.setdefault(key, (value, name))
+    return with_options(problem, **{key: value for key, (value, _) in merged.items()})
 
 
 def instance_names(problem: Any, names: Sequence[str] | str) -> list[str]:

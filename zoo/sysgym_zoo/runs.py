@@ -62,11 +62,11 @@ def set_threads(threads: int) -> None:
     torch.set_num_threads(threads)
 
 
-def fresh_folder(out: Path | None, stem: str) -> Path:
+def fresh_folder(out: Path | None, stem: str, hint: str = "") -> Path:
     """The folder that the user named (it must be new or empty), or the next free one below `runs/`."""
     if out is not None:
         if out.exists() and (not out.is_dir() or any(out.iterdir())):
-            raise UsageError(f"{out} exists already; name a new folder with --out, or go on with --resume.")
+            raise UsageError(f"{out} exists already; name a new folder with --out{hint}.")
         folder = out
     else:
         number = 1
@@ -133,6 +133,8 @@ class Run:
 
     def __exit__(self, kind: Any, error: Any, trace: Any) -> None:
         if self.record["status"] == "running":
-            self.finish("failed" if kind else "done", **({"error": str(error)} if kind else {}))
+            stopped = kind is not None and issubclass(kind, KeyboardInterrupt)
+            status = "interrupted" if stopped else "failed" if kind else "done"
+            self.finish(status, **({"error": str(error)} if kind else {}))
         if self._writer is not None:
             self._writer.close()

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import math
 import signal
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from sysgym import UsageError, make_problem
-from sysgym.core.registry import options_of, problem_class
+from sysgym import UsageError, content_hash, make_problem
+from sysgym.core.registry import keyword_options, options_of, problem_class
 from sysgym_agents.core import Budget, agent_class, check_fits, is_learner, make_agent
 from sysgym_zoo.console import Progress, say
 from sysgym_zoo.recipes import default_recipe, load_recipe
@@ -24,7 +25,11 @@ def train(
     steps: int | None, seconds: float | None, seed: int, threads: int, out: Path | None, resume: bool,
 ) -> tuple[Path, dict[str, Any]]:  # fmt: skip
     """Train and record a run; its folder and record. An interrupted run keeps its weights and ends as `interrupted`."""
+    if resume and (changes or recipe):
+        raise UsageError("--resume goes on with the hyper-parameters of the run; leave --set and --recipe out.")
     plan = _resumed_plan(out) if resume else load_recipe(recipe) if recipe else {}
+    if plan.get("problem", problem) != problem and problem_class(problem) is not problem_class(plan["problem"]):
+        raise UsageError(f"recipe {recipe} is for {plan['problem']}, not {problem}.")
     name = agent or plan.get("agent")
     if name is None:
         raise UsageError("no agent is named; give --agent, such as --agent ppo-refine, or a --recipe that names one.")
@@ -32,12 +37,17 @@ def train(
     if not is_learner(factory):
         raise UsageError(f"agent {name!r} does not learn; use it with `sysgym solve` or `sysgym evaluate`.")
     built_class = problem_class(problem)
-    plan = plan or default_recipe(built_class.name, name)  # type: ignore[attr-defined]
+    plan = plan or default_recipe(make_problem(problem).name, name)
     built = make_problem(problem, **(plan.get("options", {}) | parse_pairs(options, built_class, problem)))
-    learner = make_agent(name, **(plan.get("hyper", {}) | parse_pairs(changes, factory, f"agent {name!r}")))
+    defaults = {key: parameter.default for key, parameter in keyword_options(factory).items()}
+    hyper = defaults | plan.get("hyper", {}) | parse_pairs(changes, factory, f"agent {name!r}")
+    learner = make_agent(name, **hyper)
     check_fits(name, learner, built)
     wanted = instances or plan.get("instances") or learner.default_instances or built.default_instances
     loaded = [built.load(item) for item in instance_names(built, wanted)]
+    for item, graph in zip(plan.get("recorded", []), loaded, strict=False):
+        if content_hash(graph) != item["hash"]:
+            raise UsageError(f"{item['name']} has changed since the run began; start anew with another --out.")
     budget = _budget(plan, learner, steps, seconds)
     set_threads(threads)
     done_steps, done_seconds = 0.0, 0.0
@@ -46,18 +56,20 @@ def train(
         done_steps, done_seconds = _resume(out, learner, name)
         folder = out
     else:
-        folder = fresh_folder(out, f"{built.name}-{name}-s{seed}")
+        folder = fresh_folder(out, f"{built.name}-{name}-s{seed}", ", or go on with --resume")
     record = {
         "kind": "train",
         "problem": {"name": built.name, "version": built.version, "options": options_of(built)},
-        "agent": {"name": name},
+        "agent": {"name": name, "recipe": recipe, "hyper": hyper},
         "instances": describe_instances(built, loaded),
         "seed": seed,
         "threads": threads,
         "budget": budget._asdict(),
     }
     if resume:
+        earlier = {key: plan["run"].get(key) for key in ("started", "seconds", "cpu_seconds", "status")}
         record["resumed_at"] = {"steps": done_steps, "seconds": done_seconds}
+        record["earlier"] = [*plan["run"].get("earlier", []), earlier]
     with Run(folder, record, tensorboard=True) as run:
         left = Budget(
             None if budget.seconds is None else max(budget.seconds - done_seconds, 0.0),
@@ -76,7 +88,7 @@ def _budget(plan: dict[str, Any], learner: Any, steps: int | None, seconds: floa
     if steps is None and seconds is None:
         planned = Budget(**plan.get("budget", {}))
         return planned if planned != Budget() else learner.default_budget  # type: ignore[no-any-return]
-    if (steps is not None and steps < 1) or (seconds is not None and seconds <= 0):
+    if (steps is not None and steps < 1) or (seconds is not None and not 0 < seconds < math.inf):
         raise UsageError("--steps and --seconds must be positive.")
     return Budget(seconds, steps)
 
@@ -91,7 +103,10 @@ def _resumed_plan(folder: Path | None) -> dict[str, Any]:
     return {
         "agent": record["agent"]["name"],
         "options": record["problem"]["options"],
+        "hyper": record["agent"]["hyper"],
+        "recorded": record["instances"],
         "instances": [item["name"] for item in record["instances"]],
+        "run": record,
         "budget": record["budget"],
         "seed": record["seed"],
     }
