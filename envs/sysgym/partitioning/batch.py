@@ -28,14 +28,13 @@ class PartitionBatch:
             "adjwgt": np.zeros((num_envs, e), np.int64), "vwgt": np.zeros((num_envs, n), np.int64),
             "degree": np.zeros((num_envs, n), np.int64),
         }  # fmt: skip
-        self.edges = np.zeros(num_envs, np.int64)
         self.rows: dict[str, Array] = {
             "part": np.zeros((num_envs, n), np.int32), "conn": np.zeros((num_envs, n, k), np.int64),
             "load": np.zeros((num_envs, k), np.int64), "tabu": np.zeros((num_envs, n), np.int64),
             "trail": np.zeros((num_envs, 1, 2), np.int32), "order": np.zeros((num_envs, n), np.int32),
             "cand_node": np.zeros((num_envs, actions), np.int32), "cand_part": np.zeros((num_envs, actions), np.int32),
             "cand_x": np.zeros((num_envs, actions, width), np.float32), "mask": np.zeros((num_envs, actions), np.int8),
-            "s": np.zeros((num_envs, kernels.SCALARS), np.int64),
+            "sizes": np.zeros((num_envs, 3), np.float32), "s": np.zeros((num_envs, kernels.SCALARS), np.int64),
         }  # fmt: skip
 
     def put(self, row: int, graph: Graph, state: State) -> None:
@@ -43,7 +42,6 @@ class PartitionBatch:
         for name in GRAPH:
             value = getattr(graph, name)
             self.graphs[name][row, : len(value)] = value
-        self.edges[row] = graph.edges
         longest = self.rows["trail"].shape[1]
         if len(state.trail) > longest:
             self.rows["trail"] = np.pad(self.rows["trail"], ((0, 0), (0, len(state.trail) - longest), (0, 0)))
@@ -87,7 +85,7 @@ class PartitionBatch:
         focused = len(self.mode.candidate_features) > 0 and self.mode.focused
         target, first = (shown, 0) if nodes is None else (nodes, column)
         kernels.rows_all(graphs["degree"], rows["part"], rows["conn"], rows["load"], rows["tabu"], rows["s"],
-                         rows["order"], focused, self.mode.eps, self.edges, first, target, globals_,
+                         rows["order"], focused, self.mode.eps, rows["sizes"], first, target, globals_,
                          nodes is not None)  # fmt: skip
         focus = rows["cand_node"][:, :1].copy() if focused else np.full((self.num_envs, 1), -1, np.int32)
         found = {"globals": globals_, "focus": focus}

@@ -202,8 +202,8 @@ def find_candidates(vwgt, degree, part, conn, load, tabu, s, cand_node, cand_par
         gains[i], cand_node[i], cand_part[i] = gain, v, target
         count = min(count + 1, size)
     s[COUNT] = count
-    average = max(load.sum() / parts, 1.0)
-    typical = max(2.0 * s[TOTAL] / max(n, 1), 1e-9)
+    per_average = 1.0 / max(load.sum() / parts, 1.0)
+    per_typical = 1.0 / max(2.0 * s[TOTAL] / max(n, 1), 1e-9)
     for i in range(size):
         mask[i] = i < count
         if i >= count:
@@ -212,13 +212,14 @@ def find_candidates(vwgt, degree, part, conn, load, tabu, s, cand_node, cand_par
             continue
         v, b = cand_node[i], cand_part[i]
         a = part[v]
-        cand_x[i, 0] = gains[i] / degree[v]
-        cand_x[i, 1] = conn[v, a] / degree[v]
-        cand_x[i, 2] = conn[v, b] / degree[v]
-        cand_x[i, 3] = min(degree[v] / typical, 10.0)
-        cand_x[i, 4] = load[a] / average - 1.0
-        cand_x[i, 5] = load[b] / average - 1.0
-        cand_x[i, 6] = max(min(gains[i] / typical, 10.0), -10.0)
+        share = 1.0 / degree[v]  # a division costs as much as the rest of the row
+        cand_x[i, 0] = gains[i] * share
+        cand_x[i, 1] = conn[v, a] * share
+        cand_x[i, 2] = conn[v, b] * share
+        cand_x[i, 3] = min(degree[v] * per_typical, 10.0)
+        cand_x[i, 4] = load[a] * per_average - 1.0
+        cand_x[i, 5] = load[b] * per_average - 1.0
+        cand_x[i, 6] = max(min(gains[i] * per_typical, 10.0), -10.0)
         cand_x[i, 7] = 1.0 if tabu[v] > 0 else 0.0
     mask[0] = 1  # where no move is left, action 0 ends the episode
 
@@ -301,15 +302,13 @@ def node_rows(degree, part, conn, load, tabu, s, active, out):
 
 
 @njit(cache=True)
-def global_row(load, s, eps, edges, out):
-    """Global features, columns GLOBAL_FEATURES; sizes on a logarithmic scale."""
-    total = max(s[TOTAL], 1)
-    out[0] = np.log10(max(s[NODES], 1)) / 6.0
-    out[1] = np.log10(max(edges, 1)) / 6.0
-    out[2] = np.log2(len(load)) / 6.0
+def global_row(load, s, eps, sizes, out):
+    """Global features, columns GLOBAL_FEATURES; the first three, `sizes` (3,) float32, never change."""
+    per_total = 1.0 / max(s[TOTAL], 1)
+    out[0], out[1], out[2] = sizes[0], sizes[1], sizes[2]
     out[3] = min(eps, 10.0)
-    out[4] = s[CUT] / total
-    out[5] = s[BEST] / total
+    out[4] = s[CUT] * per_total
+    out[5] = s[BEST] * per_total
     out[6] = min(load.max() / max(s[L_MAX], 1), 10.0)
     out[7] = 1.0 if s[STOPPED] else min(s[STEPS] / max(s[HORIZON], 1), 1.0)
 
@@ -345,13 +344,13 @@ def place_all(xadj, adjncy, adjwgt, vwgt, degree, part, conn, load, order, s, ca
 
 
 @njit(cache=True)
-def rows_all(degree, part, conn, load, tabu, s, order, focused, eps, edges, column, nodes, globals_, with_nodes):
+def rows_all(degree, part, conn, load, tabu, s, order, focused, eps, sizes, column, nodes, globals_, with_nodes):
     """`node_rows` (written from `column` on, if wanted) and `global_row` of every row of a batch."""
     for i in range(len(s)):
         if with_nodes:
             active = order[i, s[i, CURSOR]] if focused and s[i, CURSOR] < s[i, NODES] else -1
             node_rows(degree[i], part[i], conn[i], load[i], tabu[i], s[i], active, nodes[i, :, column:])
-        global_row(load[i], s[i], eps, edges[i], globals_[i])
+        global_row(load[i], s[i], eps, sizes[i], globals_[i])
 
 
 @njit(cache=True)

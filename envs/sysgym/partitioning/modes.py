@@ -10,6 +10,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -40,6 +41,7 @@ class State:
     cand_part: Array  # (A,) int32
     cand_x: Array  # (A, Fa) float32
     mask: Array  # (A,) int8
+    sizes: Array  # (3,) float32, the global features that never change
     s: Array  # (SCALARS,) int64
 
 
@@ -59,10 +61,12 @@ def _state(graph: Graph, part: Array, parts: int, eps: float, actions: int, widt
     s[kernels.START_CUT] = s[kernels.BEST] = s[kernels.CUT]
     s[kernels.BEST_FEASIBLE] = int(load.max()) <= s[kernels.L_MAX]
     s[kernels.HORIZON] = horizon
+    scales = [math.log10(max(graph.nodes, 1)), math.log10(max(graph.edges, 1)), math.log2(parts)]
+    sizes = np.array(scales, np.float32) / np.float32(6)
     return State(
         part, conn, load, np.zeros(graph.nodes, np.int64), np.zeros((max(horizon, 1), 2), np.int32), NONE.copy(),
         np.full(actions, -1, np.int32), np.full(actions, -1, np.int32), np.zeros((actions, width), np.float32),
-        np.zeros(actions, np.int8), s,
+        np.zeros(actions, np.int8), sizes, s,
     )  # fmt: skip
 
 
@@ -111,7 +115,7 @@ class PartitionMode:
     def globals(self, graph: Graph, state: State) -> Array:
         """Instance and progress features, (8,) float32."""
         row = np.zeros(len(self.global_features), np.float32)
-        kernels.global_row(state.load, state.s, self.eps, graph.edges, row)
+        kernels.global_row(state.load, state.s, self.eps, state.sizes, row)
         return row
 
     def focus(self, graph: Graph, state: State) -> int:
