@@ -1,4 +1,8 @@
-"""Ranking: geometric means of cost over reference cost, with bootstrap intervals. Same entries, same numbers."""
+"""Ranking: geometric means of cost over reference cost, with bootstrap intervals. Same entries, same numbers.
+
+An infeasible or missing answer never pays: it counts the board's penalty, or the worst ratio of a feasible answer that
+any ranked entry gave to that instance where that is more. Of equal scores, the one with more feasible answers is ahead.
+"""
 
 from __future__ import annotations
 
@@ -26,8 +30,9 @@ class Result:
     """What one entry reached on one instance."""
 
     instance: str
-    ratio: float  # geometric mean over the seeds of cost / reference; the penalty where infeasible or missing
+    ratio: float  # geometric mean over the seeds of cost / reference; see `failure_ratios` where infeasible or missing
     cost: float | None  # best feasible cost
+    mean_cost: float | None  # arithmetic mean of the feasible costs
     reference: float
     feasible: float  # share of the seeds
 
@@ -36,7 +41,7 @@ class Result:
 class Standing:
     """One line of a ranking."""
 
-    rank: int  # equal scores share a rank
+    rank: int  # equal scores with equally many feasible answers share a rank
     number: int  # of the entry in the store
     agent: str
     score: float  # geometric mean of the ratios, lower is better
@@ -81,6 +86,7 @@ def ratio(cost: float, reference: float, penalty: float) -> float:
 def rank(board: Board, entries: Sequence[Entry]) -> list[Standing]:
     """The entries of a board, best first; ties in order of arrival.
 
+    The score decides, then the share of feasible answers: who answers nothing feasibly is never ahead of who does.
     Entries that were made for other rules (another board hash) are left out; `sysgym board verify` names them.
     """
     chosen = [entry for entry in entries if entry.certificate.board_hash == board.hash]
@@ -90,7 +96,8 @@ def rank(board: Board, entries: Sequence[Entry]) -> list[Standing]:
     names = board.instance_names()
     references = _references(board, chosen, names)
     rows = [{(row.instance, row.seed): row for row in entry.certificate.rows} for entry in chosen]
-    ratios = np.array([_ratios(board, found, names, references) for found in rows])  # (entries, instances, seeds)
+    known = np.array([_ratios(board, found, names, references) for found in rows])  # (entries, instances, seeds)
+    ratios = np.where(np.isnan(known), failure_ratios(known, board.penalty)[None, :, None], known)
     intervals = bootstrap_intervals(ratios)
     # rounded, so that equal answers tie whatever their last bits
     means = [[round(geometric_mean(seeds), 12) for seeds in table] for table in ratios.tolist()]
@@ -100,18 +107,20 @@ def rank(board: Board, entries: Sequence[Entry]) -> list[Standing]:
         for found, row in zip(rows, means, strict=True)
     ]
     best = [min((r.ratio for r in column if r.cost is not None), default=-1.0) for column in zip(*results, strict=True)]
+    feasible = [math.fsum(result.feasible for result in row) / len(names) for row in results]
+    keys = [(score, -share) for score, share in zip(scores, feasible, strict=True)]
     standings = []
     for i, entry in enumerate(chosen):
         standings.append(
             Standing(
-                rank=1 + sum(score < scores[i] for score in scores),
+                rank=1 + sum(key < keys[i] for key in keys),
                 number=entry.number,
                 agent=entry.certificate.agent,
                 score=scores[i],
                 low=float(intervals[i, 0]),
                 high=float(intervals[i, 1]),
                 wins=sum(r.cost is not None and r.ratio <= low for r, low in zip(results[i], best, strict=True)),
-                feasible=math.fsum(r.feasible for r in results[i]) / len(names),
+                feasible=feasible[i],
                 results=results[i],
             )
         )
@@ -133,19 +142,34 @@ def _ratios(
     names: Sequence[str],
     references: Mapping[str, float],
 ) -> list[list[float]]:
+    """The ratio of each feasible answer, (instances, seeds); nan where an answer is infeasible or missing."""
+
     def one(name: str, seed: int) -> float:
         row = rows.get((name, seed))
         if row is None or not row.feasible:
-            return board.penalty
+            return math.nan
         return ratio(row.cost, references[name], board.penalty)
 
     return [[one(name, seed) for seed in range(board.seeds)] for name in names]
 
 
+def failure_ratios(ratios: Floats, penalty: float) -> Floats:
+    """What an infeasible or missing answer counts: ratios (E, I, S) float64, nan where there is none -> (I,) float64.
+
+    This is the penalty, or the worst ratio that a feasible answer to the instance has, whichever is more.
+
+    >>> failure_ratios(np.array([[[1.5], [7.0]], [[np.nan], [3.0]]]), 2.0).tolist()
+    [2.0, 7.0]
+    """
+    worst: Floats = np.where(np.isnan(ratios), penalty, ratios).max(axis=(0, 2))
+    return np.maximum(worst, penalty)
+
+
 def _result(board: Board, rows: Mapping[tuple[str, int], Row], name: str, reference: float, mean: float) -> Result:
     found = [rows[name, seed] for seed in range(board.seeds) if (name, seed) in rows]
     costs = [row.cost for row in found if row.feasible]
-    return Result(name, mean, min(costs, default=None), reference, len(costs) / board.seeds)
+    average = math.fsum(costs) / len(costs) if costs else None
+    return Result(name, mean, min(costs, default=None), average, reference, len(costs) / board.seeds)
 
 
 def bootstrap_intervals(ratios: Floats, *, resamples: int = RESAMPLES, seed: int = 0) -> Floats:

@@ -62,6 +62,11 @@ def _cost(value: float | None) -> str:
     return "–" if value is None else f"{value:,.0f}" if value == int(value) and abs(value) < 1e9 else f"{value:.6g}"
 
 
+def _seconds(value: float | None) -> str:
+    """Three significant digits, whole seconds from a thousand on."""
+    return "–" if value is None else f"{value:.3g}" if value < 999.5 else f"{value:,.0f}"
+
+
 def _percent(share: float) -> str:
     return f"{math.floor(1000 * share) / 10:g} %"  # rounded down: 100 % means all
 
@@ -137,7 +142,8 @@ def _rules(board: Mapping[str, Any]) -> str:
         "Problem": board["problem"] + (f" with {options}" if options else ""),
         "Instances": f"{len(board['expanded'])} of {', '.join(board['instances'])}, {seeds}",
         "Score": f"geometric mean of cost / cost of {board['reference']}; lower is better, "
-        f"an infeasible answer counts {board['penalty']:g}",
+        f"an infeasible or missing answer counts {board['penalty']:g}, or the worst feasible ratio of any entry on its "
+        "instance where that is more",
         "Budget": f"{board['seconds']:g} seconds an instance (not enforced; times are self-reported)",
     }
     return f"<dl>{''.join(f'<dt>{escape(k)}</dt><dd>{escape(v)}</dd>' for k, v in facts.items())}</dl>"
@@ -161,7 +167,7 @@ def _ranking(report: Mapping[str, Any]) -> str:
             f'<td class="bar">{interval_bar(line["score"], line["low"], line["high"], low, high)}</td>',
             f"<td>{line['wins']}</td>",
             f"<td>{_percent(line['feasible'])}</td>",
-            f"<td>{_number(entry['claimed_seconds'], 1)}</td>",
+            f"<td>{_seconds(entry['claimed_seconds'])}</td>",
             f'<td class="text">{escape(about.get("hardware") or "–")}</td>',
             f"<td>{escape(entry['created'][:10])}</td>",
         ]
@@ -174,7 +180,7 @@ def _ranking(report: Mapping[str, Any]) -> str:
     drawn = "seeds" if report["board"]["seeds"] > 1 else "instances"
     note = (
         f'<p class="muted">Bars: 95 % bootstrap interval of the score ({drawn} drawn again), the dashed line is the '
-        "reference. Wins: instances on which no entry is better.</p>"
+        "reference. Wins: instances on which no entry is better. Of equal scores, more feasible answers rank first.</p>"
     )
     return f'<div class="scroll"><table>\n{head}\n{chr(10).join(lines)}\n</table></div>\n{note}'
 
@@ -189,12 +195,14 @@ def _instances(report: Mapping[str, Any]) -> str:
         cells = "".join(_ratio_cell(result, best) for result in results)
         reference = _cost(results[0]["reference"])
         lines.append(f'<tr><td class="text name">{escape(instance)}</td><td>{reference}</td>{cells}</tr>')
-    head = f'<tr><th class="text">Instance</th><th>{escape(report["board"]["reference"])}</th>{names}</tr>'
+    label = escape(f"reference ({report['board']['reference']})")
+    head = f'<tr><th class="text">Instance</th><th class="name">{label}</th>{names}</tr>'
     more = len(report["standings"]) - len(standings)
     note = f" The other {more} entries are in the JSON and CSV." if more else ""
     return (
         f'<div class="scroll"><table>\n{head}\n{chr(10).join(lines)}\n</table></div>\n'
-        f'<p class="muted">Best cost, and in brackets the mean ratio to the reference.{note}</p>'
+        '<p class="muted">Mean cost of the feasible answers, and in brackets the geometric mean of the ratios to the '
+        f"reference, infeasible answers included; the lowest of these means is bold.{note}</p>"
     )
 
 
@@ -202,7 +210,7 @@ def _ratio_cell(result: Mapping[str, Any], best: float) -> str:
     if result["cost"] is None:
         return f'<td class="bad">infeasible ({_number(result["ratio"])})</td>'
     style = ' class="best"' if result["ratio"] == best else ""
-    return f"<td{style}>{_cost(result['cost'])} <small>({_number(result['ratio'])})</small></td>"
+    return f"<td{style}>{_cost(result['mean_cost'])} <small>({_number(result['ratio'])})</small></td>"
 
 
 def _profile(report: Mapping[str, Any]) -> str:

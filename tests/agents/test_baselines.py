@@ -135,6 +135,66 @@ def test_missing_wheel_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
             solve(name, problem, graph)
 
 
+ODD = {
+    "one node": from_edges("one node", 1, [], []),
+    "two nodes": from_edges("two nodes", 2, [0], [1]),
+    "no edges": from_edges("no edges", 10, [], []),
+    "no weight": from_edges("no weight", 5, [0, 1, 2, 3], [1, 2, 3, 4], None, [0] * 5),
+    "heavy node": from_edges("heavy node", 5, [0, 1, 2, 3], [1, 2, 3, 4], None, [1000, 1, 1, 1, 1]),
+}
+
+
+def wheel(name: str) -> None:
+    if name in ("kahip", "metis"):
+        pytest.importorskip({"metis": "pymetis"}.get(name, name))
+
+
+@pytest.mark.parametrize("name", ["ldg", "fennel", "fm", "spectral", "metis", "kahip"])
+@pytest.mark.parametrize(("k", "eps"), [(2, 0.0), (2, 0.03), (7, 0.03), (16, 0.0)])
+def test_odd_graphs_are_survived(name: str, k: int, eps: float) -> None:
+    """Every answer is a partition; the own baselines' are feasible, and KaHIP may refuse with a sentence."""
+    wheel(name)
+    problem = make_problem("Partitioning", k=k, eps=eps)
+    for graph in ODD.values():
+        try:
+            verdict = problem.judge(graph, {"part": solve(name, problem, graph)})
+        except UsageError as error:
+            assert name == "kahip" and "choose" in str(error)
+            assert k > graph.nodes or (eps == 0 and (graph.vwgt != 1).any())
+        else:
+            assert verdict.feasible or name in ("metis", "kahip")
+
+
+def pair(node_weight: int = 1, edge_weight: int = 1) -> Any:
+    return from_edges("pair", 3, [0, 1], [1, 2], [edge_weight] * 2, [node_weight] * 3)
+
+
+@pytest.mark.parametrize(
+    ("graph", "k", "eps", "sentence"),
+    [
+        (pair(), 4, 0.03, "cannot split the 3 nodes of pair into 4 parts"),
+        (pair(node_weight=2), 2, 0.0, "cannot balance pair perfectly"),
+        (pair(edge_weight=2**24), 2, 0.0, "cannot balance pair perfectly"),
+        (pair(node_weight=2**31), 2, 0.03, "counts in 32-bit integers, the node weights of pair sum to"),
+        (pair(edge_weight=2**30), 2, 0.03, "counts in 32-bit integers, the edge weights of pair sum to"),
+    ],
+)
+def test_what_kahip_does_not_survive_is_refused(graph: Any, k: int, eps: float, sentence: str) -> None:
+    pytest.importorskip("kahip")
+    with pytest.raises(UsageError, match=sentence):
+        solve("kahip", make_problem("Partitioning", k=k, eps=eps), graph)
+
+
+def test_a_narrow_metis_refuses_wide_weights(monkeypatch: pytest.MonkeyPatch) -> None:
+    pymetis = pytest.importorskip("pymetis")
+    problem, graph = make_problem("Partitioning"), pair(edge_weight=2**30)
+    if pymetis._internal._idx_type_width() == 64:
+        assert problem.judge(graph, {"part": solve("metis", problem, graph)}).cost % 2**30 == 0
+    monkeypatch.setattr(pymetis._internal, "_idx_type_width", lambda: 32)
+    with pytest.raises(UsageError, match="agent 'metis' counts in 32-bit integers"):
+        solve("metis", problem, graph)
+
+
 def test_unknown_names_are_explained() -> None:
     with pytest.raises(UsageError, match="Did you mean 'metis'"):
         make_agent("mettis")

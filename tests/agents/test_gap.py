@@ -20,6 +20,7 @@ from sysgym_agents.gnn.layers import NORMS, graph_operator, multiply, stack_grap
 
 QUICK = {"hidden": 32, "iterations": 400, "trials": 2}
 BEATS_RANDOM, BEATS_BREADTH_FIRST = 0.25, 0.8  # largest shares of their cuts that count as having learnt
+SMALL = [generate_graph("delaunay:n=100,seed=1")]
 TRANSFER_BAR, LOOSEST = 1.5, 0.2  # cut over METIS' (geometric mean) and imbalance, before repair
 
 
@@ -226,7 +227,105 @@ def test_budget_and_callback_stop_training() -> None:
     assert heard == [20, 40, 60]
     heard.clear()
     agent.fit(Partitioning(k=3), graphs, np.random.default_rng(0), Budget(steps=50), listen)
-    assert heard == [20, 40]
+    assert heard == [20, 40, 50]  # the last step always
+
+
+def fitted(steps: int, **hyper) -> tuple[GAP, list[float]]:
+    """A small agent for k=3 after so many steps, and the steps that its callback heard of."""
+    agent, heard = GAP(hidden=8, **hyper), []
+    agent.fit(
+        Partitioning(k=3), SMALL, np.random.default_rng(0), Budget(steps=steps), lambda m: not heard.append(m["steps"])
+    )
+    return agent, heard
+
+
+@pytest.mark.parametrize(("steps", "hyper"), [(7, {}), (45, {}), (45, {"iterations": 10}), (41, {"trials": 30})])
+def test_a_budget_of_steps_is_the_number_of_steps(steps: int, hyper: dict[str, int]) -> None:
+    assert fitted(steps, **hyper)[1] == [*range(20, steps, 20), steps]
+
+
+def test_the_iterations_end_with_a_callback_too() -> None:
+    heard = []
+    agent = GAP(hidden=8, iterations=33)
+    agent.fit(Partitioning(k=3), SMALL, np.random.default_rng(0), Budget(), lambda m: not heard.append(m["steps"]))
+    assert heard == [20, 33]
+
+
+def test_fitting_goes_on_from_weights(tmp_path, monkeypatch) -> None:
+    agent, _ = fitted(60)
+    agent.save(tmp_path)
+    loaded = GAP()
+    loaded.load(tmp_path)
+    before = {name: tensor.clone() for name, tensor in loaded.net.state_dict().items()}
+    monkeypatch.setattr("sysgym_agents.gnn.gap_model._fresh", lambda *_: pytest.fail("a new initialisation"))
+    loaded.fit(Partitioning(k=3), SMALL, np.random.default_rng(1), Budget(steps=1))
+    moved = [(tensor - before[name]).abs().max() for name, tensor in loaded.net.state_dict().items()]
+    assert 0 < max(moved) <= 1.01 * loaded.hyper["learning_rate"]  # one step of Adam
+    with pytest.raises(UsageError, match="split into 3 parts, training them on for 4 is not possible; use k=3"):
+        loaded.fit(Partitioning(k=4), SMALL, np.random.default_rng(1), Budget(steps=1))
+
+
+def test_the_callback_can_save_what_there_is(tmp_path) -> None:
+    agent = GAP(hidden=8)
+    agent.fit(
+        Partitioning(k=3), SMALL, np.random.default_rng(0), Budget(steps=5), lambda _: agent.save(tmp_path) or True
+    )
+    again = GAP()
+    again.load(tmp_path)
+    assert again.parts == 3
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "sentence"),
+    [
+        ("model.safetensors", lambda data: data[:-7], "holds no weights"),
+        ("model.safetensors", lambda data: data[:5], "holds no weights"),
+        ("model.safetensors", lambda data: b"", "holds no weights"),
+        ("model.safetensors", lambda data: b"\xff" * 100, "holds no weights"),
+        ("model.safetensors", lambda data: data[:-4] + b"\x00\x00\xc0\x7f", "not finite"),
+        ("agent.json", lambda data: b"[1, 2]", "must be an object"),
+        ("agent.json", lambda data: b"{}", "must be an object"),
+        ("agent.json", lambda data: b'{"hyper": [], "parts": 3}', "must be an object"),
+        ("agent.json", lambda data: b'{"hyper": {}, "parts": "3"}', "must be an object"),
+        ("agent.json", lambda data: data[:20], "no valid JSON"),
+        ("agent.json", lambda data: data.replace(b"0.005", b"NaN"), "learning_rate of agent 'gap' must be"),
+        ("agent.json", lambda data: data.replace(b'"hidden"', b'"hiden"'), "Did you mean 'hidden'"),
+        ("agent.json", lambda data: data.replace(b'"hidden": 8', b'"hidden": 9'), "does not fit agent.json"),
+    ],
+)
+def test_damaged_weights_are_refused(file: str, content, sentence: str, tmp_path) -> None:
+    fitted(2)[0].save(tmp_path)
+    damaged = content((tmp_path / file).read_bytes())
+    assert damaged != (tmp_path / file).read_bytes()
+    (tmp_path / file).write_bytes(damaged)
+    agent = GAP()
+    with pytest.raises(UsageError, match=sentence):
+        agent.load(tmp_path)
+    assert agent.net is None
+
+
+@pytest.mark.parametrize(
+    "hyper",
+    [
+        {"learning_rate": float("nan")}, {"learning_rate": 0}, {"learning_rate": float("inf")}, {"balance": -1.0},
+        {"balance": float("nan")}, {"balance": "2"}, {"learning_rate": True}, {"layers": -1}, {"hidden": 2.5},
+        {"hidden": 10**9}, {"trials": 0}, {"flips": 1}, {"repair": "no"},
+    ],
+)  # fmt: skip
+def test_hyper_parameters_out_of_range(hyper: dict[str, object]) -> None:
+    with pytest.raises(UsageError, match=f"{next(iter(hyper))} of agent 'gap' must be"):
+        GAP(**hyper)
+
+
+def test_a_graph_without_nodes_is_refused(trained: GAP) -> None:
+    none = Graph("none", *(np.zeros(size, np.int64) for size in (1, 0, 0, 0)))
+    for act in (
+        lambda: trained.predict(Partitioning(k=4), none),
+        lambda: GAP().solve(Partitioning(k=2), none, np.random.default_rng(0), Budget()),
+        lambda: GAP().fit(Partitioning(k=2), [none], np.random.default_rng(0), Budget(steps=1)),
+    ):
+        with pytest.raises(UsageError, match="none has no nodes"):
+            act()
 
 
 def test_what_cannot_be_done_is_said(trained: GAP, tmp_path) -> None:

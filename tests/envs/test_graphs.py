@@ -73,12 +73,19 @@ def test_broken_fixtures_name_the_line(name: str, partition_data: Path) -> None:
         ("2 1 1\n2 3\n1\n", "line 3: 1 numbers do not fit"),
         ("2 1 10\n1 2\n-1 1\n", "line 3: a node weight is negative"),
         ("2 1\n2\n1\n3\n", "line 4: more lines than the 2 nodes"),
-        ("2 1\n2\n\u0661\n", "line 3: a byte that is no ASCII"),
+        ("2 1\n2\n\u0661\n", r"line 3: a byte that is no ASCII text; is this a graph file\?$"),
+        ("0 0\n", "line 1: the header announces no nodes"),
     ],
 )
 def test_malformed_metis_files(text: str, sentence: str) -> None:
     with pytest.raises(UsageError, match=sentence):
         parse_graph("given", "x.graph", text.encode())
+
+
+def test_nodes_without_edges_are_a_graph() -> None:
+    graph = parse_graph("given", "x.graph", b"5 0\n\n\n\n\n\n")
+    assert (graph.nodes, graph.edges) == (5, 0)
+    assert parse_graph("given", "x.graph", format_metis(graph).encode()).nodes == 5
 
 
 def test_vertex_sizes_are_skipped() -> None:
@@ -95,6 +102,7 @@ def test_edge_lists() -> None:
         (b"0 0\n", "line 1: a self loop"),
         (b"-1 0\n", "line 1: a node id is negative"),
         (b"# nothing\n", "holds no edges"),
+        (b"0 1\n0 2000000000\n", "2000000001 nodes, far too many for 2 entries; renumber"),
     ):
         with pytest.raises(UsageError, match=sentence):
             parse_graph("given", "x.el", text)
@@ -110,7 +118,12 @@ def test_matrix_market() -> None:
         (b"real symmetric\n2 2 1\n2 1 0.5\n", "weights must be integers"),
         (b"pattern general\n2 2 1\n2 1\n", "not symmetric"),
         (b"pattern general\n2 3 1\n2 1\n", "square"),
-        (b"pattern symmetric\n2 2 2\n2 1\n", "no usable MatrixMarket"),
+        (b"pattern symmetric\n2 2 2\n2 1\n", r"no usable MatrixMarket file: .*[^.]\.$"),
+        (b"pattern symmetric\n2000000000 2000000000 1\n2 1\n", "far too many for 1 entries; renumber"),
+        (b"pattern symmetric\n9 9 1000000000000\n2 1\n", "announces 1000000000000 entries"),
+        (b"complex symmetric\n2 2 1\n2 1 1 0\n", "the matrix is complex"),
+        (b"pattern symmetric\n0 0 0\n", "the matrix is empty"),
+        (b"real symmetric\n2 2 1\n2 1 1e300\n", "scale the weights down"),
     ):
         with pytest.raises(UsageError, match=sentence):
             parse_graph("given", "x.mtx", head + text)
@@ -140,9 +153,22 @@ def test_networkx_there_and_back() -> None:
     assert from_networkx(named).adjwgt.tolist() == [3, 3]
     with pytest.raises(UsageError, match="undirected"):
         from_networkx(nx.DiGraph())
-    named.add_edge("b", "c", weight=0.5)
-    with pytest.raises(UsageError, match="no integer"):
-        from_networkx(named)
+    for weight in (0.5, "heavy", None, float("nan"), float("inf"), 2**70):
+        named.add_edge("b", "c", weight=weight)
+        with pytest.raises(UsageError, match="no integer"):
+            from_networkx(named)
+    with pytest.raises(UsageError, match="at least one node, got 0"):
+        from_networkx(nx.Graph())
+
+
+def test_arrays_that_are_no_graph() -> None:
+    for nodes in (0, -3):
+        with pytest.raises(UsageError, match=f"at least one node, got {nodes}"):
+            from_edges("none", nodes, [], [])
+    with pytest.raises(UsageError, match="do not fit each other"):
+        from_edges("short", 3, [0], [1], None, [1, 1])
+    with pytest.raises(UsageError, match="more than 2"):
+        from_edges("huge", 3, [0, 1], [1, 2], [2**62, 2**62])
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -174,6 +200,16 @@ def test_generators_have_the_shape_they_promise() -> None:
         ("delaunay:n=x", "n must be a number"),
         ("delaunay:n=2", "n must be 3 to"),
         ("barabasi_albert:n=5,m=9", "1 <= m < n"),
+        ("grid:n=12,rows=-1", "rows must be from 0 to 12, got -1"),
+        ("grid:n=12,rows=13", "rows must be from 0 to 12, got 13"),
+        ("geometric:n=9,degree=nan", "degree must be from 0 to 8, got nan"),
+        ("geometric:n=9,degree=-1", "degree must be from 0 to 8"),
+        ("erdos_renyi:n=9,degree=inf", "degree must be from 0 to 8, got inf"),
+        ("erdos_renyi:n=9,degree=8.5", "degree must be from 0 to 8"),
+        ("stochastic_block:n=9,degree=-2", "degree must be from 0 to 8"),
+        ("stochastic_block:mixing=1.5", "mixing must be from 0 to 1"),
+        ("stochastic_block:mixing=nan", "mixing must be from 0 to 1"),
+        ("stochastic_block:n=9,blocks=0", "1 <= blocks <= n"),
     ],
 )
 def test_bad_recipes(recipe: str, sentence: str) -> None:

@@ -110,6 +110,26 @@ def test_limit_is_relaxed_only_where_one_node_outweighs_it() -> None:
     assert balance_limit(heavy, 2, 1.0) == (12, False)
 
 
+@pytest.mark.parametrize("eps", [0.0, 0.01, 0.03, 0.05, 0.07, 0.1, 0.15, 0.29, 0.35, 0.57, 1.0, 1e-5])
+@pytest.mark.parametrize("share", [1, 7, 100, 10**8, 10**12 + 1])
+def test_the_limit_is_exact(eps: float, share: int) -> None:
+    graph = from_edges("pair", 4, [], [], None, [share // 2, share - share // 2] * 2)
+    millionths = round(eps * 10**6)
+    assert balance_limit(graph, 2, eps) == (share + share * millionths // 10**6, False)
+
+
+def test_the_limit_that_floats_miss_by_one() -> None:
+    graph = from_edges("pair", 2, [], [], None, [10**8, 10**8])
+    assert balance_limit(graph, 2, 0.15) == (115_000_000, False)
+
+
+def test_nodes_without_weight_are_judged() -> None:
+    graph = from_edges("light", 3, [0, 1], [1, 2], None, [0, 0, 0])
+    verdict = judge_partition(graph, np.array([0, 0, 0]), 2, 0.03)
+    assert balance_limit(graph, 2, 0.03) == (0, False) and verdict.feasible
+    assert all(np.isfinite(value) for value in verdict.metrics.values()) and verdict.metrics["excess"] == 0
+
+
 @pytest.mark.parametrize("name", ARCHIVE)
 def test_archive_bisections(name: str, partition_data: Path) -> None:
     problem = make_problem("Partitioning", k=2, eps=0.05)

@@ -17,6 +17,8 @@ from PIL import Image
 import sysgym
 from sysgym_leaderboards import Answer, Board, Store, export, pack
 from sysgym_leaderboards.charts import interval_bar
+from sysgym_leaderboards.export import board_report
+from sysgym_leaderboards.site import _ratio_cell, _seconds, board_page
 
 HOSTILE = "<script>alert('x')</script>&\""
 
@@ -70,23 +72,24 @@ def test_json(store: Store, board: Board, tmp_path: Path) -> None:
     (path,) = export(store, [board], tmp_path, "json")
     report = json.loads(path.read_text())
     assert path.name == f"{board.id}.json" and report["board"]["hash"] == board.hash
-    assert [line["agent"] for line in report["standings"]] == [HOSTILE, "halves"]
-    assert report["standings"][1]["entry"]["claimed_seconds"] == 0.5
+    assert [line["agent"] for line in report["standings"]] == ["halves", HOSTILE]
+    assert report["standings"][0]["entry"]["claimed_seconds"] == 0.5
     assert report["rejected"] == 1 and report["store"]["head"] == store.head()[1]
     # halves: cuts and METIS references are in the certificate; the score is their geometric mean
     rows = store.entries(board)[0].certificate.rows
     product = 1.0
     for row in rows:
         product *= row.cost / row.reference
-    assert report["standings"][1]["score"] == pytest.approx(product ** (1 / 4), rel=1e-12)
+    assert report["standings"][0]["score"] == pytest.approx(product ** (1 / 4), rel=1e-12)
 
 
 def test_csv(store: Store, board: Board, tmp_path: Path) -> None:
     (path,) = export(store, [board.id], tmp_path, "csv")
     rows = list(csv.DictReader(io.StringIO(path.read_text())))
-    assert len(rows) == 8 and rows[4]["agent"] == "halves" and rows[5]["instance"] == "tiny/grid-test"
-    assert float(rows[5]["ratio"]) == 1.0 and float(rows[5]["cost"]) == 8.0
-    assert rows[0]["cost"] == "" and rows[0]["instance_feasible"] == "0.0" and rows[0]["ratio"] == "2.0"
+    assert len(rows) == 8 and rows[0]["agent"] == "halves" and rows[1]["instance"] == "tiny/grid-test"
+    assert float(rows[1]["ratio"]) == 1.0 and float(rows[1]["cost"]) == 8.0
+    assert rows[4]["cost"] == "" and rows[4]["instance_feasible"] == "0.0"
+    assert float(rows[4]["ratio"]) == max(2.0, float(rows[0]["ratio"]))  # the worst that counts on this instance
 
 
 def test_csv_holds_no_formulas(
@@ -134,6 +137,35 @@ def test_wrong_use(store: Store, board: Board, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("x")
     with pytest.raises(sysgym.UsageError, match="cannot write to the folder"):
         export(store, [board], tmp_path / "file", "json")
+
+
+def shown(store: Any, board: Board) -> str:
+    return board_page({**board_report(store, board)}, [])
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"), [(None, "–"), (0.00123456, "0.00123"), (0.5, "0.5"), (12.345, "12.3"), (999.7, "1,000")]
+)
+def test_claimed_seconds_keep_three_digits(seconds: float | None, text: str) -> None:
+    assert _seconds(seconds) == text
+
+
+def test_the_reference_is_no_agent(store: Store, board: Board) -> None:
+    page = shown(store, board)
+    assert '<th class="name">reference (metis)</th>' in page and "<th>metis</th>" not in page
+
+
+def test_the_bold_cell_is_the_one_with_the_lowest_mean() -> None:
+    """The first has the best single cost, the second the better mean."""
+    lucky = {"ratio": 1.2, "cost": 5.0, "mean_cost": 12.5}
+    steady = {"ratio": 1.1, "cost": 11.0, "mean_cost": 11.0}
+    assert _ratio_cell(lucky, 1.1) == "<td>12.5 <small>(1.200)</small></td>"
+    assert _ratio_cell(steady, 1.1) == '<td class="best">11 <small>(1.100)</small></td>'
+
+
+def test_the_page_says_what_infeasible_answers_count(store: Store, board: Board) -> None:
+    page = shown(store, board)
+    assert "or the worst feasible ratio of any entry on its instance" in page and "Mean cost of the feasible" in page
 
 
 def test_bars_stand_where_the_numbers_are() -> None:

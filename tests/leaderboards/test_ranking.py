@@ -11,7 +11,7 @@ import pytest
 
 import sysgym
 from sysgym_leaderboards import Board, Certificate, Entry, Row, geometric_mean, performance_profile, rank
-from sysgym_leaderboards.ranking import bootstrap_intervals, ratio
+from sysgym_leaderboards.ranking import bootstrap_intervals, failure_ratios, ratio
 
 NAMES = ("tiny/delaunay-test", "tiny/grid-test", "tiny/geometric-test", "tiny/stochastic_block-test")
 
@@ -93,7 +93,11 @@ def test_scores_by_hand(board: Board) -> None:
     second = entry(board, 2, (5.0, 10.0, None, 10.0))  # 0.5 * 1 * penalty 2 * 1 = 1
     third = entry(board, 3, (5.0, 5.0, 5.0, "-"))  # 0.5^3 * penalty 2 = 0.25 -> fourth root
     standings = rank(board, [first, second, third])
-    assert [(line.number, line.rank) for line in standings] == [(3, 1), (1, 2), (2, 2)]
+    assert [(line.number, line.rank) for line in standings] == [
+        (3, 1),
+        (1, 2),
+        (2, 3),
+    ]  # of equal scores, more feasible answers
     assert [line.score for line in standings] == pytest.approx([0.25**0.25, 1.0, 1.0], rel=1e-12)
     assert [line.feasible for line in standings] == [0.75, 1.0, 0.75]
     assert [line.wins for line in standings] == [
@@ -107,7 +111,21 @@ def test_scores_by_hand(board: Board) -> None:
 
 def test_an_infeasible_answer_wins_nothing(board: Board) -> None:
     none, poor = entry(board, 1, (None,) * 4), entry(board, 2, (50.0,) * 4)
-    assert {line.number: (line.score, line.wins) for line in rank(board, [none, poor])} == {1: (2.0, 0), 2: (5.0, 4)}
+    assert {line.number: (line.score, line.wins) for line in rank(board, [none, poor])} == {1: (5.0, 0), 2: (5.0, 4)}
+
+
+def test_an_infeasible_answer_never_pays(board: Board) -> None:
+    none, poor = entry(board, 1, (None,) * 4), entry(board, 2, (50.0, 30.0, 11.0, 70.0))  # the penalty is 2
+    partly = entry(board, 3, (None, "-", 11.0, 70.0))
+    standings = rank(board, [none, partly, poor])
+    assert [(line.number, line.rank) for line in standings] == [(2, 1), (3, 2), (1, 3)]
+    assert [result.ratio for result in standings[2].results] == [5.0, 3.0, 2.0, 7.0]
+    assert [line.score for line in rank(board, [none])] == [2.0]
+
+
+def test_failures_count_the_worst_feasible_ratio_of_any_seed() -> None:
+    known = np.array([[[1.0, 9.0], [1.0, np.nan]], [[np.nan, 2.0], [1.5, 1.0]]])
+    assert failure_ratios(known, 2.0).tolist() == [9.0, 2.0]
 
 
 def test_seeds_are_averaged_inside_an_instance(board: Board) -> None:
@@ -118,6 +136,7 @@ def test_seeds_are_averaged_inside_an_instance(board: Board) -> None:
     assert [result.ratio for result in line.results] == pytest.approx(expected, rel=1e-12)
     assert line.score == pytest.approx(math.prod(expected) ** 0.25, rel=1e-12)
     assert [result.cost for result in line.results] == [5.0, 10.0, 10.0, 10.0]
+    assert [result.mean_cost for result in line.results] == pytest.approx([35 / 3, 100 / 3, 10.0, 10.0])
     assert line.results[3].feasible == pytest.approx(2 / 3) and line.feasible == pytest.approx(11 / 12)
     assert line.low <= line.score <= line.high
 

@@ -6,12 +6,13 @@ from typing import Any
 
 import numpy as np
 
-from sysgym.core.errors import MissingDependency
+from sysgym.core.errors import MissingDependency, UsageError
 from sysgym.core.problem import Array, Solution
 from sysgym.graphs.csr import Graph
 from sysgym_agents.core import Budget, Clock
 
 PARTITIONING = ("Partitioning",)
+KAHIP_MOST_DEGREE = 10**6  # weighted; its perfectly balanced mode keeps a bucket for every possible gain
 
 
 def cut_of(graph: Graph, part: Array) -> int:
@@ -184,7 +185,10 @@ class Spectral:
 
 
 class Metis:
-    """METIS 5 (Karypis and Kumar 1998) through pymetis. Its balance is soft: the answer may be infeasible."""
+    """METIS 5 (Karypis and Kumar 1998) through pymetis. Its balance is soft: the answer may be infeasible.
+
+    Weights must fit the integers that METIS was built with (64 bits in the wheels, 32 in some distributions).
+    """
 
     problems = PARTITIONING
 
@@ -197,6 +201,7 @@ class Metis:
             import pymetis
         except ImportError as error:
             raise MissingDependency("agent 'metis' needs pymetis: pip install 'sysgym[partitioners]'.") from error
+        check_widths("metis", instance, _metis_bits(pymetis))
         options = pymetis.Options(ufactor=max(1, round(1000 * problem.eps)), seed=self._seed(rng), ncuts=self.cuts)
         _, labels = pymetis.part_graph(
             problem.k, pymetis.CSRAdjacency(instance.xadj, instance.adjncy), eweights=instance.adjwgt,
@@ -208,8 +213,19 @@ class Metis:
         return self.seed if self.seed >= 0 else int(rng.integers(1, 2**31 - 1))
 
 
+def _metis_bits(pymetis: Any) -> int:
+    """Width of METIS' integers; 32, the narrower build, where pymetis does not tell."""
+    width = getattr(pymetis._internal, "_idx_type_width", None)
+    return int(width()) if width else 32
+
+
 class Kahip:
-    """KaHIP's KaFFPa (Sanders and Schulz 2011) through its wheel; modes fast, eco, strong."""
+    """KaHIP's KaFFPa (Sanders and Schulz 2011) through its wheel; modes fast, eco, strong.
+
+    Its balance is soft where nodes are few or weighted: the answer may be infeasible. The library crashes, hangs or
+    overflows on some instances, which are refused: more parts than nodes, weights beyond 32 bits, and eps=0 with node
+    weights or with a weighted degree above a million.
+    """
 
     problems = PARTITIONING
     presets = ("fast", "eco", "strong")
@@ -227,9 +243,34 @@ class Kahip:
             import kahip
         except ImportError as error:
             raise MissingDependency("agent 'kahip' needs kahip: pip install 'sysgym[partitioners]'.") from error
+        self._check(problem, instance)
         mode = {"fast": 0, "eco": 1, "strong": 2}[self.preset]
         _, labels = kahip.kaffpa(
             instance.vwgt.tolist(), instance.xadj.tolist(), instance.adjwgt.tolist(), instance.adjncy.tolist(),
             problem.k, problem.eps, True, int(rng.integers(1, 2**31 - 1)), mode,
         )  # fmt: skip
         return {"part": np.asarray(labels, np.int32)}
+
+    def _check(self, problem: Any, graph: Graph) -> None:
+        """UsageError for what the library does not survive."""
+        check_widths("kahip", graph, 32)
+        if problem.k > graph.nodes:
+            raise UsageError(
+                f"agent 'kahip' cannot split the {graph.nodes} nodes of {graph.name} into {problem.k} parts; "
+                "choose k of at most the number of nodes, or another agent such as 'fm'."
+            )
+        if problem.eps == 0 and ((graph.vwgt != 1).any() or graph.degree.max(initial=0) > KAHIP_MOST_DEGREE):
+            raise UsageError(
+                f"agent 'kahip' cannot balance {graph.name} perfectly, as it has node weights or edges heavier than "
+                f"{KAHIP_MOST_DEGREE} at a node; choose eps above 0, or another agent such as 'fm'."
+            )
+
+
+def check_widths(agent: str, graph: Graph, bits: int) -> None:
+    """UsageError if the sums of node or edge weights (each edge twice) do not fit signed integers of so many bits."""
+    for what, total in (("node", graph.total_node_weight), ("edge", 2 * graph.total_edge_weight)):
+        if total >= 2 ** (bits - 1):
+            raise UsageError(
+                f"agent {agent!r} counts in {bits}-bit integers, the {what} weights of {graph.name} sum to {total}; "
+                "scale them down, or choose another agent such as 'fm'."
+            )

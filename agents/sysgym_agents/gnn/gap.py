@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +17,54 @@ from sysgym_agents.core import Budget, Callback, Clock
 if TYPE_CHECKING:
     from sysgym_agents.gnn.gap_model import GapNet, Training
 
+MAX_PARTS = 1024
 SOLVE_SHARE = 0.7  # of the seconds of `solve` that a fit on the instance itself may take
+WHOLE = {  # hyper-parameters that are whole numbers: least and most
+    "hidden": (1, 1024), "layers": (0, 32), "features": (0, 64), "iterations": (1, 10**9),
+    "solve_iterations": (1, 10**9), "trials": (1, 1000), "level": (0, 10**4), "even": (0, 10**5),
+}  # fmt: skip
+REAL = {"learning_rate": (1e-12, 1e3), "balance": (0.0, 1e9)}
+TRUTHS = ("flips", "repair")
+
+
+def _check_hyper(hyper: Mapping[str, Any]) -> None:
+    """UsageError for the first hyper-parameter that is not of its kind or out of range; nan is in no range."""
+    for name, (least, most) in WHOLE.items():
+        value = hyper[name]
+        if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
+            raise UsageError(f"{name} of agent 'gap' must be a whole number from {least} to {most}, got {value!r}.")
+    for name, (low, high) in REAL.items():
+        value = hyper[name]
+        if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high:
+            raise UsageError(f"{name} of agent 'gap' must be a number from {low:g} to {high:g}, got {value!r}.")
+    for name in TRUTHS:
+        if not isinstance(hyper[name], bool):
+            raise UsageError(f"{name} of agent 'gap' must be true or false, got {hyper[name]!r}.")
+
+
+def _read_description(path: Path) -> tuple[dict[str, Any], int]:
+    """Hyper-parameters and number of parts from the `agent.json` of a folder that `save` wrote."""
+    where = f"{path} holds no weights of agent 'gap': agent.json"
+    try:
+        description = json.loads((path / "agent.json").read_bytes())
+    except OSError as error:
+        why = error.strerror or error
+        raise UsageError(f"{where} cannot be read ({why}); give the folder of a trained agent.") from error
+    except (ValueError, RecursionError) as error:
+        raise UsageError(f"{where} is no valid JSON; train and save the agent again.") from error
+    found = description if isinstance(description, dict) else {}
+    hyper, parts = found.get("hyper"), found.get("parts")
+    if not isinstance(hyper, dict) or type(parts) is not int or not 1 <= parts <= MAX_PARTS:
+        raise UsageError(
+            f"{where} must be an object with the object 'hyper' and the number 'parts' (1 to {MAX_PARTS}); "
+            "train and save the agent again."
+        )
+    return hyper, parts
+
+
+def _check_graph(graph: Graph) -> None:
+    if graph.nodes == 0:
+        raise UsageError(f"{graph.name} has no nodes; agent 'gap' needs a graph with at least one.")
 
 
 class GAP:
@@ -25,13 +72,14 @@ class GAP:
 
     Trained on a family (`fit`), it partitions unseen graphs of any size by forward passes alone. Without weights,
     `solve` first trains on the instance itself, the paper's original use. It can split into as many parts as it was
-    trained for.
+    trained for. A `fit` with weights goes on from them.
 
     Hyper-parameters:
         hidden, layers: width and number of GraphSAGE layers.
         features: Laplacian eigenvectors a node; 0 = four, or more where many parts need more (ceil(log2 k) + 2).
         learning_rate, balance: of Adam; weight of the expected imbalance in the loss.
-        iterations: gradient steps on a family. solve_iterations: those on a single instance.
+        iterations: gradient steps on a family. solve_iterations: those on a single instance. An explicit budget of
+            steps takes their place.
         trials: initialisations that compete in the first steps.
         level: Sinkhorn rounds that even out expected part weights inside the network (0 = as published).
         even: rounds that even out the weights of the argmax parts, by one constant a part (0 = plain argmax).
@@ -60,19 +108,12 @@ class GAP:
         flips: bool = True,
         repair: bool = True,
     ) -> None:
-        for name, value, least in (
-            ("hidden", hidden, 1), ("layers", layers, 0), ("features", features, 0), ("iterations", iterations, 1),
-            ("solve_iterations", solve_iterations, 1), ("trials", trials, 1), ("level", level, 0), ("even", even, 0),
-        ):  # fmt: skip
-            if isinstance(value, bool) or not isinstance(value, int) or value < least:
-                raise UsageError(f"{name} of agent 'gap' must be a whole number of at least {least}, got {value!r}.")
-        if learning_rate <= 0 or balance < 0:
-            raise UsageError("agent 'gap' needs a positive learning_rate and a balance that is not negative.")
         self.hyper: dict[str, Any] = {
             "hidden": hidden, "layers": layers, "features": features, "learning_rate": learning_rate,
             "balance": balance, "iterations": iterations, "solve_iterations": solve_iterations, "trials": trials,
             "level": level, "even": even, "flips": flips, "repair": repair,
         }  # fmt: skip
+        _check_hyper(self.hyper)
         self.parts: int | None = None  # k of the weights; None until they exist
         self.net: GapNet | None = None
 
@@ -84,12 +125,23 @@ class GAP:
         budget: Budget,
         callback: Callback | None = None,
     ) -> None:
-        """Train on a family, from scratch, for the problem's k; `callback` hears loss, ncut and imbalance."""
+        """Train on a family for the problem's k, on from weights that are there already.
+
+        `callback` hears loss, ncut and imbalance every 20 steps and after the last one.
+        """
         if not instances:
             raise UsageError("agent 'gap' needs at least one graph to train on.")
+        if self.net is not None and self.parts != problem.k:
+            raise UsageError(
+                f"these weights of agent 'gap' split into {self.parts} parts, training them on for {problem.k} is not "
+                f"possible; use k={self.parts}, or train a new agent."
+            )
         setting = self._setting(problem.k, self.hyper["iterations"], augment=True)
-        self.net = self._train(setting, instances, rng, budget, callback)
-        self.parts = problem.k
+
+        def publish(net: GapNet) -> None:
+            self.net, self.parts = net, problem.k
+
+        publish(self._train(setting, instances, rng, budget, callback, self.net, publish))
 
     def solve(self, problem: Any, instance: Graph, rng: np.random.Generator, budget: Budget) -> Solution:
         """A partition by forward passes (after a fit on the instance if there are no weights), then repair."""
@@ -123,21 +175,24 @@ class GAP:
         from safetensors import SafetensorError
         from safetensors.torch import load_file
 
-        try:
-            description = json.loads((path / "agent.json").read_text())
-            hyper, parts = dict(description["hyper"]), int(description["parts"])
-            weights = load_file(path / "model.safetensors")
-        except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
-            raise UsageError(f"{path} holds no weights of agent 'gap': {error}.") from error
+        hyper, parts = _read_description(path)
         for name in hyper:
             if name not in self.hyper:
                 raise unknown("hyper-parameter of agent 'gap'", name, self.hyper)
-        self.hyper = GAP(**hyper).hyper
-        self.net, self.parts = self._empty_net(parts), parts
         try:
-            self.net.load_state_dict(weights)
+            weights = load_file(path / "model.safetensors")
+        except (OSError, ValueError, SafetensorError) as error:
+            why = str(error).rstrip(". ")
+            raise UsageError(f"{path} holds no weights of agent 'gap': {why}; train the agent again.") from error
+        fresh = GAP(**hyper)
+        net = fresh._empty_net(parts)
+        try:
+            net.load_state_dict(weights)
         except RuntimeError as error:
             raise UsageError(f"{path}: model.safetensors does not fit agent.json; save the agent again.") from error
+        if not all(bool(tensor.isfinite().all()) for tensor in weights.values()):
+            raise UsageError(f"{path}: model.safetensors holds numbers that are not finite; train the agent again.")
+        self.hyper, self.net, self.parts = fresh.hyper, net, parts
 
     def _features(self, k: int) -> int:
         return int(self.hyper["features"]) or max(4, int(np.ceil(np.log2(k))) + 2)
@@ -173,24 +228,29 @@ class GAP:
         rng: np.random.Generator,
         budget: Budget,
         callback: Callback | None = None,
+        start: GapNet | None = None,
+        publish: Callable[[GapNet], None] | None = None,
     ) -> GapNet:
-        """Train within the budget. Steps fit the schedule to it; seconds cut it short, and then results may vary."""
+        """Train within the budget. Its steps are the schedule's; seconds cut it short, and then results may vary."""
         from sysgym_agents.gnn.gap_model import make_example, train
 
         clock = Clock(budget)
         if budget.steps is not None:
-            setting = setting._replace(iterations=min(setting.iterations, max(budget.steps, 1)))
+            setting = setting._replace(iterations=max(budget.steps, 1))
+        for graph in instances:
+            _check_graph(graph)
         examples = [make_example(graph, self._features(setting.parts)) for graph in instances]
 
-        def report(steps: int, loss: float, ncut: float, imbalance: float) -> bool:
-            if clock.spent(steps):
-                return False
-            if callback is None or steps % 20:
-                return True
-            seconds = clock.seconds
-            return callback({"steps": steps, "seconds": seconds, "loss": loss, "ncut": ncut, "imbalance": imbalance})
+        def report(net: GapNet, steps: int, loss: float, ncut: float, imbalance: float) -> bool:
+            last = steps >= setting.iterations or clock.spent(steps)
+            if callback is None or (steps % 20 and not last):
+                return not last
+            if publish is not None:
+                publish(net)  # so that the callback can save it
+            row = {"steps": steps, "seconds": clock.seconds, "loss": loss, "ncut": ncut, "imbalance": imbalance}
+            return callback(row) and not last
 
-        return train(examples, setting, rng, report)
+        return train(examples, setting, rng, report, start)
 
     def _partition(self, net: GapNet, problem: Any, instance: Graph) -> Array:
         from sysgym_agents.gnn.gap_model import best_partition, make_example
@@ -200,5 +260,6 @@ class GAP:
                 f"these weights of agent 'gap' split into {net.out.out_features} parts, not {problem.k}; "
                 f"train with k={problem.k}."
             )
+        _check_graph(instance)
         example = make_example(instance, self._features(problem.k))
         return best_partition(net, example, self.hyper["balance"], self.hyper["even"], self.hyper["flips"])

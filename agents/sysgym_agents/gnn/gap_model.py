@@ -162,17 +162,26 @@ class Training(NamedTuple):
     augment: bool  # train on random transforms of the features
 
 
-Report = Callable[[int, float, float, float], bool]  # steps, loss, expected ncut, expected imbalance; False stops
+# Called after each step with network, steps, loss, expected ncut and expected imbalance; False stops.
+Report = Callable[[GapNet, int, float, float, float], bool]
 
 
-def train(examples: Sequence[Example], setting: Training, rng: np.random.Generator, report: Report) -> GapNet:
+def train(
+    examples: Sequence[Example],
+    setting: Training,
+    rng: np.random.Generator,
+    report: Report,
+    start: GapNet | None = None,
+) -> GapNet:
     """A network that minimises GAP's loss on the examples, one a step (Adam, cosine decay, gradients clipped to 1).
 
     The loss has poor local minima (parallel slices instead of a square's quadrants): of `trials` short runs, the one
-    with the least loss is trained on. Draws torch's numbers in a fork, seeded from `rng`.
+    with the least loss is trained on. A network to `start` from is trained on in place, without trials. Draws torch's
+    numbers in a fork, seeded from `rng`.
     """
-    trial_steps = int(TRIAL_SHARE * setting.iterations) if setting.trials > 1 else 0
-    main_steps = setting.iterations - setting.trials * trial_steps
+    trials = setting.trials if start is None else 1
+    trial_steps = int(min(TRIAL_SHARE, 0.5 / trials) * setting.iterations) if trials > 1 else 0
+    main_steps = setting.iterations - trials * trial_steps
     done, running = 0, True
 
     def stint(run: Trained, steps: int, decay: bool) -> Trained:
@@ -187,12 +196,13 @@ def train(examples: Sequence[Example], setting: Training, rng: np.random.Generat
             loss, cut, imbalance = _step(run, example, setting, rng)
             losses.append(loss)
             done += 1
-            running = report(done, loss, cut, imbalance)
+            running = report(run.net, done, loss, cut, imbalance)
         return run._replace(loss=float(np.mean(losses[-80:])) if losses else run.loss)
 
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(int(rng.integers(2**31)))
-        runs = [stint(_fresh(examples[0], setting), trial_steps, decay=False) for _ in range(setting.trials)]
+        nets = (start or _fresh(examples[0], setting) for _ in range(trials))
+        runs = [stint(_trained(net, setting), trial_steps, decay=False) for net in nets]
         best = min(runs, key=lambda run: run.loss)
         return stint(best, main_steps, decay=True).net
 
@@ -201,8 +211,11 @@ def _cosine(progress: float) -> float:
     return max(0.02, 0.5 * (1 + float(np.cos(np.pi * progress))))
 
 
-def _fresh(example: Example, setting: Training) -> Trained:
-    net = GapNet(example.features.shape[1], setting.hidden, setting.layers, setting.parts, setting.rounds)
+def _fresh(example: Example, setting: Training) -> GapNet:
+    return GapNet(example.features.shape[1], setting.hidden, setting.layers, setting.parts, setting.rounds)
+
+
+def _trained(net: GapNet, setting: Training) -> Trained:
     return Trained(net, torch.optim.Adam(net.parameters(), setting.learning_rate), float("inf"))
 
 

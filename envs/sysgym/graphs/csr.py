@@ -65,21 +65,29 @@ class Graph:
 
 
 def from_edges(name: str, nodes: int, u: Any, v: Any, weights: Any = None, vwgt: Any = None) -> Graph:
-    """A graph from undirected edges, each given once. UsageError on self loops, repeats, ids or weights out of range.
+    """A graph from undirected edges, each given once. UsageError on no nodes, self loops, repeats, ids or weights out
+    of range.
 
     >>> from_edges("path", 3, [0, 1], [1, 2]).xadj.tolist()
     [0, 1, 3, 4]
     """
+    if nodes < 1:
+        raise UsageError(f"{name}: a graph needs at least one node, got {nodes}.")
     u, v = np.asarray(u, np.int64), np.asarray(v, np.int64)
     w = np.ones(len(u), np.int64) if weights is None else np.asarray(weights, np.int64)
     node_weights = np.ones(nodes, np.int64) if vwgt is None else np.asarray(vwgt, np.int64)
+    if not len(u) == len(v) == len(w) or len(node_weights) != nodes:
+        raise UsageError(
+            f"{name}: {len(u)} and {len(v)} ends of edges, {len(w)} edge weights, {nodes} nodes and "
+            f"{len(node_weights)} node weights do not fit each other; give one of each an edge, and a weight a node."
+        )
     if len(u) and (min(u.min(), v.min()) < 0 or max(u.max(), v.max()) >= nodes):
         raise UsageError(f"{name}: an edge names a node outside 0..{nodes - 1}.")
     if (u == v).any():
         raise UsageError(f"{name}: node {int(u[u == v][0])} has an edge to itself; remove self loops.")
     if (w <= 0).any() or (node_weights < 0).any():
         raise UsageError(f"{name}: edge weights must be positive and node weights not negative.")
-    if float(w.sum()) * 2 >= MAX_WEIGHT or float(node_weights.sum()) >= MAX_WEIGHT:
+    if 2 * w.sum(dtype=np.float64) >= MAX_WEIGHT or node_weights.sum(dtype=np.float64) >= MAX_WEIGHT:
         raise UsageError(f"{name}: the weights sum to more than 2^53; scale them down.")
     source, target = np.concatenate([u, v]), np.concatenate([v, u])
     order = np.lexsort((target, source))
@@ -103,10 +111,17 @@ def from_networkx(graph: Any, name: str = "", weight: str = "weight", node_weigh
     triples = [(index[a], index[b], data.get(weight, 1)) for a, b, data in graph.edges(data=True)]
     loads = [data.get(node_weight, 1) for _, data in graph.nodes(data=True)]
     for value in [*(w for _, _, w in triples), *loads]:
-        if int(value) != value:
-            raise UsageError(f"the weight {value!r} is no integer; scale the weights and round them.")
+        if not _is_weight(value):
+            raise UsageError(f"the weight {value!r} is no integer below 2^53; scale the weights and round them.")
     u, v, w = zip(*triples, strict=True) if triples else ((), (), ())
     return from_edges(name or str(graph.name or "networkx graph"), len(index), u, v, w, loads)
+
+
+def _is_weight(value: Any) -> bool:
+    try:
+        return bool(int(value) == value) and abs(int(value)) < MAX_WEIGHT
+    except (TypeError, ValueError, OverflowError):  # no number at all, nan, infinity
+        return False
 
 
 def to_networkx(graph: Graph) -> Any:

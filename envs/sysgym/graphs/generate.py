@@ -103,6 +103,13 @@ FAMILIES: dict[str, Callable[..., Edges]] = {
 }
 
 
+RANGES: dict[str, Callable[[int], tuple[float, float]]] = {  # of options, by the number of nodes
+    "rows": lambda n: (0, n),
+    "degree": lambda n: (0, n - 1),
+    "mixing": lambda n: (0, 1),
+}
+
+
 def is_recipe(name: str) -> bool:
     """Whether a name looks like `family:option=value,...`."""
     return name.split(":")[0] in FAMILIES and "/" not in name
@@ -135,5 +142,9 @@ def generate_graph(recipe: str) -> Graph:
     limit = inspect.signature(FAMILIES[family]).parameters["n"].default
     if options.get("n", limit) < 3 or options.get("n", limit) > 10_000_000 or seed < 0:
         raise UsageError(f"{recipe!r}: n must be 3 to 10000000 and seed not negative.")
+    for key, number in options.items():
+        low, high = RANGES[key](int(options.get("n", limit))) if key in RANGES else (-np.inf, np.inf)
+        if not low <= number <= high:  # nan is in no range
+            raise UsageError(f"{recipe!r}: {key} must be from {low} to {high}, got {number}.")
     nodes, u, v = FAMILIES[family](np.random.default_rng(seed), **options)
     return from_edges(recipe, nodes, u, v)

@@ -21,11 +21,20 @@ import numpy as np
 from sysgym.core.data import decompress
 from sysgym.core.errors import UsageError
 from sysgym.core.problem import Array
-from sysgym.graphs.csr import Graph, from_edges
+from sysgym.graphs.csr import MAX_WEIGHT, Graph, from_edges
 
 
 def _refuse(name: str, line: int, why: str) -> NoReturn:
-    raise UsageError(f"{name}, line {line}: {why}.")
+    raise UsageError(f"{name}, line {line}: {why}{'' if why.endswith('?') else '.'}")
+
+
+def _refuse_sparse_ids(name: str, nodes: int, entries: int) -> None:
+    """Refuse files whose few edges would make a huge graph: ids are then names, not numbers from 0 (or 1) on."""
+    if nodes > 1_000_000 + 100 * entries:
+        raise UsageError(
+            f"{name}: the ids stand for {nodes} nodes, far too many for {entries} entries; "
+            "renumber the ids without gaps."
+        )
 
 
 def _text(name: str, data: bytes) -> list[str]:
@@ -40,6 +49,8 @@ def _text(name: str, data: bytes) -> list[str]:
 def _integers(name: str, lines: list[tuple[int, str]]) -> tuple[Array, Array]:
     """All integers of the numbered lines, (t,) int64, and how many stand on each line."""
     counts = np.array([len(line.split()) for _, line in lines], np.int64)
+    if not counts.any():
+        return np.zeros(0, np.int64), counts
     with warnings.catch_warnings():
         warnings.simplefilter("error", DeprecationWarning)
         try:
@@ -65,6 +76,8 @@ def _header(name: str, number: int, line: str) -> tuple[int, int, bool, bool, bo
     if len(words) == 4 and int(words[3]) > 1:
         _refuse(name, number, f"{words[3]} weights a node; only one is supported")
     nodes, edges = int(words[0]), int(words[1])
+    if nodes == 0:
+        _refuse(name, number, "the header announces no nodes; a graph needs at least one")
     if nodes >= 2**31 or edges >= 2**40:
         _refuse(name, number, f"{nodes} nodes and {edges} edges are more than can be held")
     return nodes, edges, fmt[0] == "1", fmt[1] == "1", fmt[2] == "1"
@@ -166,6 +179,7 @@ def parse_edge_list(name: str, data: bytes) -> Graph:
     nodes = int(high.max()) + 1
     if nodes >= 2**31:
         _refuse(name, rows[int(high.argmax())][0], f"node id {nodes - 1} is too large")
+    _refuse_sparse_ids(name, nodes, len(rows))
     for bad, why in (
         (low < 0, "a node id is negative"),
         (low == high, "a self loop"),
@@ -181,19 +195,37 @@ def parse_edge_list(name: str, data: bytes) -> Graph:
     return from_edges(name, nodes, low[first], high[first], weights[first])
 
 
+def _check_matrix(name: str, height: int, width: int, entries: int, kind: str) -> None:
+    """Refuse by its header what is no graph, before any memory is taken for it."""
+    if height != width:
+        raise UsageError(f"{name}: a graph needs a square matrix, this one is {height} x {width}.")
+    if height == 0:
+        raise UsageError(f"{name}: the matrix is empty; a graph needs at least one node.")
+    if kind == "complex":
+        raise UsageError(f"{name}: the matrix is complex; a graph needs integer weights or a pattern matrix.")
+    _refuse_sparse_ids(name, height, entries)
+
+
 def parse_matrix_market(name: str, data: bytes) -> Graph:
     """A graph from a MatrixMarket coordinate file with symmetric integer values; signs are dropped."""
-    from scipy.io import mmread
+    from scipy.io import mminfo, mmread
     from scipy.sparse import coo_matrix, triu
 
     try:
+        height, width, entries, _, kind, _ = mminfo(io.BytesIO(data))
+        _check_matrix(name, height, width, entries, kind)
+        if entries > len(data):
+            raise UsageError(f"{name}: the header announces {entries} entries, the file holds only {len(data)} bytes.")
         matrix = coo_matrix(mmread(io.BytesIO(data)))
+    except UsageError:
+        raise
     except (ValueError, OverflowError, TypeError) as error:
-        raise UsageError(f"{name} is no usable MatrixMarket file: {error}.") from error
-    if matrix.shape[0] != matrix.shape[1]:
-        raise UsageError(f"{name}: a graph needs a square matrix, this one is {matrix.shape[0]} x {matrix.shape[1]}.")
+        why = str(error).rstrip(". ")
+        raise UsageError(f"{name} is no usable MatrixMarket file: {why}.") from error
     if len(matrix.data) and not np.array_equal(matrix.data, np.round(matrix.data)):
         raise UsageError(f"{name}: edge weights must be integers; scale and round them, or write a pattern matrix.")
+    if len(matrix.data) and np.abs(matrix.data.astype(np.float64)).max() >= MAX_WEIGHT:
+        raise UsageError(f"{name}: an edge weight is 2^53 or more; scale the weights down.")
     rows: Any = matrix.tocsr()
     if (rows != rows.T).nnz:
         raise UsageError(f"{name}: the matrix is not symmetric; write A + A^T for an undirected graph.")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from fractions import Fraction
+from functools import lru_cache
 
 import numpy as np
 
@@ -10,13 +12,21 @@ from sysgym.core.problem import Array, Verdict
 from sysgym.graphs.csr import Graph
 
 
+@lru_cache(maxsize=256)
+def _factor(eps: float) -> Fraction:
+    """1 + eps exactly, as the decimal fraction that a user wrote."""
+    return 1 + Fraction(str(eps))
+
+
 def balance_limit(graph: Graph, parts: int, eps: float) -> tuple[int, bool]:
     """L_max = floor((1+eps) * ceil(W/k)), the rule of Walshaw's archive and of KaHIP, and whether it was relaxed.
 
-    Where a single node outweighs it, no partition could be feasible; the limit is then ceil(W/k) + max node weight.
+    eps counts as the decimal number that it prints as, so that no rounding moves the limit. Where all nodes weigh
+    nothing, the limit is 0. Where a single node outweighs it, no partition could be feasible; it is then
+    ceil(W/k) + max node weight.
     """
     share = -(-graph.total_node_weight // parts)
-    limit = math.floor((1 + eps) * share + 1e-9)
+    limit = math.floor(_factor(eps) * share)
     return (limit, False) if graph.heaviest <= limit else (share + graph.heaviest, True)
 
 
