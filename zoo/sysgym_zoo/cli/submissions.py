@@ -1,0 +1,92 @@
+"""Commands around leaderboards: pack, submit, board."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from sysgym_zoo.cli.app import AsJson, StorePath, app, board_app, command, show_paths, show_rows
+
+
+@command(app)
+def pack(
+    runs: Annotated[list[Path], typer.Argument(help="Run folders of evaluations.")],
+    board: Annotated[str, typer.Option(help="The board to submit to.")],
+    output: Annotated[Path, typer.Option("-o", "--output", help="Submission to write, .zip.")] = Path("submission.zip"),
+    agent: Annotated[str | None, typer.Option("--agent", "-a", help="Which agent of the runs.")] = None,
+    author: Annotated[list[str] | None, typer.Option(help="An author; repeatable.")] = None,
+    code: Annotated[str, typer.Option(help="Where the code is.")] = "",
+    licence: Annotated[str, typer.Option(help="Licence of the solutions.")] = "CC0-1.0",
+    as_json: AsJson = False,
+) -> None:
+    """Build a submission from recorded solutions."""
+    from sysgym_zoo.boards import pack_runs
+
+    show_paths([pack_runs(runs, board, output, agent, author or [], code, licence)], as_json)
+
+
+@command(app)
+def submit(
+    pack: Annotated[Path, typer.Argument(help="Submission made by `sysgym pack`.")],
+    board: Annotated[str | None, typer.Option(help="The board; default: the one that the submission names.")] = None,
+    store: StorePath = None,
+    as_json: AsJson = False,
+) -> None:
+    """Verify a submission and record it on the local board. Exit code 3 if it is rejected."""
+    from sysgym_zoo import boards as module
+    from sysgym_zoo.console import show_json
+
+    certificate = module.submit(pack, board, store)
+    show_json(certificate.as_dict()) if as_json else print(module.outcome(certificate))
+    if not certificate.accepted:
+        raise typer.Exit(3)
+
+
+@command(board_app, "list")
+def board_list(as_json: AsJson = False) -> None:
+    """Leaderboards."""
+
+    from sysgym_zoo.boards import board_rows
+
+    show_rows(board_rows(), as_json)
+
+
+@command(board_app, "show")
+def board_show(
+    board: Annotated[str, typer.Argument(help="Name of a board, or its TOML file.")],
+    store: StorePath = None,
+    as_json: AsJson = False,
+) -> None:
+    """The ranking of a board."""
+    from sysgym_zoo.boards import standings
+
+    show_rows(standings(board, store), as_json)
+
+
+@command(board_app, "verify")
+def board_verify(
+    board: Annotated[str | None, typer.Argument(help="One board; default: everything stored.")] = None,
+    store: StorePath = None,
+    as_json: AsJson = False,
+) -> None:
+    """Check the hash chain and judge every stored solution again. Exit code 3 if anything differs."""
+    from sysgym_zoo.boards import verify
+
+    if not verify(board, store, as_json):
+        raise typer.Exit(3)
+
+
+@command(board_app, "export")
+def board_export(
+    board: Annotated[list[str] | None, typer.Argument(help="Boards; default: all that have entries.")] = None,
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder to write.")] = Path("site"),
+    kind: Annotated[str, typer.Option("--format", help="html, json or csv.")] = "html",
+    store: StorePath = None,
+    as_json: AsJson = False,
+) -> None:
+    """Write boards as JSON, CSV or a static page with pictures of the best solutions."""
+    from sysgym_zoo.boards import export
+
+    show_paths(export(board or [], out, kind, store), as_json)
