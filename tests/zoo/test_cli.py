@@ -222,8 +222,8 @@ def test_contradicting_runs_are_refused(sysgym: Run) -> None:
 
 def test_interrupting_a_kernel_or_an_evaluation(tmp_path: Path) -> None:
     for words in (
-        ["solve", "delaunay:n=20000", "-a", "fm", "--seconds", "60"],
-        ["evaluate", "-a", "fm", "--instances", "tiny/test", "--seconds", "30", "--out", "e"],
+        ["solve", "delaunay:n=20000", "-a", "fm", "--seconds", "100"],
+        ["evaluate", "-a", "fm", "--instances", "tiny/test", "--seconds", "100", "--out", "e"],
     ):
         process = subprocess.Popen(
             [sys.executable, "-m", "sysgym_zoo.cli", *words],
@@ -233,10 +233,13 @@ def test_interrupting_a_kernel_or_an_evaluation(tmp_path: Path) -> None:
             text=True,
         )
         time.sleep(6)
-        process.send_signal(signal.SIGINT)
+        deadline = time.monotonic() + 40
+        while process.poll() is None and time.monotonic() < deadline:
+            process.send_signal(signal.SIGINT)  # one that arrives inside a compiler's callback is lost
+            time.sleep(2)
         _, errors = process.communicate(timeout=60)
         assert process.returncode == 130 and "interrupted" in errors and "Traceback" not in errors, errors
-    assert json.loads((tmp_path / "e" / "run.json").read_text())["status"] in ("interrupted", "failed")
+    assert json.loads((tmp_path / "e" / "run.json").read_text())["status"] == "interrupted"
 
 
 def test_an_unexpected_error_is_one_sentence(tmp_path: Path) -> None:

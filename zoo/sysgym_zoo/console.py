@@ -16,6 +16,15 @@ def say(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
 
 
+def was_interrupted(error: BaseException | None) -> bool:
+    """Whether an error is, or was caused by, a Ctrl-C; numba wraps one that arrives inside a kernel."""
+    while error is not None:
+        if isinstance(error, KeyboardInterrupt):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
+
+
 def clean(value: Any) -> Any:
     """Plain data for JSON: numpy scalars unwrapped, numbers that are not finite as None."""
     if isinstance(value, dict):

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from sysgym.core.errors import UsageError
-from sysgym_zoo.console import clean
+from sysgym_zoo.console import clean, was_interrupted
 
 PACKAGES = (
     "sysgym",
@@ -133,8 +133,7 @@ class Run:
 
     def __exit__(self, kind: Any, error: Any, trace: Any) -> None:
         if self.record["status"] == "running":
-            stopped = kind is not None and issubclass(kind, KeyboardInterrupt)
-            status = "interrupted" if stopped else "failed" if kind else "done"
+            status = "interrupted" if was_interrupted(error) else "failed" if kind else "done"
             self.finish(status, **({"error": str(error)} if kind else {}))
         if self._writer is not None:
             self._writer.close()

@@ -61,18 +61,16 @@ def guarded(function: Callable[..., Any]) -> Callable[..., Any]:
 def explain(error: Exception) -> int:
     """Print one sentence about an error and return its exit code; SYSGYM_DEBUG=1 shows the traceback as well."""
     from sysgym.core.errors import SysgymError
+    from sysgym_zoo.console import was_interrupted
 
     if os.environ.get("SYSGYM_DEBUG"):
         traceback.print_exc()
     if isinstance(error, SysgymError):
         print(f"sysgym: {error}", file=sys.stderr)
         return error.exit_code
-    cause: BaseException | None = error
-    while cause is not None:
-        if isinstance(cause, KeyboardInterrupt):  # numba wraps one that arrives inside a kernel
-            print("sysgym: interrupted.", file=sys.stderr)
-            return 130
-        cause = cause.__cause__ or cause.__context__
+    if was_interrupted(error):
+        print("sysgym: interrupted.", file=sys.stderr)
+        return 130
     if isinstance(error, OSError):
         print(f"sysgym: {error.filename or 'the output'}: {error.strerror or error}.", file=sys.stderr)
     else:
