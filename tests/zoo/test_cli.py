@@ -231,6 +231,7 @@ def test_interrupting_a_kernel_or_an_evaluation(tmp_path: Path) -> None:
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a shell's background jobs ignore it
         )
         time.sleep(6)
         deadline = time.monotonic() + 40
