@@ -26,7 +26,7 @@ table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
 th, td { padding: 0.35rem 0.7rem; text-align: right; white-space: nowrap; border-bottom: 1px solid #e3e7ec; }
 th { font-weight: 600; border-bottom: 2px solid #c3cad3; vertical-align: bottom; }
 th.text, td.text { text-align: left; white-space: normal; overflow-wrap: anywhere; min-width: 7rem; }
-th.name { white-space: normal; overflow-wrap: anywhere; max-width: 9rem; }
+th.name { white-space: normal; overflow-wrap: break-word; min-width: 5rem; max-width: 9rem; }
 td.name { white-space: nowrap; }
 td.bar, th.bar { padding: 0 0.4rem; text-align: left; }
 td.best { font-weight: 700; background: #e8f3ec; }
@@ -59,7 +59,7 @@ def _number(value: float | None, digits: int = 3) -> str:
 
 
 def _cost(value: float | None) -> str:
-    return "–" if value is None else f"{value:,.0f}" if value == int(value) and abs(value) < 1e9 else f"{value:.6g}"
+    return "–" if value is None else f"{value:,.0f}" if value == int(value) and abs(value) < 1e9 else f"{value:.4g}"
 
 
 def _seconds(value: float | None) -> str:
