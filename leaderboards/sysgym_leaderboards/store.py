@@ -25,27 +25,27 @@ from sysgym_leaderboards.verify import Limits, verify, verify_bytes
 
 ENVIRONMENT_VARIABLE = "SYSGYM_STORE"
 GENESIS = "0" * 64
-_SCHEMA = """
-CREATE TABLE IF NOT EXISTS entry (
-    number INTEGER PRIMARY KEY,
-    board TEXT NOT NULL,
-    accepted INTEGER NOT NULL,
-    submission BLOB NOT NULL,
-    certificate TEXT NOT NULL,
-    created TEXT NOT NULL,
-    previous TEXT NOT NULL UNIQUE,
-    hash TEXT NOT NULL UNIQUE
-) STRICT;
-CREATE INDEX IF NOT EXISTS entry_board ON entry (board, accepted);
-CREATE TRIGGER IF NOT EXISTS entry_no_update BEFORE UPDATE ON entry
-BEGIN SELECT RAISE(ABORT, 'the store is append-only'); END;
-CREATE TRIGGER IF NOT EXISTS entry_no_delete BEFORE DELETE ON entry
-BEGIN SELECT RAISE(ABORT, 'the store is append-only'); END;
-CREATE TRIGGER IF NOT EXISTS entry_no_replace BEFORE INSERT ON entry
-WHEN NEW.number <= (SELECT COALESCE(MAX(number), 0) FROM entry)
-    OR NEW.previous IN (SELECT previous FROM entry) OR NEW.hash IN (SELECT hash FROM entry)
-BEGIN SELECT RAISE(ABORT, 'the store is append-only'); END;
-"""
+_SCHEMA = (
+    """CREATE TABLE IF NOT EXISTS entry (
+        number INTEGER PRIMARY KEY,
+        board TEXT NOT NULL,
+        accepted INTEGER NOT NULL,
+        submission BLOB NOT NULL,
+        certificate TEXT NOT NULL,
+        created TEXT NOT NULL,
+        previous TEXT NOT NULL UNIQUE,
+        hash TEXT NOT NULL UNIQUE
+    ) STRICT""",
+    "CREATE INDEX IF NOT EXISTS entry_board ON entry (board, accepted)",
+    """CREATE TRIGGER IF NOT EXISTS entry_no_update BEFORE UPDATE ON entry
+    BEGIN SELECT RAISE(ABORT, 'the store is append-only'); END""",
+    """CREATE TRIGGER IF NOT EXISTS entry_no_delete BEFORE DELETE ON entry
+    BEGIN SELECT RAISE(ABORT, 'the store is append-only'); END""",
+    """CREATE TRIGGER IF NOT EXISTS entry_no_replace BEFORE INSERT ON entry
+    WHEN NEW.number <= (SELECT COALESCE(MAX(number), 0) FROM entry)
+        OR NEW.previous IN (SELECT previous FROM entry) OR NEW.hash IN (SELECT hash FROM entry)
+    BEGIN SELECT RAISE(ABORT, 'the store is append-only'); END""",
+)
 
 
 @dataclass(frozen=True)
@@ -143,11 +143,11 @@ class Store:
         except OSError as error:
             raise UsageError(f"cannot create the folder of {self.path}: {error.strerror}.") from error
         with self._open() as db:
-            if db.execute("PRAGMA journal_mode").fetchone()[0] != "wal":
-                db.execute("PRAGMA journal_mode=WAL")
             db.execute("PRAGMA synchronous=FULL")
-            db.executescript(_SCHEMA)
+            # the rollback journal: switching a new file to WAL fails at once if another process writes just then
             db.execute("BEGIN IMMEDIATE")
+            for statement in _SCHEMA:
+                db.execute(statement)
             replay = self._replay(certificate.submission, board) if certificate.accepted else None
             if replay is not None:  # somebody was faster while we judged
                 db.execute("ROLLBACK")

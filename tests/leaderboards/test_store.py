@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import multiprocessing
 import os
 import signal
 import sqlite3
@@ -19,7 +20,7 @@ from typing import Any
 import pytest
 
 import sysgym
-from sysgym_leaderboards import Board, Certificate, Row, Store, pack
+from sysgym_leaderboards import Board, Certificate, Row, Store, load_board, pack
 from sysgym_leaderboards.store import entry_hash
 
 APPEND = """
@@ -40,6 +41,19 @@ def record(store: Store, board: Board, name: str, *, accepted: bool = True, data
     row = Row("tiny/grid-test", 0, True, 8.0, 8.0, {}, ())
     digest = hashlib.sha256(data).hexdigest()
     store._append(board, data, Certificate(board.id, board.hash, digest, name, rows=(row,), accepted=accepted))
+
+
+ROUNDS = 12
+
+
+def append_rounds(folder: Path, barrier: Any, name: str) -> None:
+    """In a process of its own: append to one new store after the other, at the same time as the other processes."""
+    board = load_board("partitioning-tiny-k2-v1")
+    for round_ in range(ROUNDS):
+        store = Store(folder / f"{round_}.sqlite")
+        barrier.wait(60)
+        for i in range(5):
+            record(store, board, f"{name}-{i}")
 
 
 @pytest.fixture
@@ -198,13 +212,19 @@ def test_a_kill_leaves_the_store_whole(tmp_path: Path, board: Board) -> None:
     assert store.check_chain() == []
 
 
-def test_two_processes_append_to_one_chain(tmp_path: Path, board: Board) -> None:
-    path = tmp_path / "s.sqlite"
-    command = [sys.executable, "-c", APPEND, str(path)]
-    processes = [subprocess.Popen([*command, name, "30"], stdout=subprocess.DEVNULL) for name in ("a", "b")]
-    assert [process.wait() for process in processes] == [0, 0]
-    store = Store(path)
-    assert store.head()[0] == 60 and store.check_chain() == []
+def test_processes_append_to_one_chain(tmp_path: Path, board: Board) -> None:
+    """Also where all of them create the file: each round starts from none."""
+    start = multiprocessing.get_context("spawn")
+    barrier = start.Barrier(4)
+    processes = [start.Process(target=append_rounds, args=(tmp_path, barrier, str(n))) for n in range(4)]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join()
+    assert [process.exitcode for process in processes] == [0] * 4
+    for round_ in range(ROUNDS):
+        store = Store(tmp_path / f"{round_}.sqlite")
+        assert store.head()[0] == 4 * 5 and store.check_chain() == []
 
 
 def test_a_file_that_is_no_store_is_a_usage_error(tmp_path: Path, board: Board) -> None:
