@@ -14,7 +14,7 @@ from sysgym import UsageError, make_problem
 from sysgym.core.env import ProblemEnv
 from sysgym.core.registry import with_options
 from sysgym_agents import Budget, make_agent
-from sysgym_agents.sb3.network import GraphNet
+from sysgym_agents.sb3.network import GraphNet, StoredGraphs
 from sysgym_agents.sb3.policies import ManyCategorical, distribution_for
 
 SMALL: dict[str, dict[str, Any]] = {
@@ -153,6 +153,24 @@ def test_relabelling_nodes_permutes_scores() -> None:
     assert np.allclose(scores[0][:40][order], scores[1][:40], atol=1e-5)
     assert np.allclose(scores[0][40:], scores[1][40:], atol=1e-5)
     assert np.ptp(scores[0][:40]) > 1e-4
+
+
+@pytest.mark.parametrize("mode", ["assign", "raw", "oneshot"])
+def test_stored_graphs_give_the_scores_of_full_observations(mode: str) -> None:
+    problem = make_problem("Partitioning", k=3, **{"eps": 0.1, **MODES[mode]})
+    names = ["delaunay:n=40,seed=3", "grid:n=36"]
+    full = ProblemEnv(problem, instances=names)
+    dynamic = ProblemEnv(problem, instances=names, obs="dynamic")
+    nets, batches = [], []
+    for env in (full, dynamic):
+        rows = [env.reset(seed=seed, options={"instance": names[seed % 2]})[0] for seed in range(5)]
+        batches.append({key: torch.from_numpy(np.stack([row[key] for row in rows])) for key in rows[0]})
+        torch.manual_seed(0)
+        graphs = StoredGraphs([env.instances.padded(i) for i in range(2)]) if env is dynamic else None
+        nets.append(GraphNet(env.observation_space, env.action_space, 16, 2, graphs=graphs))
+    assert [p.shape for p in nets[0].parameters()] == [p.shape for p in nets[1].parameters()]
+    scores = [net.act(batch, net.encode(batch)) for net, batch in zip(nets, batches, strict=True)]
+    assert torch.equal(*scores)
 
 
 def test_padding_changes_no_score() -> None:

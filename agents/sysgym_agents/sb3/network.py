@@ -5,12 +5,17 @@ No layer is tied to the number of nodes or actions, so a network trained on one 
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from gymnasium import spaces
 from torch import Tensor, nn
+
+from sysgym.core.problem import Array
+from sysgym_agents.gnn.products import MeanOperator, mean_operator, multiply
 
 ILLEGAL = -1e8  # logit or value of a masked action
 LABEL_WAVES = 8  # sines and cosines that encode a label such as a part number
@@ -45,35 +50,54 @@ class MessagePassing(nn.Module):
         super().__init__()
         self.own, self.near = nn.Linear(hidden, hidden), nn.Linear(hidden, hidden, bias=False)
 
-    def forward(self, x: Tensor, source: Tensor, target: Tensor, weight: Tensor) -> Tensor:
-        """x (B*N, H); source and target (B*E,) long; weight (B*E, 1), normalised over each target's edges."""
-        gathered = torch.zeros_like(x).index_add(0, target, self.near(x)[source] * weight)
-        return torch.relu(x + torch.relu(self.own(x) + gathered))
+    def forward(self, x: Tensor, mean: MeanOperator, ids: Array) -> Tensor:
+        """x (B, N, H), row b on graph ids[b] of `mean`."""
+        return torch.relu(x + torch.relu(self.own(x) + multiply(mean, ids, self.near(x))))
+
+
+class StoredGraphs:
+    """The graphs that `graph_id` of a dynamic observation points at, each stored once.
+
+    `static` lists their padded arrays (`ProblemEnv.static_observation`), in the order of their ids.
+    """
+
+    def __init__(self, static: Sequence[Mapping[str, Array]]) -> None:
+        self.nodes = torch.from_numpy(np.stack([item["nodes"] for item in static]))
+        self.node_mask = torch.from_numpy(np.stack([item["node_mask"] for item in static])).float()
+        self.mean = mean_operator(
+            np.stack([item["edge_index"] for item in static]), np.stack([item["edges"][:, 0] for item in static]),
+            np.stack([item["edge_mask"] for item in static]), self.nodes.shape[1],
+        )  # fmt: skip
 
 
 class GraphNet(nn.Module):
     """Encoder, action head and value head for one observation and action space.
 
     `outputs` numbers stand for each action: 1 logit or value, or the quantiles of QR-DQN. With `layers=0` nodes and
-    edges are not read: actions are scored from their own features (`candidates`) and the globals.
+    edges are not read: actions are scored from their own features (`candidates`) and the globals. With `graphs`,
+    observations are dynamic ones; the weights are the same as for full observations, and so are the scores.
     """
 
     def __init__(
-        self, observation_space: spaces.Dict, action_space: spaces.Space, hidden: int, layers: int, outputs: int = 1
-    ) -> None:
+        self, observation_space: spaces.Dict, action_space: spaces.Space, hidden: int, layers: int, outputs: int = 1,
+        graphs: StoredGraphs | None = None,
+    ) -> None:  # fmt: skip
         super().__init__()
+        self.graphs = graphs
         self.action_space, self.outputs, self.layers = action_space, outputs, layers
         shapes = {key: space.shape or () for key, space in observation_space.items()}
         context = shapes["globals"][0] + (2 * hidden if layers else 0)
         if layers:
-            self.embed = nn.Linear(shapes["nodes"][1], hidden)
+            rows = shapes["nodes"] if graphs is None else shapes["dynamic"]
+            width = rows[1] + (0 if graphs is None else graphs.nodes.shape[2])
+            self.embed = nn.Linear(width, hidden)
             self.passing = nn.ModuleList(MessagePassing(hidden) for _ in range(layers))
         self.context = mlp([context, hidden, hidden])
         node_width = hidden if layers else 0
         self.scores_candidates = "candidates" in shapes
         if self.scores_candidates:
             self.action_head = mlp([shapes["candidates"][1] + node_width + hidden, hidden, hidden, outputs])
-        elif isinstance(action_space, spaces.Discrete) and layers and action_space.n == shapes["nodes"][0]:
+        elif isinstance(action_space, spaces.Discrete) and layers and action_space.n == rows[0]:
             self.action_head = mlp([node_width + hidden, hidden, outputs])
         else:
             self.node_head = mlp([node_width + hidden, hidden, hidden])
@@ -81,28 +105,34 @@ class GraphNet(nn.Module):
             self.pick_head = mlp([hidden, hidden, outputs])
         self.value_head = mlp([hidden, hidden, 1])
 
+    def _graph(self, obs: dict[str, Tensor]) -> tuple[Tensor, Tensor, MeanOperator, Array]:
+        """Node features (B, N, F) and mask (B, N, 1), and the operator with the graph of each row."""
+        if self.graphs is not None:
+            ids = obs["graph_id"].long().reshape(-1)
+            device = ids.device
+            static = self.graphs.nodes.to(device)[ids]
+            mask = self.graphs.node_mask.to(device)[ids]
+            nodes = torch.cat([static, obs["dynamic"].float()], dim=2)
+            return nodes, mask[:, :, None], self.graphs.mean, ids.cpu().numpy()
+        nodes, mask = obs["nodes"].float(), obs["node_mask"].float()
+        index, weight, real = (obs[key].cpu().numpy() for key in ("edge_index", "edges", "edge_mask"))
+        mean = mean_operator(index, weight[:, :, 0], real, nodes.shape[1])
+        return nodes, mask[:, :, None], mean, np.arange(len(nodes))
+
     def encode(self, obs: dict[str, Tensor]) -> Encoded:
         """Node embeddings and the context of each observation."""
         globals_ = obs["globals"].float()
         if not self.layers:
             return Encoded(None, self.context(globals_))
-        nodes, mask = obs["nodes"].float(), obs["node_mask"].float()[:, :, None]
-        batch, count = nodes.shape[:2]
-        offset = torch.arange(batch, device=nodes.device)[:, None] * count
-        real = obs["edge_mask"].bool()
-        index = obs["edge_index"].long()
-        source, target = (index[:, 0] + offset)[real], (index[:, 1] + offset)[real]
-        weight = obs["edges"].float()[:, :, 0][real]
-        total = torch.zeros(batch * count, device=nodes.device).index_add(0, target, weight)
-        weight = (weight / total.clamp(min=1e-9)[target])[:, None]
-        x = torch.relu(self.embed(nodes)).reshape(batch * count, -1)
+        nodes, mask, mean, ids = self._graph(obs)
+        x = torch.relu(self.embed(nodes))
         for layer in self.passing:
-            x = layer(x, source, target, weight)
-        x = x.reshape(batch, count, -1) * mask
-        mean = x.sum(dim=1) / mask.sum(dim=1).clamp(min=1.0)
-        focus = obs["focus"].long().reshape(batch)
-        focused = x[torch.arange(batch), focus.clamp(min=0)] * (focus >= 0)[:, None]
-        return Encoded(x, self.context(torch.cat([globals_, mean, focused], dim=1)))
+            x = layer(x, mean, ids)
+        x = x * mask
+        average = x.sum(dim=1) / mask.sum(dim=1).clamp(min=1.0)
+        focus = obs["focus"].long().reshape(len(x))
+        focused = x[torch.arange(len(x)), focus.clamp(min=0)] * (focus >= 0)[:, None]
+        return Encoded(x, self.context(torch.cat([globals_, average, focused], dim=1)))
 
     def _candidate_scores(self, obs: dict[str, Tensor], found: Encoded) -> Tensor:
         features = obs["candidates"].float()

@@ -21,7 +21,7 @@ from stable_baselines3.dqn.policies import DQNPolicy
 from torch import Tensor, nn
 from torch.distributions import Categorical, Independent
 
-from sysgym_agents.sb3.network import Encoded, GraphNet
+from sysgym_agents.sb3.network import Encoded, GraphNet, StoredGraphs
 
 
 class NoFeatures(BaseFeaturesExtractor):
@@ -49,7 +49,7 @@ class ManyCategorical(Distribution):
     def proba_distribution(self, action_logits: Tensor) -> ManyCategorical:
         """Set the logits, (B, M * K)."""
         table = action_logits.reshape(-1, self.choices, self.options)
-        self.distribution = Independent(Categorical(logits=table), 1)
+        self.distribution = Independent(Categorical(logits=table, validate_args=False), 1, validate_args=False)
         return self
 
     def log_prob(self, actions: Tensor) -> Tensor:
@@ -93,12 +93,13 @@ class GraphActorCritic:
 
     hidden: int
     layers: int
+    graphs: StoredGraphs | None
     net: GraphNet
     action_space: spaces.Space
     observation_space: Any
 
     def _build(self, lr_schedule: Any) -> None:
-        self.net = GraphNet(self.observation_space, self.action_space, self.hidden, self.layers)
+        self.net = GraphNet(self.observation_space, self.action_space, self.hidden, self.layers, graphs=self.graphs)
         self.optimizer = self.optimizer_class(self.parameters(), lr=lr_schedule(1), **self.optimizer_kwargs)  # type: ignore[attr-defined]
 
     def _distribution(self, obs: dict[str, Tensor], found: Encoded) -> Distribution:
@@ -133,29 +134,35 @@ class GraphActorCritic:
 class GraphPolicy(GraphActorCritic, ActorCriticPolicy):
     """For PPO, A2C and TRPO."""
 
-    def __init__(self, *args: Any, hidden: int = 64, layers: int = 2, **kwargs: Any) -> None:
-        self.hidden, self.layers = hidden, layers
+    def __init__(
+        self, *args: Any, hidden: int = 64, layers: int = 2, graphs: StoredGraphs | None = None, **kwargs: Any
+    ) -> None:
+        self.hidden, self.layers, self.graphs = hidden, layers, graphs
         super().__init__(*args, **kwargs, features_extractor_class=NoFeatures)
 
 
 class GraphMaskablePolicy(GraphActorCritic, MaskableActorCriticPolicy):
     """For MaskablePPO."""
 
-    def __init__(self, *args: Any, hidden: int = 64, layers: int = 2, **kwargs: Any) -> None:
-        self.hidden, self.layers = hidden, layers
+    def __init__(
+        self, *args: Any, hidden: int = 64, layers: int = 2, graphs: StoredGraphs | None = None, **kwargs: Any
+    ) -> None:
+        self.hidden, self.layers, self.graphs = hidden, layers, graphs
         super().__init__(*args, **kwargs, features_extractor_class=NoFeatures)
 
 
 class GraphRecurrentPolicy(RecurrentActorCriticPolicy):
     """For RecurrentPPO: an LSTM over the context of the graph, the same heads behind it."""
 
-    def __init__(self, *args: Any, hidden: int = 64, layers: int = 2, **kwargs: Any) -> None:
-        self.hidden, self.layers = hidden, layers
+    def __init__(
+        self, *args: Any, hidden: int = 64, layers: int = 2, graphs: StoredGraphs | None = None, **kwargs: Any
+    ) -> None:
+        self.hidden, self.layers, self.graphs = hidden, layers, graphs
         super().__init__(
             *args, **kwargs, lstm_hidden_size=hidden, features_extractor_class=NoFeatures,
             features_extractor_kwargs={"features_dim": hidden},
         )  # fmt: skip
-        self.net = GraphNet(self.observation_space, self.action_space, hidden, layers)
+        self.net = GraphNet(self.observation_space, self.action_space, hidden, layers, graphs=graphs)
         lr_schedule = args[2] if len(args) > 2 else kwargs["lr_schedule"]
         self.action_net = self.value_net = nn.Identity()  # sized by the action space, and replaced by GraphNet
         self.mlp_extractor = nn.Identity()
@@ -224,25 +231,32 @@ class GraphQNetwork(nn.Module):
 class GraphQPolicy(DQNPolicy):
     """For DQN."""
 
-    def __init__(self, *args: Any, hidden: int = 64, layers: int = 2, **kwargs: Any) -> None:
-        self.hidden, self.layers = hidden, layers
+    def __init__(
+        self, *args: Any, hidden: int = 64, layers: int = 2, graphs: StoredGraphs | None = None, **kwargs: Any
+    ) -> None:
+        self.hidden, self.layers, self.graphs = hidden, layers, graphs
         super().__init__(*args, **kwargs, features_extractor_class=NoFeatures)
 
     def make_q_net(self) -> Any:
         """The online or target network."""
-        return GraphQNetwork(GraphNet(self.observation_space, self.action_space, self.hidden, self.layers), None)
+        net = GraphNet(self.observation_space, self.action_space, self.hidden, self.layers, graphs=self.graphs)
+        return GraphQNetwork(net, None)
 
 
 class GraphQuantilePolicy(QRDQNPolicy):
     """For QR-DQN."""
 
-    def __init__(self, *args: Any, hidden: int = 64, layers: int = 2, **kwargs: Any) -> None:
-        self.hidden, self.layers = hidden, layers
+    def __init__(
+        self, *args: Any, hidden: int = 64, layers: int = 2, graphs: StoredGraphs | None = None, **kwargs: Any
+    ) -> None:
+        self.hidden, self.layers, self.graphs = hidden, layers, graphs
         super().__init__(*args, **kwargs, features_extractor_class=NoFeatures)
 
     def make_quantile_net(self) -> Any:
         """The online or target network."""
-        net = GraphNet(self.observation_space, self.action_space, self.hidden, self.layers, self.n_quantiles)
+        net = GraphNet(
+            self.observation_space, self.action_space, self.hidden, self.layers, self.n_quantiles, self.graphs
+        )
         return GraphQNetwork(net, self.n_quantiles)
 
 
