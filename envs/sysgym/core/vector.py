@@ -152,6 +152,8 @@ class ProblemVectorEnv(gym.vector.VectorEnv[dict[str, Array], Any, Any]):
         self._over = np.zeros(num_envs, bool)
         self._started = False
         self._rngs = [seeding.np_random(None)[0] for _ in range(num_envs)]
+        self._episodes: list[dict[str, Any]] = [{} for _ in range(num_envs)]  # how each row's episode began
+        self._played: list[Array] = []  # the actions of all rows, from the oldest episode under way on
         self._static = self._static_block()
 
     def _static_block(self) -> dict[str, Array]:
@@ -163,19 +165,75 @@ class ProblemVectorEnv(gym.vector.VectorEnv[dict[str, Array], Any, Any]):
 
     def _start(self, row: int, chosen: Any = None, solution: Any = None) -> None:
         rng = self._rngs[row]
-        if chosen is None:
-            position = int(rng.integers(self.instances.sampled))
-        else:
-            position = self.instances.index(chosen)
+        if chosen is not None:
+            chosen = self.instances.index(chosen)
+        episode = {"chosen": chosen, "solution": solution, "rng": rng.bit_generator.state, "step": len(self._played)}
+        self._episodes[row] = episode
+        self._put(row, *self._begin(rng, chosen, solution))
+
+    def _begin(self, rng: np.random.Generator, chosen: int | None, solution: Any) -> tuple[int, Any, float]:
+        """Position of an instance, first state and scale of an episode; draws the instance if none is chosen."""
+        position = int(rng.integers(self.instances.sampled)) if chosen is None else chosen
         instance = self.instances.items[position]
         if solution is not None:
             solution = check_arrays(self.problem.solution_arrays(instance), solution)
         state = self.machine.start(instance, rng, solution)
-        self.batch.put(row, instance, state)
-        self.positions[row], self._scale[row] = position, self.machine.scale(instance, state)
+        return position, state, self.machine.scale(instance, state)
+
+    def _put(self, row: int, position: int, state: Any, scale: float) -> None:
+        self.batch.put(row, self.instances.items[position], state)
+        self.positions[row], self._scale[row] = position, scale
         if self.form == "full":
             for key, value in self.instances.padded(position).items():
                 self._static[key][row] = value
+
+    def _forget(self) -> None:
+        """Drop actions older than every episode under way."""
+        oldest = min(episode["step"] for episode in self._episodes)
+        if oldest > max(64, len(self._played) // 2):
+            del self._played[:oldest]
+            for episode in self._episodes:
+                episode["step"] -= oldest
+
+    def get_state(self) -> list[dict[str, Any]]:
+        """The episodes under way as plain data, for `set_state` of a like environment, in another process too.
+
+        Each row: `chosen` instance (position or None), `solution` it began with, `rng` state when it began,
+        `actions` (T, ...) int64 since then, and whether it is `over`.
+        """
+        if not self._started:
+            raise ResetNeeded("no episode is under way: call reset() before get_state().")
+        empty = np.zeros((0, *self.single_action_space.shape), np.int64)  # type: ignore[misc]
+        rows = []
+        for row, episode in enumerate(self._episodes):
+            actions = [step[row] for step in self._played[episode["step"] :]]
+            if self._over[row] and not self.batch.done()[row]:
+                del actions[-1:]  # the illegal one that ended it
+            saved = {key: episode[key] for key in ("chosen", "solution", "rng")}
+            played = np.stack(actions).astype(np.int64) if actions else empty
+            rows.append({**saved, "actions": played, "over": bool(self._over[row])})
+        return rows
+
+    def set_state(self, rows: Sequence[dict[str, Any]]) -> dict[str, Array]:
+        """Go on from `get_state` by playing its actions again; the observation of all rows."""
+        if len(rows) != self.num_envs:
+            raise UsageError(f"got the states of {len(rows)} environments for {self.num_envs}.")
+        longest = max(len(saved["actions"]) for saved in rows)
+        shape = (self.num_envs, *self.single_action_space.shape)  # type: ignore[misc]
+        self._played = [np.zeros(shape, np.int64) for _ in range(longest)]
+        for row, saved in enumerate(rows):
+            rng, actions = self._rngs[row], saved["actions"]
+            rng.bit_generator.state = saved["rng"]
+            position, state, scale = self._begin(rng, saved["chosen"], saved["solution"])
+            for step, action in enumerate(actions, longest - len(actions)):
+                self._played[step][row] = action
+                state = self.machine.step(self.instances.items[position], state, action)
+            self._put(row, position, state, scale)
+            kept = {key: saved[key] for key in ("chosen", "solution", "rng")}
+            self._episodes[row] = {**kept, "step": longest - len(actions)}
+            self._over[row] = saved["over"]
+        self._started = True
+        return self._observe()
 
     def _observe(self) -> dict[str, Array]:
         if self.form == "raw":
@@ -204,6 +262,7 @@ class ProblemVectorEnv(gym.vector.VectorEnv[dict[str, Array], Any, Any]):
         if len(seeds) != self.num_envs:
             raise UsageError(f"got {len(seeds)} seeds for {self.num_envs} environments.")
         chosen, solution = parse_reset(options)
+        self._played = []
         for row, value in enumerate(seeds):
             if value is not None:
                 self._rngs[row] = seeding.np_random(value)[0]
@@ -219,6 +278,8 @@ class ProblemVectorEnv(gym.vector.VectorEnv[dict[str, Array], Any, Any]):
         actions = np.asarray(actions)
         if actions.shape != self.action_space.shape or actions.dtype.kind not in "iu":
             raise UsageError(f"expected integer actions of shape {self.action_space.shape}, got {actions!r}.")
+        self._played.append(actions.copy())
+        self._forget()
         waiting = self._over.copy()
         for row in np.flatnonzero(waiting).tolist():
             self._start(row)
