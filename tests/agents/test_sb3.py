@@ -13,6 +13,7 @@ from gymnasium import spaces
 from sysgym import UsageError, make_problem
 from sysgym.core.env import ProblemEnv
 from sysgym.core.registry import with_options
+from sysgym.core.vector import ProblemVectorEnv
 from sysgym_agents import Budget, make_agent
 from sysgym_agents.sb3.network import GraphNet, StoredGraphs
 from sysgym_agents.sb3.policies import ManyCategorical, distribution_for
@@ -60,14 +61,13 @@ def test_every_algorithm_in_every_mode_that_fits(name: str, mode: str) -> None:
 def test_training_never_plays_an_illegal_action(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     problem = make_problem("Partitioning", k=4, eps=0.03, mode="assign")
     seen = []
-    step = ProblemEnv.step
+    step = ProblemVectorEnv.step
 
-    def watched(self: ProblemEnv, action: Any) -> Any:
-        found = step(self, action)
-        seen.append("illegal" in found[4])
-        return found
+    def watched(self: ProblemVectorEnv, actions: Any) -> Any:
+        seen.extend(~self.batch.legal(np.asarray(actions)))
+        return step(self, actions)
 
-    monkeypatch.setattr(ProblemEnv, "step", watched)
+    monkeypatch.setattr(ProblemVectorEnv, "step", watched)
     agent = make_agent(name, **SMALL[name])
     agent.fit(problem, [problem.load("tiny/grid-train")], np.random.default_rng(0), Budget(steps=300))
     assert len(seen) >= 300 and not any(seen)
@@ -134,6 +134,64 @@ def test_same_seed_same_weights() -> None:
         weights.append(agent._trained.weights)
     assert weights[0].keys() == weights[1].keys()
     assert all(torch.equal(weights[0][key], weights[1][key]) for key in weights[0])
+
+
+@pytest.mark.parametrize("name", ["ppo", "maskable-ppo", "a2c", "trpo", "recurrent-ppo"])
+@pytest.mark.parametrize("mode", ["assign", "raw"])
+def test_training_goes_on_exactly_where_it_was_saved(name: str, mode: str, tmp_path: Path) -> None:
+    """Saved in the middle, loaded by an agent that knows nothing, trained to the end: the same bits."""
+    problem = make_problem("Partitioning", k=2, **{"eps": 0.1, **MODES[mode]})
+    graphs = [problem.load("tiny/grid-train"), problem.load("tiny/delaunay-train")]
+    rollout = 2 * SMALL[name].get("n_steps", 16)
+    whole = make_agent(name, **SMALL[name])
+    metrics: list[dict[str, float]] = []
+    whole.fit(problem, graphs, np.random.default_rng(5), Budget(steps=6 * rollout), lambda row: not metrics.append(row))
+    first = make_agent(name, **SMALL[name])
+
+    def stop_in_the_middle(row: dict[str, float]) -> bool:
+        if row["steps"] < 3 * rollout:
+            return True
+        first.save(tmp_path)
+        return not first.save_training(tmp_path)
+
+    first.fit(problem, graphs, np.random.default_rng(5), Budget(steps=6 * rollout), stop_in_the_middle)
+    assert first.steps == 3 * rollout
+    second = make_agent(name)
+    second.load(tmp_path)
+    second.load_training(tmp_path)
+    np.random.seed(123), torch.manual_seed(123)  # noqa: NPY002
+    rest: list[dict[str, float]] = []
+    second.fit(problem, graphs, np.random.default_rng(77), Budget(steps=3 * rollout), lambda row: not rest.append(row))
+    assert second.steps == whole.steps == 6 * rollout
+    weights = [agent._trained.weights for agent in (whole, second)]
+    assert all(torch.equal(weights[0][key], weights[1][key]) for key in weights[0])
+    assert not all(torch.equal(weights[0][key], value) for key, value in first._trained.weights.items())
+    for a, b in zip(metrics[3:], rest, strict=True):
+        assert {k: v for k, v in a.items() if k not in ("steps", "seconds")} == {
+            k: v for k, v in b.items() if k not in ("steps", "seconds")
+        }
+
+
+def test_a_state_that_does_not_fit_is_refused(tmp_path: Path) -> None:
+    problem = make_problem("Partitioning", k=2, eps=0.1, mode="assign")
+    graphs = [problem.load("tiny/grid-train")]
+    agent = make_agent("ppo", **SMALL["ppo"])
+    assert not agent.save_training(tmp_path) and not list(tmp_path.iterdir())
+    with pytest.raises(UsageError, match="holds no state of a training"):
+        agent.load_training(tmp_path)
+    agent.fit(problem, graphs, np.random.default_rng(0), Budget(steps=64))
+    agent.save_training(tmp_path)
+    other = make_agent("ppo", **{**SMALL["ppo"], "hidden": 8})
+    other.load_training(tmp_path)
+    with pytest.raises(UsageError, match="does not fit this agent and problem"):
+        other.fit(problem, graphs, np.random.default_rng(0), Budget(steps=64))
+    fewer = make_agent("ppo", **{**SMALL["ppo"], "num_envs": 1, "batch_size": 32})
+    fewer.load_training(tmp_path)
+    with pytest.raises(UsageError, match="states of 2 environments for 1"):
+        fewer.fit(problem, graphs, np.random.default_rng(0), Budget(steps=64))
+    off_policy = make_agent("dqn", **SMALL["dqn"])
+    off_policy.fit(problem, graphs, np.random.default_rng(0), Budget(steps=64))
+    assert not off_policy.save_training(tmp_path / "dqn")
 
 
 def test_relabelling_nodes_permutes_scores() -> None:
@@ -203,12 +261,7 @@ def test_batched_categorical_equals_the_loop_over_choices() -> None:
 def test_combinations_that_cannot_work_are_explained() -> None:
     problem = make_problem("Partitioning", k=2, mode="oneshot")
     graphs = [problem.load("tiny/grid-train")]
-    for hyper, sentence in (
-        ({"obs": "raw"}, "use obs=full"),
-        ({"obs": "dynamic"}, "needs the graph in the observation"),
-        ({"layers": 0}, "needs node embeddings"),
-    ):
-        with pytest.raises(UsageError, match=sentence):
-            make_agent("ppo", **hyper).fit(problem, graphs, np.random.default_rng(0), Budget(steps=10))
+    with pytest.raises(UsageError, match="needs node embeddings"):
+        make_agent("ppo", layers=0).fit(problem, graphs, np.random.default_rng(0), Budget(steps=10))
     with pytest.raises(UsageError, match="has not been trained"):
         make_agent("ppo").save(Path("nowhere"))

@@ -32,7 +32,7 @@ class MeanOperator(NamedTuple):
 
 
 @njit(cache=True)
-def _sorted_by(key, other, value, mask, nodes):
+def _sorted_by(key: Array, other: Array, value: Array, mask: Array, nodes: int) -> tuple[Array, Array, Array]:
     """Counting sort of the real edges of G graphs by `key`; stable."""
     graphs, edges = key.shape
     ptr = np.zeros((graphs, nodes + 1), np.int64)
@@ -54,7 +54,7 @@ def _sorted_by(key, other, value, mask, nodes):
 
 
 @njit(cache=True)
-def _mean_weights(target, weight, mask, nodes):
+def _mean_weights(target: Array, weight: Array, mask: Array, nodes: int) -> Array:
     """Weights divided by the sum of those into the same target; 0 where that sum is 0."""
     value = np.zeros(weight.shape, np.float32)
     for g in range(len(target)):
@@ -69,7 +69,7 @@ def _mean_weights(target, weight, mask, nodes):
 
 
 @njit(cache=True)
-def _multiply(ids, ptr, column, value, x, out):
+def _multiply(ids: Array, ptr: Array, column: Array, value: Array, x: Array, out: Array) -> None:
     """out[b] = matrix of graph ids[b] times x[b]."""
     batch, nodes, width = x.shape
     for b in range(batch):

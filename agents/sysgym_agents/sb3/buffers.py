@@ -67,7 +67,7 @@ class PackedObservations:
             self.graph[step, env] = graph
             for key in self.large:
                 changed = _bytes(obs[key][env]) ^ _bytes(self.graphs[graph][key])
-                self.packed[key][step][env] = zlib.compress(changed, 1)
+                self.packed[key][step][env] = zlib.compress(changed.tobytes(), 1)
 
     def get(self, indices: Array) -> dict[str, Array]:
         """Observations by flat index, environment * T + step, as SB3's buffers count; (len(indices), ...)."""
@@ -105,7 +105,7 @@ class _Packed(DictRolloutBuffer):
 
     def reset(self) -> None:
         """Empty the buffer."""
-        self.obs_shape = {}
+        self.obs_shape: dict[str, tuple[int, ...]] = {}
         DictRolloutBuffer.reset(self)  # not the maskable one, which would fill a float for each action
         parts = self.observation_space.spaces
         shapes = {key: tuple(space.shape or (1,)) for key, space in parts.items()}

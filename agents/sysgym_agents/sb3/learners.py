@@ -2,8 +2,8 @@
 
 Fields are hyper-parameters: those named as in the library go to the algorithm, the others are explained here.
 `hidden` and `layers` shape the network (`layers=0`: no message passing, actions are scored from their own features);
-`num_envs` environments are played side by side; `obs` and `reward` are those of the environment; `episodes` are
-played when solving (the first greedily), the best feasible solution counts.
+`num_envs` environments are played side by side; `reward` is that of the environment; `episodes` are played when
+solving (the first greedily), the best feasible solution counts.
 """
 
 from __future__ import annotations
@@ -23,7 +23,8 @@ from sysgym.core.registry import check_options, with_options
 from sysgym_agents.core import Budget, Callback
 
 if TYPE_CHECKING:
-    from sysgym_agents.sb3.training import Trained
+    from sysgym_agents.sb3.snapshot import Snapshot
+    from sysgym_agents.sb3.training import Setup, Trained
 
 
 MAY_BE_ZERO = {"layers": 0, "learning_starts": 0, "n_steps": 2, "batch_size": 2}  # the least value, where it is not 1
@@ -43,7 +44,6 @@ class SB3Agent:
     hidden: int = 64
     layers: int = 2
     num_envs: int = 8
-    obs: str = "full"
     reward: str = "improvement"
     episodes: int = 1
     learning_rate: float = 3e-4
@@ -51,6 +51,8 @@ class SB3Agent:
 
     def __post_init__(self) -> None:
         self._trained: Trained | None = None
+        self._progress: Snapshot | None = None  # of the last fit
+        self._resume: Snapshot | None = None  # for the next fit
         self.steps = 0
         for item in fields(self):
             value, least = getattr(self, item.name), MAY_BE_ZERO.get(item.name, 1)
@@ -71,24 +73,42 @@ class SB3Agent:
         """Train on instances until the budget (seconds or environment steps) is spent; goes on from loaded weights."""
         from sysgym_agents.sb3.training import train
 
-        before = self.steps
+        before, state, self._resume = self.steps, self._resume, None
 
-        def publish(trained: Trained, steps: int) -> None:
-            self._trained, self.steps = trained, before + steps
+        def publish(trained: Trained, steps: int, progress: Snapshot | None) -> None:
+            self._trained, self.steps, self._progress = trained, before + steps, progress
 
         train(
-            self.algorithm, with_options(problem, **self.options), instances, rng, budget, callback, publish,
-            self._trained, self.num_envs, self.obs, self.reward, self.hidden, self.layers, self._keywords(),
+            self._setup(), with_options(problem, **self.options), instances, self.num_envs, self.reward, rng, budget,
+            callback, publish, self._trained, state,
         )  # fmt: skip
+
+    def _setup(self) -> Setup:
+        from sysgym_agents.sb3.training import Setup
+
+        return Setup(self.algorithm, self.hidden, self.layers, self._keywords())
 
     def solve(self, problem: Any, instance: Instance, rng: np.random.Generator, budget: Budget) -> Solution:
         """Play the instance; with a time budget, sampled episodes go on until it is spent."""
         from sysgym_agents.sb3.training import play
 
-        return play(
-            self.algorithm, with_options(problem, **self.options), instance, rng, budget, self._trained, self.episodes,
-            self.obs, self.hidden, self.layers, self._keywords(),
-        )  # fmt: skip
+        options = with_options(problem, **self.options)
+        return play(self._setup(), options, instance, rng, budget, self._trained, self.episodes)
+
+    def save_training(self, path: Path) -> bool:
+        """Write the state of the last `fit` into a folder, and whether there is one: off-policy algorithms have none.
+
+        May be called from the callback of `fit`.
+        """
+        if self._progress is not None:
+            self._progress.save(path)
+        return self._progress is not None
+
+    def load_training(self, path: Path) -> None:
+        """Let the next `fit`, on the same problem and instances, go on exactly where `save_training` was called."""
+        from sysgym_agents.sb3.snapshot import Snapshot
+
+        self._resume = Snapshot.load(path)
 
     def save(self, path: Path) -> None:
         """Write `agent.json` and `model.safetensors` into a folder."""
@@ -204,7 +224,6 @@ class PPOAssign(MaskablePPO):
     default_instances: ClassVar[str] = "delaunay/train"
     options: ClassVar[dict[str, Any]] = {"mode": "assign"}
     layers: int = 0
-    obs: str = "dynamic"
     gamma: float = 1.0
 
 
@@ -216,5 +235,4 @@ class PPORefine(MaskablePPO):
     default_instances: ClassVar[str] = "delaunay/train"
     options: ClassVar[dict[str, Any]] = {"mode": "refine", "moves": "candidates"}
     layers: int = 0
-    obs: str = "dynamic"
     n_steps: int = 256

@@ -4,24 +4,30 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import sb3_contrib
 import stable_baselines3
 import torch
 from gymnasium import spaces
+from gymnasium.vector import AutoresetMode
 from safetensors.torch import load_file, save_file
 from stable_baselines3.common.callbacks import BaseCallback
-from stable_baselines3.common.monitor import Monitor
 from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
-from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
+from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
+from stable_baselines3.common.vec_env import VecNormalize
 
-from sysgym.core.env import ProblemEnv
+from sysgym.core.env import Instances, ProblemEnv
 from sysgym.core.errors import UsageError
 from sysgym.core.problem import Instance, Solution
+from sysgym.core.vector import ProblemVectorEnv
 from sysgym_agents.core import Budget, Callback, Clock
 from sysgym_agents.sb3 import policies
+from sysgym_agents.sb3.buffers import GraphRolloutBuffer, MaskableGraphRolloutBuffer
+from sysgym_agents.sb3.network import StoredGraphs
+from sysgym_agents.sb3.snapshot import Snapshot, capture, restore
+from sysgym_agents.sb3.vectors import SB3VectorEnv
 
 
 class _MaskedExploration:
@@ -67,7 +73,16 @@ ALGORITHMS: dict[str, tuple[type, type, tuple[type, ...]]] = {
 }  # fmt: skip
 
 
-def check_space(algorithm: str, problem: Any, space: spaces.Space, layers: int, obs: str) -> None:
+# RecurrentPPO cuts episodes into sequences in a buffer of its own; DQN and QR-DQN replay.
+ROLLOUT_BUFFERS = {
+    "PPO": GraphRolloutBuffer,
+    "A2C": GraphRolloutBuffer,
+    "TRPO": GraphRolloutBuffer,
+    "MaskablePPO": MaskableGraphRolloutBuffer,
+}
+
+
+def check_space(algorithm: str, problem: Any, space: spaces.Space, layers: int) -> None:
     """UsageError where an algorithm or network cannot act in a mode, naming those that can."""
     fitting = [name for name, (_, _, kinds) in ALGORITHMS.items() if isinstance(space, kinds)]
     mode = f"{problem.name} in mode {getattr(problem, 'mode', 'default')!r}"
@@ -76,42 +91,54 @@ def check_space(algorithm: str, problem: Any, space: spaces.Space, layers: int, 
             f"{algorithm} cannot act in {mode}, whose actions are {type(space).__name__}; "
             f"algorithms that fit: {', '.join(fitting) or 'none'}."
         )
-    if obs == "raw":
-        raise UsageError(
-            "GraphPolicy reads the action mask from the observation; use obs=full (or dynamic with layers=0)."
-        )
-    if obs == "dynamic" and layers:
-        raise UsageError(
-            "message passing needs the graph in the observation; use obs=full, or layers=0 with obs=dynamic."
-        )
     if not layers and isinstance(space, spaces.MultiDiscrete):
         raise UsageError(f"{mode} needs node embeddings to score its actions; use layers of at least 1.")
 
 
-class _Watch(BaseCallback):
-    """Publishes weights and metrics after each rollout, and stops at the end of the budget or on request."""
+# Called with the weights, the steps taken by this fit, and the state to go on from where the algorithm has one.
+Publish = Callable[["Trained", int, Snapshot | None], None]
 
-    def __init__(self, clock: Clock, publish: Callable[[Trained, int], None], callback: Callback | None) -> None:
+
+class _Watch(BaseCallback):
+    """Publishes weights, state and metrics between rollouts, and stops at the end of the budget or on request.
+
+    What an on-policy algorithm has collected since the last update when it is stopped is thrown away, so that the
+    training can go on from there as if it had not been stopped.
+    """
+
+    def __init__(self, clock: Clock, publish: Publish, callback: Callback | None) -> None:
         super().__init__()
         self.clock, self.publish, self.callback, self.stop = clock, publish, callback, False
-        self.reported, self.every = 0, 0
+        self.first, self.reported, self.every = 0, 0, 1
 
     def _on_training_start(self) -> None:
+        self.first = self.reported = self.num_timesteps
         if isinstance(self.model, OffPolicyAlgorithm):
             self.every = 500  # its rollouts are a few steps each
 
     def _on_step(self) -> bool:
-        return not self.stop and not self.clock.spent()  # steps are SB3's to count: it finishes the rollout
+        self.stop = self.stop or self.clock.spent()  # steps are SB3's to count: it finishes the rollout
+        return not self.stop
 
-    def _on_rollout_end(self) -> None:
-        if self.callback is None or self.num_timesteps - self.reported < self.every:
-            return
+    def _on_rollout_start(self) -> None:
+        if self.num_timesteps - self.reported >= self.every:
+            self._report()
+
+    def _on_training_end(self) -> None:
+        if not self.stop or isinstance(self.model, OffPolicyAlgorithm):
+            self._report()
+        elif self.reported == self.first:  # not even one rollout
+            self.publish(weights_of(self.model.policy), 0, None)
+
+    def _report(self) -> None:
         self.reported = self.num_timesteps
-        self.publish(weights_of(self.model.policy), int(self.num_timesteps))
-        self.stop = not self.callback(self._metrics())
+        state = capture(self.model) if isinstance(self.model, OnPolicyAlgorithm) else None
+        self.publish(weights_of(self.model.policy), self.num_timesteps - self.first, state)
+        if self.callback is not None and not self.callback(self._metrics()):
+            self.stop = True
 
     def _metrics(self) -> dict[str, float]:
-        metrics = {"steps": float(self.num_timesteps), "seconds": self.clock.seconds}
+        metrics = {"steps": float(self.num_timesteps - self.first), "seconds": self.clock.seconds}
         episodes = self.model.ep_info_buffer or []
         if episodes:
             metrics["rollout/ep_rew_mean"] = float(np.mean([e["r"] for e in episodes]))
@@ -138,53 +165,70 @@ class Trained:
         return cls(load_file(path))
 
 
-def make_policy(algorithm: str, env: ProblemEnv, hidden: int, layers: int, keywords: dict[str, Any]) -> Any:
-    """An untrained policy for the spaces of an environment."""
-    _, policy_class, _ = ALGORITHMS[algorithm]
+class Setup(NamedTuple):
+    """What an algorithm is built from."""
+
+    algorithm: str
+    hidden: int
+    layers: int
+    keywords: dict[str, Any]  # of the algorithm
+
+
+def stored_graphs(instances: Instances, layers: int) -> StoredGraphs | None:
+    """The graphs behind the ids of dynamic observations; None without message passing, which reads none."""
+    if not layers:
+        return None
+    return StoredGraphs([instances.padded_graph(position) for position in range(instances.sampled)])
+
+
+def make_policy(setup: Setup, env: ProblemEnv) -> Any:
+    """An untrained policy for the dynamic observations of an environment."""
+    _, policy_class, _ = ALGORITHMS[setup.algorithm]
     policy = policy_class(
-        env.observation_space, env.action_space, lambda _: 1e-3, hidden=hidden, layers=layers, **_policy_extra(keywords)
-    )
+        env.observation_space, env.action_space, lambda _: 1e-3,
+        **_policy_keywords(setup, stored_graphs(env.instances, setup.layers)),
+    )  # fmt: skip
     policy.set_training_mode(False)
     return policy
 
 
+def make_vector(problem: Any, instances: Sequence[Instance], num_envs: int, reward: str, layers: int) -> SB3VectorEnv:
+    """Episodes side by side, as SB3 wants them; the policy holds the graphs, observations what changes."""
+    vector = ProblemVectorEnv(
+        num_envs, problem, instances=list(instances), obs="dynamic", reward=reward,
+        autoreset_mode=AutoresetMode.SAME_STEP,
+    )  # fmt: skip
+    return SB3VectorEnv(vector, without=() if layers else ("dynamic", "graph_id", "focus", "candidate_nodes"))
+
+
 def train(
-    algorithm: str,
-    problem: Any,
-    instances: Sequence[Instance],
-    rng: np.random.Generator,
-    budget: Budget,
-    callback: Callback | None,
-    publish: Callable[[Trained, int], None],
-    start: Trained | None,
-    num_envs: int,
-    obs: str,
-    reward: str,
-    hidden: int,
-    layers: int,
-    keywords: dict[str, Any],
-) -> None:
-    """Train on instances until the budget is spent; `publish` gets the weights and the steps taken."""
+    setup: Setup, problem: Any, instances: Sequence[Instance], num_envs: int, reward: str, rng: np.random.Generator,
+    budget: Budget, callback: Callback | None, publish: Publish, start: Trained | None, state: Snapshot | None,
+) -> None:  # fmt: skip
+    """Train on instances until the budget is spent: from a state, from weights, or from nothing."""
     seed = int(rng.integers(2**31))
-
-    def build() -> Monitor:
-        return Monitor(ProblemEnv(problem, instances=list(instances), obs=obs, reward=reward))
-
-    plain = DummyVecEnv([build for _ in range(num_envs)])
-    check_space(algorithm, problem, plain.action_space, layers, obs)
+    plain = make_vector(problem, instances, num_envs, reward, setup.layers)
+    check_space(setup.algorithm, problem, plain.action_space, setup.layers)
+    keywords = setup.keywords
     # rewards are fractions of an instance's scale, too small for a value network; observations stay as they are
     vector = VecNormalize(plain, norm_obs=False, norm_reward=True, gamma=min(keywords["gamma"], 0.999))
-    algorithm_class, policy_class, _ = ALGORITHMS[algorithm]
+    algorithm_class, policy_class, _ = ALGORITHMS[setup.algorithm]
+    buffer = ROLLOUT_BUFFERS.get(setup.algorithm)
     model = algorithm_class(
         policy_class, vector, seed=seed, device="cpu",
-        policy_kwargs={"hidden": hidden, "layers": layers, **_policy_extra(keywords)},
+        policy_kwargs=_policy_keywords(setup, stored_graphs(plain.vector.instances, setup.layers)),
+        **({} if buffer is None else {"rollout_buffer_class": buffer}),
         **{key: value for key, value in keywords.items() if key != "n_quantiles"},
     )  # fmt: skip
-    if start is not None:
+    if state is not None:
+        restore(model, state)
+    elif start is not None:
         put_weights(model.policy, start)
-    steps = budget.steps if budget.steps is not None else 10**9
-    model.learn(total_timesteps=steps, callback=_Watch(Clock(budget), publish, callback))
-    publish(weights_of(model.policy), int(model.num_timesteps))
+    model.learn(
+        total_timesteps=budget.steps if budget.steps is not None else 10**9, reset_num_timesteps=state is None,
+        callback=_Watch(Clock(budget), publish, callback),
+        **({"use_masking": False} if setup.algorithm == "MaskablePPO" else {}),  # the policy reads the observation's
+    )  # fmt: skip
     vector.close()
 
 
@@ -193,8 +237,9 @@ def weights_of(policy: Any) -> Trained:
     return Trained({name: value.detach().cpu().clone() for name, value in policy.state_dict().items()})
 
 
-def _policy_extra(keywords: dict[str, Any]) -> dict[str, Any]:
-    return {"n_quantiles": keywords["n_quantiles"]} if "n_quantiles" in keywords else {}
+def _policy_keywords(setup: Setup, graphs: StoredGraphs | None) -> dict[str, Any]:
+    shared = {"hidden": setup.hidden, "layers": setup.layers, "graphs": graphs}
+    return shared | {key: value for key, value in setup.keywords.items() if key == "n_quantiles"}
 
 
 def put_weights(policy: Any, trained: Trained) -> None:
@@ -210,25 +255,16 @@ def put_weights(policy: Any, trained: Trained) -> None:
 
 
 def play(
-    algorithm: str,
-    problem: Any,
-    instance: Instance,
-    rng: np.random.Generator,
-    budget: Budget,
-    trained: Trained | None,
+    setup: Setup, problem: Any, instance: Instance, rng: np.random.Generator, budget: Budget, trained: Trained | None,
     episodes: int,
-    obs: str,
-    hidden: int,
-    layers: int,
-    keywords: dict[str, Any],
-) -> Solution:
+) -> Solution:  # fmt: skip
     """The best feasible solution of one greedy and then sampled episodes. Without training the network is random."""
-    env = ProblemEnv(problem, instance=instance, obs=obs)
-    check_space(algorithm, problem, env.action_space, layers, obs)
+    env = ProblemEnv(problem, instance=instance, obs="dynamic")
+    check_space(setup.algorithm, problem, env.action_space, setup.layers)
     clock = Clock(budget)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(int(rng.spawn(1)[0].integers(2**31)))  # leaves the stream of the episodes' seeds alone
-        policy = make_policy(algorithm, env, hidden, layers, keywords)
+        policy = make_policy(setup, env)
         if trained is not None:
             put_weights(policy, trained)
         best, best_key, episode = None, (True, np.inf), 0

@@ -27,7 +27,7 @@ class SB3VectorEnv(VecEnv):
         if vector.metadata["autoreset_mode"] is not AutoresetMode.SAME_STEP:
             raise UsageError("Stable-Baselines3 resets in the step that ends an episode; use autoreset_mode=SAME_STEP.")
         self.vector, self.without = vector, tuple(without)
-        space = vector.single_observation_space
+        space: Any = vector.single_observation_space
         self.kept = [key for key in space.spaces if key not in self.without]
         super().__init__(
             vector.num_envs, spaces.Dict({key: space[key] for key in self.kept}), vector.single_action_space

@@ -97,6 +97,10 @@ class Instances:
         """Static arrays of one instance, padded; computed once. Empty in raw form."""
         if self.form == "raw":
             return {}
+        return self.padded_graph(position)
+
+    def padded_graph(self, position: int) -> dict[str, Array]:
+        """Static arrays of one instance in whatever form; do not write into them."""
         if position not in self._static:
             self._static[position] = pad_static(self.problem.static(self.items[position]), self.size)
         return self._static[position]

@@ -1,6 +1,6 @@
 """Problems by name. Built-in and third-party problems register the same way: an entry point in the group
 `sysgym.problems` whose name is the environment id (`Knapsack-v0`, or `acme/Knapsack-v0` for another namespace)
-and whose value is the problem class.
+and whose value is the problem class. A plugin that cannot be used is refused by name and never fatal to the others.
 """
 
 from __future__ import annotations
@@ -13,9 +13,16 @@ from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
 from sysgym.core.errors import UsageError, unknown
+from sysgym.core.problem import Problem
 
 PROBLEMS = "sysgym.problems"
+MEMBERS = {  # what the class behind an entry point must have, by group
+    PROBLEMS: tuple(sorted({*Problem.__annotations__, *(name for name in vars(Problem) if name[0] != "_")})),
+    "sysgym.agents": ("problems", "solve"),
+}
 _ID = re.compile(r"^(?:(?P<namespace>[\w-]+)/)?(?P<name>[\w-]+?)-v(?P<version>\d+)$")
+
+REPAIR = "repair or uninstall that package."
 
 failures: dict[str, str] = {}  # entry point -> why it could not be used; shown by `sysgym doctor`
 
@@ -43,18 +50,19 @@ class Registry:
         return sorted({*self.entries(), *self.local})
 
     def get(self, name: str) -> Callable[..., Any]:
-        """The factory registered under `name`; importing it is the only work. ImportErrors keep their cause."""
+        """The factory registered under `name`; importing it is the only work. UsageError if it is no use."""
         if name in self.local:
             return self.local[name]
         entry = self.entries()[name]
         try:
             factory: Callable[..., Any] = entry.load()
-        except Exception as error:  # a plugin may fail in any way; it must not take the suite with it
-            failures[f"{entry.name} = {entry.value}"] = f"{type(error).__name__}: {error}"
-            raise UsageError(
-                f"{name!r} is registered by {entry.value!r} but cannot be imported "
-                f"({type(error).__name__}: {error}); repair or uninstall that package."
-            ) from error
+        except (Exception, SystemExit) as error:  # a plugin may fail in any way; it must not take the suite with it
+            why = f"but cannot be imported ({type(error).__name__}: {error})"
+            raise UsageError(f"{name!r} is registered by {entry.value!r} {why}; {REPAIR}") from error
+        lacking = [member for member in MEMBERS.get(self.group, ()) if not hasattr(factory, member)]
+        if lacking:
+            why = f"which lacks {', '.join(lacking)}"
+            raise UsageError(f"{name!r} is registered by {entry.value!r}, {why}; {REPAIR}")
         return factory
 
 

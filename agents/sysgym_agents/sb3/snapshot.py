@@ -1,0 +1,128 @@
+"""The whole state of an on-policy training between two rollouts, as plain data: tensors and JSON, never a pickle.
+
+A training that goes on from a snapshot takes the very steps that the uninterrupted one would have taken, given the
+same versions, threads and hardware. Episodes under way are kept as their actions and played again.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+from collections import deque
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from stable_baselines3.common.vec_env import VecNormalize
+from torch import Tensor
+
+from sysgym.core.errors import UsageError
+from sysgym_agents.sb3.vectors import SB3VectorEnv
+
+FACTS, TENSORS = "training.json", "training.safetensors"
+
+
+class Snapshot(NamedTuple):
+    """Tensors by name, and facts that JSON can hold."""
+
+    tensors: dict[str, Tensor]
+    facts: dict[str, Any]
+
+    def save(self, folder: Path) -> None:
+        """Write `training.json` and `training.safetensors` into a folder."""
+        (folder / FACTS).write_text(json.dumps(self.facts) + "\n")
+        save_file({name: value.contiguous() for name, value in self.tensors.items()}, folder / TENSORS)
+
+    @classmethod
+    def load(cls, folder: Path) -> Snapshot:
+        """Read what `save` wrote; UsageError if it is no such thing."""
+        try:
+            return cls(load_file(folder / TENSORS), json.loads((folder / FACTS).read_text()))
+        except (OSError, ValueError, SafetensorError) as error:
+            raise UsageError(f"{folder} holds no state of a training that could go on ({error}).") from error
+
+
+def capture(model: Any) -> Snapshot:
+    """The state of an SB3 on-policy model between two rollouts; its environment is a normalised `SB3VectorEnv`."""
+    normaliser: VecNormalize = model.get_vec_normalize_env()
+    env: SB3VectorEnv = normaliser.venv  # type: ignore[assignment]
+    name, keys, position, has_gauss, gauss = np.random.get_state()  # noqa: NPY002
+    tensors = {f"policy/{key}": value.detach().clone() for key, value in model.policy.state_dict().items()}
+    for index, state in model.policy.optimizer.state_dict()["state"].items():
+        tensors |= {f"optimiser/{index}/{key}": value.detach().clone() for key, value in state.items()}
+    tensors["random/torch"] = torch.get_rng_state()
+    tensors["random/numpy"] = torch.from_numpy(np.asarray(keys, np.int64))
+    states = getattr(model, "_last_lstm_states", None)
+    if states is not None:
+        tensors |= {f"lstm/{i}": part.clone() for i, part in enumerate([*states.pi, *states.vf])}
+    episodes = env.vector.get_state()
+    for row, episode in enumerate(episodes):
+        tensors[f"episode/{row}"] = torch.from_numpy(episode.pop("actions"))
+    facts = {
+        "steps": int(model.num_timesteps),
+        "updates": int(model._n_updates),
+        "episodes": episodes,
+        "returns": env.returns.tolist(),
+        "lengths": env.lengths.tolist(),
+        "starts": [bool(flag) for flag in model._last_episode_starts],
+        "finished": list(model.ep_info_buffer),
+        "normaliser": {
+            "mean": float(normaliser.ret_rms.mean), "var": float(normaliser.ret_rms.var),
+            "count": float(normaliser.ret_rms.count), "returns": normaliser.returns.tolist(),
+        },
+        "numpy": [name, int(position), int(has_gauss), float(gauss)],
+        "python": random.getstate(),
+    }  # fmt: skip
+    return Snapshot(tensors, facts)
+
+
+def restore(model: Any, snapshot: Snapshot) -> None:
+    """Put a snapshot into a fresh model of the same hyper-parameters, problem and instances."""
+    try:
+        _restore(model, snapshot.tensors, snapshot.facts)
+    except (KeyError, ValueError, TypeError, IndexError, RuntimeError) as error:
+        raise UsageError(
+            f"the saved state of the training does not fit this agent and problem ({error}); train anew."
+        ) from error
+
+
+def _restore(model: Any, tensors: dict[str, Tensor], facts: dict[str, Any]) -> None:
+    normaliser: VecNormalize = model.get_vec_normalize_env()
+    env: SB3VectorEnv = normaliser.venv  # type: ignore[assignment]
+    model.policy.load_state_dict(_part(tensors, "policy/"))
+    optimiser = model.policy.optimizer
+    states: dict[int, dict[str, Tensor]] = {}
+    for name, value in _part(tensors, "optimiser/").items():
+        index, key = name.split("/")
+        states.setdefault(int(index), {})[key] = value
+    optimiser.load_state_dict({"state": states, "param_groups": optimiser.state_dict()["param_groups"]})
+    episodes = [
+        {**episode, "actions": tensors[f"episode/{row}"].numpy()} for row, episode in enumerate(facts["episodes"])
+    ]
+    model._last_obs = env.resume(episodes)
+    model._last_original_obs = model._last_obs
+    env.returns[:], env.lengths[:] = facts["returns"], facts["lengths"]
+    model._last_episode_starts = np.array(facts["starts"], bool)
+    model.ep_info_buffer = deque(facts["finished"], maxlen=model._stats_window_size)
+    model.ep_success_buffer = deque(maxlen=model._stats_window_size)
+    memory = [tensors[f"lstm/{i}"] for i in range(4) if f"lstm/{i}" in tensors]
+    if memory:
+        kind = type(model._last_lstm_states)
+        model._last_lstm_states = kind(tuple(memory[:2]), tuple(memory[2:]))
+    saved = facts["normaliser"]
+    normaliser.ret_rms.mean, normaliser.ret_rms.var = np.float64(saved["mean"]), np.float64(saved["var"])
+    normaliser.ret_rms.count, normaliser.returns = saved["count"], np.array(saved["returns"])
+    model.num_timesteps, model._n_updates = facts["steps"], facts["updates"]
+    name, position, has_gauss, gauss = facts["numpy"]
+    keys = tensors["random/numpy"].numpy().astype(np.uint32)
+    np.random.set_state((name, keys, position, has_gauss, gauss))  # noqa: NPY002
+    torch.set_rng_state(tensors["random/torch"])
+    version, words, following = facts["python"]
+    random.setstate((version, tuple(words), following))
+
+
+def _part(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
