@@ -62,7 +62,12 @@ class Agent(Protocol):
 
 @runtime_checkable
 class Learner(Agent, Protocol):
-    """An agent that learns from instances before it solves others."""
+    """An agent that learns from instances before it solves others.
+
+    It may also offer `save_training(path) -> bool`, which adds the whole state of the training to the folder and may
+    be called from the callback of `fit`, and `load_training(path)`, after which the next `fit` on the same instances
+    takes the very steps that the uninterrupted one would have taken.
+    """
 
     needs_training: bool  # whether it must be fitted before it is of use
     default_instances: str  # set it trains on when the user names none; empty = the problem's own

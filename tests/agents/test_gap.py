@@ -265,6 +265,38 @@ def test_fitting_goes_on_from_weights(tmp_path, monkeypatch) -> None:
         loaded.fit(Partitioning(k=4), SMALL, np.random.default_rng(1), Budget(steps=1))
 
 
+@pytest.mark.parametrize("stop", [20, 60, 200])
+def test_training_goes_on_exactly_where_it_was_saved(stop: int, tmp_path) -> None:
+    """Within the first trial, within the last, and in the main part; the new agent gets nothing but the folder."""
+    problem, graphs = Partitioning(k=2), [generate_graph(f"delaunay:n=60,seed={s}") for s in range(2)]
+    whole = GAP(hidden=8)
+    whole.fit(problem, graphs, np.random.default_rng(3), Budget(steps=300))
+    first = GAP(hidden=8)
+    assert not first.save_training(tmp_path)
+
+    def save(row: dict[str, float]) -> bool:
+        if row["steps"] == stop:
+            first.save(tmp_path)
+            first.save_training(tmp_path)
+        return row["steps"] < stop
+
+    first.fit(problem, graphs, np.random.default_rng(3), Budget(steps=300), save)
+    second = GAP()
+    second.load(tmp_path)
+    second.load_training(tmp_path)
+    steps = []
+    second.fit(
+        problem, graphs, np.random.default_rng(9), Budget(steps=300 - stop), lambda r: not steps.append(r["steps"])
+    )
+    assert steps[-1] == 300 - stop
+    weights = [agent.net.state_dict() for agent in (whole, second)]
+    assert all(torch.equal(weights[0][key], weights[1][key]) for key in weights[0])
+    wider = GAP(hidden=16)
+    wider.load_training(tmp_path)
+    with pytest.raises(UsageError, match="does not fit this agent and problem"):
+        wider.fit(problem, graphs, np.random.default_rng(9), Budget(steps=300 - stop))
+
+
 def test_the_callback_can_save_what_there_is(tmp_path) -> None:
     agent = GAP(hidden=8)
     agent.fit(

@@ -87,6 +87,21 @@ def describe_instances(problem: Any, instances: list[Any]) -> list[dict[str, str
     return [{"name": item.name, "hash": content_hash(item)} for item in instances]
 
 
+def keep_metrics(folder: Path, steps: float) -> None:
+    """Drop the rows of `metrics.jsonl` after some steps, and a last row that a kill cut off."""
+    file = folder / "metrics.jsonl"
+    kept = []
+    for line in file.read_text().splitlines() if file.is_file() else []:
+        try:
+            if json.loads(line)["steps"] > steps:
+                break
+        except ValueError:
+            break
+        kept.append(line + "\n")
+    if file.is_file():
+        file.write_text("".join(kept))
+
+
 class Run:
     """Writes a run folder. Use as a context manager: leaving it records how the run ended."""
 

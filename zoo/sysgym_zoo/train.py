@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import math
+import shutil
 import signal
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -15,7 +18,7 @@ from sysgym_agents.core import Budget, agent_class, check_fits, is_learner, make
 from sysgym_zoo.console import Progress, say
 from sysgym_zoo.recipes import default_recipe, load_recipe
 from sysgym_zoo.resolve import instance_names, load_run, parse_pairs
-from sysgym_zoo.runs import Run, describe_instances, fresh_folder, set_threads
+from sysgym_zoo.runs import Run, describe_instances, fresh_folder, keep_metrics, set_threads
 
 CHECKPOINT_SECONDS = 30.0
 
@@ -23,8 +26,12 @@ CHECKPOINT_SECONDS = 30.0
 def train(
     problem: str, agent: str | None, options: list[str], instances: str | None, recipe: str | None, changes: list[str],
     steps: int | None, seconds: float | None, seed: int, threads: int, out: Path | None, resume: bool,
+    save_every: float = CHECKPOINT_SECONDS,
 ) -> tuple[Path, dict[str, Any]]:  # fmt: skip
-    """Train and record a run; its folder and record. An interrupted run keeps its weights and ends as `interrupted`."""
+    """Train and record a run; its folder and record. An interrupted run keeps its weights and ends as `interrupted`.
+
+    `resume` goes on from the newest checkpoint, which is written every `save_every` seconds.
+    """
     if resume and (changes or recipe):
         raise UsageError("--resume goes on with the hyper-parameters of the run; leave --set and --recipe out.")
     plan = _resumed_plan(out) if resume else load_recipe(recipe) if recipe else {}
@@ -50,11 +57,10 @@ def train(
             raise UsageError(f"{item['name']} has changed since the run began; start anew with another --out.")
     budget = _budget(plan, learner, steps, seconds)
     set_threads(threads)
-    done_steps, done_seconds = 0.0, 0.0
+    begun = Begun(0.0, 0.0, exact=True)
     if resume and out is not None:
-        seed = plan["seed"]
-        done_steps, done_seconds = _resume(out, learner, name)
-        folder = out
+        seed, folder = plan["seed"], out
+        begun = _resume(out, learner, name)
     else:
         folder = fresh_folder(out, f"{built.name}-{name}-s{seed}", ", or go on with --resume")
     record = {
@@ -68,20 +74,29 @@ def train(
     }
     if resume:
         earlier = {key: plan["run"].get(key) for key in ("started", "seconds", "cpu_seconds", "status")}
-        record["resumed_at"] = {"steps": done_steps, "seconds": done_seconds}
+        record["resumed_at"] = begun._asdict()
         record["earlier"] = [*plan["run"].get("earlier", []), earlier]
     with Run(folder, record, tensorboard=True) as run:
         left = Budget(
-            None if budget.seconds is None else max(budget.seconds - done_seconds, 0.0),
-            None if budget.steps is None else max(int(budget.steps - done_steps), 0),
+            None if budget.seconds is None else max(budget.seconds - begun.seconds, 0.0),
+            None if budget.steps is None else max(int(budget.steps - begun.steps), 0),
         )
-        interrupted = _fit(run, learner, built, loaded, seed, left, done_steps, done_seconds)
+        interrupted = _fit(run, learner, built, loaded, seed, left, begun, save_every)
         if interrupted is None:
             say(f"{folder} has used its budget already; give more --steps or --seconds to go on.")
         else:
             learner.save(folder / "agent")
-        run.finish("interrupted" if interrupted else "done")
+        weights = (folder / "agent" / "model.safetensors").read_bytes()
+        run.finish("interrupted" if interrupted else "done", weights_sha256=hashlib.sha256(weights).hexdigest())
     return folder, run.record
+
+
+class Begun(NamedTuple):
+    """Where a run goes on: what was spent, and whether it takes the very steps that it would have taken."""
+
+    steps: float
+    seconds: float
+    exact: bool
 
 
 def _budget(plan: dict[str, Any], learner: Any, steps: int | None, seconds: float | None) -> Budget:
@@ -112,17 +127,24 @@ def _resumed_plan(folder: Path | None) -> dict[str, Any]:
     }
 
 
-def _resume(folder: Path, learner: Any, name: str) -> tuple[float, float]:
-    """Load the newest weights of a run folder; the steps and seconds that they took."""
+def _resume(folder: Path, learner: Any, name: str) -> Begun:
+    """Load the newest checkpoint of a run folder, and forget the metrics that came after it."""
     record = load_run(folder)
     if record["agent"]["name"] != name:
         raise UsageError(f"{folder} is no training run of {name!r}; resume it with the agent it was started with.")
     checkpoints = sorted((folder / "checkpoints").glob("*/progress.json"), key=lambda p: int(p.parent.name))
     if not checkpoints:
-        raise UsageError(f"{folder} holds no checkpoint yet; start anew with another --out.")
+        say(f"{folder} holds no checkpoint yet, it starts from the beginning.")
+        keep_metrics(folder, 0)
+        return Begun(0.0, 0.0, exact=True)
+    newest = checkpoints[-1].parent
     progress = load_progress(checkpoints[-1])
-    learner.load(checkpoints[-1].parent)
-    return progress["steps"], progress["seconds"]
+    learner.load(newest)
+    exact = (newest / "training.json").is_file()
+    if exact:
+        learner.load_training(newest)
+    keep_metrics(folder, progress["steps"])
+    return Begun(progress["steps"], progress["seconds"], exact)
 
 
 def load_progress(file: Path) -> dict[str, float]:
@@ -134,17 +156,28 @@ def load_progress(file: Path) -> dict[str, float]:
 
 
 def _checkpoint(folder: Path, learner: Any, steps: float, seconds: float) -> None:
-    import json
-
-    target = folder / "checkpoints" / str(int(steps))
-    learner.save(target)
-    (target / "progress.json").write_text(json.dumps({"steps": steps, "seconds": seconds}) + "\n")
+    """Write `checkpoints/STEPS`, whole or not at all; only the newest one keeps the state to go on exactly from."""
+    target, partial = folder / "checkpoints" / str(int(steps)), folder / "checkpoints" / ".partial"
+    if target.exists():
+        return
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    learner.save(partial)
+    if hasattr(learner, "save_training"):
+        learner.save_training(partial)
+    (partial / "progress.json").write_text(json.dumps({"steps": steps, "seconds": seconds}) + "\n")
+    partial.rename(target)
+    for file in target.parent.glob("*/training.*"):
+        if file.parent != target:
+            file.unlink()
 
 
 def _fit(
-    run: Run, learner: Any, problem: Any, instances: list[Any], seed: int, budget: Budget, steps: float, seconds: float
-) -> bool | None:
+    run: Run, learner: Any, problem: Any, instances: list[Any], seed: int, budget: Budget, begun: Begun,
+    save_every: float,
+) -> bool | None:  # fmt: skip
     """Fit with progress, metrics and checkpoints; whether it was interrupted, None if nothing was left to do."""
+    steps, seconds, _ = begun
     if (budget.seconds is not None and budget.seconds <= 0) or (budget.steps is not None and budget.steps <= 0):
         return None
     asked_to_stop = False
@@ -166,7 +199,7 @@ def _fit(
         )
         bar.update(metrics["seconds"] if by_time else metrics["steps"], note)
         last[1:] = [row["steps"], row["seconds"]]
-        if row["seconds"] - max(last[0], seconds) >= CHECKPOINT_SECONDS:
+        if row["seconds"] - max(last[0], seconds) >= save_every:
             last[0] = row["seconds"]
             _checkpoint(run.folder, learner, row["steps"], row["seconds"])
         return not asked_to_stop

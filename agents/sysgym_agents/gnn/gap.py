@@ -15,7 +15,8 @@ from sysgym.graphs.csr import Graph
 from sysgym_agents.core import Budget, Callback, Clock
 
 if TYPE_CHECKING:
-    from sysgym_agents.gnn.gap_model import GapNet, Training
+    from sysgym_agents.gnn.gap_model import GapNet, Progress, Training
+    from sysgym_agents.snapshot import Snapshot
 
 MAX_PARTS = 1024
 SOLVE_SHARE = 0.7  # of the seconds of `solve` that a fit on the instance itself may take
@@ -116,6 +117,8 @@ class GAP:
         _check_hyper(self.hyper)
         self.parts: int | None = None  # k of the weights; None until they exist
         self.net: GapNet | None = None
+        self._progress: Progress | None = None  # of the last fit
+        self._resume: Snapshot | None = None  # for the next fit
 
     def fit(
         self,
@@ -125,7 +128,7 @@ class GAP:
         budget: Budget,
         callback: Callback | None = None,
     ) -> None:
-        """Train on a family for the problem's k, on from weights that are there already.
+        """Train on a family for the problem's k, on from weights that are there already, or from `load_training`.
 
         `callback` hears loss, ncut and imbalance every 20 steps and after the last one.
         """
@@ -141,7 +144,14 @@ class GAP:
         def publish(net: GapNet) -> None:
             self.net, self.parts = net, problem.k
 
-        publish(self._train(setting, instances, rng, budget, callback, self.net, publish))
+        resume, self._resume = self._resume, None
+        if resume is not None:
+            total, done = (int(resume.facts.get(key, 0)) for key in ("iterations", "done"))
+            if budget.steps is not None and budget.steps != total - done:
+                resume = None  # longer than was planned: a schedule of its own, from the weights
+            else:
+                setting = setting._replace(iterations=total)
+        publish(self._train(setting, instances, rng, budget, callback, publish, resume))
 
     def solve(self, problem: Any, instance: Graph, rng: np.random.Generator, budget: Budget) -> Solution:
         """A partition by forward passes (after a fit on the instance if there are no weights), then repair."""
@@ -194,6 +204,18 @@ class GAP:
             raise UsageError(f"{path}: model.safetensors holds numbers that are not finite; train the agent again.")
         self.hyper, self.net, self.parts = fresh.hyper, net, parts
 
+    def save_training(self, path: Path) -> bool:
+        """Write the state of the last `fit` into a folder; may be called from its callback. False if there was none."""
+        if self._progress is not None:
+            self._progress.snapshot().save(path)
+        return self._progress is not None
+
+    def load_training(self, path: Path) -> None:
+        """Let the next `fit`, on the same graphs and for the steps that were left, go on where `save_training` was."""
+        from sysgym_agents.snapshot import Snapshot
+
+        self._resume = Snapshot.load(path)
+
     def _features(self, k: int) -> int:
         return int(self.hyper["features"]) or max(4, int(np.ceil(np.log2(k))) + 2)
 
@@ -228,29 +250,44 @@ class GAP:
         rng: np.random.Generator,
         budget: Budget,
         callback: Callback | None = None,
-        start: GapNet | None = None,
         publish: Callable[[GapNet], None] | None = None,
+        resume: Snapshot | None = None,
     ) -> GapNet:
         """Train within the budget. Its steps are the schedule's; seconds cut it short, and then results may vary."""
-        from sysgym_agents.gnn.gap_model import make_example, train
+        from sysgym_agents.gnn.gap_model import Progress, make_example, train
 
         clock = Clock(budget)
-        if budget.steps is not None:
+        if budget.steps is not None and resume is None:
             setting = setting._replace(iterations=max(budget.steps, 1))
         for graph in instances:
             _check_graph(graph)
         examples = [make_example(graph, self._features(setting.parts)) for graph in instances]
+        start = None if publish is None or resume is not None else self.net
+        progress = Progress(examples, setting, rng, start)
+        if resume is not None:
+            try:
+                progress.restore(resume)
+            except (KeyError, ValueError, TypeError, RuntimeError) as error:
+                raise UsageError(
+                    f"the saved state of the training does not fit this agent and problem ({error}); train anew."
+                ) from error
+        first = progress.done
 
-        def report(net: GapNet, steps: int, loss: float, ncut: float, imbalance: float) -> bool:
-            last = steps >= setting.iterations or clock.spent(steps)
-            if callback is None or (steps % 20 and not last):
+        def report(net: GapNet, done: int, loss: float, ncut: float, imbalance: float) -> bool:
+            steps = done - first
+            last = done >= setting.iterations or clock.spent(steps)
+            if callback is None or (done % 20 and not last):
                 return not last
             if publish is not None:
                 publish(net)  # so that the callback can save it
+                self._progress = progress
             row = {"steps": steps, "seconds": clock.seconds, "loss": loss, "ncut": ncut, "imbalance": imbalance}
             return callback(row) and not last
 
-        return train(examples, setting, rng, report, start)
+        net = train(progress, report)
+        if publish is not None:
+            self._progress = progress
+        return net
 
     def _partition(self, net: GapNet, problem: Any, instance: Graph) -> Array:
         from sysgym_agents.gnn.gap_model import best_partition, make_example

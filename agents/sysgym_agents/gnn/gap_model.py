@@ -15,6 +15,7 @@ from sysgym.graphs.csr import Graph
 from sysgym.graphs.spectral import laplacian_eigenvectors
 from sysgym_agents.gnn.gap_loss import TINY, expected_imbalance, expected_ncut, hard_loss
 from sysgym_agents.gnn.layers import SAGEConv, SparseOperator, graph_operator
+from sysgym_agents.snapshot import Snapshot, learner_tensors, put_learner
 
 NEARLY_EQUAL = 1.2  # ratio of neighbouring eigenvalues below which their eigenvectors are arbitrary rotations
 FLIPPED = 4  # columns whose 2^4 sign patterns are all tried at inference
@@ -30,14 +31,6 @@ class Example(NamedTuple):
     adjacency: SparseOperator
     degree: Tensor  # (N,) float32
     weight: Tensor  # (N,) float32
-
-
-class Trained(NamedTuple):
-    """A network under training, with its optimiser and the loss averaged over its last steps."""
-
-    net: GapNet
-    optimiser: torch.optim.Adam
-    loss: float
 
 
 def rayleigh_quotients(graph: Graph, vectors: Array) -> Array:
@@ -166,45 +159,81 @@ class Training(NamedTuple):
 Report = Callable[[GapNet, int, float, float, float], bool]
 
 
-def train(
-    examples: Sequence[Example],
-    setting: Training,
-    rng: np.random.Generator,
-    report: Report,
-    start: GapNet | None = None,
-) -> GapNet:
-    """A network that minimises GAP's loss on the examples, one a step (Adam, cosine decay, gradients clipped to 1).
+class Progress:
+    """A training on examples, one a step (Adam, cosine decay, gradients clipped to 1), between two steps.
 
-    The loss has poor local minima (parallel slices instead of a square's quadrants): of `trials` short runs, the one
-    with the least loss is trained on. A network to `start` from is trained on in place, without trials. Draws torch's
-    numbers in a fork, seeded from `rng`.
+    GAP's loss has poor local minima (parallel slices instead of a square's quadrants): of `trials` short runs, the
+    one with the least loss is trained on. A network to `start` from is trained on in place, without trials. Draws
+    torch's numbers in a fork, seeded from `rng`.
     """
-    trials = setting.trials if start is None else 1
-    trial_steps = int(min(TRIAL_SHARE, 0.5 / trials) * setting.iterations) if trials > 1 else 0
-    main_steps = setting.iterations - trials * trial_steps
-    done, running = 0, True
 
-    def stint(run: Trained, steps: int, decay: bool) -> Trained:
-        nonlocal done, running
-        losses = []
-        for i in range(steps):
-            if not running:
-                break
-            if decay:
-                run.optimiser.param_groups[0]["lr"] = setting.learning_rate * _cosine(i / steps)
-            example = examples[int(rng.integers(len(examples)))]
-            loss, cut, imbalance = _step(run, example, setting, rng)
-            losses.append(loss)
-            done += 1
-            running = report(run.net, done, loss, cut, imbalance)
-        return run._replace(loss=float(np.mean(losses[-80:])) if losses else run.loss)
+    def __init__(
+        self, examples: Sequence[Example], setting: Training, rng: np.random.Generator, start: GapNet | None = None
+    ) -> None:
+        self.examples, self.setting, self.rng, self.done = examples, setting, rng, 0
+        trials = setting.trials if start is None else 1
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(int(rng.integers(2**31)))
+            nets = [start or _fresh(examples[0], setting) for _ in range(trials)]
+        self.runs = [(net, torch.optim.Adam(net.parameters(), setting.learning_rate)) for net in nets]
+        self.losses: list[list[float]] = [[] for _ in nets]  # of the last steps of each trial
+        self.trial_steps = int(min(TRIAL_SHARE, 0.5 / trials) * setting.iterations) if trials > 1 else 0
 
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(int(rng.integers(2**31)))
-        nets = (start or _fresh(examples[0], setting) for _ in range(trials))
-        runs = [stint(_trained(net, setting), trial_steps, decay=False) for net in nets]
-        best = min(runs, key=lambda run: run.loss)
-        return stint(best, main_steps, decay=True).net
+    @property
+    def current(self) -> int:
+        """The run that the last step trained, or the first will."""
+        trial = max(self.done - 1, 0) // self.trial_steps if self.trial_steps else len(self.runs)
+        if trial < len(self.runs):
+            return trial
+        return min(range(len(self.runs)), key=lambda i: np.mean(self.losses[i]) if self.losses[i] else np.inf)
+
+    @property
+    def net(self) -> GapNet:
+        """The network under training."""
+        return self.runs[self.current][0]
+
+    def step(self) -> tuple[float, float, float]:
+        """One gradient step; the loss, the expected ncut and the expected imbalance before it."""
+        trials = self.trial_steps * len(self.runs)
+        main = self.done - trials
+        self.done += 1
+        net, optimiser = self.runs[self.current]
+        if main >= 0:
+            share = main / (self.setting.iterations - trials)
+            optimiser.param_groups[0]["lr"] = self.setting.learning_rate * _cosine(share)
+        example = self.examples[int(self.rng.integers(len(self.examples)))]
+        found = _step(net, optimiser, example, self.setting, self.rng)
+        if main < 0:
+            self.losses[self.current] = [*self.losses[self.current], found[0]][-80:]
+        return found
+
+    def snapshot(self) -> Snapshot:
+        """The training as it stands."""
+        tensors: dict[str, Tensor] = {}
+        for i, run in enumerate(self.runs):
+            tensors |= learner_tensors(*run, prefix=f"{i}/")
+        facts = {"done": self.done, "losses": self.losses, "iterations": self.setting.iterations,
+                 "rng": self.rng.bit_generator.state}  # fmt: skip
+        return Snapshot(tensors, facts)
+
+    def restore(self, snapshot: Snapshot) -> None:
+        """Go on from a snapshot of the same setting and examples."""
+        facts = snapshot.facts
+        if len(facts["losses"]) != len(self.runs) or facts["iterations"] != self.setting.iterations:
+            raise ValueError(f"it is of {len(facts['losses'])} trials and {facts['iterations']} iterations")
+        for i, run in enumerate(self.runs):
+            put_learner(snapshot, *run, prefix=f"{i}/")
+        self.done, self.losses = int(facts["done"]), [list(losses) for losses in facts["losses"]]
+        self.rng.bit_generator.state = facts["rng"]
+
+
+def train(progress: Progress, report: Report) -> GapNet:
+    """Train until the iterations are done or `report` says stop."""
+    running = True
+    while running and progress.done < progress.setting.iterations:
+        found = progress.step()
+        running = report(progress.net, progress.done, *found)
+    return progress.net
 
 
 def _cosine(progress: float) -> float:
@@ -215,23 +244,21 @@ def _fresh(example: Example, setting: Training) -> GapNet:
     return GapNet(example.features.shape[1], setting.hidden, setting.layers, setting.parts, setting.rounds)
 
 
-def _trained(net: GapNet, setting: Training) -> Trained:
-    return Trained(net, torch.optim.Adam(net.parameters(), setting.learning_rate), float("inf"))
-
-
-def _step(run: Trained, example: Example, setting: Training, rng: np.random.Generator) -> tuple[float, float, float]:
+def _step(
+    net: GapNet, optimiser: torch.optim.Adam, example: Example, setting: Training, rng: np.random.Generator
+) -> tuple[float, float, float]:
     """One gradient step; the loss, the expected ncut and the expected imbalance before it."""
     x = example.features
     if setting.augment:
         x = x @ random_transform(example.eigenvalues, rng)
-    y = torch.softmax(run.net(x, example), dim=1)
+    y = torch.softmax(net(x, example), dim=1)
     cut = expected_ncut(y, example.adjacency, example.degree)
     imbalance = expected_imbalance(y, example.weight)
     loss = cut + setting.balance * imbalance
-    run.optimiser.zero_grad()
+    optimiser.zero_grad()
     loss.backward()
-    nn.utils.clip_grad_norm_(run.net.parameters(), 1.0)
-    run.optimiser.step()
+    nn.utils.clip_grad_norm_(net.parameters(), 1.0)
+    optimiser.step()
     return float(loss.detach()), float(cut.detach()), float(imbalance.detach())
 
 

@@ -23,8 +23,8 @@ from sysgym.core.registry import check_options, with_options
 from sysgym_agents.core import Budget, Callback
 
 if TYPE_CHECKING:
-    from sysgym_agents.sb3.snapshot import Snapshot
     from sysgym_agents.sb3.training import Setup, Trained
+    from sysgym_agents.snapshot import Snapshot
 
 
 MAY_BE_ZERO = {"layers": 0, "learning_starts": 0, "n_steps": 2, "batch_size": 2}  # the least value, where it is not 1
@@ -106,7 +106,7 @@ class SB3Agent:
 
     def load_training(self, path: Path) -> None:
         """Let the next `fit`, on the same problem and instances, go on exactly where `save_training` was called."""
-        from sysgym_agents.sb3.snapshot import Snapshot
+        from sysgym_agents.snapshot import Snapshot
 
         self._resume = Snapshot.load(path)
 

@@ -1,48 +1,22 @@
-"""The whole state of an on-policy training between two rollouts, as plain data: tensors and JSON, never a pickle.
+"""The whole state of an on-policy training between two rollouts.
 
-A training that goes on from a snapshot takes the very steps that the uninterrupted one would have taken, given the
-same versions, threads and hardware. Episodes under way are kept as their actions and played again.
+A training that goes on from it takes the very steps that the uninterrupted one would have taken, given the same
+versions, threads and hardware. Episodes under way are kept as their actions and played again.
 """
 
 from __future__ import annotations
 
-import json
 import random
 from collections import deque
-from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
 from stable_baselines3.common.vec_env import VecNormalize
-from torch import Tensor
 
 from sysgym.core.errors import UsageError
 from sysgym_agents.sb3.vectors import SB3VectorEnv
-
-FACTS, TENSORS = "training.json", "training.safetensors"
-
-
-class Snapshot(NamedTuple):
-    """Tensors by name, and facts that JSON can hold."""
-
-    tensors: dict[str, Tensor]
-    facts: dict[str, Any]
-
-    def save(self, folder: Path) -> None:
-        """Write `training.json` and `training.safetensors` into a folder."""
-        (folder / FACTS).write_text(json.dumps(self.facts) + "\n")
-        save_file({name: value.contiguous() for name, value in self.tensors.items()}, folder / TENSORS)
-
-    @classmethod
-    def load(cls, folder: Path) -> Snapshot:
-        """Read what `save` wrote; UsageError if it is no such thing."""
-        try:
-            return cls(load_file(folder / TENSORS), json.loads((folder / FACTS).read_text()))
-        except (OSError, ValueError, SafetensorError) as error:
-            raise UsageError(f"{folder} holds no state of a training that could go on ({error}).") from error
+from sysgym_agents.snapshot import Snapshot, learner_tensors, put_learner
 
 
 def capture(model: Any) -> Snapshot:
@@ -50,9 +24,7 @@ def capture(model: Any) -> Snapshot:
     normaliser: VecNormalize = model.get_vec_normalize_env()
     env: SB3VectorEnv = normaliser.venv  # type: ignore[assignment]
     name, keys, position, has_gauss, gauss = np.random.get_state()  # noqa: NPY002
-    tensors = {f"policy/{key}": value.detach().clone() for key, value in model.policy.state_dict().items()}
-    for index, state in model.policy.optimizer.state_dict()["state"].items():
-        tensors |= {f"optimiser/{index}/{key}": value.detach().clone() for key, value in state.items()}
+    tensors = learner_tensors(model.policy, model.policy.optimizer)
     tensors["random/torch"] = torch.get_rng_state()
     tensors["random/numpy"] = torch.from_numpy(np.asarray(keys, np.int64))
     states = getattr(model, "_last_lstm_states", None)
@@ -82,23 +54,18 @@ def capture(model: Any) -> Snapshot:
 def restore(model: Any, snapshot: Snapshot) -> None:
     """Put a snapshot into a fresh model of the same hyper-parameters, problem and instances."""
     try:
-        _restore(model, snapshot.tensors, snapshot.facts)
+        _restore(model, snapshot)
     except (KeyError, ValueError, TypeError, IndexError, RuntimeError) as error:
         raise UsageError(
             f"the saved state of the training does not fit this agent and problem ({error}); train anew."
         ) from error
 
 
-def _restore(model: Any, tensors: dict[str, Tensor], facts: dict[str, Any]) -> None:
+def _restore(model: Any, snapshot: Snapshot) -> None:
+    tensors, facts = snapshot
     normaliser: VecNormalize = model.get_vec_normalize_env()
     env: SB3VectorEnv = normaliser.venv  # type: ignore[assignment]
-    model.policy.load_state_dict(_part(tensors, "policy/"))
-    optimiser = model.policy.optimizer
-    states: dict[int, dict[str, Tensor]] = {}
-    for name, value in _part(tensors, "optimiser/").items():
-        index, key = name.split("/")
-        states.setdefault(int(index), {})[key] = value
-    optimiser.load_state_dict({"state": states, "param_groups": optimiser.state_dict()["param_groups"]})
+    put_learner(snapshot, model.policy, model.policy.optimizer)
     episodes = [
         {**episode, "actions": tensors[f"episode/{row}"].numpy()} for row, episode in enumerate(facts["episodes"])
     ]
@@ -122,7 +89,3 @@ def _restore(model: Any, tensors: dict[str, Tensor], facts: dict[str, Any]) -> N
     torch.set_rng_state(tensors["random/torch"])
     version, words, following = facts["python"]
     random.setstate((version, tuple(words), following))
-
-
-def _part(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}

@@ -26,8 +26,9 @@ from sysgym_agents.core import Budget, Callback, Clock
 from sysgym_agents.sb3 import policies
 from sysgym_agents.sb3.buffers import GraphRolloutBuffer, MaskableGraphRolloutBuffer
 from sysgym_agents.sb3.network import StoredGraphs
-from sysgym_agents.sb3.snapshot import Snapshot, capture, restore
+from sysgym_agents.sb3.snapshot import capture, restore
 from sysgym_agents.sb3.vectors import SB3VectorEnv
+from sysgym_agents.snapshot import Snapshot
 
 
 class _MaskedExploration:

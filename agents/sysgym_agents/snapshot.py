@@ -1,0 +1,65 @@
+"""The state of a training between two steps as plain data: tensors and JSON, never a pickle. Imports torch."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from sysgym.core.errors import UsageError
+
+FACTS, TENSORS = "training.json", "training.safetensors"
+
+
+class Snapshot(NamedTuple):
+    """Tensors by name, and facts that JSON can hold."""
+
+    tensors: dict[str, Tensor]
+    facts: dict[str, Any]
+
+    def save(self, folder: Path) -> None:
+        """Write `training.json` and `training.safetensors` into a folder."""
+        (folder / FACTS).write_text(json.dumps(self.facts) + "\n")
+        save_file({name: value.contiguous() for name, value in self.tensors.items()}, folder / TENSORS)
+
+    @classmethod
+    def load(cls, folder: Path) -> Snapshot:
+        """Read what `save` wrote; UsageError if it is no such thing."""
+        try:
+            found = cls(load_file(folder / TENSORS), json.loads((folder / FACTS).read_text()))
+        except (OSError, ValueError, RecursionError, SafetensorError) as error:
+            raise UsageError(
+                f"{folder} holds no state of a training that could go on ({error}); start anew with another folder."
+            ) from error
+        if not isinstance(found.facts, dict):
+            raise UsageError(f"{folder}/{FACTS} is no object; start anew with another folder.")
+        return found
+
+    def part(self, prefix: str) -> dict[str, Tensor]:
+        """The tensors whose names begin with a prefix, without it."""
+        return {name.removeprefix(prefix): value for name, value in self.tensors.items() if name.startswith(prefix)}
+
+
+def learner_tensors(module: torch.nn.Module, optimiser: torch.optim.Optimizer, prefix: str = "") -> dict[str, Tensor]:
+    """Copies of a network's weights and of its optimiser's state, by name."""
+    found = {f"{prefix}weights/{key}": value.detach().clone() for key, value in module.state_dict().items()}
+    for index, state in optimiser.state_dict()["state"].items():
+        found |= {f"{prefix}optimiser/{index}/{key}": value.detach().clone() for key, value in state.items()}
+    return found
+
+
+def put_learner(
+    snapshot: Snapshot, module: torch.nn.Module, optimiser: torch.optim.Optimizer, prefix: str = ""
+) -> None:
+    """The counterpart of `learner_tensors`; the optimiser keeps its own settings."""
+    module.load_state_dict(snapshot.part(f"{prefix}weights/"))
+    states: dict[int, dict[str, Tensor]] = {}
+    for name, value in snapshot.part(f"{prefix}optimiser/").items():
+        index, key = name.split("/")
+        states.setdefault(int(index), {})[key] = value
+    optimiser.load_state_dict({"state": states, "param_groups": optimiser.state_dict()["param_groups"]})
