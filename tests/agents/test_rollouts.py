@@ -189,6 +189,33 @@ def test_training_with_the_packed_buffer_gives_identical_parameters(algorithm: s
     assert all(torch.equal(found[0][key], found[1][key]) for key in found[0])
 
 
+@pytest.mark.parametrize("nodes", [2, 40])
+def test_packed_observations_of_any_size_and_order(nodes: int) -> None:
+    """Arrays below and above the size from which they are compressed; graphs that come and go."""
+    shapes = {
+        "nodes": (nodes, 3),
+        "edge_mask": (5,),
+        "globals": (2,),
+        "candidates": (nodes, 2),
+        "action_mask": (nodes,),
+    }
+    dtypes = {key: np.int8 if "mask" in key else np.float32 for key in shapes}
+    packed = PackedObservations(6, 2, shapes, dtypes)
+    rng = np.random.default_rng(0)
+    steps = []
+    for step in range(6):
+        steps.append({key: rng.integers(2, size=(2, *shape)).astype(dtypes[key]) for key, shape in shapes.items()})
+        steps[-1]["edge_mask"][:] = [[step % 2] * 5, [step % 3 == 0] * 5]
+        packed.put(step, steps[-1])
+    indices = rng.permutation(12)
+    found = packed.get(indices)
+    assert list(found) == list(shapes) and len(packed.graphs) == 2
+    for row, index in enumerate(indices):
+        for key in shapes:
+            assert found[key].dtype == dtypes[key]
+            assert np.array_equal(found[key][row], steps[index % 6][key][index // 6]), key
+
+
 def test_packed_observations_need_a_twentieth_of_the_memory() -> None:
     """At 256 nodes, two graphs; what is kept is counted, whatever the data."""
     vector = ProblemVectorEnv(

@@ -174,7 +174,14 @@ def learning(quick: bool) -> list[dict[str, Any]]:
     return run(quick)
 
 
-AREAS = {"partitioning": partitioning, "learning": learning}
+def rollouts(quick: bool) -> list[dict[str, Any]]:
+    """Memory and CPU time of training on graphs; see `bench_rollouts`."""
+    from sysgym_zoo.bench_rollouts import rollouts as run
+
+    return run(quick)
+
+
+AREAS = {"partitioning": partitioning, "learning": learning, "rollouts": rollouts}
 
 
 def bench(area: str, quick: bool) -> list[dict[str, Any]]:

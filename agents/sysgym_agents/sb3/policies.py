@@ -50,23 +50,25 @@ class ManyCategorical(Distribution):
         """Set the logits, (B, M * K)."""
         table = action_logits.reshape(-1, self.choices, self.options)
         self.distribution = Independent(Categorical(logits=table, validate_args=False), 1, validate_args=False)
+        self.logs = self.distribution.base_dist.logits  # normalised, (B, M, K)
         return self
 
     def log_prob(self, actions: Tensor) -> Tensor:
         """Joint log-probability, (B,)."""
-        return self.distribution.log_prob(actions)
+        return self.logs.gather(2, actions.long()[:, :, None]).sum(dim=(1, 2))
 
     def entropy(self) -> Tensor:
         """Joint entropy, (B,)."""
-        return self.distribution.entropy()
+        return -(self.logs * self.logs.exp()).sum(dim=(1, 2))
 
     def sample(self) -> Tensor:
         """Random actions, (B, M)."""
-        return self.distribution.sample()
+        rows = self.logs.detach().reshape(-1, self.options).exp()
+        return torch.multinomial(rows, 1).reshape(-1, self.choices)
 
     def mode(self) -> Tensor:
         """Most likely actions, (B, M)."""
-        return self.distribution.base_dist.probs.argmax(dim=2)
+        return self.logs.argmax(dim=2)
 
     def actions_from_params(self, action_logits: Tensor, deterministic: bool = False) -> Tensor:
         """Actions for given logits."""
