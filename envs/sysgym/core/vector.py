@@ -188,9 +188,11 @@ class ProblemVectorEnv(gym.vector.VectorEnv[dict[str, Array], Any, Any]):
                 self._static[key][row] = value
 
     def _forget(self) -> None:
-        """Drop actions older than every episode under way."""
+        """Drop actions older than every episode under way; looks now and then."""
+        if len(self._played) % 64:
+            return
         oldest = min(episode["step"] for episode in self._episodes)
-        if oldest > max(64, len(self._played) // 2):
+        if oldest > len(self._played) // 2:
             del self._played[:oldest]
             for episode in self._episodes:
                 episode["step"] -= oldest
