@@ -1,0 +1,209 @@
+"""Numba kernels of the proxy cost: wirelength, density, congestion. Rules: TILOS-AI-Institute/MacroPlacement."""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import njit
+
+
+@njit(cache=True)
+def pin_positions(parent, x, y, orientation, x_offset, y_offset, px, py):
+    """Positions of all nodes: centres, and for pins the centre of their macro plus the turned offset."""
+    for i in range(len(parent)):
+        a, b = x_offset[i], y_offset[i]
+        facing = orientation[i]
+        if facing == 1:
+            a = -a
+        elif facing == 2:
+            a, b = -a, -b
+        elif facing == 3:
+            b = -b
+        elif facing == 4:
+            a, b = b, -a
+        elif facing == 5:
+            a, b = -b, -a
+        elif facing == 6:
+            a, b = -b, a
+        elif facing == 7:
+            a, b = b, a
+        px[i], py[i] = x[parent[i]] + a, y[parent[i]] + b
+
+
+@njit(cache=True)
+def wirelength(ptr, pins, weight, px, py):
+    """Sum over nets of weight times half the perimeter of the pins' bounding box, microns."""
+    total = 0.0
+    for e in range(len(weight)):
+        first = pins[ptr[e]]
+        left = right = px[first]
+        low = high = py[first]
+        for j in range(ptr[e] + 1, ptr[e + 1]):
+            v = pins[j]
+            left, right = min(left, px[v]), max(right, px[v])
+            low, high = min(low, py[v]), max(high, py[v])
+        total += weight[e] * ((right - left) + (high - low))
+    return total
+
+
+@njit(cache=True)
+def density_map(macros, x, y, width, height, placed, canvas_width, canvas_height, grid):
+    """Share of each cell of grid (rows, columns) that macros cover; overlaps count twice, what is outside does not."""
+    rows, columns = grid.shape
+    cell_w, cell_h = canvas_width / columns, canvas_height / rows
+    grid[:] = 0.0
+    for i in macros:
+        if not placed[i]:
+            continue
+        left, right = x[i] - width[i] / 2, x[i] + width[i] / 2
+        low, high = y[i] - height[i] / 2, y[i] + height[i] / 2
+        c0, c1 = max(int(np.floor(left / cell_w)), 0), min(int(np.floor(right / cell_w)), columns - 1)
+        r0, r1 = max(int(np.floor(low / cell_h)), 0), min(int(np.floor(high / cell_h)), rows - 1)
+        for r in range(r0, r1 + 1):
+            tall = min(high, (r + 1) * cell_h) - max(low, r * cell_h)
+            if tall <= 0:
+                continue
+            for c in range(c0, c1 + 1):
+                wide = min(right, (c + 1) * cell_w) - max(left, c * cell_w)
+                if wide > 0:
+                    grid[r, c] += wide * tall
+    grid /= cell_w * cell_h
+
+
+@njit(cache=True)
+def _across(table, row, a, b, w):
+    for c in range(min(a, b), max(a, b)):
+        table[row, c] += w
+
+
+@njit(cache=True)
+def _along(table, column, a, b, w):
+    for r in range(min(a, b), max(a, b)):
+        table[r, column] += w
+
+
+@njit(cache=True)
+def _route_two(hor, ver, source_c, source_r, sink_c, sink_r, w):
+    """An L: across on the row of the source, up or down on the column of the sink."""
+    _across(hor, source_r, source_c, sink_c, w)
+    _along(ver, sink_c, source_r, sink_r, w)
+
+
+@njit(cache=True)
+def _route_three(hor, ver, c, r, w):
+    """Three cells sorted by column, then row."""
+    x1, x2, x3, y1, y2, y3 = c[0], c[1], c[2], r[0], r[1], r[2]
+    if x1 < x2 < x3 and min(y1, y3) < y2 < max(y1, y3):
+        _across(hor, y1, x1, x2, w)
+        _across(hor, y2, x2, x3, w)
+        _along(ver, x2, y1, y2, w)
+        _along(ver, x3, y2, y3, w)
+    elif x2 == x3 and x1 < x2 and y1 < min(y2, y3):
+        _across(hor, y1, x1, x2, w)
+        _along(ver, x2, y1, max(y2, y3), w)
+    elif y2 == y3:
+        _across(hor, y1, x1, x2, w)
+        _across(hor, y2, x2, x3, w)
+        _along(ver, x2, y1, y2, w)
+    else:
+        order = np.argsort(np.array([y1 * 1_000_000 + x1, y2 * 1_000_000 + x2, y3 * 1_000_000 + x3]))
+        a, b, d = order[0], order[1], order[2]
+        _across(hor, r[b], min(x1, x2, x3), max(x1, x2, x3), w)
+        _along(ver, c[a], r[a], r[b], w)
+        _along(ver, c[d], r[b], r[d], w)
+
+
+@njit(cache=True)
+def route_nets(ptr, pins, weight, px, py, placed, cell_w, cell_h, hor, ver):
+    """Book every net's route on the cells; a net with an unplaced pin or one outside the canvas is not routed."""
+    rows, columns = hor.shape
+    seen = np.full(rows * columns, -1, np.int64)
+    cells = np.zeros(rows * columns, np.int64)
+    three_c, three_r = np.zeros(3, np.int64), np.zeros(3, np.int64)
+    for e in range(len(weight)):
+        count, inside = 0, True
+        for j in range(ptr[e], ptr[e + 1]):
+            v = pins[j]
+            c, r = int(np.floor(px[v] / cell_w)), int(np.floor(py[v] / cell_h))
+            if not placed[v] or c < 0 or c >= columns or r < 0 or r >= rows:
+                inside = False
+                break
+            cell = r * columns + c
+            if seen[cell] != e:
+                seen[cell] = e
+                cells[count] = cell
+                count += 1
+        if not inside or count < 2:
+            continue
+        w = max(1.0, weight[e])
+        if count == 3:
+            # by column, then row
+            keys = np.sort(np.array([(cell % columns) * rows + cell // columns for cell in cells[:3]]))
+            for i in range(3):
+                three_c[i], three_r[i] = keys[i] // rows, keys[i] % rows
+            _route_three(hor, ver, three_c, three_r, w)
+        else:
+            source = cells[0]
+            for cell in cells[1:count]:
+                _route_two(hor, ver, source % columns, source // columns, cell % columns, cell // columns, w)
+
+
+@njit(cache=True)
+def smooth(hor, ver, reach):
+    """Spread vertical routes evenly over columns within reach, horizontal ones over rows; all stays inside."""
+    rows, columns = hor.shape
+    new_h, new_v = np.zeros_like(hor), np.zeros_like(ver)
+    for r in range(rows):
+        for c in range(columns):
+            first, last = max(c - reach, 0), min(c + reach, columns - 1)
+            for k in range(first, last + 1):
+                new_v[r, k] += ver[r, c] / (last - first + 1)
+            first, last = max(r - reach, 0), min(r + reach, rows - 1)
+            for k in range(first, last + 1):
+                new_h[k, c] += hor[r, c] / (last - first + 1)
+    hor[:], ver[:] = new_h, new_v
+
+
+@njit(cache=True)
+def block_macros(hard, x, y, width, height, placed, cell_w, cell_h, macro_h, macro_v, routes_h, routes_v, hor, ver):
+    """Add what hard macros block, as a share of a cell's capacity."""
+    rows, columns = hor.shape
+    for i in hard:
+        if not placed[i]:
+            continue
+        left, right = x[i] - width[i] / 2, x[i] + width[i] / 2
+        low, high = y[i] - height[i] / 2, y[i] + height[i] / 2
+        c0, c1 = int(np.floor(left / cell_w)), int(np.floor(right / cell_w))
+        r0, r1 = int(np.floor(low / cell_h)), int(np.floor(high / cell_h))
+        if c1 < 0 or r1 < 0 or c0 >= columns or r0 >= rows:
+            continue
+        c0, c1, r0, r1 = max(c0, 0), min(c1, columns - 1), max(r0, 0), min(r1, rows - 1)
+        partial_rows = partial_columns = False
+        for r in range(r0, r1 + 1):
+            tall = min(high, (r + 1) * cell_h) - max(low, r * cell_h)
+            for c in range(c0, c1 + 1):
+                wide = min(right, (c + 1) * cell_w) - max(left, c * cell_w)
+                if wide <= 0 or tall <= 0:
+                    continue
+                if r1 != r0 and r in (r0, r1) and abs(tall - cell_h) > 1e-5:
+                    partial_rows = True
+                if c1 != c0 and c in (c0, c1) and abs(wide - cell_w) > 1e-5:
+                    partial_columns = True
+                ver[r, c] += wide * macro_v / (cell_w * routes_v)
+                hor[r, c] += tall * macro_h / (cell_h * routes_h)
+        if partial_rows:
+            for c in range(c0, c1 + 1):
+                wide = min(right, (c + 1) * cell_w) - max(left, c * cell_w)
+                if wide > 0:
+                    ver[r1, c] -= wide * macro_v / (cell_w * routes_v)
+        if partial_columns:
+            for r in range(r0, r1 + 1):
+                tall = min(high, (r + 1) * cell_h) - max(low, r * cell_h)
+                if tall > 0:
+                    hor[r, c1] -= tall * macro_h / (cell_h * routes_h)
+
+
+@njit(cache=True)
+def mean_of_largest(values, count):
+    """Mean of the `count` largest numbers."""
+    ordered = np.sort(values)
+    return ordered[len(ordered) - count :].mean()
