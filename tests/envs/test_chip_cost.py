@@ -71,6 +71,7 @@ def test_costs_equal_the_recorded_ones(design: str) -> None:
         found = proxy_cost(netlist, canvas, placement, square_soft=False)
         assert found.density_cost == pytest.approx(header["density_cost"], abs=6e-5)
         assert found.congestion_cost == pytest.approx(header["congestion_cost"], abs=6e-5)
+        close = 3e-8 if placement.placed.all() else 2e-6
         if not placement.placed.all():  # the independent evaluator left these where the netlist has them
             recorded = netlist_placement(netlist)
             arrays = {key: np.where(placement.placed, getattr(placement, key), getattr(recorded, key))
@@ -79,12 +80,12 @@ def test_costs_equal_the_recorded_ones(design: str) -> None:
             found = proxy_cost(netlist, canvas, placement, square_soft=False)
         else:
             assert found.wirelength == pytest.approx(header["wirelength"], rel=1e-6)
-        assert found.wirelength == pytest.approx(wanted["wirelength"], rel=1e-8)
-        assert found.wirelength_cost == pytest.approx(wanted["wirelength_cost"], abs=2e-8)
-        assert found.density_cost == pytest.approx(wanted["density_cost"], abs=3e-8)
-        assert found.congestion_cost == pytest.approx(wanted["congestion_cost"], abs=3e-8)
+        assert found.wirelength == pytest.approx(wanted["wirelength"], rel=1e-6)
+        assert found.wirelength_cost == pytest.approx(wanted["wirelength_cost"], abs=close)
+        assert found.density_cost == pytest.approx(wanted["density_cost"], abs=close)
+        assert found.congestion_cost == pytest.approx(wanted["congestion_cost"], abs=close)
         squared = proxy_cost(netlist, canvas, placement)
-        assert squared.density_cost == pytest.approx(wanted["density_cost_square_soft"], abs=3e-8)
+        assert squared.density_cost == pytest.approx(wanted["density_cost_square_soft"], abs=close)
 
 
 def tiny_rows() -> list[dict[str, Any]]:
