@@ -6,13 +6,16 @@ Nothing is ranked that was not judged again: `Store.submit` verifies in a separa
 from sysgym_leaderboards.boards import Board, board_names, load_board
 from sysgym_leaderboards.certificates import Certificate, Row
 from sysgym_leaderboards.export import export
-from sysgym_leaderboards.ranking import Standing, geometric_mean, performance_profile, rank
+from sysgym_leaderboards.ranking import Standing, profiles, rank, win_matrix
+from sysgym_leaderboards.statistics import geometric_mean, performance_profile
 from sysgym_leaderboards.store import Entry, Store
 from sysgym_leaderboards.submissions import Answer, Submission, pack, read_submission
+from sysgym_leaderboards.tables import Audit, audit, read_published, read_results
 from sysgym_leaderboards.verify import Limits, verify
 
 __all__ = [
     "Answer",
+    "Audit",
     "Board",
     "Certificate",
     "Entry",
@@ -21,13 +24,18 @@ __all__ = [
     "Standing",
     "Store",
     "Submission",
+    "audit",
     "board_names",
     "export",
     "geometric_mean",
     "load_board",
     "pack",
     "performance_profile",
+    "profiles",
     "rank",
+    "read_published",
+    "read_results",
     "read_submission",
     "verify",
+    "win_matrix",
 ]

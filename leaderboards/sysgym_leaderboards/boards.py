@@ -19,7 +19,7 @@ from sysgym.core.instances import expand, find_entry
 
 FOLDER = Path(__file__).parent / "boards"
 DIVISIONS = ("solutions",)
-_ID = re.compile(r"[a-z0-9][a-z0-9_-]{0,79}-v[0-9]{1,4}")
+BOARD_ID = re.compile(r"[a-z0-9][a-z0-9_-]{0,79}-v[0-9]{1,4}")
 _MAX_FILE = 2**20
 
 
@@ -122,7 +122,7 @@ def _text(value: Any) -> bool:
 
 
 _CHECKS: dict[str, tuple[Callable[[Any], bool], str]] = {
-    "id": (lambda v: isinstance(v, str) and bool(_ID.fullmatch(v)), "a name like 'partitioning-tiny-k2-v1'"),
+    "id": (lambda v: isinstance(v, str) and bool(BOARD_ID.fullmatch(v)), "a name like 'partitioning-tiny-k2-v1'"),
     "title": (_text, "a line of text"),
     "problem": (_text, "a problem with its version, like 'Partitioning-v0'"),
     "options": (lambda v: isinstance(v, Mapping), "a table of the problem's options"),

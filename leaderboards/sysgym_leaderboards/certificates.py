@@ -22,6 +22,7 @@ class Row:
     claimed: float | None = None  # cost, by the author
     seconds: float | None = None  # self-reported
     evaluations: int | None = None  # self-reported
+    solution: str = ""  # SHA-256 of the judged arrays; copies are known by it
 
     def as_dict(self) -> dict[str, Any]:
         """Plain data for JSON; an infinite cost becomes None."""

@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 
 COLOURS = ("#1f6fb4", "#d9730d", "#2b8a3e", "#a3212f", "#7048a8", "#7b5544", "#c2409a", "#5c6570")
+SHOWN = len(COLOURS)  # entries that get a line, a column or a row of their own
 BAR_WIDTH, BAR_HEIGHT, PAD = 220, 26, 18
 
 

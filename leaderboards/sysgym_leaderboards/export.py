@@ -12,13 +12,15 @@ from typing import Any
 
 from sysgym.core.errors import UsageError, unknown
 from sysgym_leaderboards.boards import Board, load_board
-from sysgym_leaderboards.ranking import performance_profile, rank
+from sysgym_leaderboards.charts import SHOWN
+from sysgym_leaderboards.ranking import profiles, rank, win_matrix
 from sysgym_leaderboards.store import Entry, Store
 
 FORMATS = ("json", "csv", "html")
 TAUS = tuple(round(1 + step / 50, 2) for step in range(-10, 51))  # of the performance profile
+_SCORES = ("score", "low", "high", "iqm", "iqm_low", "iqm_high", "gap", "gap_low", "gap_high", "wins", "feasible")
 CSV_COLUMNS = (
-    "board", "rank", "entry", "agent", "score", "low", "high", "wins", "feasible",
+    "board", "rank", "entry", "agent", *_SCORES,
     "instance", "ratio", "cost", "reference", "instance_feasible",
 )  # fmt: skip
 
@@ -27,7 +29,7 @@ def board_report(store: Store, board: Board) -> dict[str, Any]:
     """Everything that is published about a board, as plain data."""
     entries = store.entries(board)
     standings = rank(board, entries)
-    profile = performance_profile(standings, TAUS)
+    profile = profiles(standings, TAUS)
     by_number = {entry.number: entry for entry in entries}
     count, digest = store.head()
     return {
@@ -37,6 +39,7 @@ def board_report(store: Store, board: Board) -> dict[str, Any]:
             for standing in standings
         ],
         "profile_at": list(TAUS),
+        "win_matrix": win_matrix(standings[:SHOWN]),
         "rejected": len(store.entries(board, rejected=True)),
         "store": {"entries": count, "head": digest},
     }
@@ -117,7 +120,7 @@ def csv_text(report: Mapping[str, Any]) -> str:
     writer.writerow(CSV_COLUMNS)
     for line in report["standings"]:
         head = [report["board"]["id"], line["rank"], line["number"], _cell(line["agent"])]
-        head += [line[key] for key in ("score", "low", "high", "wins", "feasible")]
+        head += [line[key] for key in _SCORES]
         for result in line["results"]:
             values = [result[key] for key in ("ratio", "cost", "reference", "feasible")]
             writer.writerow([*head, _cell(result["instance"]), *values])

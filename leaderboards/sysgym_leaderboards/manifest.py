@@ -9,6 +9,7 @@ from typing import Any
 
 from sysgym.core.errors import InvalidSolution
 from sysgym_leaderboards.archive import ARRAY_FILE, MANIFEST, MAX_MEMBERS
+from sysgym_leaderboards.boards import BOARD_ID
 
 SCHEMA = "sysgym-submission/1"
 Check = Callable[[Any], bool]
@@ -54,7 +55,8 @@ ABOUT: dict[str, tuple[Check, str]] = {
 }
 _TOP: dict[str, tuple[Check, str]] = {
     "schema": (lambda v: v == SCHEMA, repr(SCHEMA)),
-    "board": (_line(1, 100), "the id of a board"),
+    # an id, never a file: `sysgym submit` looks the board up by this name
+    "board": (lambda v: isinstance(v, str) and bool(BOARD_ID.fullmatch(v)), "the id of a board"),
     "board_hash": (_digest, "64 hexadecimal digits"),
     "problem": (_line(1, 100), "the name of a problem"),
     "options": (lambda v: isinstance(v, dict) and len(v) <= 100, "an object"),

@@ -7,12 +7,11 @@ from collections.abc import Mapping, Sequence
 from html import escape
 from typing import TYPE_CHECKING, Any
 
-from sysgym_leaderboards.charts import COLOURS, interval_axis, interval_bar, profile_chart
+from sysgym_leaderboards.charts import COLOURS, SHOWN, interval_axis, interval_bar, profile_chart
 
 if TYPE_CHECKING:
     from sysgym_leaderboards.pictures import Picture
 
-SHOWN = 8  # entries with a column in the table of instances and a line in the profile
 _STYLE = """
 body { font: 16px/1.5 system-ui, sans-serif; color: #1c2430; background: #fff; margin: 0 auto;
   padding: 1.5rem 1rem 4rem; max-width: 70rem; }
@@ -31,6 +30,7 @@ td.name { white-space: nowrap; }
 td.bar, th.bar { padding: 0 0.4rem; text-align: left; }
 td.best { font-weight: 700; background: #e8f3ec; }
 td.bad { color: #a3212f; }
+small.range { display: block; }
 svg { display: block; }
 dl { display: grid; grid-template-columns: max-content 1fr; gap: 0.15rem 1rem; margin: 0.8rem 0; }
 dt { color: #566070; }
@@ -120,6 +120,8 @@ def board_page(report: Mapping[str, Any], pictures: Sequence[Picture]) -> str:
     ]
     if report["standings"]:
         parts += ["<h2>Ranking</h2>", _ranking(report), "<h2>Instances</h2>", _instances(report)]
+        if len(report["win_matrix"]) > 1:
+            parts += ["<h2>Head to head</h2>", _head_to_head(report)]
         parts += ["<h2>Performance profile</h2>", _profile(report)]
     else:
         parts.append("<h2>Ranking</h2><p>Nobody has submitted to this board yet.</p>")
@@ -153,36 +155,67 @@ def _ranking(report: Mapping[str, Any]) -> str:
     standings = report["standings"]
     low = min([1.0, *(line["low"] for line in standings)])
     high = max([1.0, *(line["high"] for line in standings)])
+    agents = {line["number"]: line["agent"] for line in standings}
     lines = []
     for line in standings:
         entry, about = line["entry"], line["entry"]["about"]
         agent = escape(line["agent"])
         if about.get("code"):
             agent = f'<a href="{escape(about["code"])}" rel="nofollow noopener">{agent}</a>'
-        authors = escape(", ".join(about.get("authors", [])))
+        below = [escape(text) for text in (", ".join(about.get("authors", [])), about.get("hardware")) if text]
+        if line["same_as"] is not None:
+            below.append(f"the same solutions as entry {line['same_as']}, {escape(agents[line['same_as']])}")
         cells = [
             f"<td>{line['rank']}</td>",
-            f'<td class="text">{agent}{f"<br><small>{authors}</small>" if authors else ""}</td>',
+            f'<td class="text">{agent}{"".join(f"<br><small>{text}</small>" for text in below)}</td>',
             f"<td>{_number(line['score'])}</td>",
             f'<td class="bar">{interval_bar(line["score"], line["low"], line["high"], low, high)}</td>',
+            f"<td>{_with_range(line['iqm'], line['iqm_low'], line['iqm_high'])}</td>",
+            f"<td>{_with_range(line['gap'], line['gap_low'], line['gap_high'])}</td>",
             f"<td>{line['wins']}</td>",
             f"<td>{_percent(line['feasible'])}</td>",
             f"<td>{_seconds(entry['claimed_seconds'])}</td>",
-            f'<td class="text">{escape(about.get("hardware") or "–")}</td>',
             f"<td>{escape(entry['created'][:10])}</td>",
         ]
         lines.append(f"<tr>{''.join(cells)}</tr>")
     head = (
         f'<tr><th>Rank</th><th class="text">Agent</th><th>Score</th><th class="bar">{interval_axis(low, high)}</th>'
-        '<th>Wins</th><th>Feasible</th><th>Seconds<br>(claimed)</th><th class="text">Hardware (claimed)</th>'
-        "<th>Verified</th></tr>"
+        "<th>IQM</th><th>Gap</th><th>Wins</th><th>Feasible</th><th>Seconds<br>(claimed)</th><th>Verified</th></tr>"
     )
     drawn = "seeds" if report["board"]["seeds"] > 1 else "instances"
     note = (
-        f'<p class="muted">Bars: 95 % bootstrap interval of the score ({drawn} drawn again), the dashed line is the '
-        "reference. Wins: instances on which no entry is better. Of equal scores, more feasible answers rank first.</p>"
+        f'<p class="muted">Bars and brackets: 95 % bootstrap intervals ({drawn} drawn again), the dashed line is the '
+        "reference. IQM: mean of the middle half of reference / cost, higher is better. Gap: what reference / cost "
+        "lacks to 1 on average (optimality gap), lower is better. Wins: instances on which no entry is better. "
+        "Of equal scores, more feasible answers rank first. Seconds and hardware are the authors' claims.</p>"
     )
     return f'<div class="scroll"><table>\n{head}\n{chr(10).join(lines)}\n</table></div>\n{note}'
+
+
+def _with_range(value: float | None, low: float | None, high: float | None) -> str:
+    """A number and, below it, its interval."""
+    return f'{_number(value)}<small class="range">[{_number(low)}, {_number(high)}]</small>'
+
+
+def _win_cell(cell: tuple[float, float, float] | None) -> str:
+    if cell is None:
+        return "<td>–</td>"
+    style = ' class="best"' if cell[1] > 0.5 else ""
+    return f"<td{style}>{_with_range(*cell)}</td>"
+
+
+def _head_to_head(report: Mapping[str, Any]) -> str:
+    names = [escape(line["agent"]) for line in report["standings"][:SHOWN]]
+    lines = [
+        f'<tr><td class="text name">{name}</td>{"".join(map(_win_cell, row))}</tr>'
+        for name, row in zip(names, report["win_matrix"], strict=True)
+    ]
+    columns = "".join(f'<th class="name">{name}</th>' for name in names)
+    return (
+        f'<div class="scroll"><table>\n<tr><th class="text">Better than</th>{columns}</tr>\n{chr(10).join(lines)}\n'
+        '</table></div>\n<p class="muted">Probability that the agent of the row answers an instance better than that of'
+        " the column, ties half, with its 95 % bootstrap interval; bold where the whole interval is above one half.</p>"
+    )
 
 
 def _instances(report: Mapping[str, Any]) -> str:
@@ -221,7 +254,7 @@ def _profile(report: Mapping[str, Any]) -> str:
     )
     chart = profile_chart(report["profile_at"], [line["profile"] for line in standings])
     note = (
-        '<p class="muted">Share of the instances solved (feasible with every seed) within a ratio to the reference; '
+        '<p class="muted">Share of the answers that are feasible and within a ratio to the reference; '
         "higher is better.</p>"
     )
     return f'<p>{keys}</p>\n<div class="scroll">{chart}</div>\n{note}'

@@ -11,7 +11,7 @@ import hashlib
 import io
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -66,10 +66,9 @@ def pack(
     target = Path(path)
     problem = board.make_problem()
     pairs = board.pairs(problem)
-    missing = [pair for pair in pairs if pair not in solutions]
-    extra = [pair for pair in solutions if pair not in pairs]
-    if missing or extra:
-        raise UsageError(f"board {board.id}: {coverage_sentence(missing, extra, len(pairs))}")
+    gap = coverage_problem(solutions, pairs)
+    if gap:
+        raise UsageError(f"board {board.id}: {gap}")
     hashes = board.instance_hashes(problem)
     order = {name: index for index, name in enumerate(hashes)}
     members: dict[str, bytes] = {}
@@ -107,17 +106,25 @@ def pack(
     return target
 
 
-def coverage_sentence(missing: list[tuple[str, int]], extra: list[tuple[str, int]], total: int) -> str:
-    """Which (instance, seed) pairs lack an answer, and which the board does not ask for."""
+def coverage_problem(answered: Iterable[tuple[str, int]], asked: Sequence[tuple[str, int]]) -> str:
+    """The rule of coverage: exactly the (instance, seed) pairs asked for are answered. '' or what is wrong.
+
+    >>> coverage_problem([("a", 0)], [("a", 0), ("b", 0)])
+    '1 of 2 (instance, seed) pairs are answered, missing: b seed 0.'
+    """
+    given, wanted = set(answered), set(asked)
+    missing = [pair for pair in asked if pair not in given]
+    extra = sorted(given - wanted)
     parts = []
     if missing:
         named = ", ".join(f"{name} seed {seed}" for name, seed in missing[:3])
         more = f" and {len(missing) - 3} more" if len(missing) > 3 else ""
-        parts.append(f"{total - len(missing)} of {total} (instance, seed) pairs are answered, missing: {named}{more}")
+        count = f"{len(asked) - len(missing)} of {len(asked)}"
+        parts.append(f"{count} (instance, seed) pairs are answered, missing: {named}{more}")
     if extra:
         named = ", ".join(f"{name} seed {seed}" for name, seed in extra[:3])
         parts.append(f"the board does not ask for {named}")
-    return "; ".join(parts) + "."
+    return "; ".join(parts) + "." if parts else ""
 
 
 def _complete(manifest: Mapping[str, Any]) -> dict[str, Any]:

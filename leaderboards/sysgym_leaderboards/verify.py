@@ -89,6 +89,7 @@ def _run(data: bytes, board: Board, limits: Limits, imports: Sequence[str]) -> M
         "board": board.as_dict(),
         "limits": asdict(limits),
         "imports": list(imports),
+        "parent": os.getpid(),
         "size": len(data),
     }
     with contextlib.ExitStack() as stack:

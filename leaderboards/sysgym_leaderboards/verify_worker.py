@@ -5,6 +5,7 @@ Input: one line of JSON (board, limits, imports, size), then the zip. Output: on
 
 from __future__ import annotations
 
+import ctypes
 import hashlib
 import importlib
 import importlib.util
@@ -12,18 +13,39 @@ import json
 import math
 import os
 import resource
+import signal
 import sys
+import threading
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 import sysgym
 from sysgym.core.errors import InvalidSolution, UsageError
+from sysgym.core.problem import Array
+from sysgym.core.solutions import check_arrays
 from sysgym_leaderboards.boards import Board, instance_hash, parse_board
 from sysgym_leaderboards.certificates import Row
-from sysgym_leaderboards.submissions import Answer, Submission, coverage_sentence, read_bytes
+from sysgym_leaderboards.submissions import Answer, Submission, coverage_problem, read_bytes
 
 TOLERANCE = 1e-9  # relative, between a claimed cost and the judged one
+
+
+def die_with_parent(parent: int) -> None:
+    """Kill this process when the one that started it is gone: nobody reads the report then."""
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(0.5)
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG: at once, even inside a kernel
+    if sys.platform != "linux" or os.getppid() != parent:
+        threading.Thread(target=watch, daemon=True).start()
 
 
 def limit_process(limits: Mapping[str, Any]) -> None:
@@ -79,11 +101,9 @@ def check_head(submission: Submission, board: Board) -> None:
 
 def check_coverage(submission: Submission, pairs: Sequence[tuple[str, int]]) -> None:
     """Refuse a submission that does not answer exactly the (instance, seed) pairs of the board."""
-    asked = set(pairs)
-    missing = [pair for pair in pairs if pair not in submission.answers]
-    extra = sorted(pair for pair in submission.answers if pair not in asked)
-    if missing or extra:
-        raise InvalidSolution(coverage_sentence(missing, extra, len(pairs)))
+    gap = coverage_problem(submission.answers, pairs)
+    if gap:
+        raise InvalidSolution(gap)
     if set(submission.instances) != {name for name, _ in pairs}:
         raise InvalidSolution("the submission lists instances that the board does not have.")
 
@@ -126,9 +146,19 @@ def judge_rows(submission: Submission, board: Board, problem: Any, names: Sequen
             yield _judge(problem, instance, name, seed, submission.answers[name, seed], reference)
 
 
+def solution_hash(arrays: Mapping[str, Array]) -> str:
+    """SHA-256 over checked arrays: the same for equal values, however they were written."""
+    digest = hashlib.sha256()
+    for name, array in sorted(arrays.items()):
+        little = np.ascontiguousarray(array, array.dtype.newbyteorder("<"))
+        digest.update(f"|{name}:{little.dtype.str}{little.shape}".encode() + little.tobytes())
+    return digest.hexdigest()
+
+
 def _judge(problem: Any, instance: Any, name: str, seed: int, answer: Answer, reference: float) -> Row:
     try:
-        verdict = problem.judge(instance, answer.arrays)
+        arrays = check_arrays(problem.solution_arrays(instance), answer.arrays)  # a judge may be careless
+        verdict = problem.judge(instance, arrays)
     except (InvalidSolution, UsageError) as error:
         raise InvalidSolution(f"{name} seed {seed}: {error}") from error
     feasible, cost = bool(verdict.feasible), float(verdict.cost)
@@ -137,7 +167,7 @@ def _judge(problem: Any, instance: Any, name: str, seed: int, answer: Answer, re
     metrics = {str(key): float(value) for key, value in verdict.metrics.items() if math.isfinite(value)}
     violations = tuple(str(text)[:300] for text in verdict.violations[:20])
     claims = (answer.cost, answer.seconds, answer.evaluations)
-    return Row(name, seed, feasible, cost, reference, metrics, violations, *claims)
+    return Row(name, seed, feasible, cost, reference, metrics, violations, *claims, solution_hash(arrays))
 
 
 def claim_mismatch(rows: Sequence[Row]) -> str:
@@ -189,6 +219,7 @@ def main() -> None:
     output = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # whatever a problem prints goes to stderr, not into the report
     request = json.loads(sys.stdin.buffer.readline())
+    die_with_parent(request["parent"])
     limit_process(request["limits"])
     data = sys.stdin.buffer.read(request["size"])
     if len(data) != request["size"]:

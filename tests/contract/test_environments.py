@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import pickle
 import subprocess
 import sys
 import warnings
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import gymnasium as gym
@@ -21,6 +23,7 @@ from stable_baselines3.common.env_checker import check_env as check_env_sb3
 import sysgym
 from sysgym.core.observation import FORMS
 from sysgym.core.registry import problem_class
+from sysgym.core.rewards import ILLEGAL
 from sysgym_agents.classical.random import sample_action
 
 CASES = [
@@ -28,6 +31,8 @@ CASES = [
     for name in sysgym.problem_ids()
     for variant in problem_class(name).variants
 ]
+
+PROBLEMS = [pytest.param(name, id=name.split("/")[1]) for name in sysgym.problem_ids()]
 
 
 def make(name: str, variant: dict[str, Any], **keywords: Any) -> gym.Env:
@@ -74,7 +79,7 @@ def digest(value: Any) -> str:
 
 
 def test_registry_is_not_empty() -> None:
-    assert len(CASES) >= 4
+    assert PROBLEMS and {case.values[0] for case in CASES} == {problem.values[0] for problem in PROBLEMS}
 
 
 @pytest.mark.parametrize("form", FORMS)
@@ -153,20 +158,21 @@ def test_same_seed_same_bits_interleaved(name: str, variant: dict[str, Any]) -> 
     assert digest(play(make(name, variant), 8, 60)) != digest(alone)
 
 
-def test_same_bits_in_another_process_and_hash_seed() -> None:
-    name, variant = CASES[0].values[0], [case.values[1] for case in CASES]
-    here = [digest(play(make(name, options), 5, 30)) for options in variant]
+@pytest.mark.parametrize("name", PROBLEMS)
+def test_same_bits_in_another_process_and_hash_seed(name: str) -> None:
+    variants = [case.values[1] for case in CASES if case.values[0] == name]
+    here = [digest(play(make(name, options), 5, 50)) for options in variants]
     code = (
         "import json, sys; sys.path.insert(0, sys.argv[1]); import test_environments as t;"
-        "print(json.dumps([t.digest(t.play(t.make(n, o), 5, 30)) for n, o in json.loads(sys.argv[2])]))"
+        "print(json.dumps([t.digest(t.play(t.make(sys.argv[2], o), 5, 50)) for o in json.loads(sys.argv[3])]))"
     )
-    arguments = json.dumps([[name, options] for options in variant])
-    folder = str(__file__).rsplit("/", 1)[0]
     done = subprocess.run(
-        [sys.executable, "-c", code, folder, arguments], capture_output=True, text=True, check=True,
-        env={**__import__("os").environ, "PYTHONHASHSEED": "123"},
+        [sys.executable, "-c", code, str(Path(__file__).parent), name, json.dumps(variants)],
+        capture_output=True, text=True, check=True, env={**os.environ, "PYTHONHASHSEED": "123"},
     )  # fmt: skip
     assert json.loads(done.stdout) == here
+    if os.environ.get("PYTHONHASHSEED") != "123":
+        assert sys.flags.hash_randomization  # so the two processes do differ
 
 
 @pytest.mark.parametrize("autoreset", ["NextStep", "SameStep"])
@@ -208,6 +214,20 @@ def test_vector_environment_equals_single_ones(name: str, variant: dict[str, Any
     vector.close()
 
 
+def single_changes(space: gym.Space[Any], mask: Any, rng: np.random.Generator) -> Iterator[tuple[Any, bool]]:
+    """Every choice of an action, the others legal, and whether the mask allows it."""
+    if isinstance(space, gym.spaces.Discrete):
+        yield from zip(range(int(space.n)), mask.tolist(), strict=True)
+        return
+    place = 0
+    for position, count in enumerate(space.nvec.tolist()):
+        for choice in range(count):
+            action = sample_action(rng, space, mask).copy()
+            action[position] = choice
+            yield action, bool(mask[place + choice])
+        place += count
+
+
 @pytest.mark.parametrize(("name", "variant"), CASES)
 def test_mask_agrees_with_step(name: str, variant: dict[str, Any]) -> None:
     env = make(name, variant)
@@ -219,11 +239,11 @@ def test_mask_agrees_with_step(name: str, variant: dict[str, Any]) -> None:
         assert mask.any()
         assert np.array_equal(inner.machine.mask(inner.instance, inner.state, inner.size).astype(bool), mask)
         saved = inner.get_state()
-        if isinstance(env.action_space, gym.spaces.Discrete):
-            for action in range(int(env.action_space.n)):
-                inner.set_state(saved)
-                *_, info = env.unwrapped.step(action)
-                assert ("illegal" in info) == (not mask[action])
+        for action, allowed in single_changes(env.action_space, mask, rng):
+            inner.set_state(saved)
+            _, reward, over, _, info = inner.step(action)
+            assert ("illegal" in info) == (not allowed)
+            assert allowed or (over and reward == -ILLEGAL and info == {"illegal": True})
         inner.set_state(saved)
         _, _, over, _, info = inner.step(sample_action(rng, env.action_space, mask))
         assert "illegal" not in info
@@ -249,6 +269,8 @@ def test_fork_and_return(name: str, variant: dict[str, Any]) -> None:
     first = run()
     env.set_state(saved)
     assert run() == first
+    env.set_state(pickle.loads(pickle.dumps(saved)))
+    assert run() == first
     pickled = pickle.loads(pickle.dumps(env))
     pickled.set_state(saved)
     env = pickled
@@ -265,20 +287,24 @@ def test_final_cost_is_judged_cost_and_return_adds_up(name: str, variant: dict[s
         start, scale = env.machine.cost(env.instance, env.state), env.machine.scale(env.instance, env.state)
         total, over, info = 0.0, False, {}
         while not over:
-            _, value, over, _, info = env.step(sample_action(rng, env.action_space, env.action_masks()))
+            mask = env.action_masks()
+            assert mask.any()
+            _, value, over, _, info = env.step(sample_action(rng, env.action_space, mask))
             total += value
+            assert len(pickle.dumps(info)) < 1024
         verdict = env.problem.judge(env.instance, env.solution())
         assert info["verdict"] == verdict.as_dict()
         assert env.machine.cost(env.instance, env.state) == verdict.cost
         penalty = 0.0 if verdict.feasible else verdict.metrics.get("excess", 1.0)
         expected = (start - verdict.cost if reward == "improvement" else -verdict.cost) / scale - penalty
         assert total == pytest.approx(expected, rel=1e-9, abs=1e-9)
-        assert len(pickle.dumps(info)) < 1024
 
 
 @pytest.mark.parametrize(("name", "variant"), CASES)
 def test_rendering(name: str, variant: dict[str, Any]) -> None:
-    for mode in ("rgb_array", "ansi"):
+    modes = make(name, variant).metadata["render_modes"]
+    assert {"rgb_array", "ansi"} <= set(modes)
+    for mode in modes:
         env = make(name, variant, render_mode=mode)
         env.reset(seed=0)
         shown = env.render()
@@ -299,7 +325,7 @@ def test_reset_options(name: str, variant: dict[str, Any]) -> None:
         env.reset(options={"instnce": chosen})
 
 
-@pytest.mark.parametrize("name", sysgym.problem_ids())
+@pytest.mark.parametrize("name", PROBLEMS)
 def test_every_problem_names_what_users_need(name: str) -> None:
     from sysgym_agents.core import agent_class
 

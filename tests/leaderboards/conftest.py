@@ -32,6 +32,8 @@ class Instance:
 class Toy:
     """Choose one of four values. cost = the value."""
     name, version, recommended_agent, default_instances = "Toy", 0, "none", "a"
+    variants = ({},)
+    generate = size = static = describe = lambda *_: None  # it is only judged
     def __init__(self, *, behave="well"): self.behave = behave
     def instance_sets(self): return {}
     def load(self, name): return Instance(name, np.array([4, 2, 0, -3]) + len(name))
@@ -44,7 +46,9 @@ class Toy:
         if self.behave == "crash": raise ZeroDivisionError("a slip in the judge")
         if self.behave == "spin":
             while True: pass
-        if self.behave == "sleep": time.sleep(600)
+        if self.behave == "sleep":
+            if "TOY_FILE" in os.environ: open(os.environ["TOY_FILE"], "w").close()
+            time.sleep(600)
         if self.behave == "memory": np.ones(2**31)
         if self.behave == "disk": open(os.environ["TOY_FILE"], "wb").write(bytes(100 * 2**20))
         if self.behave == "kill": os.kill(os.getpid(), 9)
@@ -107,6 +111,19 @@ def edited(packed: bytes) -> Callable[..., bytes]:
         return zip_of({name: data for name, data in members.items() if data is not None})
 
     return edit
+
+
+@pytest.fixture(scope="session")
+def toy_plugin(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder for PYTHONPATH with the toy problem as an installed package: its entry point is its registration."""
+    folder = tmp_path_factory.mktemp("plugin")
+    (folder / "leaderboard_toy.py").write_text(TOY.replace("sysgym.register_problem", "# "))
+    (folder / "leaderboard_toy-1.0.dist-info").mkdir()
+    (folder / "leaderboard_toy-1.0.dist-info" / "METADATA").write_text("Name: leaderboard-toy\nVersion: 1.0\n")
+    (folder / "leaderboard_toy-1.0.dist-info" / "entry_points.txt").write_text(
+        "[sysgym.problems]\nLeaderboardToy-v0 = leaderboard_toy:Toy\n"
+    )
+    return folder
 
 
 @pytest.fixture(scope="session")

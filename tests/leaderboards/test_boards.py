@@ -92,7 +92,9 @@ def test_an_instance_named_twice_is_refused(board: Board) -> None:
         replace(board, instances=("tiny/test", "tiny/grid-test")).instance_names()
 
 
-@pytest.mark.parametrize("name", ["boards", "ranking", "store", "submissions", "export", "manifest", "archive"])
+@pytest.mark.parametrize(
+    "name", ["boards", "ranking", "statistics", "store", "tables", "submissions", "export", "manifest", "archive"]
+)
 def test_examples_in_docstrings_run(name: str) -> None:
     assert doctest.testmod(importlib.import_module(f"sysgym_leaderboards.{name}")).failed == 0
 

@@ -81,11 +81,18 @@ def test_json(store: Store, board: Board, tmp_path: Path) -> None:
     for row in rows:
         product *= row.cost / row.reference
     assert report["standings"][0]["score"] == pytest.approx(product ** (1 / 4), rel=1e-12)
+    scores = sorted(row.reference / row.cost for row in rows)
+    assert report["standings"][0]["iqm"] == pytest.approx(sum(scores[1:3]) / 2, abs=1e-9)
+    assert report["standings"][0]["gap"] == pytest.approx(1 - sum(min(s, 1) for s in scores) / 4, abs=1e-9)
+    # the other entry ties on the grid and answers nothing else feasibly
+    (nothing, better), (worse, _) = report["win_matrix"]
+    assert nothing is None and better[0] == (3 * 1 + 0.5) / 4 and worse[0] == 0.5 / 4
 
 
 def test_csv(store: Store, board: Board, tmp_path: Path) -> None:
     (path,) = export(store, [board.id], tmp_path, "csv")
     rows = list(csv.DictReader(io.StringIO(path.read_text())))
+    assert {"iqm", "iqm_low", "iqm_high", "gap", "gap_low", "gap_high"} < set(rows[0])
     assert len(rows) == 8 and rows[0]["agent"] == "halves" and rows[1]["instance"] == "tiny/grid-test"
     assert float(rows[1]["ratio"]) == 1.0 and float(rows[1]["cost"]) == 8.0
     assert rows[4]["cost"] == "" and rows[4]["instance_feasible"] == "0.0"
@@ -166,6 +173,13 @@ def test_the_bold_cell_is_the_one_with_the_lowest_mean() -> None:
 def test_the_page_says_what_infeasible_answers_count(store: Store, board: Board) -> None:
     page = shown(store, board)
     assert "or the worst feasible ratio of any entry on its instance" in page and "Mean cost of the feasible" in page
+
+
+def test_the_page_shows_the_statistics(store: Store, board: Board) -> None:
+    page = shown(store, board)
+    assert "<th>IQM</th><th>Gap</th>" in page and "mean of the middle half of reference / cost" in page
+    assert '<td class="best">0.875<small class="range">[0.625, 1.000]</small></td>' in page
+    assert '<td>0.125<small class="range">[0.000, 0.375]</small></td>' in page
 
 
 def test_bars_stand_where_the_numbers_are() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from dataclasses import replace
 from typing import Any
@@ -10,31 +11,10 @@ import numpy as np
 import pytest
 
 import sysgym
-from sysgym_leaderboards import Board, Certificate, Entry, Row, geometric_mean, performance_profile, rank
-from sysgym_leaderboards.ranking import bootstrap_intervals, failure_ratios, ratio
+from sysgym_leaderboards import Board, Certificate, Entry, Row, geometric_mean, profiles, rank, win_matrix
+from sysgym_leaderboards.ranking import failure_ratios, ratio, summary
 
 NAMES = ("tiny/delaunay-test", "tiny/grid-test", "tiny/geometric-test", "tiny/stochastic_block-test")
-
-
-# Published geomeans of the CompilerGym LLVM board (facebookresearch/CompilerGym, commit 00cd50f) and the rewards behind
-# them, one a cBench program. The last entry covers 22 of the 23 programs and was ranked all the same.
-PUBLISHED = [
-    (1.070, "1.00838 1.101781 1.0 1.029609 1.02829 1.049325 1.011123 1.109237 0.996269 1.026875 1.046137 1.0459 "
-     "1.019912 1.221215 0.994898 1.129607 1.046843 1.078949 1.136223 1.525084 1.016393 1.044593 1.048875"),
-    (1.062, "1.00838 1.015487 1.088041 1.209655 1.0 0.994898 1.016929 1.094622 1.020408 1.037356 1.040021 1.056593 "
-     "1.007786 1.142415 1.107321 1.535117 1.019126 1.003731 0.984771 1.040653 1.039423 1.041955 1.038796"),
-    (1.047, "1.005587 0.988938 1.030025 1.171692 1.0 0.994898 1.036977 1.010415 1.028149 1.031488 1.047825 0.986652 "
-     "1.133127 1.075125 1.488294 0.979508 0.981343 0.989634 1.034385 1.038022 1.035431 1.034903"),
-]  # fmt: skip
-# 5 runs of 6 tasks; mean over tasks 0.775667, 95 % stratified bootstrap interval by rliable 1.2.0 with 20,000 resamples
-RUNS = [
-    [0.825, 0.774, 0.928, 0.821, 0.693, 0.872],
-    [1.061, 0.989, 0.659, 0.547, 0.675, 0.808],
-    [0.335, 0.756, 0.551, 0.654, 0.691, 0.737],
-    [0.882, 1.009, 0.774, 1.073, 0.667, 0.87],
-    [0.981, 0.819, 0.651, 0.616, 0.708, 0.844],
-]
-RLIABLE = (0.7206666666666668, 0.8268016666666667)
 
 
 def entry(board: Board, number: int, costs: Any, references: Any = (10.0, 10.0, 10.0, 10.0), **fields: Any) -> Entry:
@@ -47,26 +27,6 @@ def entry(board: Board, number: int, costs: Any, references: Any = (10.0, 10.0, 
     options = {"accepted": True, "agent": f"agent{number}", "rows": tuple(rows), "instances": NAMES, **fields}
     certificate = Certificate(board.id, options.pop("board_hash", board.hash), f"{number}", **options)
     return Entry(number, board.id, certificate, "2026-01-31T12:00:00Z", "", "")
-
-
-def test_geometric_means() -> None:
-    assert geometric_mean([2.0, 8.0]) == pytest.approx(4.0, rel=1e-15)
-    assert geometric_mean([1.0, 1.0, 1.0]) == 1.0
-    assert geometric_mean([0.0, 5.0]) == 0.0
-    for wrong in ([], [-1.0]):
-        with pytest.raises(ValueError, match="geometric mean"):
-            geometric_mean(wrong)
-
-
-@pytest.mark.parametrize(("published", "rewards"), PUBLISHED)
-def test_published_geometric_means_are_reproduced(published: float, rewards: str) -> None:
-    assert round(geometric_mean(map(float, rewards.split())), 3) == published
-
-
-def test_bootstrap_agrees_with_rliable() -> None:
-    table = np.exp(np.array(RUNS).T)  # the geometric mean of these is the mean of the scores
-    assert geometric_mean(table.ravel()) == pytest.approx(np.exp(0.7756666666666666), rel=1e-12)
-    np.testing.assert_allclose(np.log(bootstrap_intervals(table[None])[0]), RLIABLE, atol=0.003)
 
 
 @pytest.mark.parametrize(
@@ -159,40 +119,63 @@ def test_a_missing_reference_is_named(board: Board) -> None:
         rank(board, [entry(board, 1, (1.0, 1.0, 1.0, "-"))])
 
 
-def test_bootstrap_over_instances() -> None:
-    rng = np.random.default_rng(5)
-    sample = np.exp(rng.normal(0.1, 0.2, (2, 40, 1)))
-    low, high = bootstrap_intervals(sample)[0]
+def test_the_interval_of_one_seed_is_over_the_instances() -> None:
+    sample = np.exp(np.random.default_rng(5).normal(0.1, 0.2, (1, 40)))
+    score, low, high = summary(sample)[0]
     # the percentile interval of a mean of 40 is close to mean +- 1.96 standard errors
-    logs = np.log(sample[0, :, 0])
+    logs = np.log(sample[0])
     error = 1.96 * logs.std() / np.sqrt(40)
-    assert np.log(low) == pytest.approx(logs.mean() - error, abs=0.01)
-    assert np.log(high) == pytest.approx(logs.mean() + error, abs=0.01)
-    np.testing.assert_array_equal(bootstrap_intervals(sample), bootstrap_intervals(sample))
-    np.testing.assert_array_equal(bootstrap_intervals(sample[:1])[0], bootstrap_intervals(sample)[0])
+    assert np.log([score, low, high]) == pytest.approx(logs.mean() + np.array([0, -error, error]), abs=0.01)
+    np.testing.assert_array_equal(summary(sample), summary(sample))
 
 
-def test_bootstrap_over_seeds_ignores_differences_between_instances() -> None:
-    constant = np.repeat(np.array([0.5, 1.0, 3.0])[None, :, None], 5, axis=2)
-    np.testing.assert_allclose(bootstrap_intervals(constant)[0], 1.5 ** (1 / 3), rtol=1e-8)
-    assert np.ptp(bootstrap_intervals(constant[:, :, :1])[0]) > 0.5
+def test_the_interval_of_several_seeds_ignores_differences_between_instances() -> None:
+    constant = np.repeat(np.array([[0.5, 1.0, 3.0]]), 5, axis=0)
+    np.testing.assert_allclose(summary(constant)[0], 1.5 ** (1 / 3), rtol=1e-8)
+    assert np.ptp(summary(constant[:1])[0]) > 0.5
 
 
-def test_bootstrap_against_a_plain_loop() -> None:
-    table = np.exp(np.random.default_rng(1).normal(0, 0.3, (4, 5)))
+def test_the_interval_against_a_plain_loop() -> None:
+    table = np.exp(np.random.default_rng(1).normal(0, 0.3, (5, 4)))
     rng, means = np.random.default_rng(2), []
     for _ in range(4000):
-        means.append(geometric_mean([table[i, s] for i in range(4) for s in rng.integers(5, size=5)]))
-    expected = np.percentile(means, [2.5, 97.5])
-    np.testing.assert_allclose(bootstrap_intervals(table[None])[0], expected, rtol=0.02)
+        means.append(geometric_mean([table[s, i] for i in range(4) for s in rng.integers(5, size=5)]))
+    np.testing.assert_allclose(summary(table)[0, 1:], np.percentile(means, [2.5, 97.5]), rtol=0.02)
 
 
-def test_bootstrap_with_a_cost_of_zero() -> None:
-    table = np.array([0.0, 1.0, 1.0, 1.0])[None, :, None]
-    assert bootstrap_intervals(table).tolist() == [[0.0, 1.0]]
+def test_iqm_and_gap_are_of_reference_over_cost(board: Board) -> None:
+    line = rank(board, [entry(board, 1, (5.0, 8.0, 20.0, 40.0))])[0]  # 2, 1.25, 0.5, 0.25
+    assert (line.iqm, line.gap) == (pytest.approx(0.875), pytest.approx(0.3125))
+    assert line.iqm_low is not None and line.iqm_low < 0.875 and line.gap_low < 0.3125 < line.gap_high
+
+
+def test_a_cost_of_zero_has_an_infinite_score(board: Board) -> None:
+    line = rank(board, [entry(board, 1, (0.0, 10.0, 10.0, 10.0))])[0]
+    assert (line.score, line.low, line.high) == (0.0, 0.0, 1.0)
+    assert (line.iqm, line.iqm_low, line.iqm_high, line.gap) == (1.0, 1.0, None, 0.0)
+    line = rank(board, [entry(board, 1, (0.0,) * 4)])[0]
+    assert line.iqm is None and json.dumps(line.as_dict(), allow_nan=False)
+
+
+def test_win_matrix_by_hand(board: Board) -> None:
+    two = replace(board, seeds=2)
+    first = entry(two, 1, ([5.0, 5.0], [10.0, 30.0], [10.0, None], [None, None]))
+    second = entry(two, 2, ([5.0, 5.0], [20.0, 20.0], [None, None], [50.0, None]))
+    matrix = win_matrix(rank(two, [first, second]))
+    better = (0.5 + 0.5 + (0.5 * 1 + 0.5 * 0.5) + (0.5 * 0 + 0.5 * 0.5)) / 4  # ties half, infeasible loses
+    assert matrix[0][0] is matrix[1][1] is None
+    assert matrix[0][1] is not None and matrix[0][1][0] == better and matrix[0][1][1] < better < matrix[0][1][2]
+    assert matrix[1][0] == tuple(round(1 - matrix[0][1][i], 9) for i in (0, 2, 1))
+
+
+def test_the_mean_of_raw_costs_never_ranks(board: Board) -> None:
+    """The first is far better on three small instances, the second somewhat on the one with huge costs."""
+    references = (10.0, 10.0, 10.0, 1e6)
+    small, huge = entry(board, 1, (5.0, 5.0, 5.0, 1e6), references), entry(board, 2, (9.0, 9.0, 9.0, 8e5), references)
+    assert [line.number for line in rank(board, [small, huge])] == [1, 2]
 
 
 def test_performance_profile(board: Board) -> None:
     standings = rank(board, [entry(board, 1, (5.0, 10.0, 11.0, None)), entry(board, 2, (30.0,) * 4)])
-    profile = performance_profile(standings, [0.4, 0.5, 1.0, 1.1, 2.0, 3.1])
+    profile = profiles(standings, [0.4, 0.5, 1.0, 1.1, 2.0, 3.1])
     assert profile == {1: [0, 0.25, 0.5, 0.75, 0.75, 0.75], 2: [0, 0, 0, 0, 0, 1]}

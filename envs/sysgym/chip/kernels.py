@@ -263,7 +263,7 @@ def repel(macros, soft, placed, x, y, width, height, strength, fx, fy):
 
 @njit(cache=True)
 def move_soft(macros, soft, x, y, width, height, canvas_width, canvas_height, reach, fx, fy):
-    """Move soft macros by their force, the largest by `reach` microns in x and in y; a move out of the canvas is off."""
+    """Move soft macros by their force, at most `reach` microns in x and in y; none leaves the canvas."""
     largest_x = largest_y = 0.0
     for i in macros:
         if soft[i]:

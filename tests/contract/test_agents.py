@@ -1,0 +1,162 @@
+"""What every registered agent must do; every learner on every problem that it is for."""
+
+from __future__ import annotations
+
+import inspect
+import json
+import pickle
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import sysgym
+from sysgym.core.registry import keyword_options, make_problem, problem_class, with_options
+from sysgym_agents.core import Agent, Budget, Learner, agent_class, agent_names, check_fits, is_learner, make_agent
+
+TINY = {  # of the hyper-parameters that an agent has, so that a fit takes a moment
+    "n_steps": 8, "num_envs": 1, "batch_size": 8, "n_epochs": 1, "hidden": 8, "learning_starts": 8, "buffer_size": 64,
+    "trials": 1,
+}  # fmt: skip
+STEPS = 24
+
+
+def solved_by(agent: Any) -> list[str]:
+    """Ids of the registered problems that an agent (or its class) is for."""
+    return [name for name in sysgym.problem_ids() if not agent.problems or problem_class(name).name in agent.problems]
+
+
+LEARNERS = [
+    pytest.param(agent, name, id=f"{agent}-{name.split('/')[1]}")
+    for agent in agent_names()
+    if is_learner(agent_class(agent))
+    for name in solved_by(agent_class(agent))
+]
+
+
+def small(name: str) -> Any:
+    known = keyword_options(agent_class(name))
+    return make_agent(name, **{key: value for key, value in TINY.items() if key in known})
+
+
+def fitted(name: str, problem_id: str) -> tuple[Any, Any, Any]:
+    """A learner after a moment of training, the problem in the first mode that it can act in, and an instance."""
+    refusal = sysgym.UsageError("it has no mode.")
+    for variant in problem_class(problem_id).variants:
+        agent, problem = small(name), make_problem(problem_id, **variant)
+        instance = problem.load(first_instance(problem))
+        try:
+            agent.fit(problem, [instance], np.random.default_rng(0), Budget(steps=STEPS))
+            return agent, problem, instance
+        except sysgym.UsageError as error:
+            refusal = error
+    raise refusal
+
+
+def first_instance(problem: Any) -> str:
+    from sysgym.core.instances import expand
+
+    return expand(problem.instance_sets(), problem.default_instances)[0]
+
+
+def same(one: Any, two: Any) -> bool:
+    return set(one) == set(two) and all(np.array_equal(one[key], two[key]) for key in one)
+
+
+def test_registries_are_not_empty() -> None:
+    assert agent_names() and LEARNERS
+
+
+@pytest.mark.parametrize("name", agent_names())
+def test_every_agent_is_built_from_data_and_documented(name: str) -> None:
+    factory: Any = agent_class(name)
+    agent = make_agent(name)
+    assert isinstance(agent, Learner if is_learner(agent) else Agent)
+    defaults = {key: parameter.default for key, parameter in keyword_options(factory).items()}
+    assert inspect.Parameter.empty not in defaults.values()
+    assert json.loads(json.dumps(defaults)) == defaults  # recipes and run.json hold them
+    make_agent(name, **defaults)
+    with pytest.raises(sysgym.UsageError, match="unknown option"):
+        make_agent(name, colour="red")
+    assert len((inspect.getdoc(factory) or "").strip()) > 20
+    known = {problem_class(item).name for item in sysgym.problem_ids()}
+    assert set(agent.problems) <= known and solved_by(agent)
+
+
+@pytest.mark.parametrize("name", [pytest.param(name, id=name.split("/")[1]) for name in sysgym.problem_ids()])
+def test_every_problem_has_its_agents(name: str) -> None:
+    factory: Any = problem_class(name)
+    agent = make_agent(factory.recommended_agent)
+    check_fits(factory.recommended_agent, agent, factory)
+    variant = next(iter(factory.variants))
+    problem = with_options(make_problem(name, **variant), **getattr(agent, "options", {}))
+    instance = problem.load(first_instance(problem))
+    solution = agent.solve(problem, instance, np.random.default_rng(0), Budget(seconds=1))
+    assert problem.judge(instance, solution).feasible
+    assert any(is_learner(agent_class(item)) for item in agent_names() if name in solved_by(agent_class(item)))
+
+
+class Trap:
+    """Writes a file when it is unpickled."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> Any:
+        return (Path.write_text, (self.path, "it ran"))
+
+
+def traps(path: Path) -> Iterator[bytes]:
+    """A pickle as it is, and as torch would save it."""
+    import io
+
+    import torch
+
+    yield pickle.dumps(Trap(path))
+    stream = io.BytesIO()
+    torch.save({"weights": Trap(path)}, stream)
+    yield stream.getvalue()
+
+
+def refuses(load: Callable[[Path], None], folder: Path) -> None:
+    with pytest.raises(sysgym.UsageError) as caught:
+        load(folder)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(("name", "problem_id"), LEARNERS)
+def test_learners_keep_their_weights_as_data(name: str, problem_id: str, tmp_path: Path) -> None:
+    """`save` writes two files, `load` needs nothing else and reads no pickle."""
+    try:
+        agent, problem, instance = fitted(name, problem_id)
+    except sysgym.UsageError as error:
+        assert "cannot act in" in str(error)  # such as DQN where every mode has many choices a step
+        return
+    saved, elsewhere, marker = tmp_path / "saved", tmp_path / "elsewhere", tmp_path / "marker"
+    agent.save(saved)
+    assert sorted(path.name for path in saved.iterdir()) == ["agent.json", "model.safetensors"]
+    json.loads((saved / "agent.json").read_text())
+    elsewhere.mkdir()
+    for path in saved.iterdir():
+        shutil.move(path, elsewhere / path.name)
+    again = make_agent(name)
+    again.load(elsewhere)
+    ours, theirs = (a.solve(problem, instance, np.random.default_rng(1), Budget(steps=STEPS)) for a in (agent, again))
+    assert same(ours, theirs)
+    problem.judge(instance, ours)
+    again.save(saved)
+    for path in elsewhere.iterdir():
+        assert (saved / path.name).read_bytes() == path.read_bytes()
+    for trap in traps(marker):
+        for file in ("model.safetensors", "agent.json"):
+            kept = (elsewhere / file).read_bytes()
+            (elsewhere / file).write_bytes(trap)
+            refuses(make_agent(name).load, elsewhere)
+            (elsewhere / file).write_bytes(kept)
+    refuses(make_agent(name).load, tmp_path / "nowhere")
+    assert not marker.exists()
+    pickle.loads(next(traps(marker)))
+    assert marker.exists()  # the trap works

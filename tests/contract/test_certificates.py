@@ -1,0 +1,81 @@
+"""One truth from the environment to the board, for every registered problem and mode."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import pytest
+
+import sysgym
+from sysgym.core.instances import find_entry
+from sysgym.core.registry import problem_class
+from sysgym_agents.classical.random import sample_action
+from sysgym_leaderboards import Answer, Board, Store, board_names, load_board, pack, rank
+
+CASES = [
+    pytest.param(name, dict(variant), id=f"{name.split('/')[1]}-{'-'.join(map(str, variant.values()))}")
+    for name in sysgym.problem_ids()
+    for variant in problem_class(name).variants
+]
+
+
+@pytest.mark.parametrize(("name", "variant"), CASES)
+def test_the_end_of_an_episode_is_the_judged_cost_is_the_certificate(
+    name: str, variant: dict[str, Any], tmp_path: Path
+) -> None:
+    env: Any = gym.make(name, **variant).unwrapped
+    chosen = [item.name for item in env.instances.items[:2]]
+    board = Board(
+        "contract-v1", "Contract", name.removeprefix("sysgym/"), variant, tuple(chosen), seeds=1,
+        division="solutions", reference=next(iter(env.problem.reference_costs(env.instances.items[0]))),
+        penalty=2.0, seconds=1.0,
+    )  # fmt: skip
+    rng, answers, ended = np.random.default_rng(0), {}, {}
+    for instance in chosen:
+        env.reset(seed=0, options={"instance": instance})
+        over, info = False, {}
+        while not over:
+            _, _, over, _, info = env.step(sample_action(rng, env.action_space, env.action_masks()))
+        ended[instance] = info["verdict"]
+        answers[instance, 0] = Answer(env.solution(), ended[instance]["cost"])
+    file = pack(tmp_path / "a.zip", board, {"agent": "random"}, answers)
+    store = Store(tmp_path / "s.sqlite")
+    certificate = store.submit(file, board)
+    assert certificate.accepted, certificate.reason
+    for row in certificate.rows:
+        problem = board.make_problem()
+        verdict = problem.judge(problem.load(row.instance), answers[row.instance, 0].arrays)
+        assert row.feasible == verdict.feasible == ended[row.instance]["feasible"]
+        assert row.cost == verdict.cost and row.as_dict()["cost"] == ended[row.instance]["cost"]
+    (line,) = rank(board, store.entries(board))
+    assert line.agent == "random" and line.feasible == np.mean([row.feasible for row in certificate.rows])
+    if not certificate.rows[0].feasible:
+        return
+    better = {**answers, (chosen[0], 0): Answer(answers[chosen[0], 0].arrays, certificate.rows[0].cost - 1)}
+    assert "the claimed cost is" in store.submit(pack(tmp_path / "b.zip", board, {"agent": "x"}, better), board).reason
+
+
+@pytest.mark.parametrize("name", board_names())
+def test_every_board_is_complete(name: str, request: pytest.FixtureRequest) -> None:
+    """Its instances exist, have the content that the index promises, and a reference cost."""
+    board = load_board(name)
+    assert board.id == name and name.rpartition("-v")[2].isdigit()
+    problem = board.make_problem()
+    assert f"{problem.name}-v{problem.version}" == board.problem.rpartition("/")[2]
+    sets, names = problem.instance_sets(), board.instance_names(problem)
+    assert names and len(board.pairs(problem)) == len(names) * board.seeds
+    entries = {entry.name: find_entry(sets, entry.name) for group in sets.values() for entry in group.entries}
+    if any(group.source == "public" and set(names) & set(group.names()) for group in sets.values()):
+        request.getfixturevalue("public_data")  # skips where there is none
+    for instance, digest in board.instance_hashes(problem).items():
+        loaded = problem.load(instance)
+        assert sysgym.content_hash(loaded) == digest
+        assert entries.get(instance) is None or entries[instance].hash == digest  # type: ignore[union-attr]
+        assert np.isfinite(problem.reference_costs(loaded)[board.reference])
+
+
+def test_there_are_boards() -> None:
+    assert board_names()
