@@ -59,16 +59,19 @@ def congestion_maps(
     if int(canvas.smoothing) > 0:
         kernels.smooth(hor, ver, int(canvas.smoothing))
     hard = np.flatnonzero(netlist.kind == HARD)
-    kernels.block_macros(hard, placement.x, placement.y, width, height, placement.placed, cell_w, cell_h,
-                         *canvas.macro_routes, *canvas.routes, hor, ver)  # fmt: skip
+    kernels.block_macros(
+        hard, placement.x, placement.y, width, height, placement.placed, cell_w, cell_h,
+        canvas.macro_routes[0] / (cell_h * canvas.routes[0]), canvas.macro_routes[1] / (cell_w * canvas.routes[1]),
+        hor, ver,
+    )  # fmt: skip
     return hor, ver
 
 
 def density_map(netlist: Netlist, canvas: Canvas, placement: Placement, width: Array, height: Array) -> Array:
     """Covered share of each cell, (rows, columns) float64."""
     grid = np.zeros((canvas.rows, canvas.columns))
-    kernels.density_map(netlist.macros, placement.x, placement.y, width, height, placement.placed, canvas.width,
-                        canvas.height, grid)  # fmt: skip
+    kernels.density_map(netlist.macros, placement.x, placement.y, width, height, placement.placed,
+                        canvas.width / canvas.columns, canvas.height / canvas.rows, grid)  # fmt: skip
     return grid
 
 

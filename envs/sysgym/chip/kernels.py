@@ -46,27 +46,29 @@ def wirelength(ptr, pins, weight, px, py):
 
 
 @njit(cache=True)
-def density_map(macros, x, y, width, height, placed, canvas_width, canvas_height, grid):
-    """Share of each cell of grid (rows, columns) that macros cover; overlaps count twice, what is outside does not."""
+def cover(x, y, width, height, cell_w, cell_h, per_area, grid):
+    """Add `per_area` times the area of a macro in each cell of grid (rows, columns); what is outside is dropped."""
     rows, columns = grid.shape
-    cell_w, cell_h = canvas_width / columns, canvas_height / rows
+    left, right, low, high = x - width / 2, x + width / 2, y - height / 2, y + height / 2
+    c0, c1 = max(int(np.floor(left / cell_w)), 0), min(int(np.floor(right / cell_w)), columns - 1)
+    r0, r1 = max(int(np.floor(low / cell_h)), 0), min(int(np.floor(high / cell_h)), rows - 1)
+    for r in range(r0, r1 + 1):
+        tall = min(high, (r + 1) * cell_h) - max(low, r * cell_h)
+        if tall <= 0:
+            continue
+        for c in range(c0, c1 + 1):
+            wide = min(right, (c + 1) * cell_w) - max(left, c * cell_w)
+            if wide > 0:
+                grid[r, c] += wide * tall * per_area
+
+
+@njit(cache=True)
+def density_map(macros, x, y, width, height, placed, cell_w, cell_h, grid):
+    """Share of each cell that macros cover; overlaps count twice."""
     grid[:] = 0.0
     for i in macros:
-        if not placed[i]:
-            continue
-        left, right = x[i] - width[i] / 2, x[i] + width[i] / 2
-        low, high = y[i] - height[i] / 2, y[i] + height[i] / 2
-        c0, c1 = max(int(np.floor(left / cell_w)), 0), min(int(np.floor(right / cell_w)), columns - 1)
-        r0, r1 = max(int(np.floor(low / cell_h)), 0), min(int(np.floor(high / cell_h)), rows - 1)
-        for r in range(r0, r1 + 1):
-            tall = min(high, (r + 1) * cell_h) - max(low, r * cell_h)
-            if tall <= 0:
-                continue
-            for c in range(c0, c1 + 1):
-                wide = min(right, (c + 1) * cell_w) - max(left, c * cell_w)
-                if wide > 0:
-                    grid[r, c] += wide * tall
-    grid /= cell_w * cell_h
+        if placed[i]:
+            cover(x[i], y[i], width[i], height[i], cell_w, cell_h, 1.0 / (cell_w * cell_h), grid)
 
 
 @njit(cache=True)
@@ -89,9 +91,8 @@ def _route_two(hor, ver, source_c, source_r, sink_c, sink_r, w):
 
 
 @njit(cache=True)
-def _route_three(hor, ver, c, r, w):
-    """Three cells sorted by column, then row."""
-    x1, x2, x3, y1, y2, y3 = c[0], c[1], c[2], r[0], r[1], r[2]
+def _route_three(hor, ver, x1, y1, x2, y2, x3, y3, w):
+    """Three cells (column, row), sorted by column, then row."""
     if x1 < x2 < x3 and min(y1, y3) < y2 < max(y1, y3):
         _across(hor, y1, x1, x2, w)
         _across(hor, y2, x2, x3, w)
@@ -105,46 +106,58 @@ def _route_three(hor, ver, c, r, w):
         _across(hor, y2, x2, x3, w)
         _along(ver, x2, y1, y2, w)
     else:
-        order = np.argsort(np.array([y1 * 1_000_000 + x1, y2 * 1_000_000 + x2, y3 * 1_000_000 + x3]))
-        a, b, d = order[0], order[1], order[2]
-        _across(hor, r[b], min(x1, x2, x3), max(x1, x2, x3), w)
-        _along(ver, c[a], r[a], r[b], w)
-        _along(ver, c[d], r[b], r[d], w)
+        left, right = min(x1, x2, x3), max(x1, x2, x3)
+        # a T: by row, then column
+        if (y2, x2) < (y1, x1):
+            x1, y1, x2, y2 = x2, y2, x1, y1
+        if (y3, x3) < (y2, x2):
+            x2, y2, x3, y3 = x3, y3, x2, y2
+        if (y2, x2) < (y1, x1):
+            x1, y1, x2, y2 = x2, y2, x1, y1
+        _across(hor, y2, left, right, w)
+        _along(ver, x1, y1, y2, w)
+        _along(ver, x3, y2, y3, w)
+
+
+@njit(cache=True)
+def route_net(first, last, pins, weight, px, py, placed, cell_w, cell_h, hor, ver, cells, seen, stamp):
+    """Book the route of pins[first:last]; a net with an unplaced pin or one outside the canvas is not routed.
+
+    `cells`, `seen` (cells,) int64 are scratch, `stamp` a number that `seen` does not hold yet.
+    """
+    rows, columns = hor.shape
+    count = 0
+    for j in range(first, last):
+        v = pins[j]
+        c, r = int(np.floor(px[v] / cell_w)), int(np.floor(py[v] / cell_h))
+        if not placed[v] or c < 0 or c >= columns or r < 0 or r >= rows:
+            return
+        cell = r * columns + c
+        if seen[cell] != stamp:
+            seen[cell] = stamp
+            cells[count] = cell
+            count += 1
+    if count < 2:
+        return
+    if count == 3:
+        a, b, d = cells[0] % columns * rows, cells[1] % columns * rows, cells[2] % columns * rows
+        a, b, d = a + cells[0] // columns, b + cells[1] // columns, d + cells[2] // columns
+        low, high = min(a, b, d), max(a, b, d)
+        mid = a + b + d - low - high
+        _route_three(hor, ver, low // rows, low % rows, mid // rows, mid % rows, high // rows, high % rows, weight)
+        return
+    source = cells[0]
+    for cell in cells[1:count]:
+        _route_two(hor, ver, source % columns, source // columns, cell % columns, cell // columns, weight)
 
 
 @njit(cache=True)
 def route_nets(ptr, pins, weight, px, py, placed, cell_w, cell_h, hor, ver):
-    """Book every net's route on the cells; a net with an unplaced pin or one outside the canvas is not routed."""
-    rows, columns = hor.shape
-    seen = np.full(rows * columns, -1, np.int64)
-    cells = np.zeros(rows * columns, np.int64)
-    three_c, three_r = np.zeros(3, np.int64), np.zeros(3, np.int64)
+    """Book every net's route on the cells."""
+    seen, cells = np.full(hor.size, -1, np.int64), np.zeros(hor.size, np.int64)
     for e in range(len(weight)):
-        count, inside = 0, True
-        for j in range(ptr[e], ptr[e + 1]):
-            v = pins[j]
-            c, r = int(np.floor(px[v] / cell_w)), int(np.floor(py[v] / cell_h))
-            if not placed[v] or c < 0 or c >= columns or r < 0 or r >= rows:
-                inside = False
-                break
-            cell = r * columns + c
-            if seen[cell] != e:
-                seen[cell] = e
-                cells[count] = cell
-                count += 1
-        if not inside or count < 2:
-            continue
-        w = max(1.0, weight[e])
-        if count == 3:
-            # by column, then row
-            keys = np.sort(np.array([(cell % columns) * rows + cell // columns for cell in cells[:3]]))
-            for i in range(3):
-                three_c[i], three_r[i] = keys[i] // rows, keys[i] % rows
-            _route_three(hor, ver, three_c, three_r, w)
-        else:
-            source = cells[0]
-            for cell in cells[1:count]:
-                _route_two(hor, ver, source % columns, source // columns, cell % columns, cell // columns, w)
+        route_net(ptr[e], ptr[e + 1], pins, max(1.0, weight[e]), px, py, placed, cell_w, cell_h, hor, ver, cells,
+                  seen, e)  # fmt: skip
 
 
 @njit(cache=True)
@@ -164,49 +177,52 @@ def smooth(hor, ver, reach):
 
 
 @njit(cache=True)
-def block_macros(hard, x, y, width, height, placed, cell_w, cell_h, macro_h, macro_v, routes_h, routes_v, hor, ver):
-    """Add what hard macros block, as a share of a cell's capacity."""
+def block_macro(x, y, width, height, cell_w, cell_h, per_h, per_v, hor, ver):
+    """Add `per_h` (`per_v`) times the height (width) of a hard macro in each cell; see the rule of partial cells.
+
+    Where the bottom or top row is covered in part only, the vertical share of the top row is taken away again; where
+    the left or right column is, the horizontal share of the right column.
+    """
     rows, columns = hor.shape
-    for i in hard:
-        if not placed[i]:
-            continue
-        left, right = x[i] - width[i] / 2, x[i] + width[i] / 2
-        low, high = y[i] - height[i] / 2, y[i] + height[i] / 2
-        c0, c1 = int(np.floor(left / cell_w)), int(np.floor(right / cell_w))
-        r0, r1 = int(np.floor(low / cell_h)), int(np.floor(high / cell_h))
-        if c1 < 0 or r1 < 0 or c0 >= columns or r0 >= rows:
-            continue
-        c0, c1, r0, r1 = max(c0, 0), min(c1, columns - 1), max(r0, 0), min(r1, rows - 1)
-        partial_rows = partial_columns = False
+    left, right, low, high = x - width / 2, x + width / 2, y - height / 2, y + height / 2
+    c0, c1 = int(np.floor(left / cell_w)), int(np.floor(right / cell_w))
+    r0, r1 = int(np.floor(low / cell_h)), int(np.floor(high / cell_h))
+    if c1 < 0 or r1 < 0 or c0 >= columns or r0 >= rows:
+        return
+    c0, c1, r0, r1 = max(c0, 0), min(c1, columns - 1), max(r0, 0), min(r1, rows - 1)
+    partial_rows = partial_columns = False
+    for r in range(r0, r1 + 1):
+        tall = min(high, (r + 1) * cell_h) - max(low, r * cell_h)
+        for c in range(c0, c1 + 1):
+            wide = min(right, (c + 1) * cell_w) - max(left, c * cell_w)
+            if wide <= 0 or tall <= 0:
+                continue
+            if r1 != r0 and r in (r0, r1) and abs(tall - cell_h) > 1e-5:
+                partial_rows = True
+            if c1 != c0 and c in (c0, c1) and abs(wide - cell_w) > 1e-5:
+                partial_columns = True
+            ver[r, c] += wide * per_v
+            hor[r, c] += tall * per_h
+    if partial_rows:
+        for c in range(c0, c1 + 1):
+            ver[r1, c] -= max(min(right, (c + 1) * cell_w) - max(left, c * cell_w), 0.0) * per_v
+    if partial_columns:
         for r in range(r0, r1 + 1):
-            tall = min(high, (r + 1) * cell_h) - max(low, r * cell_h)
-            for c in range(c0, c1 + 1):
-                wide = min(right, (c + 1) * cell_w) - max(left, c * cell_w)
-                if wide <= 0 or tall <= 0:
-                    continue
-                if r1 != r0 and r in (r0, r1) and abs(tall - cell_h) > 1e-5:
-                    partial_rows = True
-                if c1 != c0 and c in (c0, c1) and abs(wide - cell_w) > 1e-5:
-                    partial_columns = True
-                ver[r, c] += wide * macro_v / (cell_w * routes_v)
-                hor[r, c] += tall * macro_h / (cell_h * routes_h)
-        if partial_rows:
-            for c in range(c0, c1 + 1):
-                wide = min(right, (c + 1) * cell_w) - max(left, c * cell_w)
-                if wide > 0:
-                    ver[r1, c] -= wide * macro_v / (cell_w * routes_v)
-        if partial_columns:
-            for r in range(r0, r1 + 1):
-                tall = min(high, (r + 1) * cell_h) - max(low, r * cell_h)
-                if tall > 0:
-                    hor[r, c1] -= tall * macro_h / (cell_h * routes_h)
+            hor[r, c1] -= max(min(high, (r + 1) * cell_h) - max(low, r * cell_h), 0.0) * per_h
+
+
+@njit(cache=True)
+def block_macros(hard, x, y, width, height, placed, cell_w, cell_h, per_h, per_v, hor, ver):
+    """What all placed hard macros block."""
+    for i in hard:
+        if placed[i]:
+            block_macro(x[i], y[i], width[i], height[i], cell_w, cell_h, per_h, per_v, hor, ver)
 
 
 @njit(cache=True)
 def mean_of_largest(values, count):
-    """Mean of the `count` largest numbers."""
-    ordered = np.sort(values)
-    return ordered[len(ordered) - count :].mean()
+    """Mean of the `count` largest numbers of a vector."""
+    return np.partition(values, len(values) - count)[len(values) - count :].mean()
 
 
 @njit(cache=True)
