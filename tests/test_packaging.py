@@ -26,7 +26,13 @@ def test_wheel_and_sdist(tmp_path: Path) -> None:
     (sdist,) = (tmp_path / "dist").glob("*.tar.gz")
     with tarfile.open(sdist) as archive:
         names = {name.split("/", 1)[-1] for name in archive.getnames()}
-    assert {"README.md", "LICENSE", "constraints.txt", "tests/test_packaging.py"} <= names
+    assert {
+        "README.md",
+        "LICENSE",
+        "constraints.txt",
+        "tests/test_packaging.py",
+        "tests/plugin/pyproject.toml",
+    } <= names
     with zipfile.ZipFile(wheel) as archive:
         packed = set(archive.namelist())
         archive.extractall(tmp_path / "installed")

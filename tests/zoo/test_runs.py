@@ -79,7 +79,7 @@ def test_train_evaluate_pack_submit_show_verify_export(sysgym: Run, tmp_path: Pa
     sysgym("pack", "eval", "--board", board, "--agent", "ldg", "-o", "s.zip")
     assert "accepted on" in sysgym("submit", "s.zip").stdout
     assert "rejected" in sysgym("submit", "s.zip", code=3).stdout
-    shown = json.loads(sysgym("board", "show", board, "--json").stdout)
+    shown = json.loads(sysgym("board", "show", board, "--json").stdout)["rows"]
     ratios = [row["ratio"] for row in evaluated["rows"] if row["agent"] == "ldg" and row["seed"] == 0]
     assert shown[0]["agent"] == "ldg" and shown[0]["score"] == pytest.approx(np.exp(np.mean(np.log(ratios))))
     assert "1 entries verified" in sysgym("board", "verify").stdout
@@ -179,10 +179,11 @@ def test_demo(sysgym: Run, tmp_path: Path) -> None:
     started = time.perf_counter()
     done = sysgym("demo", "--json")
     assert time.perf_counter() - started < 180
-    assert json.loads(done.stdout)["problems"] == []
+    found = json.loads(done.stdout)
+    assert (found["schema"], found["problems"]) == ("sysgym-demo/1", [])
     board = json.loads(
         sysgym("board", "show", "partitioning-delaunay-k4-v1", "--store", "demo/leaderboards.sqlite", "--json").stdout
-    )
+    )["rows"]
     rank = {row["agent"]: row["rank"] for row in board}
     assert rank["ppo-refine"] < rank["fennel"] < rank["random"]
     assert (tmp_path / "demo" / "partition.png").is_file() and (tmp_path / "demo" / "site" / "index.html").is_file()

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from sysgym import UsageError
+from sysgym import InvalidSolution, UsageError
+from sysgym.core.errors import unknown
 from sysgym_leaderboards import Store, board_names, load_board, rank
 from sysgym_zoo.console import say, show_json
 
@@ -40,8 +41,19 @@ def _rows_of(folders: Sequence[Path], agent: str | None) -> tuple[str, list[tupl
         raise UsageError(f"these runs hold the agents {', '.join(names)}; choose one with --agent.")
     chosen = names[0] if agent is None else agent
     if chosen not in names:
-        raise UsageError(f"these runs hold the agents {', '.join(names)}, not {chosen!r}.")
+        raise unknown("agent of these runs", chosen, names)
     return chosen, [(folder, row) for folder, row in rows if row["agent"] == chosen]
+
+
+def read_arrays(file: Path) -> dict[str, Any]:
+    """A recorded solution."""
+    from sysgym.core.solutions import parse_npz
+
+    try:
+        return parse_npz(file.read_bytes())
+    except (OSError, InvalidSolution) as error:
+        why = str(getattr(error, "strerror", None) or error).rstrip(".")
+        raise UsageError(f"the solution {file} cannot be read: {why}; evaluate it again.") from error
 
 
 def pack_runs(
@@ -54,7 +66,6 @@ def pack_runs(
     licence: str,
 ) -> Path:
     """A submission from the solutions of evaluation runs."""
-    from sysgym.core.solutions import parse_npz
     from sysgym_leaderboards import Answer, pack
     from sysgym_zoo.resolve import load_run
 
@@ -77,8 +88,9 @@ def pack_runs(
         if (row["instance"], row["seed"]) in solutions:
             raise UsageError(f"these runs solve {row['instance']} with seed {row['seed']} twice; name one of them.")
         if (row["instance"], row["seed"]) in wanted:
-            arrays = parse_npz((folder / row["solution"]).read_bytes())
-            solutions[row["instance"], row["seed"]] = Answer(arrays, cost=row["cost"], seconds=row["seconds"])
+            solutions[row["instance"], row["seed"]] = Answer(
+                read_arrays(folder / row["solution"]), cost=row["cost"], seconds=row["seconds"]
+            )
     hardware = record["hardware"]
     manifest: dict[str, Any] = {
         "agent": name,
@@ -94,13 +106,17 @@ def pack_runs(
     return pack(output, board, manifest, solutions)
 
 
+def _named_board(name: str) -> str:
+    if name not in board_names():
+        raise UsageError(f"the submission is for the board {name!r}, which is not packaged; give its file by --board.")
+    return name
+
+
 def submit(file: Path, board_name: str | None, store_path: Path | None) -> Any:
     """Verify and record a submission; its certificate, accepted or not."""
     from sysgym_leaderboards import read_submission
 
-    if not file.is_file():
-        raise UsageError(f"cannot read the submission {file}: no such file.")
-    board = load_board(board_name or read_submission(file).board)
+    board = load_board(_named_board(read_submission(file).board) if board_name is None else board_name)
     return Store(store_path).submit(file, board)
 
 
@@ -137,7 +153,7 @@ def standings(board_name: str, store_path: Path | None) -> list[dict[str, Any]]:
 def problems_in(board_name: str | None, store_path: Path | None) -> list[str]:
     """What is wrong with the chain or with any stored solution, judged again; empty if nothing is."""
     store = Store(store_path)
-    return [*store.check_chain(), *store.reverify(load_board(board_name) if board_name else None)]
+    return [*store.check_chain(), *store.reverify(None if board_name is None else load_board(board_name))]
 
 
 def verify(board_name: str | None, store_path: Path | None, as_json: bool) -> bool:
@@ -145,7 +161,7 @@ def verify(board_name: str | None, store_path: Path | None, as_json: bool) -> bo
     problems = problems_in(board_name, store_path)
     number, head = Store(store_path).head()
     if as_json:
-        show_json({"entries": number, "head": head, "problems": problems})
+        show_json("verification", {"entries": number, "head": head, "problems": problems})
     else:
         print("\n".join(problems) or f"{number} entries verified, chain head {head[:16]}")
     return not problems

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 import json
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Any
 from sysgym import UsageError, problem_ids
 from sysgym.core import data
 from sysgym.core.errors import unknown
-from sysgym.core.instances import find_entry
+from sysgym.core.instances import SPLITS, find_entry
 from sysgym.core.registry import environment_id, keyword_options, make_problem, problem_class, problem_registry
 from sysgym_agents.core import agent_class, agent_names, agent_registry, is_learner
 from sysgym_leaderboards import board_names, load_board
@@ -29,6 +30,11 @@ def _load(registry: Any, name: str) -> Any:
         return registry.get(name)
     except UsageError as error:
         return str(error)
+
+
+def problem_names() -> list[str]:
+    """Short names, as `--problem` takes them."""
+    return [name.removeprefix("sysgym/").rpartition("-v")[0] for name in problem_ids()]
 
 
 def problem_rows() -> list[dict[str, Any]]:
@@ -94,10 +100,10 @@ def instance_rows(problem: str, within: str | None) -> list[dict[str, Any]]:
 
 
 def data_rows(problem: str) -> list[dict[str, Any]]:
-    """Data sets and whether they are on this machine."""
+    """Data sets and whether they are on this machine; a generated instance, which has no file, always is."""
     rows = []
     for name, group in make_problem(problem).instance_sets().items():
-        here = sum(data.find(entry.file) is not None for entry in group.entries)
+        here = sum(entry.file is None or data.find(entry.file) is not None for entry in group.entries)
         rows.append(
             {
                 "set": name,
@@ -117,7 +123,7 @@ def _entries(problem: str, name: str) -> list[Any]:
     if entry is not None:
         return [entry]
     if name not in sets:
-        raise unknown("data set", name, sets)
+        raise unknown("data set", name, [*sets, *(entry.name for group in sets.values() for entry in group.entries)])
     return list(sets[name].entries)
 
 
@@ -126,6 +132,8 @@ def fetch(problem: str, name: str) -> list[dict[str, Any]]:
     rows: list[dict[str, Any]] = []
     failed = []
     for entry in _entries(problem, name):
+        if entry.file is None:
+            raise UsageError(f"{entry.name} is generated when it is used; there is no file to fetch.")
         try:
             rows.append({"instance": entry.name, "path": str(data.download(entry.file))})
         except UsageError as error:
@@ -141,6 +149,8 @@ def file_path(problem: str, name: str) -> Path:
     entries = _entries(problem, name)
     if len(entries) > 1:
         raise UsageError(f"{name!r} is a set; name one instance, such as {entries[0].name!r}.")
+    if entries[0].file is None:
+        raise UsageError(f"{name!r} is generated when it is used; it has no file.")
     path = data.find(entries[0].file)
     if path is None:
         data.read(entries[0].file)  # raises with the sentence that says how to get it
@@ -174,35 +184,59 @@ def describe(name: str) -> dict[str, Any]:
         board = load_board(name).as_dict()
         return {"kind": "board", "name": name, "board": board, "text": f"board {name}\n\n{json.dumps(board, indent=1)}"}
     try:
-        factory = problem_class(name)
+        identifier = environment_id(name)
     except UsageError:
         return _describe_instance(name)
-    identifier = environment_id(name)
+    factory = problem_class(name)
     options = f"Options (-O key=value) and defaults:\n{options_text(factory)}"
     text = f"problem {identifier}\n\n{inspect.getdoc(factory)}\n\n{options}"
     return {"kind": "problem", "name": identifier, "text": text}
 
 
+def instance_words(problem: Any) -> list[str]:
+    """Names of a problem's sets, of their splits and of their instances."""
+    words = []
+    for name, group in problem.instance_sets().items():
+        splits = sorted({entry.split for entry in group.entries})
+        words += [name, *(f"{name}/{split}" for split in splits), *group.names()]
+    return words
+
+
+def _problems() -> list[Any]:
+    """Every registered problem with its default options, without those that cannot be built."""
+    found = []
+    for name in problem_registry.names():
+        with contextlib.suppress(Exception):  # a broken plugin is for `sysgym doctor`
+            found.append(make_problem(name))
+    return found
+
+
+def known_names() -> list[str]:
+    """Everything that `sysgym show` knows."""
+    instances = [word for problem in _problems() for word in instance_words(problem)]
+    return [*agent_names(), *recipe_names(), *board_names(), *problem_ids(), *problem_names(), *instances]
+
+
 def _describe_instance(name: str) -> dict[str, Any]:
-    known = [*agent_names(), *recipe_names(), *board_names(), *problem_ids()]
-    for registered in problem_registry.names():
-        found = _load(problem_registry, registered)
-        if isinstance(found, str):
-            continue
-        sets = make_problem(registered).instance_sets()
-        known += sets
-        if name in sets:
-            group = sets[name]
-            lines = [f"  {e.name}  {e.split}  {e.nodes} nodes, {e.edges} edges" for e in group.entries]
-            head = f"set {name} of {found.name}, {group.source}, licence {group.licence}\n\n{group.about}\n"
-            return {"kind": "set", "name": name, "instances": group.names(), "text": "\n".join([head, *lines])}
+    for problem in _problems():
+        sets = problem.instance_sets()
+        group, split = sets.get(name.partition("/")[0]), name.partition("/")[2]
+        if group is not None and split in ("", *SPLITS):
+            chosen = [entry for entry in group.entries if split in ("", entry.split)]
+            lines = [f"  {e.name}  {e.split}  {e.nodes} nodes, {e.edges} edges" for e in chosen]
+            head = f"set {name} of {problem.name}, {group.source}, licence {group.licence}\n\n{group.about}\n"
+            return {
+                "kind": "set",
+                "name": name,
+                "instances": [e.name for e in chosen],
+                "text": "\n".join([head, *lines]),
+            }
         entry = find_entry(sets, name)
         if entry is not None:
             references = "\n".join(f"  {key}: {dict(row)}" for key, row in entry.references.items())
             text = (
-                f"instance {name} of {found.name}, split {entry.split}\n\n{entry.nodes} nodes, {entry.edges} edges\n"
+                f"instance {name} of {problem.name}, split {entry.split}\n\n{entry.nodes} nodes, {entry.edges} edges\n"
                 f"content {entry.hash}\n\nReference costs:\n{references or '  (none)'}"
             )
             return {"kind": "instance", "name": name, "references": dict(entry.references), "text": text}
-        known += [e.name for group in sets.values() for e in group.entries]
-    raise unknown("name", name, known)
+    raise unknown("name", name, known_names())

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import sys
 import time
 from collections.abc import Sequence
@@ -38,9 +37,9 @@ def clean(value: Any) -> Any:
     return value
 
 
-def show_json(value: Any) -> None:
-    """A result as one JSON document, on stdout."""
-    print(json.dumps(clean(value), indent=1))
+def show_json(kind: str, value: dict[str, Any]) -> None:
+    """A result as one JSON object on stdout; `schema` names its kind, unless the value has a schema of its own."""
+    print(json.dumps(clean({"schema": f"sysgym-{kind}/1", **value}), indent=1))
 
 
 def number(value: Any) -> str:
@@ -85,7 +84,7 @@ class Progress:
     def __init__(self, what: str, total: float, unit: str) -> None:
         self.what, self.total, self.unit, self.shown = what, total, unit, time.monotonic()
         self.bar: Any = None
-        if sys.stderr.isatty() and "NO_COLOR" not in os.environ:
+        if sys.stderr.isatty():
             from tqdm import tqdm
 
             self.bar = tqdm(total=round(total, 1), desc=what, unit=unit, leave=False)

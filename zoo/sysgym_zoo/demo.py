@@ -61,7 +61,7 @@ def demo(out: Path, seconds: float, as_json: bool) -> None:
     index = next((page for page in pages if page.name == "index.html"), pages[0])
     found = {"board": str(index), "picture": str(picture), "store": str(store), "problems": problems}
     if as_json:
-        show_json({**found, "standings": standings})
+        show_json("demo", {**found, "standings": standings})
     else:
         print(table(standings))
         print("\n".join(problems) or "every stored submission verified")

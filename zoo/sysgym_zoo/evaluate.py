@@ -23,6 +23,13 @@ def instance_rng(seed: int, digest: str) -> np.random.Generator:
     return np.random.default_rng([seed, int(digest[:12], 16)])
 
 
+def time_budget(seconds: float | None) -> Budget:
+    """The budget of one solution; UsageError if it would never end."""
+    if seconds is not None and not 0 <= seconds < math.inf:
+        raise UsageError(f"--seconds must be a finite number from 0, got {seconds:g}.")
+    return Budget(seconds=seconds)
+
+
 def solve_once(
     problem: Any, instance: Instance, agent: Any, name: str, seed: int, budget: Budget
 ) -> tuple[dict[str, Any], Solution]:
@@ -50,10 +57,16 @@ def solve_once(
 
 
 def ratio(cost: float, reference: float) -> float | None:
-    """cost / reference; 1 where both are 0, None where only the reference is."""
-    if reference == 0:
-        return 1.0 if cost == 0 else None
-    return cost / reference
+    """How many times worse a cost is than the reference; None where that has no meaning.
+
+    >>> ratio(3.0, 2.0), ratio(-2.0, -3.0), ratio(0.0, 0.0), ratio(1.0, 0.0)
+    (1.5, 1.5, 1.0, None)
+    """
+    if cost == reference:
+        return 1.0
+    if cost * reference <= 0 or not math.isfinite(cost):
+        return None
+    return cost / reference if cost > 0 else reference / cost
 
 
 def evaluate(
@@ -65,6 +78,7 @@ def evaluate(
         raise UsageError(f"--seeds must be at least 1, got {seeds}.")
     if len({name for name, _ in agents}) < len(agents):
         raise UsageError("an agent is named twice.")
+    budget = time_budget(seconds)
     set_threads(threads)
     folder = fresh_folder(out, f"{problem.name}-evaluate")
     record = {
@@ -84,7 +98,7 @@ def evaluate(
             bar = Progress(name, len(instances) * seeds, "solutions")
             for position, instance in enumerate(instances):
                 for seed in range(seeds):
-                    row, solution = solve_once(problem, instance, agent, name, seed, Budget(seconds=seconds))
+                    row, solution = solve_once(problem, instance, agent, name, seed, budget)
                     file = f"solutions/{len(rows)}.npz"
                     with (folder / file).open("wb") as stream:
                         np.savez_compressed(stream, **solution)  # type: ignore[arg-type]
@@ -107,11 +121,12 @@ def summarise(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
         mine = [row for row in rows if row["agent"] == name]
         ratios = [row.get("ratio") for row in mine]
         known = [r for r in ratios if r is not None and r > 0]
+        costs = [row["cost"] for row in mine if row["cost"] is not None]  # an infeasible answer may have none
         complete = bool(known) and len(known) == len(ratios)
         lines.append(
             {
                 "agent": name,
-                "cost": float(np.mean([row["cost"] for row in mine])),
+                "cost": float(np.mean(costs)) if len(costs) == len(mine) else None,
                 "ratio": math.exp(sum(map(math.log, known)) / len(known)) if complete else None,
                 "feasible": f"{100 * np.mean([row['feasible'] for row in mine]):.0f} %",
                 "seconds": float(np.mean([row["seconds"] for row in mine])),
@@ -119,4 +134,4 @@ def summarise(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
                 "seeds": len({row["seed"] for row in mine}),
             }
         )
-    return sorted(lines, key=lambda line: (line["ratio"] if line["ratio"] is not None else math.inf, line["cost"]))
+    return sorted(lines, key=lambda line: [math.inf if line[key] is None else line[key] for key in ("ratio", "cost")])

@@ -10,6 +10,8 @@ instances = "delaunay/train"
 
 from __future__ import annotations
 
+import math
+import os
 import tomllib
 from importlib.resources import files
 from pathlib import Path
@@ -30,11 +32,11 @@ def load_recipe(name: str) -> dict[str, Any]:
     """A packaged recipe by name or a TOML file; UsageError if it is malformed."""
     if name in recipe_names():
         text = (files("sysgym_zoo") / "recipes" / f"{name}.toml").read_text()
-    elif Path(name).is_file():
+    elif os.path.exists(name):
         try:
             text = Path(name).read_text()
         except (OSError, UnicodeDecodeError) as error:
-            raise UsageError(f"recipe {name} cannot be read: {error}.") from error
+            raise UsageError(f"recipe {name} cannot be read: {getattr(error, 'strerror', None) or error}.") from error
     else:
         raise unknown("recipe", name, recipe_names())
     try:
@@ -50,8 +52,10 @@ def load_recipe(name: str) -> dict[str, Any]:
     for key, value in recipe.get("budget", {}).items():
         if key not in ("seconds", "steps"):
             raise unknown(f"budget of recipe {name}", key, ("seconds", "steps"))
-        if isinstance(value, bool) or not isinstance(value, int | float):
-            raise UsageError(f"recipe {name}: {key} must be a number, got {value!r}.")
+        kinds: Any = int if key == "steps" else int | float
+        if isinstance(value, bool) or not isinstance(value, kinds) or not 0 < value < math.inf:
+            what = "whole number" if key == "steps" else "number"
+            raise UsageError(f"recipe {name}: {key} must be a positive {what}, got {value!r}.")
     return recipe
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from sysgym.core.registry import keyword_options, make_problem, problem_class, w
 from sysgym.core.solutions import parse_json
 from sysgym_agents.core import agent_names, check_fits, make_agent
 
+RECORD = {"kind", "problem", "instances", "budget", "threads", "hardware", "versions", "started", "status"}
 FREE = {"mode", "moves"}  # options that an agent sets for itself, so that two agents may differ in them
 
 
@@ -52,16 +54,25 @@ def build_problem(name: str, pairs: Sequence[str] = ()) -> Any:
     return make_problem(name, **parse_pairs(pairs, problem_class(name), name))
 
 
+def _is_record(record: Any) -> bool:
+    """Whether this is what `Run` writes, with all that the commands read."""
+    if not isinstance(record, dict) or not set(record) >= RECORD or not isinstance(record["problem"], dict):
+        return False
+    if record["kind"] == "train" and not {"agent", "seed"} <= set(record):
+        return False
+    return {"name", "version", "options"} <= set(record["problem"]) and isinstance(record["problem"]["options"], dict)
+
+
 def load_run(folder: Path) -> dict[str, Any]:
     """The record of a run; UsageError if the folder holds none."""
     file = folder / "run.json"
-    if not file.is_file():
+    if not os.path.isfile(file):
         raise UsageError(f"{folder} is no run folder: it holds no run.json.")
     try:
         record = parse_json(file.read_bytes())
     except (OSError, InvalidSolution) as error:
         raise UsageError(f"{file} cannot be read: {error}") from error
-    if not isinstance(record, dict) or not {"kind", "problem", "status"} <= set(record):
+    if not _is_record(record):
         raise UsageError(f"{file} is no record of a run; name a folder made by `sysgym train` or `sysgym evaluate`.")
     return record
 
@@ -69,7 +80,7 @@ def load_run(folder: Path) -> dict[str, Any]:
 def build_agent(name: str, problem: Any) -> tuple[str, Any]:
     """An agent by registered name, or a trained one from a run folder, and the name to show for it."""
     folder = Path(name)
-    if name not in agent_names() and folder.is_dir():
+    if name not in agent_names() and name and os.path.isdir(folder):
         record = load_run(folder)
         if record.get("kind") != "train" or not (folder / "agent").is_dir():
             raise UsageError(f"{folder} holds no trained agent; give a run folder made by `sysgym train`.")
@@ -82,7 +93,8 @@ def build_agent(name: str, problem: Any) -> tuple[str, Any]:
     agent = make_agent(name)
     check_fits(name, agent, problem)
     if getattr(agent, "needs_training", False):
-        raise UsageError(f"agent {name!r} knows nothing before it is trained; train it and give its run folder.")
+        here = f", ./{name} if you mean that folder" if os.path.isdir(folder) else ""
+        raise UsageError(f"agent {name!r} knows nothing before it is trained; train it and give its run folder{here}.")
     return name, agent
 
 
@@ -94,7 +106,7 @@ def trained_options(names: Sequence[str], problem: Any, pairs: Sequence[str]) ->
     given = {pair.partition("=")[0] for pair in pairs}
     merged: dict[str, tuple[Any, str]] = {}
     for name in names:
-        if name in agent_names() or not Path(name).is_dir():
+        if name in agent_names() or not name or not os.path.isdir(name):
             continue
         stored = load_run(Path(name))["problem"]
         if stored.get("name") != problem.name:

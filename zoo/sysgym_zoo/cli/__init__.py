@@ -1,11 +1,12 @@
 """The `sysgym` command. Every command imports what it needs when it runs, so that `--help` stays instant."""
 
-from sysgym_zoo.cli import jobs, lists, submissions
+from sysgym_zoo.cli import complete, jobs, lists, submissions
 from sysgym_zoo.cli.app import app
 
-__all__ = ["app", "jobs", "lists", "main", "submissions"]
+__all__ = ["app", "complete", "jobs", "lists", "main", "submissions"]
 
 
 def main() -> None:
     """Entry point of the console command."""
-    app()
+    complete.prepare_bash()
+    app(prog_name="sysgym")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import io
 import os
 import sys
 import traceback
@@ -11,6 +12,8 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+
+from sysgym_zoo.cli import complete
 
 app = typer.Typer(
     name="sysgym",
@@ -26,8 +29,20 @@ app.add_typer(list_app, name="list")
 app.add_typer(board_app, name="board")
 app.add_typer(data_app, name="data")
 
-ProblemName = Annotated[str, typer.Option("--problem", "-p", help="Name of the problem, such as Partitioning.")]
-Options = Annotated[list[str] | None, typer.Option("-O", help="Option of the problem, key=value; repeatable.")]
+ProblemName = Annotated[
+    str,
+    typer.Option(
+        "--problem", "-p", help="Name of the problem, such as Partitioning.", autocompletion=complete.problems
+    ),
+]
+Options = Annotated[
+    list[str] | None,
+    typer.Option("-O", help="Option of the problem, key=value; repeatable.", autocompletion=complete.options),
+]
+InstanceName = Annotated[
+    str,
+    typer.Argument(help="A registered name, a recipe, or a file of your own.", autocompletion=complete.instances),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 Seed = Annotated[int, typer.Option("--seed", min=0, help="Seed of everything random.")]
 Threads = Annotated[int, typer.Option("--threads", min=1, max=1024, help="Threads of torch; results depend on it.")]
@@ -105,14 +120,17 @@ def root(
     ] = False,
 ) -> None:
     """Gymnasium environments, agents and verified leaderboards for the optimisation problems of computer systems."""
+    for stream in (sys.stdout, sys.stderr):  # names of files need not be text
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # one thread unless the user says otherwise: results depend on it
 
 
-def show_rows(rows: list[dict[str, Any]], as_json: bool) -> None:
+def show_rows(kind: str, rows: list[dict[str, Any]], as_json: bool) -> None:
     """Print a table, or the same as JSON."""
     from sysgym_zoo.console import show_json, table
 
-    show_json(rows) if as_json else print(table(rows))
+    show_json(kind, {"rows": rows}) if as_json else print(table(rows))
 
 
 def show_paths(paths: list[Path], as_json: bool) -> None:
@@ -120,6 +138,6 @@ def show_paths(paths: list[Path], as_json: bool) -> None:
     from sysgym_zoo.console import show_json
 
     if as_json:
-        show_json({"files": [str(path) for path in paths]})
+        show_json("files", {"files": [str(path) for path in paths]})
     else:
         print("\n".join(map(str, paths)))

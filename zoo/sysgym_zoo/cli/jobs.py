@@ -7,7 +7,20 @@ from typing import Annotated, Any
 
 import typer
 
-from sysgym_zoo.cli.app import AsJson, Options, Out, ProblemName, Seed, Threads, app, command, show_paths
+from sysgym_zoo.cli import complete
+from sysgym_zoo.cli.app import (
+    AsJson,
+    InstanceName,
+    Options,
+    Out,
+    ProblemName,
+    Seed,
+    Threads,
+    app,
+    command,
+    show_paths,
+    show_rows,
+)
 
 
 @command(app)
@@ -25,17 +38,29 @@ def demo(
 @command(app)
 def train(
     problem: ProblemName = "Partitioning",
-    agent: Annotated[str | None, typer.Option("--agent", "-a", help="A learner, such as ppo-refine or gap.")] = None,
+    agent: Annotated[
+        str | None,
+        typer.Option("--agent", "-a", help="A learner, such as ppo-refine or gap.", autocompletion=complete.learners),
+    ] = None,
     options: Options = None,
-    instances: Annotated[str | None, typer.Option(help="Set (or ;-separated names and files) to train on.")] = None,
-    recipe: Annotated[str | None, typer.Option(help="Packaged recipe or TOML file.")] = None,
-    change: Annotated[list[str] | None, typer.Option("--set", help="Hyper-parameter, key=value; repeatable.")] = None,
+    instances: Annotated[
+        str | None,
+        typer.Option(help="Set (or ;-separated names and files) to train on.", autocompletion=complete.instances),
+    ] = None,
+    recipe: Annotated[
+        str | None, typer.Option(help="Packaged recipe or TOML file.", autocompletion=complete.recipes)
+    ] = None,
+    change: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="Hyper-parameter, key=value; repeatable.", autocompletion=complete.hyper),
+    ] = None,
     steps: Annotated[int | None, typer.Option(help="Environment steps, or iterations, to train for.")] = None,
     seconds: Annotated[float | None, typer.Option(help="Seconds to train for.")] = None,
     seed: Seed = 0,
     threads: Threads = 1,
     out: Out = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the last checkpoint of --out.")] = False,
+    save_every: Annotated[float, typer.Option(min=0.0, help="Seconds between checkpoints.")] = 30.0,
     as_json: AsJson = False,
 ) -> None:
     """Train a learner: metrics, TensorBoard events, checkpoints and the agent in a run folder."""
@@ -43,10 +68,11 @@ def train(
     from sysgym_zoo.train import train as run
 
     folder, record = run(
-        problem, agent, options or [], instances, recipe, change or [], steps, seconds, seed, threads, out, resume
-    )
+        problem, agent, options or [], instances, recipe, change or [], steps, seconds, seed, threads, out, resume,
+        save_every,
+    )  # fmt: skip
     if as_json:
-        show_json({"run": str(folder), **record})
+        show_json("run", {"run": str(folder), **record})
     else:
         print(folder)
     if record["status"] == "interrupted":
@@ -55,9 +81,11 @@ def train(
 
 @command(app)
 def solve(
-    instance: Annotated[str, typer.Argument(help="A registered name, a recipe, or a file of your own.")],
+    instance: InstanceName,
     problem: ProblemName = "Partitioning",
-    agent: Annotated[str | None, typer.Option("--agent", "-a", help="A name or a run folder.")] = None,
+    agent: Annotated[
+        str | None, typer.Option("--agent", "-a", help="A name or a run folder.", autocompletion=complete.agents)
+    ] = None,
     options: Options = None,
     seconds: Annotated[float | None, typer.Option(min=0.0, help="Time budget.")] = None,
     seed: Seed = 0,
@@ -67,18 +95,18 @@ def solve(
 ) -> None:
     """Solve one instance and judge the answer. Exit code 3 if it is infeasible."""
     from sysgym.core.solutions import write_solution
-    from sysgym_agents.core import Budget
-    from sysgym_zoo.evaluate import solve_once
+    from sysgym_zoo.evaluate import solve_once, time_budget
     from sysgym_zoo.resolve import build_agent, build_problem, trained_options
     from sysgym_zoo.runs import set_threads
 
+    budget = time_budget(seconds)
     built = build_problem(problem, options or [])
-    chosen = agent or built.recommended_agent
+    chosen = built.recommended_agent if agent is None else agent
     built = trained_options([chosen], built, options or [])
     name, solver = build_agent(chosen, built)
     loaded = built.load(instance)
     set_threads(threads) if hasattr(solver, "fit") else None
-    row, solution = solve_once(built, loaded, solver, name, seed, Budget(seconds=seconds))
+    row, solution = solve_once(built, loaded, solver, name, seed, budget)
     if output is not None:
         write_solution(built, loaded, solution, output)
     _verdict(row, as_json, {"solution": dict(solution)} if output is None and as_json else {})
@@ -86,7 +114,7 @@ def solve(
 
 @command(app)
 def judge(
-    instance: Annotated[str, typer.Argument(help="A registered name, a recipe, or a file of your own.")],
+    instance: InstanceName,
     solution: Annotated[Path, typer.Argument(help="Solution: .json, .npz, .npy or the field's own format.")],
     problem: ProblemName = "Partitioning",
     options: Options = None,
@@ -115,7 +143,7 @@ def _verdict(row: dict[str, Any], as_json: bool, extra: dict[str, Any]) -> None:
     from sysgym_zoo.console import number, show_json
 
     if as_json:
-        show_json({**row, **extra})
+        show_json("verdict", {**row, **extra})
     else:
         agent = f" by {row['agent']}" if row["agent"] else ""
         print(
@@ -135,9 +163,13 @@ def _verdict(row: dict[str, Any], as_json: bool, extra: dict[str, Any]) -> None:
 @command(app)
 def evaluate(
     agent: Annotated[
-        list[str] | None, typer.Option("--agent", "-a", help="A name or a run folder; repeatable.")
+        list[str] | None,
+        typer.Option("--agent", "-a", help="A name or a run folder; repeatable.", autocompletion=complete.agents),
     ] = None,
-    instances: Annotated[str | None, typer.Option(help="Set (or ;-separated names and files) to solve.")] = None,
+    instances: Annotated[
+        str | None,
+        typer.Option(help="Set (or ;-separated names and files) to solve.", autocompletion=complete.instances),
+    ] = None,
     problem: ProblemName = "Partitioning",
     options: Options = None,
     seeds: Annotated[int, typer.Option(help="Seeds 0..n-1 on every instance.")] = 5,
@@ -160,7 +192,7 @@ def evaluate(
     folder, rows = module.evaluate(built, solvers, loaded, seeds, seconds, threads, out)
     summary = module.summarise(rows)
     if as_json:
-        show_json({"run": str(folder), "summary": summary, "rows": rows})
+        show_json("evaluation", {"run": str(folder), "summary": summary, "rows": rows})
     else:
         print(table(summary))
         say(f"rows and solutions: {folder}")
@@ -168,7 +200,7 @@ def evaluate(
 
 @command(app)
 def render(
-    instance: Annotated[str, typer.Argument(help="A registered name, a recipe, or a file of your own.")],
+    instance: InstanceName,
     solution: Annotated[Path, typer.Argument(help="Solution file.")],
     output: Annotated[Path, typer.Option("-o", "--output", help="Picture to write, .png.")],
     problem: ProblemName = "Partitioning",
@@ -187,8 +219,10 @@ def render(
     picture = Image.fromarray(built.render(loaded, read_solution(built, loaded, solution)))
     try:
         picture.save(output)
-    except (ValueError, OSError) as error:
-        raise UsageError(f"cannot write {output}: {error}; use a name that ends in .png.") from error
+    except ValueError as error:
+        raise UsageError(f"cannot write {output}: use a name that ends in .png.") from error
+    except OSError as error:
+        raise UsageError(f"cannot write {output}: {error.strerror or error}.") from error
     show_paths([output], as_json)
 
 
@@ -200,25 +234,22 @@ def report(
     as_json: AsJson = False,
 ) -> None:
     """The table of recorded evaluations, as Markdown; --write puts it between the markers of a file."""
-    from sysgym_zoo.console import show_json
     from sysgym_zoo.report import report as make
     from sysgym_zoo.report import update
 
     rows, text = make(runs)
     if write is not None:
         update(write, name, text)
-    show_json(rows) if as_json else print(text)
+    show_rows("report", rows, True) if as_json else print(text)
 
 
 @command(app)
 def bench(
-    area: Annotated[str, typer.Argument(help="What to measure.")] = "partitioning",
+    area: Annotated[str, typer.Argument(help="What to measure.", autocompletion=complete.areas)] = "partitioning",
     quick: Annotated[bool, typer.Option("--quick", help="Small sizes, for a smoke test.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Speed against peers and the kernel's own floor, as ratios measured in this process."""
     from sysgym_zoo.bench import bench as run
-    from sysgym_zoo.console import show_json, table
 
-    rows = run(area, quick)
-    show_json(rows) if as_json else print(table(rows))
+    show_rows("bench", run(area, quick), as_json)

@@ -6,55 +6,60 @@ from typing import Annotated
 
 import typer
 
-from sysgym_zoo.cli.app import AsJson, app, command, data_app, list_app, show_rows
+from sysgym_zoo.cli import complete
+from sysgym_zoo.cli.app import AsJson, ProblemName, app, command, data_app, list_app, show_rows
 
 
 @command(list_app)
 def problems(as_json: AsJson = False) -> None:
     """Registered problems."""
-
     from sysgym_zoo.catalogue import problem_rows
 
-    show_rows(problem_rows(), as_json)
+    show_rows("problems", problem_rows(), as_json)
 
 
 @command(list_app)
 def agents(
-    problem: Annotated[str | None, typer.Option("--problem", "-p", help="Only those for this problem.")] = None,
+    problem: Annotated[
+        str | None,
+        typer.Option("--problem", "-p", help="Only those for this problem.", autocompletion=complete.problems),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Registered agents."""
-
     from sysgym_zoo.catalogue import agent_rows
 
-    show_rows(agent_rows(problem), as_json)
+    show_rows("agents", agent_rows(problem), as_json)
 
 
 @command(list_app)
 def instances(
-    problem: Annotated[str, typer.Option("--problem", "-p", help="The problem.")] = "Partitioning",
-    within: Annotated[str | None, typer.Argument(help="A set, to list its instances.")] = None,
+    problem: ProblemName = "Partitioning",
+    within: Annotated[
+        str | None, typer.Argument(help="A set, to list its instances.", autocompletion=complete.instances)
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Instance sets of a problem, or the instances of one set."""
-
     from sysgym_zoo.catalogue import instance_rows
 
-    show_rows(instance_rows(problem, within), as_json)
+    show_rows("instances", instance_rows(problem, within), as_json)
 
 
 @command(list_app)
 def boards(as_json: AsJson = False) -> None:
     """Leaderboards."""
-
     from sysgym_zoo.boards import board_rows
 
-    show_rows(board_rows(), as_json)
+    show_rows("boards", board_rows(), as_json)
 
 
 @command(app)
 def show(
-    name: Annotated[str, typer.Argument(help="A problem, agent, instance, set, board or recipe.")],
+    name: Annotated[
+        str,
+        typer.Argument(help="A problem, agent, instance, set, board or recipe.", autocompletion=complete.everything),
+    ],
     as_json: AsJson = False,
 ) -> None:
     """The documentation of a problem, agent, instance, set, board or recipe."""
@@ -63,7 +68,7 @@ def show(
 
     found = describe(name)
     if as_json:
-        show_json(found)
+        show_json("documentation", found)
     else:
         print(found["text"])
 
@@ -71,43 +76,43 @@ def show(
 @command(app)
 def doctor(as_json: AsJson = False) -> None:
     """Check the installation: versions, threads, plugins, optional packages, writable folders."""
-    from sysgym_zoo.console import show_json, table
     from sysgym_zoo.doctor import checks
 
     rows = checks()
-    show_json(rows) if as_json else print(table(rows))
+    show_rows("doctor", rows, as_json)
     if any(row["status"] == "broken" for row in rows):
         raise typer.Exit(1)
 
 
 @command(data_app, "list")
 def data_list(
-    problem: Annotated[str, typer.Option("--problem", "-p", help="The problem.")] = "Partitioning",
+    problem: ProblemName = "Partitioning",
     as_json: AsJson = False,
 ) -> None:
     """Data sets: source, licence and whether they are on this machine."""
-
     from sysgym_zoo.catalogue import data_rows
 
-    show_rows(data_rows(problem), as_json)
+    show_rows("data", data_rows(problem), as_json)
 
 
 @command(data_app, "get")
 def data_get(
-    name: Annotated[str, typer.Argument(help="A set, or one instance.")],
-    problem: Annotated[str, typer.Option("--problem", "-p", help="The problem.")] = "Partitioning",
+    name: Annotated[str, typer.Argument(help="A set, or one instance.", autocompletion=complete.instances)],
+    problem: ProblemName = "Partitioning",
     as_json: AsJson = False,
 ) -> None:
     """Fetch a public data set into the cache folder, with checksums."""
     from sysgym_zoo.catalogue import fetch
 
-    show_rows(fetch(problem, name), as_json)
+    show_rows("data-files", fetch(problem, name), as_json)
 
 
 @command(data_app, "path")
 def data_path(
-    name: Annotated[str, typer.Argument(help="One instance, such as walshaw/add20.")],
-    problem: Annotated[str, typer.Option("--problem", "-p", help="The problem.")] = "Partitioning",
+    name: Annotated[
+        str, typer.Argument(help="One instance, such as walshaw/add20.", autocompletion=complete.instances)
+    ],
+    problem: ProblemName = "Partitioning",
     as_json: AsJson = False,
 ) -> None:
     """Where the file of an instance lies on this machine."""
@@ -115,4 +120,4 @@ def data_path(
     from sysgym_zoo.console import show_json
 
     path = file_path(problem, name)
-    show_json({"instance": name, "path": str(path)}) if as_json else print(path)
+    show_json("data-path", {"instance": name, "path": str(path)}) if as_json else print(path)

@@ -7,15 +7,18 @@ from typing import Annotated
 
 import typer
 
+from sysgym_zoo.cli import complete
 from sysgym_zoo.cli.app import AsJson, StorePath, app, board_app, command, show_paths, show_rows
 
 
 @command(app)
 def pack(
     runs: Annotated[list[Path], typer.Argument(help="Run folders of evaluations.")],
-    board: Annotated[str, typer.Option(help="The board to submit to.")],
+    board: Annotated[str, typer.Option(help="The board to submit to.", autocompletion=complete.boards)],
     output: Annotated[Path, typer.Option("-o", "--output", help="Submission to write, .zip.")] = Path("submission.zip"),
-    agent: Annotated[str | None, typer.Option("--agent", "-a", help="Which agent of the runs.")] = None,
+    agent: Annotated[
+        str | None, typer.Option("--agent", "-a", help="Which agent of the runs.", autocompletion=complete.agents)
+    ] = None,
     author: Annotated[list[str] | None, typer.Option(help="An author; repeatable.")] = None,
     code: Annotated[str, typer.Option(help="Where the code is.")] = "",
     licence: Annotated[str, typer.Option(help="Licence of the solutions.")] = "CC0-1.0",
@@ -30,7 +33,10 @@ def pack(
 @command(app)
 def submit(
     pack: Annotated[Path, typer.Argument(help="Submission made by `sysgym pack`.")],
-    board: Annotated[str | None, typer.Option(help="The board; default: the one that the submission names.")] = None,
+    board: Annotated[
+        str | None,
+        typer.Option(help="The board; default: the one that the submission names.", autocompletion=complete.boards),
+    ] = None,
     store: StorePath = None,
     as_json: AsJson = False,
 ) -> None:
@@ -39,7 +45,7 @@ def submit(
     from sysgym_zoo.console import show_json
 
     certificate = module.submit(pack, board, store)
-    show_json(certificate.as_dict()) if as_json else print(module.outcome(certificate))
+    show_json("certificate", certificate.as_dict()) if as_json else print(module.outcome(certificate))
     if not certificate.accepted:
         raise typer.Exit(3)
 
@@ -50,24 +56,26 @@ def board_list(as_json: AsJson = False) -> None:
 
     from sysgym_zoo.boards import board_rows
 
-    show_rows(board_rows(), as_json)
+    show_rows("boards", board_rows(), as_json)
 
 
 @command(board_app, "show")
 def board_show(
-    board: Annotated[str, typer.Argument(help="Name of a board, or its TOML file.")],
+    board: Annotated[str, typer.Argument(help="Name of a board, or its TOML file.", autocompletion=complete.boards)],
     store: StorePath = None,
     as_json: AsJson = False,
 ) -> None:
     """The ranking of a board."""
     from sysgym_zoo.boards import standings
 
-    show_rows(standings(board, store), as_json)
+    show_rows("ranking", standings(board, store), as_json)
 
 
 @command(board_app, "verify")
 def board_verify(
-    board: Annotated[str | None, typer.Argument(help="One board; default: everything stored.")] = None,
+    board: Annotated[
+        str | None, typer.Argument(help="One board; default: everything stored.", autocompletion=complete.boards)
+    ] = None,
     store: StorePath = None,
     as_json: AsJson = False,
 ) -> None:
@@ -80,9 +88,11 @@ def board_verify(
 
 @command(board_app, "export")
 def board_export(
-    board: Annotated[list[str] | None, typer.Argument(help="Boards; default: all that have entries.")] = None,
+    board: Annotated[
+        list[str] | None, typer.Argument(help="Boards; default: all that have entries.", autocompletion=complete.boards)
+    ] = None,
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder to write.")] = Path("site"),
-    kind: Annotated[str, typer.Option("--format", help="html, json or csv.")] = "html",
+    kind: Annotated[str, typer.Option("--format", help="html, json or csv.", autocompletion=complete.formats)] = "html",
     store: StorePath = None,
     as_json: AsJson = False,
 ) -> None:

@@ -1,0 +1,1 @@
+"""A third-party package for sysgym: everything a problem, an agent and a board need, and nothing else."""
