@@ -1,0 +1,95 @@
+"""A complete placement that is changed macro by macro, with its proxy cost kept up to date."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from sysgym.chip import kernels
+from sysgym.chip.cost import ProxyCost, macro_sizes, positions
+from sysgym.chip.netlist import HARD, PIN, Netlist
+from sysgym.chip.plc import Canvas, Placement
+from sysgym.core.problem import Array
+
+
+def incidence(owner: Array, item: Array, count: int) -> tuple[Array, Array]:
+    """The distinct items of each owner as (ptr (count + 1,), items), both int64."""
+    pairs = np.unique(np.stack([owner.astype(np.int64), item.astype(np.int64)], axis=1), axis=0)
+    return np.searchsorted(pairs[:, 0], np.arange(count + 1)), np.ascontiguousarray(pairs[:, 1])
+
+
+class Moves:
+    """The maps behind the proxy of one placement, and moves on it in about the time its nets need.
+
+    Moves are exact: after any number of them `cost()` is what `proxy_cost` finds from scratch, up to rounding.
+    Orientations are N, FN, S, FS.
+    """
+
+    def __init__(self, netlist: Netlist, canvas: Canvas, placement: Placement) -> None:
+        self.netlist, self.canvas, self.placement = netlist, canvas, placement
+        count = len(netlist.kind)
+        self.cell = canvas.width / canvas.columns, canvas.height / canvas.rows
+        net = np.repeat(np.arange(netlist.nets), np.diff(netlist.ptr))
+        self.nets_of = incidence(netlist.parent[netlist.pins], net, count)
+        own = np.flatnonzero(netlist.kind == PIN)
+        self.pins_of = incidence(netlist.parent[own], own, count)
+        self.width, self.height = macro_sizes(netlist)
+        self.hard = netlist.kind == HARD
+        self.x, self.y = placement.x.copy(), placement.y.copy()
+        self.orientation, self.placed = placement.orientation.copy(), placement.placed.copy()
+        shape = canvas.rows, canvas.columns
+        self.hor, self.ver, self.block_h, self.block_v, self.grid = (np.zeros(shape) for _ in range(5))
+        self.scratch = np.zeros(shape), np.zeros(shape), np.zeros(2 * self.grid.size)
+        self.cells, self.seen = np.zeros(self.grid.size, np.int64), np.full(self.grid.size, -1, np.int64)
+        self.marks, self.touched = np.full(netlist.nets, -1, np.int64), np.zeros(netlist.nets, np.int64)
+        self.length = np.zeros(netlist.nets)
+        self.scalars = np.zeros(3)
+        self.capacity = self.cell[1] * canvas.routes[0], self.cell[0] * canvas.routes[1]
+        self.per = canvas.macro_routes[0] / self.capacity[0], canvas.macro_routes[1] / self.capacity[1]
+        self.divisor = (canvas.width + canvas.height) * (float(netlist.weight.sum()) or 1.0)
+        self.recompute()
+
+    def recompute(self) -> None:
+        """All maps from scratch: sheds rounding errors, and follows soft macros that were placed anew."""
+        netlist = self.netlist
+        self.px, self.py = positions(netlist, self.as_placement())
+        for table in (self.hor, self.ver, self.block_h, self.block_v):
+            table[:] = 0.0
+        kernels.route_nets(netlist.ptr, netlist.pins, netlist.weight, self.px, self.py, self.placed, *self.cell,
+                           self.hor, self.ver)  # fmt: skip
+        arrays = (self.x, self.y, self.width, self.height, self.placed)
+        kernels.block_macros(np.flatnonzero(self.hard), *arrays, *self.cell, *self.per, self.block_h, self.block_v)
+        kernels.density_map(netlist.macros, *arrays, *self.cell, self.grid)
+        for e in range(netlist.nets):
+            self.length[e] = kernels.net_length(netlist.ptr[e], netlist.ptr[e + 1], netlist.pins, self.px, self.py)
+        self.scalars[0] = netlist.weight @ self.length
+
+    def tables(self) -> tuple[Any, ...]:
+        """The arguments of `kernels.put_macros` after the moves."""
+        netlist = self.netlist
+        return (
+            *self.nets_of, *self.pins_of, netlist.ptr, netlist.pins, netlist.weight, self.width, self.height,
+            self.hard, self.placed, self.x, self.y, self.orientation, netlist.x_offset, netlist.y_offset, self.px,
+            self.py, self.length, self.hor, self.ver, self.block_h, self.block_v, self.grid, self.cells, self.seen,
+            self.marks, self.touched, self.scalars, *self.per, *self.cell,
+        )  # fmt: skip
+
+    def put(self, nodes: Sequence[int], x: Sequence[float], y: Sequence[float], orientation: Sequence[int]) -> None:
+        """Move some macros at once; whether that is legal is not looked at."""
+        kernels.put_macros(len(nodes), np.array(nodes, np.int64), np.array(x, float), np.array(y, float),
+                           np.array(orientation, np.int8), *self.tables())  # fmt: skip
+
+    def cost(self) -> ProxyCost:
+        """The proxy's parts as they stand."""
+        found = kernels.parts(self.scalars[0], self.divisor, self.grid, self.hor, self.ver, self.block_h,
+                              self.block_v, *self.capacity, int(self.canvas.smoothing), *self.scratch)  # fmt: skip
+        return ProxyCost(float(self.scalars[0]), *map(float, found))
+
+    def as_placement(self) -> Placement:
+        """The placement as it stands."""
+        at = self.netlist.parent
+        return replace(self.placement, x=self.x[at], y=self.y[at], orientation=self.orientation[at],
+                       placed=self.placed[at])  # fmt: skip
