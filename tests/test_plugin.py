@@ -15,7 +15,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 PLUGIN = ROOT / "tests" / "plugin"
-BOARD = str(PLUGIN / "sysgym_knapsack" / "knapsack-small-v1.toml")
+BOARD = "knapsack-small-v1"
 Run = Callable[..., subprocess.CompletedProcess[str]]
 
 
@@ -95,14 +95,14 @@ def test_trained_evaluated_submitted_and_ranked(sysgym: Run, folder: Path) -> No
     assert "Knapsack-v0 on small, 3 instances, 2 seeds" in sysgym("report", "eval").stdout
     for line in summary:
         sysgym("pack", "eval", "--board", BOARD, "--agent", line["agent"], "-o", f"{line['agent']}.zip")
-        unnamed = sysgym("submit", f"{line['agent']}.zip", code=2)
-        assert "'knapsack-small-v1', which is not packaged; give its file by --board" in unnamed.stderr
-        accepted = sysgym("submit", f"{line['agent']}.zip", "--board", BOARD)
+        accepted = sysgym("submit", f"{line['agent']}.zip")
         assert "6 solutions judged, 6 feasible" in accepted.stdout
     ranking = rows(sysgym("board", "show", BOARD, "--json"))
     assert ranking[0]["agent"] == "knapsack-rule (rule)" and len(ranking) == 4
     assert ranking[0]["score"] == pytest.approx(best["ratio"])
-    assert "4 entries verified" in sysgym("board", "verify", BOARD).stdout
+    assert "4 entries verified" in sysgym("board", "verify").stdout
+    file = str(PLUGIN / "sysgym_knapsack" / f"{BOARD}.toml")
+    assert rows(sysgym("board", "show", file, "--json")) == ranking
     assert "site/index.html" in sysgym("board", "export", BOARD, "--out", "site").stdout
 
 
@@ -164,6 +164,8 @@ AGENTS = {
     ),
 }
 
+BOARDS = ("half-v1", "partitioning-tiny-k2-v1")  # the second one is the suite's: it counts, the plugin's does not
+
 
 @pytest.fixture(scope="module")
 def broken(tmp_path_factory: pytest.TempPathFactory) -> Run:
@@ -174,7 +176,11 @@ def broken(tmp_path_factory: pytest.TempPathFactory) -> Run:
     info = packages / "sysgym_broken-1.0.dist-info"
     info.mkdir()
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: sysgym-broken\nVersion: 1.0\n")
-    groups = (("sysgym.problems", PROBLEMS), ("sysgym.agents", AGENTS))
+    (packages / "board_plugin").mkdir()
+    for board in BOARDS[:2]:
+        (packages / "board_plugin" / f"{board}.toml").write_text("id = 'another-v1'\n")
+    boards = {"boards": ("board_plugin",), "nowhere": ("no_such_package",)}
+    groups = (("sysgym.problems", PROBLEMS), ("sysgym.agents", AGENTS), ("sysgym.boards", boards))
     lines = [f"[{group}]\n" + "".join(f"{name} = {row[0]}\n" for name, row in table.items()) for group, table in groups]
     (info / "entry_points.txt").write_text("\n".join(lines))
     path = os.pathsep.join(filter(None, [str(packages), os.environ.get("PYTHONPATH")]))
@@ -192,6 +198,9 @@ def test_doctor_names_every_broken_plugin(broken: Run) -> None:
     for name, (_, sentence) in {**PROBLEMS, **AGENTS}.items():
         (row,) = [row for check, row in found.items() if name in check.split()]
         assert row["status"] == "broken" and sentence in row["detail"], row
+    assert "the key 'title' is missing" in found["board half-v1"]["detail"]
+    assert "exists already" in found["plugin partitioning-tiny-k2-v1 in board_plugin"]["detail"]
+    assert "no such package" in found["plugin nowhere = no_such_package"]["detail"]
 
 
 def test_the_rest_works_beside_broken_plugins(broken: Run) -> None:
@@ -199,6 +208,8 @@ def test_the_rest_works_beside_broken_plugins(broken: Run) -> None:
     assert "BROKEN" in about["sysgym/Hollow-v0"] and "BROKEN" not in about["sysgym/Partitioning-v0"]
     kinds = {row["agent"]: row["kind"] for row in rows(broken("list", "agents", "--json"))}
     assert (kinds["idle"], kinds["fm"]) == ("broken", "baseline")
+    listed = broken("board", "list", "--json")
+    assert "partitioning-tiny-k2-v1" in {row["board"] for row in rows(listed)} and "half-v1.toml" in listed.stderr
     assert "of Partitioning" in broken("show", "tiny/grid-test").stdout
     assert "cannot be imported" in broken("show", "Raises", code=2).stderr
     assert "which lacks solve" in broken("solve", "tiny/grid-test", "-a", "idle", code=2).stderr

@@ -1,4 +1,8 @@
-"""Boards: what is solved, on which instances, how often, against which reference. One TOML file each."""
+"""Boards: what is solved, on which instances, how often, against which reference. One TOML file each, named by its id.
+
+Another package offers its boards with an entry point in the group `sysgym.boards` whose value is a package that holds
+the files (`my-boards = "my_package"`).
+"""
 
 from __future__ import annotations
 
@@ -9,15 +13,19 @@ import re
 import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, fields
-from functools import cached_property
+from functools import cached_property, lru_cache
+from importlib.metadata import entry_points
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import sysgym
 from sysgym.core.errors import UsageError, unknown
 from sysgym.core.instances import expand, find_entry
+from sysgym.core.registry import failures
 
 FOLDER = Path(__file__).parent / "boards"
+BOARDS = "sysgym.boards"
 DIVISIONS = ("solutions",)
 BOARD_ID = re.compile(r"[a-z0-9][a-z0-9_-]{0,79}-v[0-9]{1,4}")
 _MAX_FILE = 2**20
@@ -81,18 +89,42 @@ def instance_hash(problem: Any, name: str) -> str:
     return entry.hash if entry else sysgym.content_hash(problem.load(name))
 
 
+@lru_cache(maxsize=1)
+def _files() -> dict[str, Path]:
+    """Board files by id: those shipped, and those in packages named by entry points; nothing is imported.
+
+    Of two boards with one id the shipped one counts, then the first; the other is recorded in `failures`.
+    """
+    found = {path.stem: path for path in FOLDER.glob("*.toml")}
+    for entry in entry_points(group=BOARDS):
+        try:
+            spec = find_spec(entry.value)
+        except Exception:  # the package above it may fail in any way
+            spec = None
+        folders = list(spec.submodule_search_locations or ()) if spec else []
+        if not folders:
+            failures[f"{entry.name} = {entry.value}"] = "there is no such package with boards"
+        for path in sorted(path for folder in folders for path in Path(folder).glob("*.toml")):
+            if found.setdefault(path.stem, path) != path:
+                failures[f"{path.stem} in {entry.value}"] = f"the board {path.stem!r} exists already"
+    return found
+
+
 def board_names() -> list[str]:
-    """Ids of the boards that the suite ships."""
-    return sorted(path.stem for path in FOLDER.glob("*.toml"))
+    """Ids of the boards that are installed, the suite's and those of other packages."""
+    return sorted(_files())
 
 
 def load_board(name: str | Path) -> Board:
-    """A shipped board by id, or any board from a `.toml` file; UsageError says what is wrong with it."""
+    """An installed board by id, or any board from a `.toml` file; UsageError says what is wrong with it."""
     if str(name).endswith(".toml"):
         return _read(Path(name))
     if str(name) not in board_names():
         raise unknown("board", name, board_names())
-    return _read(FOLDER / f"{name}.toml")
+    board = _read(_files()[str(name)])
+    if board.id != str(name):
+        raise UsageError(f"the file {name}.toml holds the board {board.id!r}; a board's file is named by its id.")
+    return board
 
 
 def _read(path: Path) -> Board:

@@ -179,3 +179,16 @@ def test_cheap_commands_stay_cheap(words: list[str], monkeypatch: pytest.MonkeyP
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     floor = (after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime) / 3
     assert cpu_seconds(*words) < 3 * floor
+
+
+@pytest.mark.skipif("SYSGYM_DATA" not in os.environ, reason="the public result tables are not here")
+def test_a_published_ranking_is_audited(sysgym: Run) -> None:
+    """CompilerGym's board: one entry misses a benchmark, two walltimes are not those of the rows."""
+    folder = Path(os.environ["SYSGYM_DATA"]) / "ecosystem"
+    files = [str(folder / f"compilergym_llvm_instcount_{part}.csv") for part in ("results", "leaderboard")]
+    found = sysgym("board", "audit", files[0], "--published", files[1], "--json", code=3)
+    rows = {row["algorithm"]: row["problems"] for row in json.loads(found.stdout)["rows"]}
+    assert len(rows) == 11 and sum(map(bool, rows.values())) == 3
+    (refused,) = [text for name, text in rows.items() if "GATv2" in name]
+    assert "22 of 23" in refused
+    assert all("walltime" in text for name, text in rows.items() if text and "GATv2" not in name)

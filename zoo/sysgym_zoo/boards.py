@@ -13,10 +13,14 @@ from sysgym_zoo.console import say, show_json
 
 
 def board_rows() -> list[dict[str, Any]]:
-    """The packaged boards."""
+    """The installed boards; one that cannot be read is left out, `sysgym doctor` says why."""
     rows = []
     for name in board_names():
-        board = load_board(name)
+        try:
+            board = load_board(name)
+        except UsageError as error:
+            say(f"left out: {error}")
+            continue
         rows.append(
             {
                 "board": board.id,
@@ -108,7 +112,7 @@ def pack_runs(
 
 def _named_board(name: str) -> str:
     if name not in board_names():
-        raise UsageError(f"the submission is for the board {name!r}, which is not packaged; give its file by --board.")
+        raise UsageError(f"the submission is for the board {name!r}, which is not installed; give its file by --board.")
     return name
 
 
@@ -142,11 +146,30 @@ def standings(board_name: str, store_path: Path | None) -> list[dict[str, Any]]:
             "score": row.score,
             "low": row.low,
             "high": row.high,
+            "iqm": row.iqm,
+            "gap": row.gap,
             "wins": row.wins,
             "feasible": f"{100 * row.feasible:.0f} %",
             "entry": row.number,
+            "same_as": row.same_as,
         }
         for row in rows
+    ]
+
+
+def audit_rows(results: Path, published: Path | None) -> list[dict[str, Any]]:
+    """What the rows of a result table from elsewhere say, and which published figures disagree."""
+    from sysgym_leaderboards import audit, read_published, read_results
+
+    return [
+        {
+            "algorithm": item.algorithm,
+            "geomean": item.geomean,
+            "seconds": item.seconds,
+            "rows": item.rows,
+            "problems": " ".join([item.refused, *item.flags]).strip(),
+        }
+        for item in audit(read_results(results), read_published(published) if published else None)
     ]
 
 

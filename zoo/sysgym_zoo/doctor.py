@@ -14,6 +14,7 @@ from sysgym.core.errors import UsageError
 from sysgym.core.problem import Machine, machine_of
 from sysgym.core.registry import failures, make_problem, parse_id, problem_registry
 from sysgym_agents.core import Learner, agent_registry, is_learner, make_agent
+from sysgym_leaderboards import board_names, load_board
 from sysgym_zoo.runs import hardware, versions
 
 FOR_DEVELOPERS = ("dev", "all")  # extras that no user lacks
@@ -57,14 +58,20 @@ def _wrong_agent(name: str) -> str:
     return f"it has fit, but lacks {', '.join(missing)}" if missing else ""
 
 
+def _wrong_board(name: str) -> str:
+    """What is wrong with an installed board: loading it says so, and its instances must exist."""
+    return "" if load_board(name).instance_names() else "it names no instance"
+
+
 def _registered() -> list[dict[str, Any]]:
-    """Every problem and agent is imported, built and compared with its contract."""
+    """Every problem and agent is imported, built and compared with its contract; every board is read."""
     rows = []
-    for what, registry, examine in (
-        ("problem", problem_registry, _wrong_problem), ("agent", agent_registry, _wrong_agent),
+    for what, names, examine in (
+        ("problem", problem_registry.names(), _wrong_problem), ("agent", agent_registry.names(), _wrong_agent),
+        ("board", board_names(), _wrong_board),
     ):  # fmt: skip
         wrong = {}
-        for name in registry.names():
+        for name in names:
             try:
                 wrong[name] = examine(name)
             except UsageError as error:
@@ -73,7 +80,7 @@ def _registered() -> list[dict[str, Any]]:
                 wrong[name] = f"it cannot be built ({type(error).__name__}: {error})"
         rows += [_row(f"{what} {name}", "broken", text) for name, text in wrong.items() if text]
         if not any(wrong.values()):
-            rows.append(_row(f"{what}s", "ok", f"{len(wrong)} registered, each imports and keeps its contract"))
+            rows.append(_row(f"{what}s", "ok", f"{len(wrong)} registered, each can be used"))
     shown = {row["check"].split()[-1] for row in rows}
     rows += [_row(f"plugin {k}", "broken", v) for k, v in failures.items() if k.split(" = ")[0] not in shown]
     return rows

@@ -114,7 +114,7 @@ def _resumed_plan(folder: Path | None) -> dict[str, Any]:
         raise UsageError("--resume needs --out DIR, the run folder to go on with.")
     record = load_run(folder)
     if record.get("kind") != "train":
-        raise UsageError(f"{folder} is a {record.get('kind')} run, only training can be resumed.")
+        raise UsageError(f"{folder} holds no training ({record.get('kind')!r}); only training can be resumed.")
     return {
         "agent": record["agent"]["name"],
         "options": record["problem"]["options"],

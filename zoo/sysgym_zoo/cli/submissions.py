@@ -100,3 +100,18 @@ def board_export(
     from sysgym_zoo.boards import export
 
     show_paths(export(board or [], out, kind, store), as_json)
+
+
+@command(board_app, "audit")
+def board_audit(
+    results: Annotated[Path, typer.Argument(help="CSV file: algorithm, benchmark, reward, walltime_s.")],
+    published: Annotated[Path | None, typer.Option(help="CSV file with the published figures.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Check a result table from elsewhere. Exit code 3 if an entry is incomplete or a figure is not the rows'."""
+    from sysgym_zoo.boards import audit_rows
+
+    rows = audit_rows(results, published)
+    show_rows("audit", rows, as_json)
+    if any(row["problems"] for row in rows):
+        raise typer.Exit(3)
