@@ -263,5 +263,12 @@ def test_combinations_that_cannot_work_are_explained() -> None:
     graphs = [problem.load("tiny/grid-train")]
     with pytest.raises(UsageError, match="needs node embeddings"):
         make_agent("ppo", layers=0).fit(problem, graphs, np.random.default_rng(0), Budget(steps=10))
+    with pytest.raises(UsageError, match="gamma of PPO must be a number from 0 to 1, got 2"):
+        make_agent("ppo", gamma=2.0)
+    assign = with_options(problem, mode="assign", eps=0.1)
+    for name in ("ppo", "maskable-ppo"):
+        agent = make_agent(name, **{**SMALL[name], "learning_rate": 1e30})
+        with pytest.raises(UsageError, match=r"diverged after \d+ steps.*lower learning_rate"):
+            agent.fit(assign, graphs, np.random.default_rng(0), Budget(steps=1000))
     with pytest.raises(UsageError, match="has not been trained"):
         make_agent("ppo").save(Path("nowhere"))

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from sysgym_agents.snapshot import Snapshot
 
 
+SHARES = ("gamma", "gae_lambda", "exploration_fraction", "exploration_final_eps")
 MAY_BE_ZERO = {"layers": 0, "learning_starts": 0, "n_steps": 2, "batch_size": 2}  # the least value, where it is not 1
 
 
@@ -60,6 +61,8 @@ class SB3Agent:
                 raise UsageError(f"{item.name} of {self.algorithm} must be a whole number from {least}, got {value!r}.")
             if isinstance(item.default, float) and not (isinstance(value, int | float) and 0 <= value < math.inf):
                 raise UsageError(f"{item.name} of {self.algorithm} must be a number from 0, got {value!r}.")
+            if item.name in SHARES and value > 1:
+                raise UsageError(f"{item.name} of {self.algorithm} must be a number from 0 to 1, got {value!r}.")
 
     def _keywords(self) -> dict[str, Any]:
         """Keywords of the algorithm: the fields that are not this class's, and the two that all take."""

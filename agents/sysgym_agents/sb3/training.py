@@ -225,11 +225,19 @@ def train(
         restore(model, state)
     elif start is not None:
         put_weights(model.policy, start)
-    model.learn(
-        total_timesteps=budget.steps if budget.steps is not None else 10**9, reset_num_timesteps=state is None,
-        callback=_Watch(Clock(budget), publish, callback),
-        **({"use_masking": False} if setup.algorithm == "MaskablePPO" else {}),  # the policy reads the observation's
-    )  # fmt: skip
+    try:
+        model.learn(
+            total_timesteps=budget.steps if budget.steps is not None else 10**9, reset_num_timesteps=state is None,
+            callback=_Watch(Clock(budget), publish, callback),
+            **({"use_masking": False} if setup.algorithm == "MaskablePPO" else {}),  # the observation has the mask
+        )  # fmt: skip
+    except (ValueError, RuntimeError):
+        if all(bool((value.abs() < 1e6).all()) for value in model.policy.parameters()):
+            raise
+        raise UsageError(
+            f"the training of {setup.algorithm} diverged after {model.num_timesteps} steps: its weights grew beyond "
+            "a million or are not numbers any more; lower learning_rate."
+        ) from None
     vector.close()
 
 
