@@ -65,8 +65,8 @@ class Learner(Agent, Protocol):
     """An agent that learns from instances before it solves others.
 
     It may also offer `save_training(path) -> bool`, which adds the whole state of the training to the folder and may
-    be called from the callback of `fit`, and `load_training(path)`, after which the next `fit` on the same instances
-    takes the very steps that the uninterrupted one would have taken.
+    be called from the callback of `fit`, and `load_training(path, budget) -> bool`, after which, if it returns True,
+    the next `fit` on the same instances with that budget takes the very steps that the uninterrupted one would have.
     """
 
     needs_training: bool  # whether it must be fitted before it is of use

@@ -283,7 +283,8 @@ def test_training_goes_on_exactly_where_it_was_saved(stop: int, tmp_path) -> Non
     first.fit(problem, graphs, np.random.default_rng(3), Budget(steps=300), save)
     second = GAP()
     second.load(tmp_path)
-    second.load_training(tmp_path)
+    assert not second.load_training(tmp_path, Budget(steps=1000))  # another schedule
+    assert second.load_training(tmp_path, Budget(steps=300 - stop))
     steps = []
     second.fit(
         problem, graphs, np.random.default_rng(9), Budget(steps=300 - stop), lambda r: not steps.append(r["steps"])
@@ -292,7 +293,7 @@ def test_training_goes_on_exactly_where_it_was_saved(stop: int, tmp_path) -> Non
     weights = [agent.net.state_dict() for agent in (whole, second)]
     assert all(torch.equal(weights[0][key], weights[1][key]) for key in weights[0])
     wider = GAP(hidden=16)
-    wider.load_training(tmp_path)
+    wider.load_training(tmp_path, Budget(steps=300 - stop))
     with pytest.raises(UsageError, match="does not fit this agent and problem"):
         wider.fit(problem, graphs, np.random.default_rng(9), Budget(steps=300 - stop))
 

@@ -158,7 +158,7 @@ def test_training_goes_on_exactly_where_it_was_saved(name: str, mode: str, tmp_p
     assert first.steps == 3 * rollout
     second = make_agent(name)
     second.load(tmp_path)
-    second.load_training(tmp_path)
+    assert second.load_training(tmp_path, Budget(steps=3 * rollout))
     np.random.seed(123), torch.manual_seed(123)  # noqa: NPY002
     rest: list[dict[str, float]] = []
     second.fit(problem, graphs, np.random.default_rng(77), Budget(steps=3 * rollout), lambda row: not rest.append(row))
@@ -178,15 +178,15 @@ def test_a_state_that_does_not_fit_is_refused(tmp_path: Path) -> None:
     agent = make_agent("ppo", **SMALL["ppo"])
     assert not agent.save_training(tmp_path) and not list(tmp_path.iterdir())
     with pytest.raises(UsageError, match="holds no state of a training"):
-        agent.load_training(tmp_path)
+        agent.load_training(tmp_path, Budget())
     agent.fit(problem, graphs, np.random.default_rng(0), Budget(steps=64))
     agent.save_training(tmp_path)
     other = make_agent("ppo", **{**SMALL["ppo"], "hidden": 8})
-    other.load_training(tmp_path)
+    other.load_training(tmp_path, Budget())
     with pytest.raises(UsageError, match="does not fit this agent and problem"):
         other.fit(problem, graphs, np.random.default_rng(0), Budget(steps=64))
     fewer = make_agent("ppo", **{**SMALL["ppo"], "num_envs": 1, "batch_size": 32})
-    fewer.load_training(tmp_path)
+    fewer.load_training(tmp_path, Budget())
     with pytest.raises(UsageError, match="states of 2 environments for 1"):
         fewer.fit(problem, graphs, np.random.default_rng(0), Budget(steps=64))
     off_policy = make_agent("dqn", **SMALL["dqn"])

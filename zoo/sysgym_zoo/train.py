@@ -32,9 +32,14 @@ def train(
 
     `resume` goes on from the newest checkpoint, which is written every `save_every` seconds.
     """
-    if resume and (changes or recipe):
-        raise UsageError("--resume goes on with the hyper-parameters of the run; leave --set and --recipe out.")
-    plan = _resumed_plan(out) if resume else load_recipe(recipe) if recipe else {}
+    if resume:
+        plan = _resumed_plan(out, threads)
+        for flag, given in (("--set", changes), ("--recipe", recipe), ("-O", options), ("--instances", instances)):
+            if given:
+                raise UsageError(f"--resume goes on with what the run was started with; leave {flag} out.")
+        problem, threads = plan["problem"], plan["threads"]
+    else:
+        plan = load_recipe(recipe) if recipe else {}
     if plan.get("problem", problem) != problem and problem_class(problem) is not problem_class(plan["problem"]):
         raise UsageError(f"recipe {recipe} is for {plan['problem']}, not {problem}.")
     name = agent or plan.get("agent")
@@ -52,7 +57,7 @@ def train(
     check_fits(name, learner, built)
     wanted = instances or plan.get("instances") or learner.default_instances or built.default_instances
     loaded = [built.load(item) for item in instance_names(built, wanted)]
-    for item, graph in zip(plan.get("recorded", []), loaded, strict=False):
+    for item, graph in zip(plan.get("recorded", []), loaded if resume else [], strict=True):
         if content_hash(graph) != item["hash"]:
             raise UsageError(f"{item['name']} has changed since the run began; start anew with another --out.")
     budget = _budget(plan, learner, steps, seconds)
@@ -60,12 +65,12 @@ def train(
     begun = Begun(0.0, 0.0, exact=True)
     if resume and out is not None:
         seed, folder = plan["seed"], out
-        begun = _resume(out, learner, name)
+        begun = _resume(out, learner, name, budget)
     else:
         folder = fresh_folder(out, f"{built.name}-{name}-s{seed}", ", or go on with --resume")
     record = {
         "kind": "train",
-        "problem": {"name": built.name, "version": built.version, "options": options_of(built)},
+        "problem": {"id": problem, "name": built.name, "version": built.version, "options": options_of(built)},
         "agent": {"name": name, "recipe": recipe, "hyper": hyper},
         "instances": describe_instances(built, loaded),
         "seed": seed,
@@ -77,15 +82,11 @@ def train(
         record["resumed_at"] = begun._asdict()
         record["earlier"] = [*plan["run"].get("earlier", []), earlier]
     with Run(folder, record, tensorboard=True) as run:
-        left = Budget(
-            None if budget.seconds is None else max(budget.seconds - begun.seconds, 0.0),
-            None if budget.steps is None else max(int(budget.steps - begun.steps), 0),
-        )
+        left = _left(budget, begun.steps, begun.seconds)
         interrupted = _fit(run, learner, built, loaded, seed, left, begun, save_every)
         if interrupted is None:
             say(f"{folder} has used its budget already; give more --steps or --seconds to go on.")
-        else:
-            learner.save(folder / "agent")
+        _save_agent(folder, learner)
         weights = (folder / "agent" / "model.safetensors").read_bytes()
         run.finish("interrupted" if interrupted else "done", weights_sha256=hashlib.sha256(weights).hexdigest())
     return folder, run.record
@@ -99,6 +100,23 @@ class Begun(NamedTuple):
     exact: bool
 
 
+def _left(budget: Budget, steps: float, seconds: float) -> Budget:
+    """What remains of a budget."""
+    return Budget(
+        None if budget.seconds is None else max(budget.seconds - seconds, 0.0),
+        None if budget.steps is None else max(int(budget.steps - steps), 0),
+    )
+
+
+def _save_agent(folder: Path, learner: Any) -> None:
+    """Write `agent/` anew; what was there stays until the new one is complete."""
+    partial = folder / ".agent"
+    shutil.rmtree(partial, ignore_errors=True)
+    learner.save(partial)
+    shutil.rmtree(folder / "agent", ignore_errors=True)
+    partial.rename(folder / "agent")
+
+
 def _budget(plan: dict[str, Any], learner: Any, steps: int | None, seconds: float | None) -> Budget:
     if steps is None and seconds is None:
         planned = Budget(**plan.get("budget", {}))
@@ -108,14 +126,21 @@ def _budget(plan: dict[str, Any], learner: Any, steps: int | None, seconds: floa
     return Budget(seconds, steps)
 
 
-def _resumed_plan(folder: Path | None) -> dict[str, Any]:
-    """What a run folder was started with, in the shape of a recipe, and its seed."""
+def _resumed_plan(folder: Path | None, threads: int) -> dict[str, Any]:
+    """What a run folder was started with, in the shape of a recipe, its seed and threads."""
     if folder is None:
         raise UsageError("--resume needs --out DIR, the run folder to go on with.")
     record = load_run(folder)
     if record.get("kind") != "train":
         raise UsageError(f"{folder} holds no training ({record.get('kind')!r}); only training can be resumed.")
+    if threads not in (1, record["threads"]):
+        raise UsageError(
+            f"{folder} was started with {record['threads']} thread(s), not {threads}, and results depend on it; leave "
+            "--threads out."
+        )
     return {
+        "problem": record["problem"].get("id", record["problem"]["name"]),
+        "threads": record["threads"],
         "agent": record["agent"]["name"],
         "options": record["problem"]["options"],
         "hyper": record["agent"]["hyper"],
@@ -127,12 +152,12 @@ def _resumed_plan(folder: Path | None) -> dict[str, Any]:
     }
 
 
-def _resume(folder: Path, learner: Any, name: str) -> Begun:
+def _resume(folder: Path, learner: Any, name: str, budget: Budget) -> Begun:
     """Load the newest checkpoint of a run folder, and forget the metrics that came after it."""
     record = load_run(folder)
     if record["agent"]["name"] != name:
         raise UsageError(f"{folder} is no training run of {name!r}; resume it with the agent it was started with.")
-    checkpoints = sorted((folder / "checkpoints").glob("*/progress.json"), key=lambda p: int(p.parent.name))
+    checkpoints = sorted((folder / "checkpoints").glob("[0-9]*/progress.json"), key=lambda p: int(p.parent.name))
     if not checkpoints:
         say(f"{folder} holds no checkpoint yet, it starts from the beginning.")
         keep_metrics(folder, 0)
@@ -142,7 +167,7 @@ def _resume(folder: Path, learner: Any, name: str) -> Begun:
     learner.load(newest)
     exact = (newest / "training.json").is_file()
     if exact:
-        learner.load_training(newest)
+        exact = learner.load_training(newest, _left(budget, progress["steps"], progress["seconds"]))
     keep_metrics(folder, progress["steps"])
     return Begun(progress["steps"], progress["seconds"], exact)
 

@@ -145,12 +145,6 @@ class GAP:
             self.net, self.parts = net, problem.k
 
         resume, self._resume = self._resume, None
-        if resume is not None:
-            total, done = (int(resume.facts.get(key, 0)) for key in ("iterations", "done"))
-            if budget.steps is not None and budget.steps != total - done:
-                resume = None  # longer than was planned: a schedule of its own, from the weights
-            else:
-                setting = setting._replace(iterations=total)
         publish(self._train(setting, instances, rng, budget, callback, publish, resume))
 
     def solve(self, problem: Any, instance: Graph, rng: np.random.Generator, budget: Budget) -> Solution:
@@ -210,11 +204,18 @@ class GAP:
             self._progress.snapshot().save(path)
         return self._progress is not None
 
-    def load_training(self, path: Path) -> None:
-        """Let the next `fit`, on the same graphs and for the steps that were left, go on where `save_training` was."""
+    def load_training(self, path: Path, budget: Budget) -> bool:
+        """Let the next `fit`, on the same graphs with this budget, go on exactly where `save_training` was called.
+
+        False if the budget is not what was left: its learning rates follow another schedule, from the loaded weights.
+        """
         from sysgym_agents.snapshot import Snapshot
 
-        self._resume = Snapshot.load(path)
+        found = Snapshot.load(path)
+        left = int(found.facts.get("iterations", 0)) - int(found.facts.get("done", 0))
+        fits = left > 0 and budget.steps in (None, left)
+        self._resume = found if fits else None
+        return fits
 
     def _features(self, k: int) -> int:
         return int(self.hyper["features"]) or max(4, int(np.ceil(np.log2(k))) + 2)
@@ -257,7 +258,10 @@ class GAP:
         from sysgym_agents.gnn.gap_model import Progress, make_example, train
 
         clock = Clock(budget)
-        if budget.steps is not None and resume is None:
+        if resume is not None:
+            trials = len(resume.facts.get("losses", ()))
+            setting = setting._replace(iterations=int(resume.facts["iterations"]), trials=max(trials, 1))
+        elif budget.steps is not None:
             setting = setting._replace(iterations=max(budget.steps, 1))
         for graph in instances:
             _check_graph(graph)

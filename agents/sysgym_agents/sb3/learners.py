@@ -107,11 +107,12 @@ class SB3Agent:
             self._progress.save(path)
         return self._progress is not None
 
-    def load_training(self, path: Path) -> None:
+    def load_training(self, path: Path, budget: Budget) -> bool:
         """Let the next `fit`, on the same problem and instances, go on exactly where `save_training` was called."""
         from sysgym_agents.snapshot import Snapshot
 
         self._resume = Snapshot.load(path)
+        return True  # whatever the budget: no schedule depends on it
 
     def save(self, path: Path) -> None:
         """Write `agent.json` and `model.safetensors` into a folder."""

@@ -56,8 +56,9 @@ def restore(model: Any, snapshot: Snapshot) -> None:
     try:
         _restore(model, snapshot)
     except (KeyError, ValueError, TypeError, IndexError, RuntimeError) as error:
+        why = " ".join(str(error).split())
         raise UsageError(
-            f"the saved state of the training does not fit this agent and problem ({error}); train anew."
+            f"the saved state of the training does not fit this agent and problem ({why}); train anew."
         ) from error
 
 
