@@ -15,7 +15,7 @@ from sysgym.core.env import ProblemEnv
 from sysgym.core.registry import with_options
 from sysgym.core.vector import ProblemVectorEnv
 from sysgym_agents import Budget, make_agent
-from sysgym_agents.sb3.network import GraphNet, StoredGraphs
+from sysgym_agents.sb3.network import Encoded, GraphNet, StoredGraphs
 from sysgym_agents.sb3.policies import ManyCategorical, distribution_for
 
 SMALL: dict[str, dict[str, Any]] = {
@@ -229,6 +229,17 @@ def test_stored_graphs_give_the_scores_of_full_observations(mode: str) -> None:
     assert [p.shape for p in nets[0].parameters()] == [p.shape for p in nets[1].parameters()]
     scores = [net.act(batch, net.encode(batch)) for net, batch in zip(nets, batches, strict=True)]
     assert torch.equal(*scores)
+
+
+def test_networks_work_on_other_devices() -> None:
+    """No tensor is made on the CPU behind a network's back: the meta device refuses to mix."""
+    for mode in ({"mode": "refine", "moves": "raw"}, {"mode": "oneshot"}, {"mode": "assign"}):
+        env = ProblemEnv(make_problem("Partitioning", k=3, **mode), instance="delaunay:n=40,seed=3")
+        net = GraphNet(env.observation_space, env.action_space, 8, 1).to("meta")
+        found = Encoded(torch.zeros(2, 40, 8, device="meta"), torch.zeros(2, 8, device="meta"))
+        space = env.observation_space
+        obs = {key: torch.zeros(2, *space[key].shape, device="meta") for key in space}
+        assert net.act(obs, found).device.type == net.value(found).device.type == "meta"
 
 
 def test_padding_changes_no_score() -> None:

@@ -161,7 +161,7 @@ def throughput(n_steps: int, num_envs: int = 8) -> list[dict[str, Any]]:
 def rollouts(quick: bool) -> list[dict[str, Any]]:
     """Rows of the area `rollouts`."""
     torch.set_num_threads(1)
-    rows = memory(16 if quick else 256)
+    rows = memory(64 if quick else 256)
     rows += products(16 if quick else 256)
     rows += choices(2 if quick else 8)
     return rows + throughput(32 if quick else 64)

@@ -6,6 +6,7 @@ Training with them gives the very parameters that training with SB3's buffers gi
 
 from __future__ import annotations
 
+import hashlib
 import sys
 import zlib
 from typing import Any
@@ -40,17 +41,18 @@ class PackedObservations:
         self.based = [*self.static, *(key for key in self.large if key == "nodes")]
         self.small = {key: np.zeros((steps, envs, *shapes[key]), dtypes[key]) for key in rest if sizes[key] < LARGE}
         self.masks = {key: np.zeros((steps, envs, -(-shapes[key][0] // 8)), np.uint8) for key in self.bits}
-        self.packed: dict[str, list[list[bytes]]] = {key: [[b""] * envs for _ in range(steps)] for key in self.large}
+        self.packed: list[list[bytes]] = [[b""] * envs for _ in range(steps)]
+        self.ends = np.cumsum([0, *(sizes[key] for key in self.large)])
         self.graph = np.zeros((steps, envs), np.int32)
         self.graphs: list[dict[str, Array]] = []  # static arrays, and the first `nodes`
-        self._known: dict[tuple[bytes, ...], int] = {}
+        self._known: dict[bytes, int] = {}  # by a digest of the static arrays
         self._current = [-1] * envs
 
     def _graph_of(self, env: int, obs: dict[str, Array]) -> int:
         current = self._current[env]
         if current >= 0 and all(np.array_equal(obs[key][env], self.graphs[current][key]) for key in self.static):
             return current
-        name = tuple(obs[key][env].tobytes() for key in self.static)
+        name = hashlib.sha256(b"".join(obs[key][env].tobytes() for key in self.static)).digest()
         if name not in self._known:
             self._known[name] = len(self.graphs)
             self.graphs.append({key: obs[key][env].copy() for key in self.based})
@@ -68,11 +70,11 @@ class PackedObservations:
         for env in range(self.graph.shape[1]):
             graph = self._graph_of(env, obs)
             self.graph[step, env] = graph
-            for key in self.large:
-                data = _bytes(obs[key][env])
-                if key in self.based:
-                    data = data ^ _bytes(self.graphs[graph][key])
-                self.packed[key][step][env] = zlib.compress(data.tobytes(), LEVEL)
+            parts = [_bytes(obs[key][env]) for key in self.large]
+            if "nodes" in self.based:
+                at = self.large.index("nodes")
+                parts[at] = parts[at] ^ _bytes(self.graphs[graph]["nodes"])
+            self.packed[step][env] = zlib.compress(b"".join(part.tobytes() for part in parts), LEVEL)
 
     def get(self, indices: Array) -> dict[str, Array]:
         """Observations by flat index, environment * T + step, as SB3's buffers count; (len(indices), ...)."""
@@ -83,12 +85,14 @@ class PackedObservations:
         graphs = self.graph[steps, envs]
         for key in self.based:
             found[key] = np.stack([self.graphs[graph][key] for graph in graphs])
-        for key in self.large:
-            if key not in self.based:
-                found[key] = np.zeros((len(indices), *self.shapes[key]), self.dtypes[key])
-            rows = _bytes(found[key]).reshape(len(indices), -1)
-            for row, (env, step) in enumerate(zip(envs, steps, strict=True)):
-                rows[row] ^= np.frombuffer(zlib.decompress(self.packed[key][step][env]), np.uint8)
+        if self.large:
+            data = [zlib.decompress(self.packed[step][env]) for env, step in zip(envs, steps, strict=True)]
+            table = np.frombuffer(b"".join(data), np.uint8).reshape(len(indices), -1)
+        for i, key in enumerate(self.large):
+            rows = np.ascontiguousarray(table[:, self.ends[i] : self.ends[i + 1]])
+            if key in self.based:
+                rows ^= _bytes(found[key]).reshape(rows.shape)
+            found[key] = rows.view(self.dtypes[key]).reshape(len(indices), *self.shapes[key])
         return {key: found[key] for key in self.shapes}
 
     @property
@@ -96,8 +100,9 @@ class PackedObservations:
         """Bytes of all that is kept, Python's own included."""
         arrays = [*self.small.values(), *self.masks.values(), self.graph]
         arrays += [value for graph in self.graphs for value in graph.values()]
-        packed = (data for rows in self.packed.values() for row in rows for data in row)
-        return sum(array.nbytes for array in arrays) + sum(sys.getsizeof(data) + 8 for data in packed)
+        packed = sum(sys.getsizeof(row) + sum(map(sys.getsizeof, row)) for row in self.packed)
+        known = sum(map(sys.getsizeof, self._known))
+        return sum(array.nbytes for array in arrays) + packed + known
 
 
 def _bytes(array: Array) -> Array:

@@ -145,7 +145,7 @@ class GraphNet(nn.Module):
 
     def _label_scores(self, found: Encoded, per_node: bool, count: int) -> Tensor:
         """Scores of `count` labels, for the context (B, count, O) or for every node (B, N, count, O)."""
-        labels = self.label_head(label_codes(count))
+        labels = self.label_head(label_codes(count).to(found.context.device))
         query = self._with_context(found) if per_node else self._context_only(found)
         return self.pick_head(torch.tanh(query[..., None, :] + labels))
 

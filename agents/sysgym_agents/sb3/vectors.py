@@ -40,9 +40,11 @@ class SB3VectorEnv(VecEnv):
         return {key: observation[key] for key in self.kept}
 
     def reset(self) -> Any:
-        """First observations; uses the seeds that `seed` set."""
+        """First observations; uses what `seed` and `set_options` set."""
         given = self._seeds if any(seed is not None for seed in self._seeds) else None
-        observation, _ = self.vector.reset(seed=given)
+        if any(options != self._options[0] for options in self._options):
+            raise UsageError("the rows of a vector environment are reset with the same options; set them for all.")
+        observation, _ = self.vector.reset(seed=given, options=self._options[0] or None)
         self._reset_seeds()
         self._reset_options()
         self.returns[:], self.lengths[:] = 0, 0
