@@ -67,9 +67,8 @@ def test_packing_is_legal(name: str) -> None:
     assert (np.diff(areas) <= 0).all() and len(areas) == (netlist.kind == HARD).sum()
     ports = netlist.kind == PORT
     assert np.array_equal(packed.x[ports], placement.x[ports])
-    assert (
-        pack(netlist, replace(canvas, width=canvas.width / 2), placement, spiral(canvas.columns, canvas.rows)) is None
-    )
+    small = replace(canvas, width=canvas.width / 8)
+    assert pack(netlist, small, placement, spiral(canvas.columns, canvas.rows)) is None
 
 
 @needs_data

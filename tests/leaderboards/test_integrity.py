@@ -310,9 +310,11 @@ needs_proc = pytest.mark.skipif(not Path(f"/proc/{os.getpid()}/task").is_dir(), 
 
 
 def start(folder: Path, *words: str, **environment: str) -> subprocess.Popen[bytes]:
+    """A command that hears Ctrl-C, whatever started the tests."""
     return subprocess.Popen(
         [sys.executable, "-m", "sysgym_zoo.cli", *words],
         cwd=folder, env={**os.environ, **environment}, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     )  # fmt: skip
 
 
@@ -340,7 +342,11 @@ def test_a_killed_command_leaves_no_worker(
     workers = children(process.pid)
     assert reached.exists() and len(workers) == 1
     process.send_signal(how)
-    assert process.wait(30) != 0
+    try:
+        assert process.wait(30) != 0
+    finally:
+        process.kill()
+        process.wait()
     assert all(gone(pid) for pid in workers)
     assert path.read_bytes() == recorded and Store(path).reverify(board) == []
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+import itertools
 import json
-import multiprocessing
 import os
 import signal
 import sqlite3
@@ -20,7 +21,7 @@ from typing import Any
 import pytest
 
 import sysgym
-from sysgym_leaderboards import Board, Certificate, Row, Store, load_board, pack
+from sysgym_leaderboards import Board, Certificate, Row, Store, pack
 from sysgym_leaderboards.store import entry_hash
 
 APPEND = """
@@ -43,17 +44,21 @@ def record(store: Store, board: Board, name: str, *, accepted: bool = True, data
     store._append(board, data, Certificate(board.id, board.hash, digest, name, rows=(row,), accepted=accepted))
 
 
-ROUNDS = 12
-
-
-def append_rounds(folder: Path, barrier: Any, name: str) -> None:
-    """In a process of its own: append to one new store after the other, at the same time as the other processes."""
-    board = load_board("partitioning-tiny-k2-v1")
-    for round_ in range(ROUNDS):
-        store = Store(folder / f"{round_}.sqlite")
-        barrier.wait(60)
-        for i in range(5):
-            record(store, board, f"{name}-{i}")
+ROUNDS = 25
+TOGETHER = """
+import sys, time
+from sysgym_leaderboards import Certificate, Store, load_board
+board = load_board("partitioning-tiny-k2-v1")
+for line in sys.stdin:  # a moment and a store each; the test writes the same line to all processes
+    moment, path = line.strip().split(" ", 1)
+    store = Store(path)
+    while time.time() < float(moment):
+        pass
+    for i in range(5):
+        digest = f"{sys.argv[1]}{i}".rjust(64, "0")
+        store._append(board, b"x", Certificate(board.id, board.hash, digest, accepted=True))
+    print("done", flush=True)
+"""
 
 
 @pytest.fixture
@@ -212,19 +217,27 @@ def test_a_kill_leaves_the_store_whole(tmp_path: Path, board: Board) -> None:
     assert store.check_chain() == []
 
 
-def test_processes_append_to_one_chain(tmp_path: Path, board: Board) -> None:
+def test_processes_append_to_one_chain(tmp_path: Path) -> None:
     """Also where all of them create the file: each round starts from none."""
-    start = multiprocessing.get_context("spawn")
-    barrier = start.Barrier(4)
-    processes = [start.Process(target=append_rounds, args=(tmp_path, barrier, str(n))) for n in range(4)]
-    for process in processes:
-        process.start()
-    for process in processes:
-        process.join()
-    assert [process.exitcode for process in processes] == [0] * 4
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    with contextlib.ExitStack() as stack:
+        processes = [
+            stack.enter_context(subprocess.Popen([sys.executable, "-c", TOGETHER, str(n)], **pipes))  # type: ignore[call-overload]
+            for n in range(4)
+        ]
+        for round_ in range(ROUNDS):
+            moment = time.time() + 0.02
+            for process in processes:
+                process.stdin.write(f"{moment} {tmp_path / str(round_)}.sqlite\n")
+                process.stdin.flush()
+            assert [process.stdout.readline() for process in processes] == ["done\n"] * 4
+        for process in processes:
+            process.stdin.close()
     for round_ in range(ROUNDS):
         store = Store(tmp_path / f"{round_}.sqlite")
-        assert store.head()[0] == 4 * 5 and store.check_chain() == []
+        assert store.head()[0] == 4 * 5
+        hashes = list(store._select("previous, hash"))
+        assert all(after[0] == before[1] for before, after in itertools.pairwise(hashes))
 
 
 def test_a_file_that_is_no_store_is_a_usage_error(tmp_path: Path, board: Board) -> None:

@@ -13,6 +13,8 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
+from sysgym.core.registry import failures, problem_registry
+
 Run = Callable[..., subprocess.CompletedProcess[str]]
 
 
@@ -37,9 +39,11 @@ def sysgym(tmp_path: Path) -> Run:
 
 @pytest.fixture
 def inline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
-    """Run a command in this process: a result with `stdout` and `stderr`."""
+    """Run a command in this process, without what other tests registered: a result with `stdout` and `stderr`."""
     from sysgym_zoo.cli import app
 
+    monkeypatch.setattr(problem_registry, "local", {})
+    failures.clear()
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("SYSGYM_STORE", str(tmp_path / "boards.sqlite"))
     monkeypatch.setenv("COLUMNS", "200")

@@ -6,6 +6,7 @@ import json
 import os
 import shlex
 import shutil
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from sysgym import UsageError
 from sysgym.core.env import ProblemEnv
 
 Inline = Callable[..., Any]
+Run = Callable[..., subprocess.CompletedProcess[str]]
 TINY = "partitioning-tiny-k2-v1"
 RUBBISH = bytes(range(256)) * 40
 
@@ -222,7 +224,7 @@ ERRORS = [
     ("train -a ppo-refine --out taken", 2, "taken exists already; name a new folder with --out, or go on with"),
     ("train -a ppo-refine --out path.txt/x", 2, "cannot make the run folder path.txt/x: Not a directory"),
     ("train -a ppo-refine --resume", 2, "--resume needs --out"),
-    ("train --out taken --resume --set hidden=3", 2, "leave --set and --recipe out"),
+    ("train --out taken --resume --set hidden=3", 2, "what the run was started with; leave --set out"),
     ("train --out unnamed --resume", 2, "unnamed is no run folder: it holds no run.json"),
     ("train --out one --resume", 2, "only training can be resumed"),
     ("train --out changed --resume", 2, "tiny/grid-train has changed since the run began"),
@@ -292,17 +294,17 @@ def test_errors_are_one_sentence(line: str, code: int, sentence: str, inline: In
         assert len((done.stderr + done.stdout).strip().splitlines()) == 1
 
 
-def test_public_data_that_is_nowhere(inline: Inline, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("SYSGYM_DATA", str(tmp_path))
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+def test_public_data_that_is_nowhere(sysgym: Run, tmp_path: Path) -> None:
+    """In processes of their own: this one may have read the files before."""
+    nowhere = {"SYSGYM_DATA": str(tmp_path), "XDG_CACHE_HOME": str(tmp_path)}
     (tmp_path / "partitioning" / "walshaw").mkdir(parents=True)
     for words in (("solve", "networks/lesmis"), ("data", "path", "networks/lesmis")):
-        said = inline(*words, code=2).stderr
+        said = sysgym(*words, code=2, **nowhere).stderr
         assert "is not on this machine; run `sysgym data get networks` or let SYSGYM_DATA name" in said
-    said = inline("data", "get", "compgraph/alexnet_train", code=2).stderr
+    said = sysgym("data", "get", "compgraph/alexnet_train", code=2, **nowhere).stderr
     assert "0 of 1 files of 'compgraph/alexnet_train' are here. Missing:" in said and "has no public address" in said
     (tmp_path / "partitioning" / "walshaw" / "add20.graph").write_text("wrong\n")
-    assert "delete it and fetch it again" in inline("solve", "walshaw/add20", code=2).stderr
+    assert "delete it and fetch it again" in sysgym("solve", "walshaw/add20", code=2, **nowhere).stderr
 
 
 def test_file_names_need_not_be_text(inline: Inline, tmp_path: Path) -> None:

@@ -33,10 +33,10 @@ def train(
     `resume` goes on from the newest checkpoint, which is written every `save_every` seconds.
     """
     if resume:
-        plan = _resumed_plan(out, threads)
         for flag, given in (("--set", changes), ("--recipe", recipe), ("-O", options), ("--instances", instances)):
             if given:
                 raise UsageError(f"--resume goes on with what the run was started with; leave {flag} out.")
+        plan = _resumed_plan(out, threads)
         problem, threads = plan["problem"], plan["threads"]
     else:
         plan = load_recipe(recipe) if recipe else {}

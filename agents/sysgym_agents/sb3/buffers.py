@@ -89,7 +89,7 @@ class PackedObservations:
             data = [zlib.decompress(self.packed[step][env]) for env, step in zip(envs, steps, strict=True)]
             table = np.frombuffer(b"".join(data), np.uint8).reshape(len(indices), -1)
         for i, key in enumerate(self.large):
-            rows = np.ascontiguousarray(table[:, self.ends[i] : self.ends[i + 1]])
+            rows = table[:, self.ends[i] : self.ends[i + 1]].copy()
             if key in self.based:
                 rows ^= _bytes(found[key]).reshape(rows.shape)
             found[key] = rows.view(self.dtypes[key]).reshape(len(indices), *self.shapes[key])
