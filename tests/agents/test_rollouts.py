@@ -208,16 +208,17 @@ def test_packed_observations_of_any_size_and_order(nodes: int) -> None:
             assert np.array_equal(found[key][row], steps[index % 6][key][index // 6]), key
 
 
-def test_packed_observations_need_a_twentieth_of_the_memory() -> None:
-    """At 256 nodes, two graphs; what is kept is counted, whatever the data."""
+@pytest.mark.parametrize("mode", MODES)
+def test_packed_observations_need_a_twentieth_of_the_memory(mode: str) -> None:
+    """At 256 nodes, two graphs, full observations; everything that is kept is counted."""
+    instances = ["delaunay:n=256,seed=1", "delaunay:n=256,seed=2"]
+    options = {key: value for key, value in MODES[mode].items() if key != "steps"} | {"k": 4}
     vector = ProblemVectorEnv(
-        4, "Partitioning", instances=["delaunay:n=256,seed=1", "delaunay:n=256,seed=2"], mode="assign", k=4,
-        autoreset_mode=AutoresetMode.SAME_STEP,
+        4, "Partitioning", instances=instances, autoreset_mode=AutoresetMode.SAME_STEP, **options
     )  # fmt: skip
     env = SB3VectorEnv(vector)
-    space = env.observation_space.spaces
-    buffer = MaskableGraphRolloutBuffer(300, env.observation_space, env.action_space, "cpu", n_envs=4)
+    buffer = MaskableGraphRolloutBuffer(256, env.observation_space, env.action_space, "cpu", n_envs=4)
+    peer = MaskableDictRolloutBuffer(1, env.observation_space, env.action_space, "cpu", n_envs=4)
     rollout(buffer, env, "MaskablePPO")
-    plain = 300 * 4 * sum(int(np.prod(item.shape)) * item.dtype.itemsize for item in space.values())
-    assert isinstance(buffer.packed, PackedObservations)
-    assert plain >= 20 * buffer.packed.nbytes
+    plain = 256 * (sum(item.nbytes for item in peer.observations.values()) + peer.action_masks.nbytes)
+    assert plain >= 20 * (buffer.packed.nbytes + buffer.action_masks.nbytes)

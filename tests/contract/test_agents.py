@@ -22,6 +22,7 @@ TINY = {  # of the hyper-parameters that an agent has, so that a fit takes a mom
     "trials": 1,
 }  # fmt: skip
 STEPS = 24
+UNFIT = ("cannot act in", "needs node embeddings")  # such as DQN where an action has many choices
 
 
 def solved_by(agent: Any) -> list[str]:
@@ -44,7 +45,7 @@ def small(name: str) -> Any:
 
 def fitted(name: str, problem_id: str) -> tuple[Any, Any, Any]:
     """A learner after a moment of training, the problem in the first mode that it can act in, and an instance."""
-    refusal = sysgym.UsageError("it has no mode.")
+    refusal = "it has no mode"
     for variant in problem_class(problem_id).variants:
         agent, problem = small(name), make_problem(problem_id, **variant)
         instance = problem.load(first_instance(problem))
@@ -52,8 +53,10 @@ def fitted(name: str, problem_id: str) -> tuple[Any, Any, Any]:
             agent.fit(problem, [instance], np.random.default_rng(0), Budget(steps=STEPS))
             return agent, problem, instance
         except sysgym.UsageError as error:
-            refusal = error
-    raise refusal
+            refusal = str(error)
+            if not any(words in refusal for words in UNFIT):
+                raise
+    pytest.skip(f"no mode of it fits {name}: {refusal}")
 
 
 def first_instance(problem: Any) -> str:
@@ -130,11 +133,7 @@ def refuses(load: Callable[[Path], None], folder: Path) -> None:
 @pytest.mark.parametrize(("name", "problem_id"), LEARNERS)
 def test_learners_keep_their_weights_as_data(name: str, problem_id: str, tmp_path: Path) -> None:
     """`save` writes two files, `load` needs nothing else and reads no pickle."""
-    try:
-        agent, problem, instance = fitted(name, problem_id)
-    except sysgym.UsageError as error:
-        assert "cannot act in" in str(error)  # such as DQN where every mode has many choices a step
-        return
+    agent, problem, instance = fitted(name, problem_id)
     saved, elsewhere, marker = tmp_path / "saved", tmp_path / "elsewhere", tmp_path / "marker"
     agent.save(saved)
     assert sorted(path.name for path in saved.iterdir()) == ["agent.json", "model.safetensors"]

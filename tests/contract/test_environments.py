@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import os
 import pickle
+import re
 import subprocess
 import sys
 import warnings
@@ -22,7 +24,7 @@ from stable_baselines3.common.env_checker import check_env as check_env_sb3
 
 import sysgym
 from sysgym.core.observation import FORMS
-from sysgym.core.registry import problem_class
+from sysgym.core.registry import keyword_options, problem_class
 from sysgym.core.rewards import ILLEGAL
 from sysgym_agents.classical.random import sample_action
 
@@ -66,7 +68,7 @@ def digest(value: Any) -> str:
             for key in sorted(item):
                 found.update(key.encode())
                 feed(item[key])
-        elif isinstance(item, list | tuple):
+        elif isinstance(item, list | tuple) or (isinstance(item, np.ndarray) and item.dtype.kind == "O"):
             for part in item:
                 feed(part)
         elif isinstance(item, np.ndarray):
@@ -214,6 +216,90 @@ def test_vector_environment_equals_single_ones(name: str, variant: dict[str, Any
     vector.close()
 
 
+def masked(rng: np.random.Generator, vector: Any) -> Any:
+    """Random legal actions of all rows."""
+    return np.array([sample_action(rng, vector.single_action_space, mask) for mask in vector.action_masks()])
+
+
+@pytest.mark.parametrize("form", ["full", "dynamic"])
+@pytest.mark.parametrize(("name", "variant"), CASES)
+def test_observed_masks_are_those_that_are_played(name: str, variant: dict[str, Any], form: str) -> None:
+    """From the first observation to the last one of an episode, and on; agents see the one, steps obey the other."""
+    env = make(name, variant, obs=form).unwrapped
+    vector = gym.make_vec(name, num_envs=3, vectorization_mode="vector_entry_point", obs=form, **variant).unwrapped
+    rng = np.random.default_rng(0)
+    observation, observations = env.reset(seed=0)[0], vector.reset(seed=0)[0]
+    for _ in range(60):
+        assert env.action_masks().any() and vector.action_masks().any(axis=1).all()
+        assert np.array_equal(observation["action_mask"], env.action_masks())
+        assert np.array_equal(observations["action_mask"], vector.action_masks())
+        observation, _, over, _, _ = env.step(sample_action(rng, env.action_space, env.action_masks()))
+        observations = vector.step(masked(rng, vector))[0]
+        if over:
+            assert np.array_equal(observation["action_mask"], env.action_masks())
+            observation = env.reset()[0]
+
+
+def through_files(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The rows of `get_state`, written as npz (the actions) and JSON (the rest) and read again."""
+    stream = io.BytesIO()
+    np.savez(stream, **{str(i): row["actions"] for i, row in enumerate(rows)}, allow_pickle=False)
+    text = json.dumps([{key: value for key, value in row.items() if key != "actions"} for row in rows])
+    stream.seek(0)
+    with np.load(stream, allow_pickle=False) as arrays:
+        return [{**row, "actions": arrays[str(i)]} for i, row in enumerate(json.loads(text))]
+
+
+@pytest.mark.parametrize("autoreset", ["NextStep", "SameStep"])
+@pytest.mark.parametrize(("name", "variant"), CASES)
+def test_vector_environments_go_on_from_plain_data(name: str, variant: dict[str, Any], autoreset: str) -> None:
+    """Copies of a running environment, taken now and then, and the environment itself play the same from there on.
+
+    An illegal action ends the episode of a row now and then, so the random streams matter, however long episodes are.
+    """
+
+    def build() -> Any:
+        keywords = {"autoreset_mode": autoreset, **variant}
+        return gym.make_vec(name, num_envs=3, vectorization_mode="vector_entry_point", **keywords).unwrapped
+
+    vector = build()
+    with pytest.raises(ResetNeeded):
+        vector.get_state()
+    rng = np.random.default_rng(0)
+    observations = vector.reset(seed=4, options={"instance": vector.instances.items[-1].name})[0]
+    copies: list[Any] = []
+    since: list[Any] = []  # for each copy, the rows whose episodes have ended since it was taken
+    kinds: set[str] = set()  # what befell the rows in the step before a copy was taken
+    befell = {"reset"}
+    for step in range(120):
+        if befell - kinds or step in (7, 50):
+            kinds |= befell
+            saved = vector.get_state()
+            assert all(row["actions"].dtype == np.int64 for row in saved)
+            copies.append(build())
+            assert digest(copies[-1].set_state(through_files(saved))) == digest(observations)
+            assert digest(copies[-1].get_state()) == digest(saved)
+            since.append(np.zeros(3, int))
+        actions = masked(rng, vector)
+        if step % 30 in (20, 22):
+            actions[step // 30 % 3] = -1  # illegal in every mode
+        elif step == 100:
+            actions[:] = -1
+        found = vector.step(actions)
+        observations, _, ended, _, infos = found
+        for copy, ends in zip(copies, since, strict=True):
+            assert digest(copy.step(actions)) == digest(found)
+            assert np.array_equal(copy.action_masks(), vector.action_masks())
+            ends += ended
+        illegal = infos.get("final_info", infos).get("illegal", np.zeros(3, bool))
+        befell = {"illegal"} if illegal.any() else {"ended"} if ended.any() else {"played"}
+    assert {"reset", "illegal"} <= kinds and all((ends > 0).all() for ends in since)
+    for copy in copies:
+        assert digest(copy.get_state()) == digest(vector.get_state())
+    with pytest.raises(sysgym.UsageError, match="2 environments for 3"):
+        vector.set_state(saved[:2])
+
+
 def single_changes(space: gym.Space[Any], mask: Any, rng: np.random.Generator) -> Iterator[tuple[Any, bool]]:
     """Every choice of an action, the others legal, and whether the mask allows it."""
     if isinstance(space, gym.spaces.Discrete):
@@ -237,7 +323,6 @@ def test_mask_agrees_with_step(name: str, variant: dict[str, Any]) -> None:
     for _ in range(15):
         mask = inner.action_masks()
         assert mask.any()
-        assert np.array_equal(inner.machine.mask(inner.instance, inner.state, inner.size).astype(bool), mask)
         saved = inner.get_state()
         for action, allowed in single_changes(env.action_space, mask, rng):
             inner.set_state(saved)
@@ -323,6 +408,19 @@ def test_reset_options(name: str, variant: dict[str, Any]) -> None:
     assert env.instance.name == chosen
     with pytest.raises(sysgym.UsageError, match="Did you mean 'instance'"):
         env.reset(options={"instnce": chosen})
+
+
+@pytest.mark.parametrize("name", PROBLEMS)
+def test_every_mode_is_among_the_variants(name: str) -> None:
+    """The modes that a problem accepts, as the sentence about an unknown one lists them; else these tests miss some."""
+    option = keyword_options(problem_class(name)).get("mode")
+    if option is None:
+        return
+    with pytest.raises(sysgym.UsageError, match="unknown mode") as caught:
+        sysgym.make_problem(name, mode="no such mode")
+    known = re.search(r"Known: (.+)\.$", str(caught.value))
+    assert known is not None and " more" not in known[1], caught.value
+    assert {variant.get("mode", option.default) for variant in problem_class(name).variants} == {*known[1].split(", ")}
 
 
 @pytest.mark.parametrize("name", PROBLEMS)

@@ -66,6 +66,7 @@ class Machine(Protocol):
     """The states and actions of one action mode.
 
     A State owns its arrays. `step` may update them in place and returns the state; `copy` forks it.
+    A mask is never all zero, not even at the end of an episode; where an action has many choices, for none of them.
     """
 
     node_features: tuple[str, ...]  # names of the columns of `nodes`
@@ -73,7 +74,7 @@ class Machine(Protocol):
 
     def action_space(self, size: Size) -> gym.Space[Any]: ...
     def start(self, instance: Instance, rng: np.random.Generator, solution: Solution | None = None) -> Any: ...
-    def mask(self, instance: Instance, state: Any, size: Size) -> Array: ...  # (A,) int8
+    def mask(self, instance: Instance, state: Any, size: Size) -> Array: ...  # (A,) int8, never all zero
     def step(self, instance: Instance, state: Any, action: Any) -> Any: ...
     def done(self, instance: Instance, state: Any) -> bool: ...
     def solution(self, instance: Instance, state: Any) -> Solution: ...

@@ -27,7 +27,10 @@ from sysgym.core.solutions import check_arrays
 class Batch(Protocol):
     """The states of all rows of a vector environment."""
 
-    def put(self, row: int, instance: Instance, state: Any) -> None: ...
+    def put(self, row: int, instance: Instance, state: Any) -> None:
+        """Place an episode in a row, whatever its state: fresh, under way (`set_state`) or over."""
+        ...
+
     def state(self, row: int) -> Any: ...
     def costs(self) -> Array: ...  # (B,) float64
     def legal(self, actions: Array) -> Array: ...  # (B,) bool
@@ -47,7 +50,7 @@ class LoopBatch:
         self.states: list[Any] = [None] * num_envs
 
     def put(self, row: int, instance: Instance, state: Any) -> None:
-        """Place a fresh episode in a row."""
+        """Place an episode in a row, whatever its state: fresh, under way or over."""
         self.instances[row], self.states[row] = instance, state
 
     def state(self, row: int) -> Any:
@@ -150,10 +153,12 @@ class ProblemVectorEnv(gym.vector.VectorEnv[dict[str, Array], Any, Any]):
         self.positions = np.zeros(num_envs, np.int64)
         self._scale = np.ones(num_envs)
         self._over = np.zeros(num_envs, bool)
+        self._refused = np.zeros(num_envs, bool)  # rows whose last action in `_played` was illegal
         self._started = False
         self._rngs = [seeding.np_random(None)[0] for _ in range(num_envs)]
         self._episodes: list[dict[str, Any]] = [{} for _ in range(num_envs)]  # how each row's episode began
         self._played: list[Array] = []  # the actions of all rows, from the oldest episode under way on
+        self._began = np.zeros(num_envs, np.int64)  # where in `_played` each row's episode begins
         self._static = self._static_block()
 
     def _static_block(self) -> dict[str, Array]:
@@ -167,8 +172,8 @@ class ProblemVectorEnv(gym.vector.VectorEnv[dict[str, Array], Any, Any]):
         rng = self._rngs[row]
         if chosen is not None:
             chosen = self.instances.index(chosen)
-        episode = {"chosen": chosen, "solution": solution, "rng": rng.bit_generator.state, "step": len(self._played)}
-        self._episodes[row] = episode
+        self._episodes[row] = {"chosen": chosen, "solution": solution, "rng": rng.bit_generator.state}
+        self._began[row] = len(self._played)
         self._put(row, *self._begin(rng, chosen, solution))
 
     def _begin(self, rng: np.random.Generator, chosen: int | None, solution: Any) -> tuple[int, Any, float]:
@@ -187,15 +192,14 @@ class ProblemVectorEnv(gym.vector.VectorEnv[dict[str, Array], Any, Any]):
             for key, value in self.instances.padded(position).items():
                 self._static[key][row] = value
 
-    def _forget(self) -> None:
-        """Drop actions older than every episode under way; looks now and then."""
-        if len(self._played) % 64:
-            return
-        oldest = min(episode["step"] for episode in self._episodes)
-        if oldest > len(self._played) // 2:
+    def _restart(self, over: Array) -> None:
+        """Start the rows that are over, and drop the actions older than every episode under way."""
+        rows = np.flatnonzero(over).tolist()
+        for row in rows:
+            self._start(row)
+        if rows and (oldest := int(self._began.min())):
             del self._played[:oldest]
-            for episode in self._episodes:
-                episode["step"] -= oldest
+            self._began -= oldest
 
     def get_state(self) -> list[dict[str, Any]]:
         """The episodes under way as plain data, for `set_state` of a like environment, in another process too.
@@ -208,12 +212,11 @@ class ProblemVectorEnv(gym.vector.VectorEnv[dict[str, Array], Any, Any]):
         empty = np.zeros((0, *self.single_action_space.shape), np.int64)  # type: ignore[misc]
         rows = []
         for row, episode in enumerate(self._episodes):
-            actions = [step[row] for step in self._played[episode["step"] :]]
-            if self._over[row] and not self.batch.done()[row]:
-                del actions[-1:]  # the illegal one that ended it
-            saved = {key: episode[key] for key in ("chosen", "solution", "rng")}
+            actions = [step[row] for step in self._played[self._began[row] :]]
+            if self._refused[row]:
+                del actions[-1:]  # it ended the episode and changed nothing
             played = np.stack(actions).astype(np.int64) if actions else empty
-            rows.append({**saved, "actions": played, "over": bool(self._over[row])})
+            rows.append({**episode, "actions": played, "over": bool(self._over[row])})
         return rows
 
     def set_state(self, rows: Sequence[dict[str, Any]]) -> dict[str, Array]:
@@ -231,9 +234,10 @@ class ProblemVectorEnv(gym.vector.VectorEnv[dict[str, Array], Any, Any]):
                 self._played[step][row] = action
                 state = self.machine.step(self.instances.items[position], state, action)
             self._put(row, position, state, scale)
-            kept = {key: saved[key] for key in ("chosen", "solution", "rng")}
-            self._episodes[row] = {**kept, "step": longest - len(actions)}
+            self._episodes[row] = {key: saved[key] for key in ("chosen", "solution", "rng")}
+            self._began[row] = longest - len(actions)
             self._over[row] = saved["over"]
+        self._refused = np.zeros(self.num_envs, bool)
         self._started = True
         return self._observe()
 
@@ -270,6 +274,7 @@ class ProblemVectorEnv(gym.vector.VectorEnv[dict[str, Array], Any, Any]):
                 self._rngs[row] = seeding.np_random(value)[0]
             self._start(row, chosen, solution)
         self._over[:] = False
+        self._refused = np.zeros(self.num_envs, bool)
         self._started = True
         return self._observe(), {}
 
@@ -281,10 +286,8 @@ class ProblemVectorEnv(gym.vector.VectorEnv[dict[str, Array], Any, Any]):
         if actions.shape != self.action_space.shape or actions.dtype.kind not in "iu":
             raise UsageError(f"expected integer actions of shape {self.action_space.shape}, got {actions!r}.")
         self._played.append(actions.copy())
-        self._forget()
         waiting = self._over.copy()
-        for row in np.flatnonzero(waiting).tolist():
-            self._start(row)
+        self._restart(waiting)
         allowed = self.batch.legal(actions)
         live = allowed & ~waiting
         illegal = ~allowed & ~waiting
@@ -305,7 +308,7 @@ class ProblemVectorEnv(gym.vector.VectorEnv[dict[str, Array], Any, Any]):
         if illegal.any():
             infos["illegal"], infos["_illegal"] = illegal, illegal.copy()
         terminated = ended | illegal
-        self._over = terminated
+        self._over, self._refused = terminated.copy(), illegal.copy()
         observation = self._observe()
         if self.same_step and terminated.any():
             infos = {
@@ -314,8 +317,7 @@ class ProblemVectorEnv(gym.vector.VectorEnv[dict[str, Array], Any, Any]):
                 "final_info": infos,
             }
             infos["_final_info"] = terminated.copy()
-            for row in np.flatnonzero(terminated).tolist():
-                self._start(row)
+            self._restart(terminated)
             self._over = np.zeros(self.num_envs, bool)
             observation = self._observe()
         return observation, rewards, terminated, np.zeros(self.num_envs, bool), infos

@@ -38,7 +38,7 @@ class PartitionBatch:
         }  # fmt: skip
 
     def put(self, row: int, graph: Graph, state: State) -> None:
-        """Place a fresh episode in a row."""
+        """Place an episode in a row, fresh or under way."""
         for name in GRAPH:
             value = getattr(graph, name)
             self.graphs[name][row, : len(value)] = value
