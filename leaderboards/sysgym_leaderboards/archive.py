@@ -72,6 +72,8 @@ def read_zip(data: bytes) -> dict[str, bytes]:
             infos = archive.infolist()
             if len(infos) > MAX_MEMBERS:
                 raise InvalidSolution(f"the zip has {len(infos)} members, at most {MAX_MEMBERS} are taken.")
+            if infos and min(info.header_offset for info in infos) != 0:
+                raise InvalidSolution("this is no plain zip file (it must begin with its first member).")
             for info in infos:
                 _check_member(info)
                 if info.filename in found:
@@ -89,7 +91,7 @@ def read_zip(data: bytes) -> dict[str, bytes]:
     ) as error:
         if isinstance(error, InvalidSolution):
             raise
-        raise InvalidSolution(f"the zip file is damaged: {error}.") from error
+        raise InvalidSolution(f"the zip file is damaged: {str(error) or type(error).__name__}.") from error
     return found
 
 

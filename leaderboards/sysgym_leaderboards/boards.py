@@ -35,9 +35,8 @@ _MAX_FILE = 2**20
 class Board:
     """A ranking over fixed instances. Any change of its content is a new board (`-v2`).
 
-    `penalty` is the ratio to the reference that an infeasible or missing answer counts at least: it counts the worst
-    ratio of a feasible answer to the same instance, by any ranked entry, where that is more. `seconds` is the time that
-    an agent should need for one instance (shown, not enforced).
+    `penalty` is the ratio to the reference that an infeasible or missing answer counts, and the most that a feasible
+    one counts. `seconds` is the time that an agent should need for one instance (shown, not enforced).
     """
 
     id: str

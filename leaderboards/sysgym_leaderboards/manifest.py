@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Mapping
+from datetime import datetime
 from typing import Any
 
 from sysgym.core.errors import InvalidSolution
@@ -29,6 +30,17 @@ def _claim(v: Any) -> bool:
     return v is None or (type(v) is float and math.isfinite(v)) or (type(v) is int and abs(v) < 2**63)
 
 
+def _date(v: Any) -> bool:
+    """Whether this is a moment that exists, in the one form that is taken."""
+    if not isinstance(v, str) or not _DATE.fullmatch(v):
+        return False
+    try:
+        datetime.strptime(v, "%Y-%m-%dT%H:%M:%SZ")
+    except ValueError:
+        return False
+    return True
+
+
 def _digest(v: Any) -> bool:
     return isinstance(v, str) and bool(_HASH.fullmatch(v))
 
@@ -48,10 +60,7 @@ ABOUT: dict[str, tuple[Check, str]] = {
     "hardware": (_line(0, 200), "a line of at most 200 characters"),
     "threads": (lambda v: v is None or (_natural(10**6)(v) and v > 0), "a positive whole number or null"),
     "suite_version": (_line(1, 80), "the version of sysgym that made the solutions"),
-    "created": (
-        lambda v: isinstance(v, str) and bool(_DATE.fullmatch(v)),
-        "a date like 2026-01-31T12:00:00Z",
-    ),
+    "created": (_date, "a date like 2026-01-31T12:00:00Z"),
 }
 _TOP: dict[str, tuple[Check, str]] = {
     "schema": (lambda v: v == SCHEMA, repr(SCHEMA)),

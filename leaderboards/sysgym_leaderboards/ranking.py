@@ -1,10 +1,11 @@
 """Ranking: geometric means of cost over reference cost, with bootstrap intervals. Same entries, same numbers.
 
 Beside the score stand the interquartile mean and the optimality gap of reference / cost (higher is better, 1 equals
-the reference; see `statistics`), with seeds as runs and instances as tasks. Only the score ranks.
+the reference; see `statistics`), of the same ratios, with seeds as runs and instances as tasks. Only the score ranks.
 
-An infeasible or missing answer never pays: it counts the board's penalty, or the worst ratio of a feasible answer that
-any ranked entry gave to that instance where that is more. Of equal scores, the one with more feasible answers is ahead.
+An infeasible or missing answer counts the board's penalty, and the ratio of a feasible answer counts at most that: so
+failing never pays, and no entry changes the score of another. Of equal scores, the one with more feasible answers is
+ahead.
 """
 
 from __future__ import annotations
@@ -40,12 +41,12 @@ class Result:
     """What one entry reached on one instance."""
 
     instance: str
-    ratio: float  # geometric mean over the seeds of cost / reference; see `failure_ratios` where infeasible or missing
+    ratio: float  # geometric mean over the seeds of min(cost / reference, penalty); infeasible or missing: the penalty
     cost: float | None  # best feasible cost
     mean_cost: float | None  # arithmetic mean of the feasible costs
     reference: float
     feasible: float  # share of the seeds
-    ratios: tuple[float | None, ...]  # cost / reference of each seed; None where infeasible or missing
+    ratios: tuple[float | None, ...]  # cost / reference of each seed, however large; None where infeasible or missing
 
 
 @dataclass(frozen=True)
@@ -101,7 +102,7 @@ def rank(board: Board, entries: Sequence[Entry]) -> list[Standing]:
     references = _references(board, chosen, names)
     rows = [{(row.instance, row.seed): row for row in entry.certificate.rows} for entry in chosen]
     known = np.array([_ratios(board, found, names, references) for found in rows])  # (entries, instances, seeds)
-    ratios = np.where(np.isnan(known), failure_ratios(known, board.penalty)[None, :, None], known)
+    ratios = np.fmin(known, board.penalty)  # of nan and the penalty, the penalty
     tables = [summary(table.T) for table in ratios]
     # rounded, so that equal answers tie whatever their last bits
     means = [[round(geometric_mean(seeds), 12) for seeds in table] for table in ratios.tolist()]
@@ -178,18 +179,6 @@ def _ratios(
         return ratio(row.cost, references[name], board.penalty)
 
     return [[one(name, seed) for seed in range(board.seeds)] for name in names]
-
-
-def failure_ratios(ratios: Floats, penalty: float) -> Floats:
-    """What an infeasible or missing answer counts: ratios (E, I, S) float64, nan where there is none -> (I,) float64.
-
-    This is the penalty, or the worst ratio that a feasible answer to the instance has, whichever is more.
-
-    >>> failure_ratios(np.array([[[1.5], [7.0]], [[np.nan], [3.0]]]), 2.0).tolist()
-    [2.0, 7.0]
-    """
-    worst: Floats = np.where(np.isnan(ratios), penalty, ratios).max(axis=(0, 2))
-    return np.maximum(worst, penalty)
 
 
 def _result(

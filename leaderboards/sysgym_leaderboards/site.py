@@ -144,8 +144,7 @@ def _rules(board: Mapping[str, Any]) -> str:
         "Problem": board["problem"] + (f" with {options}" if options else ""),
         "Instances": f"{len(board['expanded'])} of {', '.join(board['instances'])}, {seeds}",
         "Score": f"geometric mean of cost / cost of {board['reference']}; lower is better, "
-        f"an infeasible or missing answer counts {board['penalty']:g}, or the worst feasible ratio of any entry on its "
-        "instance where that is more",
+        f"an infeasible or missing answer counts {board['penalty']:g}, and a feasible one at most that",
         "Budget": f"{board['seconds']:g} seconds an instance (not enforced; times are self-reported)",
     }
     return f"<dl>{''.join(f'<dt>{escape(k)}</dt><dd>{escape(v)}</dd>' for k, v in facts.items())}</dl>"
@@ -235,7 +234,7 @@ def _instances(report: Mapping[str, Any]) -> str:
     return (
         f'<div class="scroll"><table>\n{head}\n{chr(10).join(lines)}\n</table></div>\n'
         '<p class="muted">Mean cost of the feasible answers, and in brackets the geometric mean of the ratios to the '
-        f"reference, infeasible answers included; the lowest of these means is bold.{note}</p>"
+        f"reference, counted as in the score, infeasible answers included; the lowest of these means is bold.{note}</p>"
     )
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import csv
 import math
+import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -21,6 +22,9 @@ from sysgym_leaderboards.submissions import coverage_problem
 
 RESULT_COLUMNS = ("algorithm", "benchmark", "reward", "walltime_s")
 _MAX_FILE = 64 * 2**20
+# float() alone also reads 1_0 and digits of other scripts
+_NUMBER = re.compile(r"([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
+_PRINTED = re.compile(r"([0-9]+|[1-9][0-9]{0,2}(,[0-9]{3})+)(\.[0-9]+)?s?")
 
 
 @dataclass(frozen=True)
@@ -77,12 +81,15 @@ def _rows(path: str | Path) -> Iterator[tuple[int, dict[str, str]]]:
         raise InvalidSolution(f"{path} is no CSV file: {error}.") from error
 
 
+def _number(text: str) -> float:
+    """A number from 0 in ASCII digits such as `0.95` or `1e-5`; nan if it is anything else."""
+    return float(text.strip()) if _NUMBER.fullmatch(text.strip()) else math.nan
+
+
 def _figure(text: str) -> float:
     """The number in a printed figure such as `10,512.356s`; nan if there is none."""
-    try:
-        return float(text.strip().removesuffix("s").replace(",", ""))
-    except ValueError:
-        return math.nan
+    found = _PRINTED.fullmatch(text.strip())
+    return float(found[0].removesuffix("s").replace(",", "")) if found else math.nan
 
 
 def read_results(path: str | Path) -> dict[str, list[Run]]:
@@ -95,9 +102,9 @@ def read_results(path: str | Path) -> dict[str, list[Run]]:
             raise InvalidSolution(
                 f"{path}, line {line}: {missing[0]} is missing; expected {', '.join(RESULT_COLUMNS)}."
             )
-        reward, seconds = _figure(row["reward"]), _figure(row["walltime_s"])
+        reward, seconds = _number(row["reward"]), _number(row["walltime_s"])
         if not (0 <= reward < math.inf and 0 <= seconds < math.inf):
-            raise InvalidSolution(f"{path}, line {line}: reward and walltime_s must be numbers from 0.")
+            raise InvalidSolution(f"{path}, line {line}: reward and walltime_s must be numbers from 0, like 1.25.")
         pair = (row["algorithm"], row["benchmark"].lower())
         found.setdefault(pair[0], []).append(Run(pair[1], seen[pair], reward, seconds))
         seen[pair] += 1

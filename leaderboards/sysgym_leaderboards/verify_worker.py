@@ -83,6 +83,12 @@ class BoardError(Exception):
     """The board cannot be judged here; that is not the fault of a submission."""
 
 
+def _same(given: Mapping[str, Any], wanted: Mapping[str, Any]) -> bool:
+    """Whether these are the same options, of the same types: 2.0 is not 2, and true is not 1."""
+    mine, theirs = dict(given), dict(wanted)
+    return mine == theirs and json.dumps(mine, sort_keys=True) == json.dumps(theirs, sort_keys=True)
+
+
 def check_head(submission: Submission, board: Board) -> None:
     """Refuse a submission to another board, or to another state of this one."""
     if submission.board != board.id:
@@ -92,7 +98,7 @@ def check_head(submission: Submission, board: Board) -> None:
             f"the submission was made for other rules of {board.id}: its board hash is "
             f"{submission.board_hash[:12]}..., expected {board.hash[:12]}..."
         )
-    if submission.problem != board.problem or dict(submission.options) != dict(board.options):
+    if submission.problem != board.problem or not _same(submission.options, board.options):
         raise InvalidSolution(
             f"the submission solves {submission.problem} with {dict(submission.options)}, "
             f"the board asks for {board.problem} with {dict(board.options)}."

@@ -148,7 +148,9 @@ def test_a_mutation_is_rejected_or_judged_truly(what: str, rolled: bytes, board:
         certificate = Certificate(board.id, board.hash, "", instances=tuple(graphs), rows=tuple(rows), accepted=True)
         (line,) = rank(board, [Entry(1, board.id, certificate, "", "", "")])
         judged = [v.cost / row.reference for row in rows if (v := truth[row.instance]).feasible]
-        assert line.score == pytest.approx(geometric_mean([*judged, *[2.0] * (len(rows) - len(judged))]), rel=1e-9)
+        assert line.score == pytest.approx(
+            geometric_mean([*judged, *[board.penalty] * (len(rows) - len(judged))]), rel=1e-9
+        )
     assert 0 < sum(outcomes) < 60
 
 

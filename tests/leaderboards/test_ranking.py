@@ -12,9 +12,15 @@ import pytest
 
 import sysgym
 from sysgym_leaderboards import Board, Certificate, Entry, Row, geometric_mean, profiles, rank, win_matrix
-from sysgym_leaderboards.ranking import failure_ratios, ratio, summary
+from sysgym_leaderboards.ranking import ratio, summary
 
 NAMES = ("tiny/delaunay-test", "tiny/grid-test", "tiny/geometric-test", "tiny/stochastic_block-test")
+
+
+@pytest.fixture
+def board(board: Board) -> Board:
+    """With a small penalty, so that it shows in figures worked out by hand."""
+    return replace(board, penalty=2.0)
 
 
 def entry(board: Board, number: int, costs: Any, references: Any = (10.0, 10.0, 10.0, 10.0), **fields: Any) -> Entry:
@@ -71,7 +77,7 @@ def test_scores_by_hand(board: Board) -> None:
 
 def test_an_infeasible_answer_wins_nothing(board: Board) -> None:
     none, poor = entry(board, 1, (None,) * 4), entry(board, 2, (50.0,) * 4)
-    assert {line.number: (line.score, line.wins) for line in rank(board, [none, poor])} == {1: (5.0, 0), 2: (5.0, 4)}
+    assert {line.number: (line.score, line.wins) for line in rank(board, [none, poor])} == {1: (2.0, 0), 2: (2.0, 4)}
 
 
 def test_an_infeasible_answer_never_pays(board: Board) -> None:
@@ -79,20 +85,59 @@ def test_an_infeasible_answer_never_pays(board: Board) -> None:
     partly = entry(board, 3, (None, "-", 11.0, 70.0))
     standings = rank(board, [none, partly, poor])
     assert [(line.number, line.rank) for line in standings] == [(2, 1), (3, 2), (1, 3)]
-    assert [result.ratio for result in standings[2].results] == [5.0, 3.0, 2.0, 7.0]
+    assert [result.ratio for result in standings[2].results] == [2.0] * 4
+    assert [result.ratio for result in standings[0].results] == [2.0, 2.0, 1.1, 2.0]
+    # what a bad answer really cost stays visible
+    assert [result.ratios for result in standings[0].results] == [(5.0,), (3.0,), (1.1,), (7.0,)]
+    assert [result.cost for result in standings[0].results] == [50.0, 30.0, 11.0, 70.0]
     assert [line.score for line in rank(board, [none])] == [2.0]
 
 
-def test_failures_count_the_worst_feasible_ratio_of_any_seed() -> None:
-    known = np.array([[[1.0, 9.0], [1.0, np.nan]], [[np.nan, 2.0], [1.5, 1.0]]])
-    assert failure_ratios(known, 2.0).tolist() == [9.0, 2.0]
+@pytest.mark.parametrize(
+    "stranger", [(1e7, 10.0, 10.0, 10.0), (1e7,) * 4, (None,) * 4, (0.0,) * 4, ("-", 5.0, 5.0, 5.0)]
+)
+def test_another_entry_changes_no_score(board: Board, stranger: Any) -> None:
+    """Nobody can push an entry with one failure behind a worse one."""
+    good, poor = entry(board, 1, (None, 10.0, 10.0, 10.0)), entry(board, 2, (15.0,) * 4)
+    alone = {line.number: line for line in rank(board, [good, poor])}
+    joined = {line.number: line for line in rank(board, [good, poor, entry(board, 3, stranger)])}
+    assert (alone[1].rank, alone[2].rank) == (1, 2) and joined[1].rank < joined[2].rank
+    for number, line in alone.items():
+        assert replace(joined[number], rank=line.rank, wins=line.wins) == line
+
+
+def test_random_strangers_change_no_score(board: Board) -> None:
+    rng, three = np.random.default_rng(3), replace(board, seeds=3)
+
+    def drawn(number: int) -> Entry:
+        costs = np.exp(rng.normal(2.5, 2.0, (4, 3)))
+        table = [[None if rng.random() < 0.3 else cost for cost in row] for row in costs.tolist()]
+        return entry(three, number, table)
+
+    entries = [drawn(number) for number in range(1, 9)]
+    whole = {line.number: line for line in rank(three, entries)}
+    for count in range(1, 8):
+        part = rank(three, entries[:count])
+        assert all(replace(whole[x.number], rank=x.rank, wins=x.wins) == x for x in part)
+        order = [line.number for line in part]
+        assert order == [number for number in whole if number in order]
+
+
+@pytest.mark.parametrize("penalty", [1.0, 1.1, 2.0, 3.7, 1e6])
+def test_who_fails_everywhere_is_behind_who_answers_anything(board: Board, penalty: float) -> None:
+    fixed = replace(board, penalty=penalty)
+    none = entry(fixed, 1, (None,) * 4)
+    for cost in (10.0, 19.999999, 20.0, 36.999, 37.0, 1e7, 1e300):
+        for place in range(4):
+            one = entry(fixed, 2, [cost if index == place else None for index in range(4)])
+            assert [(line.number, line.rank) for line in rank(fixed, [none, one])] == [(2, 1), (1, 2)]
 
 
 def test_seeds_are_averaged_inside_an_instance(board: Board) -> None:
     three = replace(board, seeds=3)
     one = entry(three, 1, ([5.0, 10.0, 20.0], [10.0, 10.0, 80.0], [10.0] * 3, [10.0, None, 10.0]))
     line = rank(three, [one])[0]
-    expected = [1.0, 2.0, 1.0, 2 ** (1 / 3)]  # (.5*1*2)^(1/3), 8^(1/3), 1, (1*2*1)^(1/3)
+    expected = [1.0, 2 ** (1 / 3), 1.0, 2 ** (1 / 3)]  # (.5*1*2)^(1/3), 8 counts the penalty 2, 1, (1*2*1)^(1/3)
     assert [result.ratio for result in line.results] == pytest.approx(expected, rel=1e-12)
     assert line.score == pytest.approx(math.prod(expected) ** 0.25, rel=1e-12)
     assert [result.cost for result in line.results] == [5.0, 10.0, 10.0, 10.0]
@@ -144,9 +189,9 @@ def test_the_interval_against_a_plain_loop() -> None:
 
 
 def test_iqm_and_gap_are_of_reference_over_cost(board: Board) -> None:
-    line = rank(board, [entry(board, 1, (5.0, 8.0, 20.0, 40.0))])[0]  # 2, 1.25, 0.5, 0.25
-    assert (line.iqm, line.gap) == (pytest.approx(0.875), pytest.approx(0.3125))
-    assert line.iqm_low is not None and line.iqm_low < 0.875 and line.gap_low < 0.3125 < line.gap_high
+    line = rank(board, [entry(board, 1, (5.0, 8.0, 12.5, 40.0))])[0]  # 2, 1.25, 0.8, and 0.5 as the penalty is 2
+    assert (line.iqm, line.gap) == (pytest.approx(1.025), pytest.approx(0.175))
+    assert line.iqm_low is not None and line.iqm_low < 1.025 and line.gap_low < 0.175 < line.gap_high
 
 
 def test_a_cost_of_zero_has_an_infinite_score(board: Board) -> None:

@@ -19,6 +19,7 @@ import numpy as np
 import pytest
 
 import sysgym
+from sysgym.core.solutions import check_arrays, parse_npy
 from sysgym_leaderboards import Answer, Board, pack, read_submission
 from sysgym_leaderboards.archive import MAX_FILE
 from sysgym_leaderboards.submissions import read_bytes
@@ -203,6 +204,26 @@ def test_files_that_are_no_plain_zip_are_refused(packed: bytes, tmp_path: Path) 
         read_submission(tmp_path)
 
 
+def moved(data: bytes, front: bytes) -> bytes:
+    """Bytes before the zip, with every offset in its directory corrected for them."""
+    found, place = bytearray(data), data.index(b"PK\x01\x02")
+    count, start = int.from_bytes(data[-12:-10], "little"), place
+    for _ in range(count):
+        offset = int.from_bytes(found[place + 42 : place + 46], "little") + len(front)
+        found[place + 42 : place + 46] = offset.to_bytes(4, "little")
+        place += 46 + sum(int.from_bytes(found[place + at : place + at + 2], "little") for at in (28, 30, 32))
+    found[-6:-2] = (start + len(front)).to_bytes(4, "little")
+    return front + bytes(found)
+
+
+@pytest.mark.parametrize("front", [b"x", b"#!/bin/sh\nexit 1\n", b"PK\x03\x04" + bytes(26), bytes(10**6)])
+def test_bytes_before_the_zip_are_refused(packed: bytes, front: bytes) -> None:
+    for data in (front + packed, moved(packed, front)):
+        with zipfile.ZipFile(io.BytesIO(data)) as archive:
+            assert archive.testzip() is None  # Python's reader takes it
+        refused(data, "it must begin with its first member")
+
+
 class Marker:
     """Writes a file when it is unpickled."""
 
@@ -258,6 +279,7 @@ def header(text: str, version: int = 1) -> bytes:
         header("{'descr': [('a', '|O')], 'fortran_order': False, 'shape': (1,), }") + b"x" * 8,
         header("{"),
         header("(" * 9000),
+        header("-" * 9000),
         header("[" * 200 + "]" * 200),
         header("{'descr': '<i8', 'fortran_order': False, 'shape': (1, 0" + ", 9" * 200 + "), }"),
         header("x" * 20000, version=2),
@@ -268,6 +290,22 @@ def header(text: str, version: int = 1) -> bytes:
 )
 def test_malformed_npy_headers_are_refused(edited: Edited, data: bytes) -> None:
     refused(edited(with_array(data), members={FIRST: data}), "part.npy")
+    with pytest.raises(sysgym.InvalidSolution) as caught:
+        parse_npy(data)
+    reason = str(caught.value).removeprefix("this is no usable .npy array: ")
+    assert any(letter.isalpha() for letter in reason)
+
+
+def test_a_float_too_large_for_64_bits_is_refused() -> None:
+    """A wider float may be finite and yet become infinite."""
+    spec = {"x": sysgym.ArraySpec((1,), "float", -np.inf, np.inf, "anything")}
+    large = np.array([np.longdouble("1e4000")])
+    assert np.isfinite(large).all() or np.finfo(np.longdouble).bits == 64
+    for array in (large, -large, parse_npy(npy(large))):
+        with pytest.raises(sysgym.InvalidSolution, match="holds values that are not finite"):
+            check_arrays(spec, {"x": array})
+    assert check_arrays(spec, {"x": np.array([np.longdouble("1e300")])})["x"].tolist() == [1e300]
+    assert check_arrays(spec, [3])["x"].dtype == np.float64
 
 
 @pytest.mark.parametrize(
@@ -331,6 +369,11 @@ def setter(*path: Any) -> Callable[[dict[str, Any]], None]:
         (setter("threads", True), "threads must be"),
         (setter("threads", 0), "threads must be"),
         (setter("created", "yesterday"), "created must be"),
+        (setter("created", "9999-99-99T99:99:99Z"), "created must be a date like"),
+        (setter("created", "2026-02-29T12:00:00Z"), "created must be"),
+        (setter("created", "2026-01-31T24:00:00Z"), "created must be"),
+        (setter("created", "2026-01-31T12:00:60Z"), "created must be"),
+        (setter("created", "2026-1-31T12:00:00Z"), "created must be"),
         (setter("options", []), "options must be"),
         (setter("answers", 0, "seed", True), "seed must be"),
         (setter("answers", 0, "seed", 0.0), "seed must be"),

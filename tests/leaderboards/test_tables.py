@@ -32,7 +32,7 @@ def test_the_compilergym_board(public_data: Path) -> None:
 
 
 def table(path: Path, text: str) -> Path:
-    path.write_text(text)
+    path.write_text(text, encoding="utf-8")
     return path
 
 
@@ -49,6 +49,20 @@ def test_a_small_table_by_hand(tmp_path: Path) -> None:
     )
     assert found[2].refused == "it has no rows." and found[2].geomean is None
     assert found[0].as_dict()["flags"] == []
+
+
+def test_every_plain_decimal_is_read(tmp_path: Path) -> None:
+    runs = read_results(table(tmp_path / "r.csv", HEAD + "a,x,1e-05,.5\na,y,2.,1.5E+2\n"))["a"]
+    assert [(run.reward, run.seconds) for run in runs] == [(1e-5, 0.5), (2.0, 150.0)]
+
+
+@pytest.mark.parametrize("printed", ["4_0", "٤٠", "4,0", "0,040", "40,", "nan"])
+def test_an_odd_published_figure_is_no_number(tmp_path: Path, printed: str) -> None:
+    found = audit(
+        read_results(table(tmp_path / "r.csv", HEAD + "a,x,40,1\n")),
+        read_published(table(tmp_path / "p.csv", f'algorithm,geomean,walltime\na,"{printed}",1\n')),
+    )
+    assert found[0].flags == (f"a: the published geometric mean is {printed}, the rows give 40.000.",)
 
 
 def test_fewer_runs_of_one_benchmark_are_refused(tmp_path: Path) -> None:
@@ -70,6 +84,14 @@ def test_fewer_runs_of_one_benchmark_are_refused(tmp_path: Path) -> None:
         (HEAD + "a,x,one,2\n", "line 2: reward and walltime_s must be numbers from 0"),
         (HEAD + "a,x,1,2\na,y,-1,2\n", "line 3: reward and walltime_s must be numbers"),
         (HEAD + "a,x,nan,2\n", "must be numbers"),
+        (HEAD + "a,x,1,2\na,y,1_0,2\n", "line 3: reward and walltime_s must be numbers from 0, like 1.25"),
+        (HEAD + "a,x,٣,2\n", "line 2: reward"),
+        (HEAD + "a,x,１,2\n", "line 2: reward"),
+        (HEAD + 'a,x,"0,95",2\n', "line 2: reward"),
+        (HEAD + 'a,x,1,"1,000"\n', "line 2: reward"),
+        (HEAD + "a,x,1,2s\n", "line 2: reward"),
+        (HEAD + "a,x,0x1,2\n", "line 2: reward"),
+        (HEAD + "a,x,1e999,2\n", "line 2: reward"),
         (HEAD + "a,x,inf,2\n", "must be numbers"),
         (HEAD + '"a,x,1,2\n', "no CSV file"),
     ],

@@ -21,7 +21,7 @@ from sysgym_leaderboards import Answer, Board, Certificate, Limits, pack, verify
 from sysgym_leaderboards.certificates import parse_certificate
 from sysgym_leaderboards.submissions import read_bytes
 from sysgym_leaderboards.verify import verify_bytes
-from sysgym_leaderboards.verify_worker import report_on
+from sysgym_leaderboards.verify_worker import check_head, report_on
 
 verify_module = sys.modules["sysgym_leaderboards.verify"]
 Edited = Callable[..., bytes]
@@ -139,6 +139,7 @@ def swapped(manifest: dict[str, Any]) -> None:
         (lambda m: m.update(board_hash="0" * 64), "made for other rules"),
         (lambda m: m.update(options={"k": 3, "eps": 0.03}), "the board asks for Partitioning-v0 with"),
         (lambda m: m.update(options={"k": 2, "eps": 0.5}), "the board asks for"),
+        (lambda m: m.update(options={"k": 2.0, "eps": 0.03}), "with {'k': 2.0, 'eps': 0.03}, the board asks for"),
         (lambda m: m.update(problem="Clustering-v0"), "the submission solves Clustering-v0"),
         (lambda m: m["instances"][0].update(hash="0" * 64), "tiny/delaunay-test was solved on other data"),
         (lambda m: m["instances"][0].update(name="tiny/delaunay-train"), "3 of 4 (instance, seed) pairs"),
@@ -148,6 +149,20 @@ def swapped(manifest: dict[str, Any]) -> None:
 )
 def test_other_boards_and_instances_are_rejected(edited: Edited, board: Board, change: Any, sentence: str) -> None:
     assert sentence in judged(edited(change), board)["reason"]
+
+
+@pytest.mark.parametrize(
+    ("given", "wanted", "same"),
+    [(True, 1, False), (1, True, False), (0.0, False, False), (2.0, 2, False), (1, 1, True), (True, True, True)],
+)
+def test_options_agree_in_type(packed: bytes, board: Board, given: Any, wanted: Any, same: bool) -> None:
+    asked = replace(board, options={"k": 2, "eps": wanted})
+    submission = replace(read_bytes(packed), options={"eps": given, "k": 2}, board_hash=asked.hash)
+    if same:
+        check_head(submission, asked)
+        return
+    with pytest.raises(sysgym.InvalidSolution, match="the board asks for"):
+        check_head(submission, asked)
 
 
 def test_a_changed_board_rejects_what_was_made_before(packed: bytes, board: Board) -> None:

@@ -46,6 +46,9 @@ def _check_array(name: str, spec: ArraySpec, value: Any) -> Array:
         array = array.astype(np.int64)  # an empty JSON list has no type
     if array.dtype.kind not in wanted:
         raise InvalidSolution(f"array {name!r} ({spec.meaning}) has type {array.dtype}, expected {spec.kind} values.")
+    if spec.kind == "float":
+        with np.errstate(over="ignore"):  # a wider float may be infinite as a float64: checked next
+            array = array.astype(np.float64)
     if array.dtype.kind == "f" and not np.isfinite(array).all():
         raise InvalidSolution(f"array {name!r} holds values that are not finite.")
     if array.size and (array.min() < spec.low or array.max() > spec.high):
@@ -53,7 +56,7 @@ def _check_array(name: str, spec: ArraySpec, value: Any) -> Array:
             f"array {name!r} ({spec.meaning}) holds values from {array.min()} to {array.max()}, "
             f"expected {spec.low:g} to {spec.high:g}."
         )
-    return array.astype(np.int64 if spec.kind == "int" else np.float64)
+    return array.astype(np.int64) if spec.kind == "int" else array
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -91,7 +94,7 @@ def parse_npy(data: bytes) -> Array:
         stream.seek(0)
         return np.asarray(np.lib.format.read_array(stream, allow_pickle=False))
     except (ValueError, EOFError, TypeError, SyntaxError, TokenError, MemoryError, OverflowError) as error:
-        raise InvalidSolution(f"this is no usable .npy array: {error}.") from error
+        raise InvalidSolution(f"this is no usable .npy array: {str(error) or type(error).__name__}.") from error
 
 
 def parse_npz(data: bytes) -> dict[str, Array]:
@@ -108,7 +111,7 @@ def parse_npz(data: bytes) -> dict[str, Array]:
                 arrays[member.filename.removesuffix(".npy")] = parse_npy(content)
             return arrays
     except (zipfile.BadZipFile, NotImplementedError, EOFError, RuntimeError) as error:
-        raise InvalidSolution(f"this is no usable .npz file: {error}.") from error
+        raise InvalidSolution(f"this is no usable .npz file: {str(error) or type(error).__name__}.") from error
 
 
 def read_solution(problem: Any, instance: Instance, path: str | Path) -> dict[str, Array]:
