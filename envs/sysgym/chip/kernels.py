@@ -7,25 +7,30 @@ from numba import njit
 
 
 @njit(cache=True)
+def turned(a, b, facing):
+    """An offset in orientation N as it stands in another one, by its index in ORIENTATIONS."""
+    if facing == 1:
+        return -a, b
+    if facing == 2:
+        return -a, -b
+    if facing == 3:
+        return a, -b
+    if facing == 4:
+        return b, -a
+    if facing == 5:
+        return -b, -a
+    if facing == 6:
+        return -b, a
+    if facing == 7:
+        return b, a
+    return a, b
+
+
+@njit(cache=True)
 def pin_positions(parent, x, y, orientation, x_offset, y_offset, px, py):
     """Positions of all nodes: centres, and for pins the centre of their macro plus the turned offset."""
     for i in range(len(parent)):
-        a, b = x_offset[i], y_offset[i]
-        facing = orientation[i]
-        if facing == 1:
-            a = -a
-        elif facing == 2:
-            a, b = -a, -b
-        elif facing == 3:
-            b = -b
-        elif facing == 4:
-            a, b = b, -a
-        elif facing == 5:
-            a, b = -b, -a
-        elif facing == 6:
-            a, b = -b, a
-        elif facing == 7:
-            a, b = b, a
+        a, b = turned(x_offset[i], y_offset[i], orientation[i])
         px[i], py[i] = x[parent[i]] + a, y[parent[i]] + b
 
 
@@ -389,14 +394,7 @@ def shift_pins(node, pin_ptr, pin_of, x, y, orientation, x_offset, y_offset, px,
     px[node], py[node] = x[node], y[node]
     for j in range(pin_ptr[node], pin_ptr[node + 1]):
         v = pin_of[j]
-        a, b = x_offset[v], y_offset[v]
-        facing = orientation[node]
-        if facing == 1:
-            a = -a
-        elif facing == 2:
-            a, b = -a, -b
-        elif facing == 3:
-            b = -b
+        a, b = turned(x_offset[v], y_offset[v], orientation[node])
         px[v], py[v] = x[node] + a, y[node] + b
 
 

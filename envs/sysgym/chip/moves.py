@@ -24,8 +24,8 @@ def incidence(owner: Array, item: Array, count: int) -> tuple[Array, Array]:
 class Moves:
     """The maps behind the proxy of one placement, and moves on it in about the time its nets need.
 
-    Moves are exact: after any number of them `cost()` is what `proxy_cost` finds from scratch, up to rounding.
-    Orientations are N, FN, S, FS.
+    Moves are exact: after any number of them `cost()` is what `proxy_cost` finds from scratch, up to rounding. They do
+    not swap a macro's width and height, so orientations are N, FN, S, FS.
     """
 
     def __init__(self, netlist: Netlist, canvas: Canvas, placement: Placement) -> None:
