@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 _STYLE = """
 body { font: 16px/1.5 system-ui, sans-serif; color: #1c2430; background: #fff; margin: 0 auto;
-  padding: 1.5rem 1rem 4rem; max-width: 70rem; }
+  padding: 1.5rem 1rem 4rem; max-width: 76rem; }
 h1 { font-size: 1.7rem; line-height: 1.25; margin: 0.2rem 0; }
 h2 { font-size: 1.2rem; margin: 2.4rem 0 0.6rem; }
 a { color: #0b57d0; }
