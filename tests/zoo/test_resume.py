@@ -28,7 +28,7 @@ CASES = {
                      "--set", "batch_size=64"],
     "gap": ["--set", "hidden=16"],
 }  # fmt: skip
-STEPS = {"ppo": 1280, "maskable-ppo": 1280, "gap": 400}
+STEPS = {"ppo": 2560, "maskable-ppo": 2560, "gap": 1000}
 
 
 def metrics(folder: Path) -> list[dict[str, float]]:
@@ -51,7 +51,7 @@ def test_sigkill_and_resume_ends_with_the_weights_of_an_undisturbed_run(
     deadline = time.monotonic() + 90
     while time.monotonic() < deadline and not list(saved.glob("[0-9]*")):
         time.sleep(0.01)
-    time.sleep(random.Random(os.getpid()).random() * 0.2)  # between two checkpoints, or within one
+    time.sleep(random.Random(os.getpid()).random() * 0.1)  # between two checkpoints, or within one
     process.send_signal(signal.SIGKILL)
     assert process.wait(30) == -signal.SIGKILL
     reached = max(int(folder.name) for folder in saved.glob("[0-9]*"))
