@@ -79,7 +79,9 @@ def proxy_cost(netlist: Netlist, canvas: Canvas, placement: Placement, square_so
     """All parts of the proxy from scratch."""
     width, height = macro_sizes(netlist, square_soft)
     px, py = positions(netlist, placement)
-    length = float(kernels.wirelength(netlist.ptr, netlist.pins, netlist.weight, px, py))
+    lengths = np.empty(netlist.nets)
+    kernels.net_lengths(netlist.ptr, netlist.pins, px, py, lengths)
+    length = float(netlist.weight @ lengths)
     divisor = (canvas.width + canvas.height) * (float(netlist.weight.sum()) or 1.0)
     grid = density_map(netlist, canvas, placement, width, height)
     density = 0.5 * kernels.mean_of_largest(grid.ravel(), max(1, grid.size // 10))

@@ -10,8 +10,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from sysgym.chip import kernels
 from sysgym.chip.cost import macro_sizes, positions
+from sysgym.chip.force_kernels import force_directed
 from sysgym.chip.netlist import SOFT, Netlist
 from sysgym.chip.plc import Canvas, Placement
 
@@ -33,7 +33,7 @@ def place_soft(netlist: Netlist, canvas: Canvas, placement: Placement) -> Placem
     width, height = macro_sizes(netlist)
     px, py = positions(netlist, placement)
     short = [array.astype(np.float32) for array in (x, y, px, py, width, height)]
-    kernels.force_directed(
+    force_directed(
         netlist.ptr, netlist.pins, netlist.weight, netlist.parent, netlist.macros, own, placed, *short, canvas.width,
         canvas.height, np.array(STEPS), np.array(PULL), np.array(PUSH),
     )  # fmt: skip

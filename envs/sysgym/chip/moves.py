@@ -63,8 +63,7 @@ class Moves:
         arrays = (self.x, self.y, self.width, self.height, self.placed)
         kernels.block_macros(np.flatnonzero(self.hard), *arrays, *self.cell, *self.per, self.block_h, self.block_v)
         kernels.density_map(netlist.macros, *arrays, *self.cell, self.grid)
-        for e in range(netlist.nets):
-            self.length[e] = kernels.net_length(netlist.ptr[e], netlist.ptr[e + 1], netlist.pins, self.px, self.py)
+        kernels.net_lengths(netlist.ptr, netlist.pins, self.px, self.py, self.length)
         self.scalars[0] = netlist.weight @ self.length
 
     def tables(self) -> tuple[Any, ...]:
