@@ -292,6 +292,11 @@ def test_training_goes_on_exactly_where_it_was_saved(stop: int, tmp_path) -> Non
     assert steps[-1] == 300 - stop
     weights = [agent.net.state_dict() for agent in (whole, second)]
     assert all(torch.equal(weights[0][key], weights[1][key]) for key in weights[0])
+    text = (tmp_path / "training.json").read_text()
+    (tmp_path / "training.json").write_text('{"iterations": "many"}')
+    with pytest.raises(UsageError, match="the state of another training"):
+        second.load_training(tmp_path, Budget())
+    (tmp_path / "training.json").write_text(text)
     wider = GAP(hidden=16)
     wider.load_training(tmp_path, Budget(steps=300 - stop))
     with pytest.raises(UsageError, match="does not fit this agent and problem"):

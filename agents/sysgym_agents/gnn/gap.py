@@ -212,7 +212,10 @@ class GAP:
         from sysgym_agents.snapshot import Snapshot
 
         found = Snapshot.load(path)
-        left = int(found.facts.get("iterations", 0)) - int(found.facts.get("done", 0))
+        total, done, losses = (found.facts.get(key) for key in ("iterations", "done", "losses"))
+        if not isinstance(total, int) or not isinstance(done, int) or not isinstance(losses, list):
+            raise UsageError(f"{path} holds the state of another training than that of agent 'gap'; train anew.")
+        left = total - done
         fits = left > 0 and budget.steps in (None, left)
         self._resume = found if fits else None
         return fits
@@ -259,8 +262,8 @@ class GAP:
 
         clock = Clock(budget)
         if resume is not None:
-            trials = len(resume.facts.get("losses", ()))
-            setting = setting._replace(iterations=int(resume.facts["iterations"]), trials=max(trials, 1))
+            facts = resume.facts
+            setting = setting._replace(iterations=facts["iterations"], trials=max(len(facts["losses"]), 1))
         elif budget.steps is not None:
             setting = setting._replace(iterations=max(budget.steps, 1))
         for graph in instances:
