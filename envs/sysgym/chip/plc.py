@@ -25,6 +25,28 @@ class Canvas:
     macro_routes: tuple[float, float] = (39.583, 30.303)  # those that a hard macro blocks
     smoothing: float = 0.0
     blockages: tuple[tuple[float, float, float, float, float], ...] = ()  # x0, y0, x1, y1, rate
+    congestion_grid: tuple[int, int] | None = None  # columns, rows for routing; None = those for placing
+    origin: tuple[float, float] = (0.0, 0.0)  # lower left corner in the coordinates of a bookshelf file
+
+    @property
+    def cell(self) -> tuple[float, float]:
+        """Width and height of a cell for placing and for density."""
+        return self.width / self.columns, self.height / self.rows
+
+    @property
+    def routing(self) -> tuple[int, int]:
+        """Columns and rows of the grid for routing."""
+        return self.congestion_grid or (self.columns, self.rows)
+
+    @property
+    def routing_cell(self) -> tuple[float, float]:
+        """Width and height of a cell for routing."""
+        return self.width / self.routing[0], self.height / self.routing[1]
+
+    def automatic_congestion(self) -> Canvas:
+        """The same canvas with Circuit Training's own grid for routing: cells that hold a thousand routes a side."""
+        side = 2 * 1000 / (self.routes[0] + self.routes[1])
+        return replace(self, congestion_grid=(max(1, int(self.width / side)), max(1, int(self.height / side))))
 
 
 @dataclass(frozen=True)
@@ -64,6 +86,7 @@ _HEADER = {
     "routes": re.compile(rf"Routes per micron, hor\s*:\s*{_NUMBER}\s+ver\s*:\s*{_NUMBER}"),
     "macro_routes": re.compile(rf"Routes used by macros, hor\s*:\s*{_NUMBER}\s+ver\s*:\s*{_NUMBER}"),
     "smoothing": re.compile(rf"Smoothing factor\s*:\s*{_NUMBER}"),
+    "congestion_grid": re.compile(r"Congestion Columns\s*:\s*(\d+)\s+Congestion Rows\s*:\s*(\d+)"),
     "blockage": re.compile(rf"Blockage\s*:\s*{_NUMBER}\s+{_NUMBER}\s+{_NUMBER}\s+{_NUMBER}\s+{_NUMBER}"),
 }
 
@@ -112,7 +135,9 @@ def _parse_canvas(lines: list[str], source: str | Path) -> Canvas:
                 values = tuple(float(value) for value in match.groups())
             except ValueError:
                 raise UsageError(f"{source} line {number}: {line[:60]!r} holds a word for a number.") from None
-            if key == "grid":
+            if key == "congestion_grid":
+                canvas = replace(canvas, congestion_grid=(max(1, int(values[0])), max(1, int(values[1]))))
+            elif key == "grid":
                 canvas = replace(canvas, columns=int(values[0]), rows=int(values[1]))
             elif key == "size":
                 canvas = replace(canvas, width=values[0], height=values[1])
@@ -131,8 +156,10 @@ def _parse_canvas(lines: list[str], source: str | Path) -> Canvas:
 
 def format_plc(netlist: Netlist, canvas: Canvas, placement: Placement) -> str:
     """A placement file that this module, Circuit Training and TILOS' tools read; positions to six digits."""
+    routing = canvas.congestion_grid
     lines = [
         f"# Columns : {canvas.columns}  Rows : {canvas.rows}",
+        *([f"# Congestion Columns : {routing[0]}  Congestion Rows : {routing[1]}"] if routing else []),
         f"# Width : {canvas.width:.12g}  Height : {canvas.height:.12g}",
         f"# Routes per micron, hor : {canvas.routes[0]:.12g}  ver : {canvas.routes[1]:.12g}",
         f"# Routes used by macros, hor : {canvas.macro_routes[0]:.12g}  ver : {canvas.macro_routes[1]:.12g}",
