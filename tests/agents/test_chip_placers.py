@@ -11,12 +11,13 @@ import pytest
 
 from sysgym.chip.cost import proxy_cost
 from sysgym.chip.force import place_soft
-from sysgym.chip.legal import violations
+from sysgym.chip.legal import find_faults
 from sysgym.chip.moves import Moves
 from sysgym.chip.netlist import HARD, PORT, Netlist, read_netlist
+from sysgym.chip.packing import macro_order, pack, spiral
 from sysgym.chip.plc import Canvas, Placement, read_plc
 from sysgym_agents import Budget
-from sysgym_agents.classical.chip import anneal, macro_order, pack, spiral
+from sysgym_agents.classical.chip import anneal
 
 FOLDER = Path(os.environ.get("SYSGYM_DATA", "none")) / "chip" / "ct"
 needs_data = pytest.mark.skipif(not FOLDER.is_dir(), reason="the public netlists are not here; set SYSGYM_DATA")
@@ -62,7 +63,7 @@ def test_packing_is_legal(name: str) -> None:
     netlist, canvas, placement = design(name)
     packed = pack(netlist, canvas, placement, spiral(canvas.columns, canvas.rows))
     assert packed is not None
-    assert not violations(netlist, canvas, place_soft(netlist, canvas, packed))
+    assert not find_faults(netlist, canvas, place_soft(netlist, canvas, packed)).sentences()
     areas = (netlist.width * netlist.height)[macro_order(netlist)]
     assert (np.diff(areas) <= 0).all() and len(areas) == (netlist.kind == HARD).sum()
     ports = netlist.kind == PORT
@@ -79,6 +80,6 @@ def test_annealing_stays_legal_pays_and_repeats() -> None:
     assert start is not None
     found = [anneal(netlist, canvas, start, np.random.default_rng(1), Budget(), sweeps=6) for _ in range(2)]
     assert np.array_equal(found[0].x, found[1].x) and np.array_equal(found[0].orientation, found[1].orientation)
-    assert not violations(netlist, canvas, found[0])
+    assert not find_faults(netlist, canvas, found[0]).sentences()
     costs = [proxy_cost(netlist, canvas, item).proxy() for item in (place_soft(netlist, canvas, start), found[0])]
     assert costs[1] < 0.97 * costs[0]

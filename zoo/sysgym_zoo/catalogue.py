@@ -103,7 +103,7 @@ def data_rows(problem: str) -> list[dict[str, Any]]:
     """Data sets and whether they are on this machine; a generated instance, which has no file, always is."""
     rows = []
     for name, group in make_problem(problem).instance_sets().items():
-        here = sum(entry.file is None or data.find(entry.file) is not None for entry in group.entries)
+        here = sum(all(data.find(file) is not None for file in entry.files) for entry in group.entries)
         rows.append(
             {
                 "set": name,
@@ -132,10 +132,10 @@ def fetch(problem: str, name: str) -> list[dict[str, Any]]:
     rows: list[dict[str, Any]] = []
     failed = []
     for entry in _entries(problem, name):
-        if entry.file is None:
+        if not entry.files:
             raise UsageError(f"{entry.name} is generated when it is used; there is no file to fetch.")
         try:
-            rows.append({"instance": entry.name, "path": str(data.download(entry.file))})
+            rows += [{"instance": entry.name, "path": str(data.download(file))} for file in entry.files]
         except UsageError as error:
             failed.append(f"{entry.name}: {error}")
     if failed:

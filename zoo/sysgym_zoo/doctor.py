@@ -128,7 +128,7 @@ def _public_data() -> dict[str, Any]:
             sets = make_problem(name).instance_sets().values()
         except Exception:  # reported as a broken problem
             continue
-        files += [entry.file for group in sets if group.source == "public" for entry in group.entries if entry.file]
+        files += [file for group in sets if group.source == "public" for entry in group.entries for file in entry.files]
     here = sum(any(Path(named) in path.parents and path.is_file() for path in data.candidates(file)) for file in files)
     detail = f"{named} holds {here} of {len(files)} public files"
     if here or not files:

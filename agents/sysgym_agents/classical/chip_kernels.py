@@ -5,59 +5,27 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-from sysgym.chip.kernels import TOUCH, parts, put_macros
+from sysgym.chip.legal_kernels import apart, fits
+from sysgym.chip.move_kernels import parts, put_macros
 
 SWAP, SHIFT, MIRROR, MOVE, SHUFFLE = range(5)
 
 
 @njit(cache=True)
-def fits(macro, new_x, new_y, hard_nodes, x, y, width, height, canvas_width, canvas_height, moved, count):
-    """Whether a macro at a place lies inside and overlaps no other hard macro that is not itself moved."""
-    half_w, half_h = width[macro] / 2, height[macro] / 2
-    if new_x - half_w < -TOUCH or new_x + half_w > canvas_width + TOUCH:
-        return False
-    if new_y - half_h < -TOUCH or new_y + half_h > canvas_height + TOUCH:
-        return False
-    for other in hard_nodes:
-        skip = False
-        for k in range(count):
-            if moved[k] == other:
-                skip = True
-        if skip:
-            continue
-        if (abs(x[other] - new_x) < half_w + width[other] / 2 - TOUCH
-                and abs(y[other] - new_y) < half_h + height[other] / 2 - TOUCH):  # fmt: skip
-            return False
-    return True
-
-
-@njit(cache=True)
-def apart(count, nodes, new_x, new_y, width, height):
-    """Whether moved macros do not overlap each other at their new places."""
-    for a in range(count):
-        for b in range(a + 1, count):
-            i, j = nodes[a], nodes[b]
-            if (abs(new_x[a] - new_x[b]) < (width[i] + width[j]) / 2 - TOUCH
-                    and abs(new_y[a] - new_y[b]) < (height[i] + height[j]) / 2 - TOUCH):  # fmt: skip
-                return False
-    return True
-
-
-@njit(cache=True)
-def propose(rng, hard_nodes, chances, x, y, orientation, columns, rows, cell_w, cell_h, nodes, new_x, new_y, new_o):
+def propose(rng, movable, chances, x, y, orientation, columns, rows, cell_w, cell_h, nodes, new_x, new_y, new_o):
     """Draw a move into nodes, new_x, new_y, new_o; the number of macros it moves."""
     u, kind = rng.random(), 0
     while kind < 4 and u >= chances[kind]:
         u -= chances[kind]
         kind += 1
-    many = len(hard_nodes)
-    first = hard_nodes[rng.integers(0, many)]
+    many = len(movable)
+    first = movable[rng.integers(0, many)]
     count = 1
     nodes[0], new_x[0], new_y[0], new_o[0] = first, x[first], y[first], orientation[first]
     if kind in (SWAP, SHUFFLE):
         wanted = 2 if kind == SWAP else 4
         while count < min(wanted, many):
-            other = hard_nodes[rng.integers(0, many)]
+            other = movable[rng.integers(0, many)]
             known = False
             for k in range(count):
                 known = known or nodes[k] == other
@@ -80,24 +48,24 @@ def propose(rng, hard_nodes, chances, x, y, orientation, columns, rows, cell_w, 
 
 
 @njit(cache=True)
-def sweep(rng, tries, temperature, weights, chances, hard_nodes, canvas_width, canvas_height, divisor, capacity_h,
-          capacity_v, reach, scratch_h, scratch_v, both, net_ptr, net_of, pin_ptr, pin_of, ptr, pins, weight, width,
+def sweep(rng, tries, temperature, weights, chances, movable, obstacles, canvas_width, canvas_height, divisor,
+          capacity_h, capacity_v, reach, scratch_h, scratch_v, both, net_ptr, net_of, pin_ptr, pin_of, ptr, pins, weight, width,
           height, hard, placed, x, y, orientation, x_offset, y_offset, px, py, length, hor, ver, block_h, block_v,
-          grid, cells, seen, marks, touched, scalars, per_h, per_v, cell_w, cell_h):  # fmt: skip
+          grid, cells, seen, marks, touched, scalars, per_h, per_v, cell_w, cell_h, route_w, route_h):  # fmt: skip
     """`tries` Metropolis steps on the proxy; its value and the number of accepted moves."""
     nodes, new_o = np.zeros(4, np.int64), np.zeros(4, np.int8)
     new_x, new_y, old_x, old_y, old_o = np.zeros(4), np.zeros(4), np.zeros(4), np.zeros(4), np.zeros(4, np.int8)
-    rows, columns = hor.shape
+    rows, columns = grid.shape
     wire, dense, routed = parts(scalars[0], divisor, grid, hor, ver, block_h, block_v, capacity_h, capacity_v, reach,
                                 scratch_h, scratch_v, both)  # fmt: skip
     cost = weights[0] * wire + weights[1] * dense + weights[2] * routed
     accepted = 0
     for _ in range(tries):
-        count = propose(rng, hard_nodes, chances, x, y, orientation, columns, rows, cell_w, cell_h, nodes, new_x, new_y,
+        count = propose(rng, movable, chances, x, y, orientation, columns, rows, cell_w, cell_h, nodes, new_x, new_y,
                         new_o)  # fmt: skip
         legal = apart(count, nodes, new_x, new_y, width, height)
         for k in range(count):
-            legal = legal and fits(nodes[k], new_x[k], new_y[k], hard_nodes, x, y, width, height, canvas_width,
+            legal = legal and fits(nodes[k], new_x[k], new_y[k], obstacles, x, y, width, height, canvas_width,
                                    canvas_height, nodes, count)  # fmt: skip
         if not legal:
             continue
@@ -106,7 +74,8 @@ def sweep(rng, tries, temperature, weights, chances, hard_nodes, canvas_width, c
             old_x[k], old_y[k], old_o[k] = x[i], y[i], orientation[i]
         put_macros(count, nodes, new_x, new_y, new_o, net_ptr, net_of, pin_ptr, pin_of, ptr, pins, weight, width,
                    height, hard, placed, x, y, orientation, x_offset, y_offset, px, py, length, hor, ver, block_h,
-                   block_v, grid, cells, seen, marks, touched, scalars, per_h, per_v, cell_w, cell_h)  # fmt: skip
+                   block_v, grid, cells, seen, marks, touched, scalars, per_h, per_v, cell_w, cell_h, route_w,
+                   route_h)  # fmt: skip
         wire, dense, routed = parts(scalars[0], divisor, grid, hor, ver, block_h, block_v, capacity_h, capacity_v,
                                     reach, scratch_h, scratch_v, both)  # fmt: skip
         new = weights[0] * wire + weights[1] * dense + weights[2] * routed
@@ -116,5 +85,6 @@ def sweep(rng, tries, temperature, weights, chances, hard_nodes, canvas_width, c
         else:
             put_macros(count, nodes, old_x, old_y, old_o, net_ptr, net_of, pin_ptr, pin_of, ptr, pins, weight, width,
                        height, hard, placed, x, y, orientation, x_offset, y_offset, px, py, length, hor, ver, block_h,
-                       block_v, grid, cells, seen, marks, touched, scalars, per_h, per_v, cell_w, cell_h)  # fmt: skip
+                       block_v, grid, cells, seen, marks, touched, scalars, per_h, per_v, cell_w, cell_h, route_w,
+                   route_h)  # fmt: skip
     return cost, accepted

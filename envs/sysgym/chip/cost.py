@@ -29,9 +29,20 @@ class ProxyCost(NamedTuple):
         return weights[0] * self.wirelength_cost + weights[1] * self.density_cost + weights[2] * self.congestion_cost
 
 
-def macro_sizes(netlist: Netlist, square_soft: bool = True) -> tuple[Array, Array]:
-    """Widths and heights (n,) float64; soft macros are squares of their area, as Circuit Training makes them."""
+QUARTER = 4  # orientations from E on are turned by a quarter: width and height change places
+
+
+def macro_sizes(
+    netlist: Netlist, square_soft: bool = True, orientation: Array | None = None
+) -> tuple[Array, Array]:
+    """Widths and heights (n,) float64; soft macros are squares of their area, as Circuit Training makes them.
+
+    With orientations (n,), those of macros that are turned by a quarter change places.
+    """
     width, height = netlist.width.copy(), netlist.height.copy()
+    if orientation is not None:
+        turned = orientation >= QUARTER
+        width[turned], height[turned] = netlist.height[turned], netlist.width[turned]
     if square_soft:
         soft = netlist.kind == SOFT
         width[soft] = height[soft] = np.sqrt(width[soft] * height[soft])
@@ -50,8 +61,8 @@ def congestion_maps(
     netlist: Netlist, canvas: Canvas, placement: Placement, width: Array, height: Array
 ) -> tuple[Array, Array]:
     """Horizontal and vertical routing demand as a share of each cell's capacity, (rows, columns) float64 each."""
-    hor, ver = np.zeros((canvas.rows, canvas.columns)), np.zeros((canvas.rows, canvas.columns))
-    cell_w, cell_h = canvas.width / canvas.columns, canvas.height / canvas.rows
+    hor, ver = np.zeros(canvas.routing[::-1]), np.zeros(canvas.routing[::-1])
+    cell_w, cell_h = canvas.routing_cell
     px, py = positions(netlist, placement)
     kernels.route_nets(netlist.ptr, netlist.pins, netlist.weight, px, py, placement.placed, cell_w, cell_h, hor, ver)
     hor /= cell_h * canvas.routes[0]
@@ -71,13 +82,13 @@ def density_map(netlist: Netlist, canvas: Canvas, placement: Placement, width: A
     """Covered share of each cell, (rows, columns) float64."""
     grid = np.zeros((canvas.rows, canvas.columns))
     kernels.density_map(netlist.macros, placement.x, placement.y, width, height, placement.placed,
-                        canvas.width / canvas.columns, canvas.height / canvas.rows, grid)  # fmt: skip
+                        *canvas.cell, grid)  # fmt: skip
     return grid
 
 
 def proxy_cost(netlist: Netlist, canvas: Canvas, placement: Placement, square_soft: bool = True) -> ProxyCost:
     """All parts of the proxy from scratch."""
-    width, height = macro_sizes(netlist, square_soft)
+    width, height = macro_sizes(netlist, square_soft, placement.orientation)
     px, py = positions(netlist, placement)
     lengths = np.empty(netlist.nets)
     kernels.net_lengths(netlist.ptr, netlist.pins, px, py, lengths)

@@ -77,11 +77,11 @@ def move_soft(macros, soft, x, y, width, height, canvas_width, canvas_height, re
 
 @njit(cache=True)
 def force_directed(ptr, pins, weight, parent, macros, soft, placed, x, y, px, py, width, height, canvas_width,
-                   canvas_height, steps, pull, push):  # fmt: skip
-    """Phases of attraction or repulsion; moves the soft macros' x, y in place."""
+                   canvas_height, steps, factors, pull, push):  # fmt: skip
+    """Phases of attraction or repulsion; moves the x, y of `soft`, the macros that are free to move, in place."""
     fx, fy = np.zeros_like(x), np.zeros_like(x)
     for phase in range(len(steps)):
-        reach = np.float32(max(canvas_width, canvas_height) / steps[phase])
+        reach = np.float32(factors[phase] * max(canvas_width, canvas_height) / steps[phase])
         for _ in range(steps[phase]):
             fx[:] = 0.0
             fy[:] = 0.0

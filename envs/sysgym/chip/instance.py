@@ -7,6 +7,8 @@ from functools import cached_property
 
 import numpy as np
 
+from sysgym.chip.force import place_all
+from sysgym.chip.graph import Bodies, Graph, make_bodies, make_graph
 from sysgym.chip.netlist import HARD, SOFT, Netlist
 from sysgym.chip.plc import Canvas, Placement
 from sysgym.core.problem import Array
@@ -33,6 +35,21 @@ class Chip:
     def movable(self) -> Array:
         """Nodes of hard macros that are not fixed, in the order of the file, int64."""
         return np.flatnonzero((self.netlist.kind == HARD) & ~self.placement.fixed)
+
+    @cached_property
+    def bodies(self) -> Bodies:
+        """Macros and ports as plain arrays."""
+        return make_bodies(self)
+
+    @cached_property
+    def graph(self) -> Graph:
+        """Rows and links of the observation."""
+        return make_graph(self)
+
+    @cached_property
+    def layout(self) -> Placement:
+        """Where forces alone put all macros, overlaps and all: a first guess that agents see."""
+        return place_all(self.netlist, self.canvas, self.placement)
 
     @cached_property
     def has_soft(self) -> bool:

@@ -2,13 +2,38 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 
-from sysgym.chip import kernels
+from sysgym.chip import legal_kernels as kernels
 from sysgym.chip.cost import macro_sizes
 from sysgym.chip.netlist import HARD, PORT, SOFT, Netlist
 from sysgym.chip.plc import Canvas, Placement
 from sysgym.core.problem import Array
+
+
+class Rectangles(NamedTuple):
+    """The nodes of a netlist, then the blockages of the canvas, as rectangles; (n + b,) each."""
+
+    x: Array  # centres in microns
+    y: Array
+    width: Array
+    height: Array
+    placed: Array  # bool
+    obstacles: Array  # indices that no hard macro may overlap: hard macros and blockages
+
+
+def rectangles(netlist: Netlist, canvas: Canvas, placement: Placement, square_soft: bool = True) -> Rectangles:
+    """Fresh arrays of a placement and its blockages, whatever their rates: a macro is never legal on one."""
+    width, height = macro_sizes(netlist, square_soft, placement.orientation)
+    left, low, right, high, _ = np.array(canvas.blockages, float).reshape(-1, 5).T
+    hard = np.flatnonzero(netlist.kind == HARD)
+    return Rectangles(
+        np.append(placement.x, (left + right) / 2), np.append(placement.y, (low + high) / 2),
+        np.append(width, right - left), np.append(height, high - low),
+        np.append(placement.placed, np.ones(len(left), bool)), np.append(hard, len(width) + np.arange(len(left))),
+    )  # fmt: skip
 
 
 def node_mask(netlist: Netlist, canvas: Canvas, placement: Placement, node: int, spacing: float = 0.0) -> Array:
@@ -23,22 +48,40 @@ def node_mask(netlist: Netlist, canvas: Canvas, placement: Placement, node: int,
     return mask
 
 
-def violations(netlist: Netlist, canvas: Canvas, placement: Placement) -> tuple[str, ...]:
-    """Sentences about hard macros that are unplaced, overlap or stick out by more than a millionth of a micron."""
-    hard = np.flatnonzero(netlist.kind == HARD)
-    width, height = macro_sizes(netlist)
-    arrays = (placement.placed, placement.x, placement.y, width, height)
-    found = []
+class Faults(NamedTuple):
+    """What keeps a placement from being legal, beyond a millionth of a micron."""
+
+    missing: int  # macros without a place
+    overlaps: int  # pairs of hard macros, or of a hard macro and a blockage
+    area: float  # of these overlaps, in square microns
+    hard_outside: int  # macros that leave the canvas
+    soft_outside: int
+
+    def sentences(self, soft: bool = True) -> tuple[str, ...]:
+        """One for each kind of fault; without soft macros where those do not count."""
+        found = (
+            (self.missing, f"{self.missing} macros are not placed"),
+            (self.overlaps, f"{self.overlaps} pairs of hard macros (or a macro and a blockage) overlap, by "
+                            f"{self.area:.6g} square microns in all"),
+            (self.hard_outside, f"{self.hard_outside} hard macros stick out of the canvas"),
+            (self.soft_outside if soft else 0, f"{self.soft_outside} soft macros stick out of the canvas"),
+        )  # fmt: skip
+        return tuple(sentence for count, sentence in found if count)
+
+
+def find_faults(netlist: Netlist, canvas: Canvas, placement: Placement, square_soft: bool = True) -> Faults:
+    """Count what is illegal. Soft macros may overlap, but not leave the canvas: what is outside would cost nothing."""
+    found = rectangles(netlist, canvas, placement, square_soft)
+    arrays = (found.placed, found.x, found.y, found.width, found.height)
+    pairs, area = kernels.overlaps(found.obstacles, *arrays)
+    blockages = found.obstacles[found.obstacles >= len(netlist.kind)]
+    among, shared = kernels.overlaps(blockages, *arrays)
+    hard, soft = (
+        kernels.outside(np.flatnonzero(netlist.kind == kind), *arrays, canvas.width, canvas.height)
+        for kind in (HARD, SOFT)
+    )
     missing = int((~placement.placed[netlist.macros]).sum())
-    if missing:
-        found.append(f"{missing} macros are not placed")
-    pairs, area = kernels.overlaps(hard, *arrays)
-    if pairs:
-        found.append(f"{pairs} pairs of hard macros overlap, by {area:.6g} square microns in all")
-    out = kernels.outside(hard, *arrays, canvas.width, canvas.height)
-    if out:
-        found.append(f"{out} hard macros stick out of the canvas")
-    return tuple(found)
+    return Faults(missing, int(pairs - among), float(area - shared), int(hard), int(soft))
 
 
 def adjacency(netlist: Netlist) -> tuple[Array, Array, Array]:

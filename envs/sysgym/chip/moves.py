@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from copy import copy
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
-from sysgym.chip import kernels
-from sysgym.chip.cost import ProxyCost, macro_sizes, positions
+from sysgym.chip import kernels, move_kernels
+from sysgym.chip.cost import ProxyCost, positions
+from sysgym.chip.legal import rectangles
 from sysgym.chip.netlist import HARD, PIN, Netlist
 from sysgym.chip.plc import Canvas, Placement
 from sysgym.core.problem import Array
@@ -24,30 +26,36 @@ def incidence(owner: Array, item: Array, count: int) -> tuple[Array, Array]:
 class Moves:
     """The maps behind the proxy of one placement, and moves on it in about the time its nets need.
 
+    Arrays over nodes go on with the blockages, which no hard macro may overlap (`obstacles`).
+
     Moves are exact: after any number of them `cost()` is what `proxy_cost` finds from scratch, up to rounding. They do
     not swap a macro's width and height, so orientations are N, FN, S, FS.
     """
 
-    def __init__(self, netlist: Netlist, canvas: Canvas, placement: Placement) -> None:
+    def __init__(self, netlist: Netlist, canvas: Canvas, placement: Placement, square_soft: bool = True) -> None:
         self.netlist, self.canvas, self.placement = netlist, canvas, placement
         count = len(netlist.kind)
-        self.cell = canvas.width / canvas.columns, canvas.height / canvas.rows
         net = np.repeat(np.arange(netlist.nets), np.diff(netlist.ptr))
         self.nets_of = incidence(netlist.parent[netlist.pins], net, count)
         own = np.flatnonzero(netlist.kind == PIN)
         self.pins_of = incidence(netlist.parent[own], own, count)
-        self.width, self.height = macro_sizes(netlist)
-        self.hard = netlist.kind == HARD
-        self.x, self.y = placement.x.copy(), placement.y.copy()
-        self.orientation, self.placed = placement.orientation.copy(), placement.placed.copy()
-        shape = canvas.rows, canvas.columns
-        self.hor, self.ver, self.block_h, self.block_v, self.grid = (np.zeros(shape) for _ in range(5))
-        self.scratch = np.zeros(shape), np.zeros(shape), np.zeros(2 * self.grid.size)
-        self.cells, self.seen = np.zeros(self.grid.size, np.int64), np.full(self.grid.size, -1, np.int64)
+        found = rectangles(netlist, canvas, placement, square_soft)
+        self.x, self.y, self.width, self.height, self.placed, self.obstacles = found
+        hard = netlist.kind == HARD
+        self.movable = np.flatnonzero(hard & ~placement.fixed)
+        more = len(self.x) - count
+        self.hard = np.append(hard, np.zeros(more, bool))
+        self.orientation = np.append(placement.orientation, np.zeros(more, np.int8))
+        shape = canvas.routing[::-1]
+        self.grid = np.zeros((canvas.rows, canvas.columns))
+        self.hor, self.ver, self.block_h, self.block_v = (np.zeros(shape) for _ in range(4))
+        self.scratch = np.zeros(shape), np.zeros(shape), np.zeros(2 * self.hor.size)
+        self.cells, self.seen = np.zeros(self.hor.size, np.int64), np.full(self.hor.size, -1, np.int64)
         self.marks, self.touched = np.full(netlist.nets, -1, np.int64), np.zeros(netlist.nets, np.int64)
         self.length = np.zeros(netlist.nets)
         self.scalars = np.zeros(3)
-        self.capacity = self.cell[1] * canvas.routes[0], self.cell[0] * canvas.routes[1]
+        route_w, route_h = canvas.routing_cell
+        self.capacity = route_h * canvas.routes[0], route_w * canvas.routes[1]
         self.per = canvas.macro_routes[0] / self.capacity[0], canvas.macro_routes[1] / self.capacity[1]
         self.divisor = (canvas.width + canvas.height) * (float(netlist.weight.sum()) or 1.0)
         self.recompute()
@@ -58,11 +66,12 @@ class Moves:
         self.px, self.py = positions(netlist, self.as_placement())
         for table in (self.hor, self.ver, self.block_h, self.block_v):
             table[:] = 0.0
-        kernels.route_nets(netlist.ptr, netlist.pins, netlist.weight, self.px, self.py, self.placed, *self.cell,
-                           self.hor, self.ver)  # fmt: skip
+        kernels.route_nets(netlist.ptr, netlist.pins, netlist.weight, self.px, self.py, self.placed,
+                           *self.canvas.routing_cell, self.hor, self.ver)  # fmt: skip
         arrays = (self.x, self.y, self.width, self.height, self.placed)
-        kernels.block_macros(np.flatnonzero(self.hard), *arrays, *self.cell, *self.per, self.block_h, self.block_v)
-        kernels.density_map(netlist.macros, *arrays, *self.cell, self.grid)
+        kernels.block_macros(np.flatnonzero(self.hard), *arrays, *self.canvas.routing_cell, *self.per, self.block_h,
+                             self.block_v)  # fmt: skip
+        kernels.density_map(netlist.macros, *arrays, *self.canvas.cell, self.grid)
         kernels.net_lengths(netlist.ptr, netlist.pins, self.px, self.py, self.length)
         self.scalars[0] = netlist.weight @ self.length
 
@@ -73,19 +82,28 @@ class Moves:
             *self.nets_of, *self.pins_of, netlist.ptr, netlist.pins, netlist.weight, self.width, self.height,
             self.hard, self.placed, self.x, self.y, self.orientation, netlist.x_offset, netlist.y_offset, self.px,
             self.py, self.length, self.hor, self.ver, self.block_h, self.block_v, self.grid, self.cells, self.seen,
-            self.marks, self.touched, self.scalars, *self.per, *self.cell,
+            self.marks, self.touched, self.scalars, *self.per, *self.canvas.cell, *self.canvas.routing_cell,
         )  # fmt: skip
 
     def put(self, nodes: Sequence[int], x: Sequence[float], y: Sequence[float], orientation: Sequence[int]) -> None:
         """Move some macros at once; whether that is legal is not looked at."""
-        kernels.put_macros(len(nodes), np.array(nodes, np.int64), np.array(x, float), np.array(y, float),
+        move_kernels.put_macros(len(nodes), np.array(nodes, np.int64), np.array(x, float), np.array(y, float),
                            np.array(orientation, np.int8), *self.tables())  # fmt: skip
 
     def cost(self) -> ProxyCost:
         """The proxy's parts as they stand."""
-        found = kernels.parts(self.scalars[0], self.divisor, self.grid, self.hor, self.ver, self.block_h,
+        found = move_kernels.parts(self.scalars[0], self.divisor, self.grid, self.hor, self.ver, self.block_h,
                               self.block_v, *self.capacity, int(self.canvas.smoothing), *self.scratch)  # fmt: skip
         return ProxyCost(float(self.scalars[0]), *map(float, found))
+
+    def copy(self) -> Moves:
+        """An independent copy; the netlist and its tables are shared."""
+        made = copy(self)
+        for name in ("x", "y", "orientation", "placed", "px", "py", "grid", "hor", "ver", "block_h", "block_v", "cells",
+                     "seen", "marks", "touched", "length", "scalars"):  # fmt: skip
+            setattr(made, name, getattr(self, name).copy())
+        made.scratch = tuple(part.copy() for part in self.scratch)  # type: ignore[assignment]
+        return made
 
     def as_placement(self) -> Placement:
         """The placement as it stands."""

@@ -42,7 +42,7 @@ class Netlist:
     ptr: Array  # (m + 1,) int64
     pins: Array  # int32
     weight: Array  # (m,) float64
-    names: tuple[str, ...] = field(repr=False)
+    names: tuple[str, ...] = field(repr=False, metadata={"hashed": False})  # the same problem whatever its names
 
     @property
     def macros(self) -> Array:

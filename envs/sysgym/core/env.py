@@ -66,6 +66,8 @@ class Instances:
         self.size = Size(
             max(1, *(size.nodes for size in sizes)) if max_nodes is None else max_nodes,
             max(1, *(size.edges for size in sizes)) if max_edges is None else max_edges,
+            max(size.rows for size in sizes),
+            max(size.columns for size in sizes),
         )
         for item in self.items:
             self._check(item)
@@ -81,6 +83,11 @@ class Instances:
             raise UsageError(
                 f"instance {instance.name!r} has {size.nodes} nodes and {size.edges} directed edges, this environment "
                 f"is padded to {self.size.nodes} and {self.size.edges}; pass larger max_nodes and max_edges."
+            )
+        if size.rows > self.size.rows or size.columns > self.size.columns:
+            raise UsageError(
+                f"instance {instance.name!r} has a grid of {size.columns} x {size.rows}, this environment is padded to "
+                f"{self.size.columns} x {self.size.rows}; name the instance among `instances` when it is made."
             )
 
     def index(self, name: Any) -> int:

@@ -29,8 +29,14 @@ class Entry:
     hash: str  # content hash of the instance
     nodes: int
     edges: int  # undirected edges
+    companions: tuple[DataFile, ...] = ()  # further files that belong to the instance
     references: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     # options key ("k=2,eps=0.05") -> {who: cost}; the board's reference first
+
+    @property
+    def files(self) -> tuple[DataFile, ...]:
+        """All files of the instance; none where it is generated."""
+        return tuple(file for file in (self.file, *self.companions) if file is not None)
 
 
 @dataclass(frozen=True)
@@ -67,6 +73,10 @@ def load_index(topic: str) -> dict[str, InstanceSet]:
                 nodes=row["nodes"],
                 edges=row["edges"],
                 references=row.get("references", {}),
+                companions=tuple(
+                    DataFile(topic, item["file"], item["sha256"], embedded, item.get("url", ""))
+                    for item in row.get("companions", ())
+                ),
             )
             for short, row in item["instances"].items()
         )

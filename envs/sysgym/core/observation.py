@@ -122,8 +122,8 @@ def observe(
     }
     if form == "raw":
         return common
-    if hasattr(machine, "candidates"):
-        common["candidates"], common["candidate_nodes"] = machine.candidates(instance, state)
+    if getattr(machine, "candidate_features", ()):
+        common["candidates"], common["candidate_nodes"] = machine.candidates(instance, state, size)  # type: ignore[attr-defined]
     common["action_mask"] = machine.mask(instance, state, size)
     changing = machine.nodes(instance, state)
     if form == "dynamic":

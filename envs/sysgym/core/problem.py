@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, is_dataclass
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import gymnasium as gym
@@ -49,6 +49,8 @@ class Size(NamedTuple):
 
     nodes: int
     edges: int  # directed edges, the columns of `edge_index`
+    rows: int = 1  # of the grid that actions or planes stand on, where a problem has one
+    columns: int = 1
 
 
 class ArraySpec(NamedTuple):
@@ -117,7 +119,10 @@ def machine_of(problem: Any) -> Machine:
 
 
 def content_hash(instance: Instance) -> str:
-    """SHA-256 over the data of an instance (every field but its name), the same on every machine."""
+    """SHA-256 over the data of an instance (every field but its name), the same on every machine.
+
+    A field that is a dataclass itself counts with its own hash; one with the metadata `hashed=False` does not count.
+    """
     digest = hashlib.sha256(type(instance).__name__.encode())
     for item in sorted(fields(instance), key=lambda f: f.name):
         if item.name == "name" or item.metadata.get("hashed") is False:
@@ -128,6 +133,8 @@ def content_hash(instance: Instance) -> str:
             little = np.ascontiguousarray(value, dtype=value.dtype.newbyteorder("<"))
             digest.update(f"{little.dtype.str}{little.shape}".encode())
             digest.update(little.tobytes())
+        elif is_dataclass(value):
+            digest.update(content_hash(value).encode())
         else:
             digest.update(repr(value).encode())
     return digest.hexdigest()

@@ -85,8 +85,8 @@ class LoopBatch:
         if nodes is None:
             return found
         found["action_mask"] = np.stack([machine.mask(i, s, self.size) for i, s in rows])
-        if hasattr(machine, "candidates"):
-            pairs = [machine.candidates(i, s) for i, s in rows]
+        if getattr(machine, "candidate_features", ()):
+            pairs = [machine.candidates(i, s, self.size) for i, s in rows]  # type: ignore[attr-defined]
             found["candidates"] = np.stack([x for x, _ in pairs])
             found["candidate_nodes"] = np.stack([v for _, v in pairs])
         for row, (instance, state) in enumerate(rows):

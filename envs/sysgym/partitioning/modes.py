@@ -178,7 +178,7 @@ class Assign(PartitionMode):
         """Parts that the node fits in; only the lightest where it fits in none. (k,) int8."""
         return state.mask.copy()
 
-    def candidates(self, graph: Graph, state: State) -> tuple[Array, Array]:
+    def candidates(self, graph: Graph, state: State, size: Size) -> tuple[Array, Array]:
         """Features of each part (k, 4) float32, and the focused node for each (k,) int32."""
         return state.cand_x.copy(), state.cand_node.copy()
 
@@ -267,7 +267,7 @@ class RefineCandidates(Refine):
         """Listed candidates, (C,) int8; action 0 where there is none, to end the episode."""
         return state.mask.copy()
 
-    def candidates(self, graph: Graph, state: State) -> tuple[Array, Array]:
+    def candidates(self, graph: Graph, state: State, size: Size) -> tuple[Array, Array]:
         """Features of each candidate move (C, 8) float32, and its node (C,) int32."""
         return state.cand_x.copy(), state.cand_node.copy()
 
