@@ -20,17 +20,17 @@ from sysgym.chip.wire import macro_hpwl, wire
 from sysgym.core.problem import Size
 from sysgym_agents import Budget
 from sysgym_agents.classical import wiremask_kernels as kernels
-from sysgym_agents.classical.wiremask import GreedyWireMask, WireMaskEA
+from sysgym_agents.classical.wiremask import ORDERS, GreedyWireMask, WireMaskEA
 
 IBM01 = Path(os.environ.get("SYSGYM_DATA", "none")) / "chip" / "bookshelf" / "ibm01.nodes.gz"
 needs_data = pytest.mark.skipif(not IBM01.is_file(), reason="ibm01 is not here; set SYSGYM_DATA")
-HPWL, PROXY = SimpleNamespace(objective="hpwl"), SimpleNamespace(objective="proxy")
+HPWL, PROXY = SimpleNamespace(pays_for="hpwl"), SimpleNamespace(pays_for="proxy")
 Agent = GreedyWireMask | WireMaskEA
 
 
 def chip_of(sizes: np.ndarray, nets: list[list[int]], canvas: Canvas, soft: int = 0, fixed: int = 0) -> Chip:
-    """Macros of given sizes (n, 2), the last `soft` of them soft, the first `fixed` fixed at the upper right corner;
-    each with one pin a little off its centre, which the nets join."""
+    """Macros of given sizes (n, 2), the last `soft` of them soft, the first `fixed` fixed, in turn at the upper right
+    and lower left corner; each with one pin a little off its centre, which the nets join."""
     n = len(sizes)
     kind = np.r_[np.full(n - soft, HARD), np.full(soft, SOFT), np.full(n, PIN), PORT].astype(np.int8)
     parent = np.r_[np.arange(n), np.arange(n), 2 * n].astype(np.int32)
@@ -43,7 +43,9 @@ def chip_of(sizes: np.ndarray, nets: list[list[int]], canvas: Canvas, soft: int 
         np.cumsum([0, *map(len, nets)]), n + np.concatenate(nets).astype(np.int32), np.ones(len(nets)), names,
     )  # fmt: skip
     held = (np.arange(2 * n + 1) < fixed) | (kind == PORT)
-    x, y = np.where(held, canvas.width - wide / 2, 0.0)[parent], np.where(held, canvas.height - tall / 2, 0.0)[parent]
+    upper = np.arange(2 * n + 1) % 2 == 0
+    x, y = (np.where(held, np.where(upper, side - size / 2, size / 2), 0.0)[parent]
+            for side, size in ((canvas.width, wide), (canvas.height, tall)))  # fmt: skip
     placement = Placement(x, y, zero.astype(np.int8), np.ones(2 * n + 1, bool), held[parent])
     return Chip("made", netlist, canvas, placement)
 
@@ -114,7 +116,7 @@ def test_the_best_cell_is_that_of_brute_force(seed: int) -> None:
 
 @pytest.mark.parametrize("fixed", [0, 2])
 @pytest.mark.parametrize("seed", range(3))
-@pytest.mark.parametrize("agent", [GreedyWireMask(), GreedyWireMask(order="nets"), WireMaskEA(), WireMaskEA(order="nets")])
+@pytest.mark.parametrize("agent", [kind(order=order) for kind in (GreedyWireMask, WireMaskEA) for order in ORDERS])
 def test_placements_are_legal_and_far_better_than_random_ones(agent: Agent, seed: int, fixed: int) -> None:
     chip = random_chip(seed, fixed=fixed)
     found = agent.solve(HPWL, chip, np.random.default_rng(0), Budget(steps=300))
@@ -134,7 +136,7 @@ def test_the_greedy_pass_is_that_of_the_environment() -> None:
         i = mode.focus(chip, state)
         column = round((found["x"][i] - tables.width[i] / 2) / 5.0)
         row = round((found["y"][i] - tables.height[i] / 2) / 5.0)
-        wires, mask = mode.candidates(chip, state)[0][:, 0], mode.mask(chip, state, size) == 1
+        wires, mask = mode.candidates(chip, state, size)[0][:, 0], mode.mask(chip, state, size) == 1
         assert mask[row * 20 + column] and wires[row * 20 + column] <= wires[mask].min() + 1e-6
         state = mode.step(chip, state, row * 20 + column)
     assert mode.cost(chip, state) == cost(chip, found)

@@ -173,7 +173,7 @@ def test_masks_wire_and_cost_equal_brute_force_all_along(seed: int, order: str) 
     while not mode.done(chip, state):
         focus = mode.focus(chip, state)
         current, at = int(chip.macros[focus]), placed(chip, mode, state)
-        mask, (features, nodes) = mode.mask(chip, state, size), mode.candidates(chip, state)
+        mask, (features, nodes) = mode.mask(chip, state, size), mode.candidates(chip, state, size)
         assert np.array_equal(mask.reshape(11, 13), slow_mask(chip, current, at))
         assert (nodes == focus).all() and nodes.shape == (143,) and features.shape == (143, 3)
         before = slow_hpwl(chip, at)

@@ -23,6 +23,7 @@ from sysgym.chip.load import read_chip
 from sysgym.chip.netlist_writer import format_netlist
 from sysgym.chip.plc import format_plc
 from sysgym.core.data import decompress
+from sysgym.core.errors import UsageError
 from sysgym.core.problem import content_hash
 from sysgym.core.registry import make_problem
 from sysgym_agents.classical.chip import SAPlacer
@@ -49,7 +50,8 @@ RECORDED = {  # TILOS' C++ annealer, 60 x 20N moves, seed 1: README beside the p
 FLOORPLANS = {"mcnc": ("apte", "xerox", "hp", "ami33", "ami49"), "gsrc": ("n10", "n30", "n50", "n100", "n200", "n300")}
 ABOUT = {
     "tiles": ("embedded", "MIT", "4 to 48 square macros whose shortest wiring is known"),
-    "designs": ("embedded", "BSD-3-Clause (TILOS MacroPlacement)", "three clustered designs of Circuit Training's form"),
+    "designs": ("embedded", "BSD-3-Clause (TILOS MacroPlacement)",
+                "three clustered designs in Circuit Training's form"),
     "ct": ("public", "BSD-3-Clause (TILOS MacroPlacement)", "seven clustered designs with recorded costs"),
     "ibm01": ("public", "public academic benchmark, no licence text", "IBM-MS mixed-size circuit, macros only"),
     "mcnc": ("public", "public academic benchmark, no licence text", "block packing, 9 to 49 blocks"),
@@ -57,23 +59,26 @@ ABOUT = {
 }
 
 
-def solve(agent: Any, chip: Chip, steps: int | None, **options: Any) -> float:
-    """Cost that a baseline reaches with seed 1."""
+def solve(name: str, agent: Any, chip: Chip, steps: int | None, **options: Any) -> dict[str, float]:
+    """Cost that a baseline reaches with seed 1, under its name; empty where it finds nothing legal."""
     problem = make_problem("ChipPlacement", **options)
-    verdict = problem.judge(chip, agent.solve(problem, chip, np.random.default_rng(1), Budget(steps=steps)))
-    assert verdict.feasible, (chip.name, verdict)
-    print(f"{chip.name} {type(agent).__name__} {options} {verdict.cost:.6g}", file=sys.stderr, flush=True)
-    return float(f"{verdict.cost:.8g}")
+    try:
+        verdict = problem.judge(chip, agent.solve(problem, chip, np.random.default_rng(1), Budget(steps=steps)))
+    except UsageError as error:
+        print(f"{chip.name} {name}: {error}", file=sys.stderr, flush=True)
+        return {}
+    print(f"{chip.name} {name} {options} {verdict.cost:.6g} {verdict.feasible}", file=sys.stderr, flush=True)
+    return {name: float(f"{verdict.cost:.8g}")} if verdict.feasible else {}
 
 
 def references(chip: Chip, recorded: dict[str, float], known: float | None, proxy: bool) -> dict[str, Any]:
     """Reference costs of both objectives."""
     hpwl = {} if known is None else {"optimum": known}
-    hpwl["wiremask"] = solve(GreedyWireMask(), chip, None, mode="hpwl")
-    hpwl["wiremask-ea"] = solve(WireMaskEA(), chip, 1000, mode="hpwl")
+    hpwl |= solve("wiremask-ea", WireMaskEA(), chip, 1000, mode="hpwl")
+    hpwl |= solve("wiremask", GreedyWireMask(), chip, None, mode="hpwl")
     found: dict[str, Any] = {"objective=hpwl": hpwl}
     if proxy:
-        found["objective=proxy"] = {"sa-placer": solve(SAPlacer(), chip, 60), **recorded}
+        found["objective=proxy"] = {**solve("sa-placer", SAPlacer(), chip, 60), **recorded}
     return found
 
 

@@ -49,8 +49,8 @@ def propose(rng, movable, chances, x, y, orientation, columns, rows, cell_w, cel
 
 @njit(cache=True)
 def sweep(rng, tries, temperature, weights, chances, movable, obstacles, canvas_width, canvas_height, divisor,
-          capacity_h, capacity_v, reach, scratch_h, scratch_v, both, net_ptr, net_of, pin_ptr, pin_of, ptr, pins, weight, width,
-          height, hard, placed, x, y, orientation, x_offset, y_offset, px, py, length, hor, ver, block_h, block_v,
+          capacity_h, capacity_v, reach, scratch_h, scratch_v, both, net_ptr, net_of, pin_ptr, pin_of, ptr, pins, weight,
+          width, height, hard, placed, x, y, orientation, x_offset, y_offset, px, py, length, hor, ver, block_h, block_v,
           grid, cells, seen, marks, touched, scalars, per_h, per_v, cell_w, cell_h, route_w, route_h):  # fmt: skip
     """`tries` Metropolis steps on the proxy; its value and the number of accepted moves."""
     nodes, new_o = np.zeros(4, np.int64), np.zeros(4, np.int8)

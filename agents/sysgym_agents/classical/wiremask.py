@@ -11,15 +11,16 @@ of WireMask-BBO, often has to place macros whose nets are all still empty.
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from sysgym.chip.instance import Chip
-from sysgym.chip.wire import Wire, macro_solution, placing_order, wire
 from sysgym.core.errors import unknown
 from sysgym.core.problem import Array, Solution
 from sysgym_agents.core import Budget, Clock
+
+if TYPE_CHECKING:
+    from sysgym.chip.instance import Chip
 
 CHIP = ("ChipPlacement",)
 ORDERS = ("connected", "nets", "area", "netlist")
@@ -28,9 +29,11 @@ CLOSE = 1e-9  # increases in HPWL that differ by less than this share of the hal
 
 
 class Arranger:
-    """Places the macros of a chip from guides, (2, m) float64: columns and rows, each ties' nearest cell wins."""
+    """Places the macros of a chip in a given order from guides, (2, m) float64: the column and row that draws each."""
 
     def __init__(self, chip: Chip, order: Array) -> None:
+        from sysgym.chip.wire import wire
+
         self.chip, self.order, self.tables = chip, order, wire(chip)
         self.cells = np.zeros((2, len(self.tables.width)), np.int64)
         self.close = CLOSE * (chip.canvas.width + chip.canvas.height)
@@ -39,23 +42,15 @@ class Arranger:
         """Macros that found no room, and HPWL of the others; `cells` holds columns and rows, -1 without room."""
         from sysgym_agents.classical.wiremask_kernels import arrange
 
-        tables: Wire = self.tables
+        tables = self.tables
         found = arrange(self.order, *guides, *tables.tables, tables.boxes, tables.run, tables.start, *tables.cell,
                         self.close, *self.cells)  # fmt: skip
         return int(found[0]), float(found[1])
 
-    def centred(self) -> Array:
-        """Guides that draw the centre of every macro to the centre of the canvas."""
-        rows, columns = self.tables.run.shape
-        return np.stack([(columns - self.tables.wide) / 2, (rows - self.tables.tall) / 2])
-
-    def drawn(self, rng: np.random.Generator) -> Array:
-        """Guides anywhere on the grid."""
-        rows, columns = self.tables.run.shape
-        return rng.random((2, len(self.tables.wide))) * np.array([[columns], [rows]])
-
     def solution(self) -> dict[str, Array]:
         """What the last call of `cost` placed."""
+        from sysgym.chip.wire import macro_solution
+
         x, y = self.cells * np.array([[self.tables.cell_w], [self.tables.cell_h]])
         return macro_solution(self.chip, self.cells[0] >= 0, x, y)
 
@@ -68,10 +63,16 @@ class _WireMask:
             raise unknown("order", order, ORDERS)
         self.order = order
 
-    def _arranger(self, chip: Chip) -> Arranger:
-        """With macros in `order`, or by area where a greedy pass in `order` leaves some without room."""
-        chosen = [Arranger(chip, placing_order(chip, name)) for name in dict.fromkeys([self.order, "area"])]
-        return min(chosen, key=lambda item: item.cost(item.centred())[0])
+    def _first(self, chip: Chip, guides: Array) -> tuple[Arranger, tuple[int, float], int]:
+        """Macros in `order`, or by area where that leaves some without room and areas fewer; cost; evaluations."""
+        from sysgym.chip.wire import placing_order
+
+        arranger = Arranger(chip, placing_order(chip, self.order))
+        cost = arranger.cost(guides)
+        if cost[0] == 0 or self.order == "area":
+            return arranger, cost, 1
+        other = Arranger(chip, placing_order(chip, "area"))
+        return min((arranger, cost, 2), (other, other.cost(guides), 2), key=lambda item: item[1])
 
 
 class GreedyWireMask(_WireMask):
@@ -81,16 +82,15 @@ class GreedyWireMask(_WireMask):
     """
 
     def solve(self, problem: Any, instance: Chip, rng: np.random.Generator, budget: Budget) -> Solution:
-        """One pass; deterministic."""
-        arranger = self._arranger(instance)
-        arranger.cost(arranger.centred())
-        return finish(problem, instance, arranger.solution())
+        """One pass, two at most; deterministic."""
+        return finish(problem, instance, self._first(instance, centred(instance))[0].solution())
 
 
 class WireMaskEA(_WireMask):
     """The best of `initial` random guides, then a (1+1) evolution that swaps two macros' guides at a time.
 
     `budget.steps` counts evaluations, 1,000 where neither they nor seconds are given; `evaluations` those made.
+    Where the first leaves a macro without room, a second tries them by descending area, and the better order stays.
     """
 
     def __init__(self, *, order: str = "connected", initial: int = 100) -> None:
@@ -102,13 +102,11 @@ class WireMaskEA(_WireMask):
         """The placement of least HPWL that the budget finds (at least one evaluation)."""
         if budget == Budget():
             budget = Budget(steps=EVALUATIONS)
-        clock, arranger = Clock(budget), self._arranger(instance)
-        guides = arranger.drawn(rng)
-        best = arranger.cost(guides)
-        self.evaluations = 1
+        clock, guides = Clock(budget), drawn(instance, rng)
+        arranger, best, self.evaluations = self._first(instance, guides)
         while not clock.spent(self.evaluations):
             if self.evaluations < self.initial:
-                tried = arranger.drawn(rng)
+                tried = drawn(instance, rng)
             else:
                 tried = swapped(guides, arranger.order, rng)
             cost = arranger.cost(tried)
@@ -117,6 +115,19 @@ class WireMaskEA(_WireMask):
                 guides, best = tried, cost
         arranger.cost(guides)
         return finish(problem, instance, arranger.solution())
+
+
+def centred(chip: Chip) -> Array:
+    """Guides that draw the centre of every macro to the centre of the canvas, (2, m) cells."""
+    from sysgym.chip.wire import wire
+
+    tables = wire(chip)
+    return np.stack([(chip.canvas.columns - tables.wide) / 2, (chip.canvas.rows - tables.tall) / 2])
+
+
+def drawn(chip: Chip, rng: np.random.Generator) -> Array:
+    """Guides anywhere on the grid, (2, m) cells."""
+    return rng.random((2, len(chip.macros))) * np.array([[chip.canvas.columns], [chip.canvas.rows]])
 
 
 def swapped(guides: Array, macros: Array, rng: np.random.Generator) -> Array:
@@ -130,7 +141,7 @@ def swapped(guides: Array, macros: Array, rng: np.random.Generator) -> Array:
 
 def finish(problem: Any, chip: Chip, solution: dict[str, Array]) -> Solution:
     """The solution with soft macros placed by force where they count (objective "proxy")."""
-    if getattr(problem, "objective", "hpwl") != "proxy" or not chip.has_soft:
+    if problem.pays_for != "proxy" or not chip.has_soft:
         return solution
     from sysgym.chip.force import place_soft
 

@@ -212,7 +212,7 @@ def train(
     check_space(setup.algorithm, problem, plain.action_space, setup.layers)
     keywords = setup.keywords
     # rewards are fractions of an instance's scale, too small for a value network; observations stay as they are
-    vector = VecNormalize(plain, norm_obs=False, norm_reward=True, gamma=min(keywords["gamma"], 0.999))
+    vector = VecNormalize(plain, norm_obs=False, norm_reward=True, clip_reward=1e3, gamma=min(keywords["gamma"], 0.999))
     algorithm_class, policy_class, _ = ALGORITHMS[setup.algorithm]
     buffer = ROLLOUT_BUFFERS.get(setup.algorithm)
     model = algorithm_class(

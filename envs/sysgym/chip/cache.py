@@ -42,7 +42,7 @@ def read_netlist_cached(path: str | Path) -> Netlist:
 def _load(kept: Path, name: str) -> Netlist | None:
     """The netlist of a cache file; None if there is none or it is damaged."""
     try:
-        with np.load(kept, allow_pickle=False) as file:
+        with kept.open("rb") as handle, np.load(handle, allow_pickle=False) as file:
             arrays = {key: file[key] for key in _ARRAYS}
             names = tuple(file["names"].tobytes().decode().split("\n"))
     except (OSError, EOFError, KeyError, ValueError, zipfile.BadZipFile, zlib.error):

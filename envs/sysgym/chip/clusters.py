@@ -17,6 +17,7 @@ from sysgym.chip.netlist_writer import single
 from sysgym.chip.plc import netlist_placement
 from sysgym.core.problem import Array
 
+Driven = list[tuple[list[int], float]]  # sinks of nets and their weights
 MOST_SINKS = 500  # nets of more are left out
 
 
@@ -51,8 +52,8 @@ def on_cells(netlist: Netlist) -> Array:
 
 def locations(netlist: Netlist) -> tuple[Array, Array]:
     """Positions of all nodes, (n,) float64 each, from the netlist's numbers in single precision."""
-    arrays = {key: _rounded(getattr(netlist, key)) for key in ("x", "y", "x_offset", "y_offset")}
-    rounded = replace(netlist, **arrays)
+    rounded = replace(netlist, x=_rounded(netlist.x), y=_rounded(netlist.y), x_offset=_rounded(netlist.x_offset),
+                      y_offset=_rounded(netlist.y_offset))  # fmt: skip
     return positions(rounded, netlist_placement(rounded))
 
 
@@ -81,58 +82,57 @@ def cluster(netlist: Netlist, groups: Array, width: float, utilization: float) -
     the group becomes an output pin of the soft macro; those that drive only one same node or group share a pin, which
     weighs as much as they do. All sinks within a group are its one input pin.
     """
-    cell = netlist.kind == CELL
-    grouped = cell & (groups >= 0)
-    kept = np.flatnonzero(~grouped & (on_cells(netlist) == np.arange(len(cell))))
+    grouped = (netlist.kind == CELL) & (groups >= 0)
+    kept = np.flatnonzero(~grouped & (on_cells(netlist) == np.arange(len(groups))))
     present = np.unique(groups[grouped])
-    outputs = _outputs(netlist, groups, grouped)
+    names, macro, nets = _lay_out([netlist.names[at] for at in kept], kept, present, _outputs(netlist, groups, grouped))
+    new = np.arange(len(kept), len(names))
+    soft = np.flatnonzero(new == macro)
+    area = np.bincount(groups[grouped], areas(netlist)[grouped])
+    zero, wide, high = np.zeros(len(new)), np.zeros(len(new)), np.zeros(len(new))
+    wide[soft], high[soft] = width, area[present] / utilization / width
     x, y = locations(netlist)
     centre_x, centre_y = centres(netlist, groups)
-    area = np.bincount(groups[grouped], areas(netlist)[grouped])
+    at = np.repeat(present, np.diff(np.r_[soft, len(new)]))
+    return Netlist(
+        name=netlist.name, kind=np.r_[netlist.kind[kept], np.where(new == macro, SOFT, PIN)].astype(np.int8),
+        width=single(np.r_[netlist.width[kept], wide]), height=single(np.r_[netlist.height[kept], high]),
+        x=single(np.r_[x[kept], centre_x[at]]), y=single(np.r_[y[kept], centre_y[at]]),
+        orientation=np.r_[netlist.orientation[kept], zero].astype(np.int8),
+        parent=np.r_[np.searchsorted(kept, netlist.parent[kept]), macro].astype(np.int32),
+        x_offset=single(np.r_[netlist.x_offset[kept], zero]), y_offset=single(np.r_[netlist.y_offset[kept], zero]),
+        ptr=np.cumsum([0, *(len(pins) for pins, _ in nets)], dtype=np.int64),
+        pins=np.array([node for pins, _ in nets for node in pins], np.int32),
+        weight=np.array([weight for _, weight in nets], np.float64), names=tuple(names),
+    )  # fmt: skip
 
-    names = [netlist.names[at] for at in kept]
-    place = {int(at): i for i, at in enumerate(kept)}  # where each node and, as -group - 1, each input pin ends up
-    nets = [(place[at], keys, weight) for at in kept.tolist() for keys, weight in outputs.get(at, ())]
-    macro: list[int] = []  # of each new node, itself included
+
+def _lay_out(
+    names: list[str], kept: Array, present: Array, outputs: dict[int, Driven]
+) -> tuple[list[str], Array, Driven]:
+    """Names of the kept nodes, then of each soft macro and its pins; the macro of each of the latter; all nets."""
+    place = {at: i for i, at in enumerate(kept.tolist())}  # also, as -group - 1, of each input pin
+    driven = [(place[at], *net) for at in kept.tolist() for net in outputs.get(at, ())]
+    macro: list[int] = []
     for group in present.tolist():
         owner = len(names)
         multi, alone = _shared(outputs.get(-group - 1, []))
         names += [f"Grp_{group}", *(f"Grp_{group}/Poutput_multi_{i}" for i in range(len(multi)))]
         names += [*(f"Grp_{group}/Poutput_single_{i}" for i in range(len(alone))), f"Grp_{group}/Pinput"]
-        nets += [(owner + 1 + i, *item) for i, item in enumerate(multi + alone)]
+        driven += [(owner + 1 + i, *net) for i, net in enumerate(multi + alone)]
         place[-group - 1] = len(names) - 1
         macro += [owner] * (len(names) - owner)
-    new = np.arange(len(kept), len(names))
-    soft = np.flatnonzero(new == np.array(macro, np.int64))
-    sizes = np.zeros((2, len(new)))
-    sizes[0, soft], sizes[1, soft] = width, area[present] / utilization / width
-    at = np.repeat(present, np.diff(np.r_[soft, len(new)]))
-    zero = np.zeros(len(new))
-    parent = np.searchsorted(kept, netlist.parent[kept])
-    sinks = [[place[key] for key in keys] for _, keys, _ in nets]
-    return Netlist(
-        name=netlist.name, kind=np.r_[netlist.kind[kept], np.where(sizes[0] > 0, SOFT, PIN)].astype(np.int8),
-        width=single(np.r_[netlist.width[kept], sizes[0]]), height=single(np.r_[netlist.height[kept], sizes[1]]),
-        x=single(np.r_[x[kept], centre_x[at]]), y=single(np.r_[y[kept], centre_y[at]]),
-        orientation=np.r_[netlist.orientation[kept], zero].astype(np.int8),
-        parent=np.r_[parent, macro].astype(np.int32), x_offset=single(np.r_[netlist.x_offset[kept], zero]),
-        y_offset=single(np.r_[netlist.y_offset[kept], zero]),
-        ptr=np.cumsum([0, *(1 + len(item) for item in sinks)], dtype=np.int64),
-        pins=np.array([node for net, item in zip(nets, sinks, strict=True) for node in (net[0], *item)], np.int32),
-        weight=np.array([net[2] for net in nets]), names=tuple(names),
-    )  # fmt: skip
+    return names, np.array(macro, np.int64), [([at, *(place[k] for k in keys)], weight) for at, keys, weight in driven]
 
 
-def _outputs(netlist: Netlist, groups: Array, grouped: Array) -> dict[int, list[tuple[list[int], float]]]:
+def _outputs(netlist: Netlist, groups: Array, grouped: Array) -> dict[int, Driven]:
     """What each node, or group as -group - 1, drives: per net that leads elsewhere its sorted sinks and its weight.
 
     Sinks in a group are -group - 1, other cells are left out.
     """
-    nodes = np.arange(len(groups))
-    key = np.where(grouped, -groups - 1, nodes)
+    keys = np.where(grouped, -groups - 1, np.arange(len(groups))).tolist()
     dropped = ((netlist.kind == CELL) & ~grouped).tolist()
-    keys = key.tolist()
-    found: dict[int, list[tuple[list[int], float]]] = {}
+    found: dict[int, Driven] = {}
     for driver, sinks, weight in zip(*fanouts(netlist), strict=True):
         own = keys[driver]
         driven = {keys[sink] for sink in sinks if not dropped[sink]}
@@ -143,10 +143,7 @@ def _outputs(netlist: Netlist, groups: Array, grouped: Array) -> dict[int, list[
     return found
 
 
-Pins = list[tuple[list[int], float]]
-
-
-def _shared(nets: Pins) -> tuple[Pins, Pins]:
+def _shared(nets: Driven) -> tuple[Driven, Driven]:
     """Nets with several sinks as they are, and one for each sink of the others with the sum of their weights."""
     alone: dict[int, float] = {}
     for sinks, weight in nets:

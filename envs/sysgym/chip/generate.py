@@ -116,7 +116,9 @@ def _with_pins(
 ) -> Chip:  # fmt: skip
     """Give every macro on a net a pin in its middle, and every port its place in the net."""
     count = len(names)
-    pin_names, parents, pins, ptr, weights = [], [], [], [0], []
+    pin_names: list[str] = []
+    parents: list[int] = []
+    pins, ptr, weights = [], [0], []
     for weight, bodies in nets:
         for body in bodies:
             if kind[body] == PORT:

@@ -9,7 +9,10 @@ its nets of more than 500 sinks.
 
 from __future__ import annotations
 
+import importlib
+from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import scipy.sparse as sp
@@ -64,7 +67,8 @@ def _one_each(values: Array, netlist: Netlist) -> Array:
 def fixed_groups(netlist: Netlist, width: float, height: float, columns: int, rows: int, levels: int = 1) -> Array:
     """Groups of the pins of each hard macro and of ports closer than a cell of the grid, -1 for other nodes.
 
-    Cells within `levels` nets of such a pin or port join its group, the first that reaches them.
+    Cells within `levels` nets of such a pin or port join its group, the first that reaches them. Ports without
+    coordinates count as placed at (0, 0).
     """
     x, y = locations(netlist)
     group = np.full(len(x), -1, np.int64)
@@ -119,7 +123,8 @@ def final_groups(netlist: Netlist, fixed: Array, partition: Array, width: float,
     wrong = np.flatnonzero((fixed >= 0) & (partition != fixed))
     if len(wrong):
         at = int(wrong[0])
-        raise UsageError(f"the partition puts {netlist.names[at]!r} into part {partition[at]}; it is fixed to {fixed[at]}.")
+        name = netlist.names[at]
+        raise UsageError(f"the partition puts {name!r} into part {partition[at]}; it is fixed to part {fixed[at]}.")
     groups = np.where(fixed >= 0, fixed, partition + len(np.unique(fixed[fixed >= 0])))
     threshold = float(np.sqrt(width * height / 16))
     most = len(groups) // len(np.unique(groups)) // 4
@@ -223,22 +228,28 @@ def partition_cells(netlist: Netlist, fixed: Array, parts: int, seed: int = 0, i
 
     Deterministic. `imbalance` is how much more than the average a part may hold. MissingDependency without mtkahypar.
     """
-    try:
-        import mtkahypar
-    except ImportError as error:
-        raise MissingDependency(
-            "grouping cells without a given partition needs mtkahypar: pip install 'sysgym[partitioners]'."
-        ) from error
-    kept = np.flatnonzero(on_cells(netlist) == np.arange(len(fixed)))
-    number = np.cumsum(on_cells(netlist) == np.arange(len(fixed))) - 1
+    mtkahypar, kahypar = _mtkahypar()
+    real = on_cells(netlist) == np.arange(len(fixed))
+    number = np.cumsum(real) - 1
     nets = fanouts(netlist)
     edges = [number[list(dict.fromkeys((at, *sinks)))].tolist() for at, sinks, _ in zip(*nets, strict=True)]
-    kahypar = mtkahypar.initialize(1)
     mtkahypar.set_seed(seed)
     context = kahypar.context_from_preset(mtkahypar.PresetType.DETERMINISTIC)
     context.set_partitioning_parameters(parts, imbalance, mtkahypar.Objective.KM1)
     context.logging = False
-    graph = kahypar.create_hypergraph(context, len(kept), len(edges), edges)
-    graph.add_fixed_vertices(fixed[kept].tolist(), parts)
-    found = np.array(graph.partition(context).get_partition(), np.int64)
-    return found[number]  # pins of cells follow a neighbour in the file; nothing looks at them
+    graph = kahypar.create_hypergraph(context, int(real.sum()), len(edges), edges)
+    graph.add_fixed_vertices(fixed[real].tolist(), parts)
+    found: Array = np.array(graph.partition(context).get_partition(), np.int64)[number]
+    return found  # pins of cells follow the node before them; nothing looks at them
+
+
+@cache
+def _mtkahypar() -> tuple[Any, Any]:
+    """The module and its initialised core, one thread; a process can set this up only once."""
+    try:
+        module = importlib.import_module("mtkahypar")
+    except ImportError as error:
+        raise MissingDependency(
+            "grouping cells without a given partition needs mtkahypar: pip install 'sysgym[partitioners]'."
+        ) from error
+    return module, module.initialize(1)

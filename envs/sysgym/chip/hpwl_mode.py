@@ -137,19 +137,15 @@ class WireMaskMode:
         rows, columns = state.mask.shape
         return 0 <= row < rows and column < columns and bool(state.mask[row, column])
 
-    def candidates(self, chip: Chip, state: State, size: Size | None = None) -> tuple[Array, Array]:
+    def candidates(self, chip: Chip, state: State, size: Size) -> tuple[Array, Array]:
         """Features of each cell (A, 3) float32, and the current macro for each (A,) int32.
 
         The increase in HPWL over the half perimeter of the canvas, legal or not; column and row over their numbers.
-        Without `size` there are as many rows as the instance's own grid has cells.
         """
-        rows, columns = state.mask.shape
-        stride = self.stride or columns
-        actions = rows * stride if size is None else size.rows * max(size.columns, self.stride or 0)
-        if actions == rows * columns:
-            found = np.empty((actions, len(self.candidate_features)), np.float32)
-        else:
-            found = np.zeros((actions, len(self.candidate_features)), np.float32)
+        stride = self.stride or state.mask.shape[1]
+        actions = size.rows * max(size.columns, self.stride or 0)
+        make = np.empty if actions == state.mask.size else np.zeros  # every row is written, or padding stays zero
+        found = make((actions, len(self.candidate_features)), np.float32)
         kernels.show(state.across, state.up, stride, chip.canvas.width + chip.canvas.height, found)
         return found, np.full(actions, self.focus(chip, state), np.int32)
 

@@ -6,6 +6,8 @@ capital letters, soft macros and their pins in small ones, each number as the sh
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 
 from sysgym.chip.cost import positions
@@ -69,7 +71,7 @@ def _inputs(netlist: Netlist) -> tuple[list[list[int]], list[float]]:
     inputs: list[list[int]] = [[] for _ in netlist.names]
     weight = [1.0] * len(inputs)
     pins, ptr = netlist.pins.tolist(), netlist.ptr.tolist()
-    for e, (first, last) in enumerate(zip(ptr[:-1], ptr[1:], strict=True)):
+    for e, (first, last) in enumerate(pairwise(ptr)):
         driver = pins[first]
         if inputs[driver]:
             raise UsageError(f"netlist {netlist.name!r} has several nets driven by {netlist.names[driver]!r}; "
@@ -83,7 +85,7 @@ def _inputs(netlist: Netlist) -> tuple[list[list[int]], list[float]]:
 
 
 def _sides(port: Array, x: Array, y: Array) -> Array:
-    """Index into _SIDES of the nearest border of the box around all nodes, (n,) int64, 0 for nodes that are no ports."""
+    """Index into _SIDES of the border of the box around all nodes nearest to each port, (n,) int64, 0 for others."""
     side = np.zeros(len(port), np.int64)
     if port.any():
         gaps = np.array([x - x.min(), x.max() - x, y - y.min(), y.max() - y])

@@ -168,8 +168,8 @@ class Refine:
         if not soft.any() and not legal_kernels.apart(len(nodes), moved, new_x, new_y, moves.width, moves.height):
             return False
         return all(
-            legal_kernels.fits(nodes[k], x[k], y[k], none if soft[k] else moves.obstacles, moves.x, moves.y, moves.width,
-                               moves.height, canvas.width, canvas.height, moved, len(nodes))
+            legal_kernels.fits(nodes[k], x[k], y[k], none if soft[k] else moves.obstacles, moves.x, moves.y,
+                               moves.width, moves.height, canvas.width, canvas.height, moved, len(nodes))
             for k in range(len(nodes))
         )  # fmt: skip
 

@@ -2,7 +2,7 @@
 
 HPWL = sum over nets with two or more distinct hard macros of weight * (x range + y range), over the first pin of each
 macro on the net; ports, soft macros and cells do not count. Macros stand with their lower left corner on that of a grid
-cell and take whole cells; they face N, fixed ones as their placement says. Blockages are in the way, whatever their rate.
+cell and take whole cells; they face N, fixed ones as their placement says. Blockages are in the way.
 """
 
 from __future__ import annotations
@@ -132,8 +132,10 @@ def _wire(chip: Chip) -> Wire:
         x, y = chip.placement.x[macros[i]] - width[i] / 2, chip.placement.y[macros[i]] - height[i] / 2
         start += kernels.widen(nets.span[i], nets.span[i + 1], nets.net_of, dx, dy, nets.weight, x, y, boxes)
         _obstruct(canvas, run, x, y, x + width[i], y + height[i])
-    return Wire(nets, movable, width, height, wide, tall, np.ascontiguousarray(dx), np.ascontiguousarray(dy), boxes, run,
-                float(start), *canvas.cell)  # fmt: skip
+    return Wire(
+        nets, movable, width, height, wide, tall, np.ascontiguousarray(dx), np.ascontiguousarray(dy), boxes, run,
+        float(start), *canvas.cell,
+    )  # fmt: skip
 
 
 def _facing(chip: Chip) -> Array:
@@ -178,8 +180,9 @@ def placing_order(chip: Chip, order: str, rng: np.random.Generator | None = None
         return tables.movable[np.argsort(-score[tables.movable], kind="stable")]
     weight = np.bincount(nets.macro, nets.weight[net], len(area))
     ranked = by_area[np.argsort(-weight[by_area], kind="stable")]
-    return kernels.connected(ranked, tables.boxes[:, 0] <= tables.boxes[:, 1], nets.ptr, nets.macro, nets.span,
-                             nets.net_of, nets.weight)  # type: ignore[no-any-return]  # fmt: skip
+    begun = tables.boxes[:, 0] <= tables.boxes[:, 1]
+    found: Array = kernels.connected(ranked, begun, nets.ptr, nets.macro, nets.span, nets.net_of, nets.weight)
+    return found
 
 
 def macro_solution(chip: Chip, placed: Array, x: Array, y: Array) -> dict[str, Array]:
