@@ -32,7 +32,7 @@ class MeanOperator(NamedTuple):
 
 
 @njit(cache=True)
-def _sorted_by(key: Array, other: Array, value: Array, mask: Array, nodes: int) -> tuple[Array, Array, Array]:
+def sort_edges(key: Array, other: Array, value: Array, mask: Array, nodes: int) -> tuple[Array, Array, Array]:
     """Counting sort of the real edges of G graphs by `key`; stable."""
     graphs, edges = key.shape
     ptr = np.zeros((graphs, nodes + 1), np.int64)
@@ -90,7 +90,7 @@ def mean_operator(edge_index: Array, weight: Array, mask: Array, nodes: int) -> 
     real = np.ascontiguousarray(mask).astype(np.bool_)
     value = _mean_weights(target, np.ascontiguousarray(weight, np.float32), real, nodes)
     return MeanOperator(
-        Csr(*_sorted_by(target, source, value, real, nodes)), Csr(*_sorted_by(source, target, value, real, nodes))
+        Csr(*sort_edges(target, source, value, real, nodes)), Csr(*sort_edges(source, target, value, real, nodes))
     )
 
 

@@ -64,10 +64,11 @@ class StoredGraphs:
     def __init__(self, static: Sequence[Mapping[str, Array]]) -> None:
         self.nodes = torch.from_numpy(np.stack([item["nodes"] for item in static]))
         self.node_mask = torch.from_numpy(np.stack([item["node_mask"] for item in static])).float()
-        self.mean = mean_operator(
+        self.edges = (  # index (G, 2, E), weight (G, E), mask (G, E)
             np.stack([item["edge_index"] for item in static]), np.stack([item["edges"][:, 0] for item in static]),
-            np.stack([item["edge_mask"] for item in static]), self.nodes.shape[1],
+            np.stack([item["edge_mask"] for item in static]),
         )  # fmt: skip
+        self.mean = mean_operator(*self.edges, self.nodes.shape[1])
 
 
 class GraphNet(nn.Module):

@@ -23,6 +23,7 @@ from sysgym.core.errors import UsageError
 from sysgym.core.problem import Instance, Solution
 from sysgym.core.vector import ProblemVectorEnv
 from sysgym_agents.core import Budget, Callback, Clock
+from sysgym_agents.gnn.edge_net import EdgePolicy
 from sysgym_agents.sb3 import policies
 from sysgym_agents.sb3.buffers import GraphRolloutBuffer, MaskableGraphRolloutBuffer
 from sysgym_agents.sb3.network import StoredGraphs
@@ -69,6 +70,7 @@ ALGORITHMS: dict[str, tuple[type, type, tuple[type, ...]]] = {
     "RecurrentPPO": (
         sb3_contrib.RecurrentPPO, policies.GraphRecurrentPolicy, (spaces.Discrete, spaces.MultiDiscrete),
     ),
+    "EdgeGNN": (sb3_contrib.MaskablePPO, EdgePolicy, (spaces.Discrete,)),
     "DQN": (MaskedDQN, policies.GraphQPolicy, (spaces.Discrete,)),
     "QRDQN": (MaskedQRDQN, policies.GraphQuantilePolicy, (spaces.Discrete,)),
 }  # fmt: skip
@@ -80,6 +82,7 @@ ROLLOUT_BUFFERS = {
     "A2C": GraphRolloutBuffer,
     "TRPO": GraphRolloutBuffer,
     "MaskablePPO": MaskableGraphRolloutBuffer,
+    "EdgeGNN": MaskableGraphRolloutBuffer,
 }
 
 
@@ -229,7 +232,7 @@ def train(
         model.learn(
             total_timesteps=budget.steps if budget.steps is not None else 10**9, reset_num_timesteps=state is None,
             callback=_Watch(Clock(budget), publish, callback),
-            **({"use_masking": False} if setup.algorithm == "MaskablePPO" else {}),  # the observation has the mask
+            **({"use_masking": False} if algorithm_class is sb3_contrib.MaskablePPO else {}),  # the observation has the mask
         )  # fmt: skip
     except (ValueError, RuntimeError):
         if all(bool((value.abs() < 1e6).all()) for value in model.policy.parameters()):

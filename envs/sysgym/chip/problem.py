@@ -21,7 +21,7 @@ TOPIC = "chip"
 CHOICES = {
     "mode": ("sequential", "hpwl", "refine", "oneshot"),
     "objective": ("proxy", "hpwl"),
-    "order": ("area", "nets", "netlist", "random"),
+    "order": ("area", "nets", "connected", "netlist", "random"),
     "congestion_grid": ("legacy", "auto"),
     "soft": ("force", "keep"),
     "start": ("spiral", "random"),
@@ -50,7 +50,8 @@ class ChipPlacement:
         smoothing: cells over which routes are spread; default as the canvas says.
         grid: cells along the longer side of the canvas; default as the canvas says.
         spacing: microns between macros in the masks of `sequential` and `oneshot`.
-        order: in which macros are placed: area, nets, netlist, random; default "area", in mode "hpwl" "nets".
+        order: in which macros are placed: area, nets (WireMask), connected (most links to those before), netlist,
+            random; default "area", in mode "hpwl" "nets".
         orient: `sequential` chooses among N, FN, S, FS too.
         soft: "force" (placed by forces at the end of an episode) or "keep" (as in the instance).
         start: where `refine` starts: macros packed along a "spiral" or on "random" cells.
