@@ -69,6 +69,11 @@ def test_a_tiny_bookshelf_design_by_hand() -> None:
     assert np.array_equal(positions(netlist, placement), [netlist.x, netlist.y])
 
 
+def test_nodes_named_like_pins_are_refused() -> None:
+    with pytest.raises(UsageError, match=r"has nodes named as its pins are named here \(node\.p0\)"):
+        parse_bookshelf({part: re.sub(r"\bni\b", "m.p0", text) for part, text in TINY.items()}, "bad")
+
+
 def test_positions_are_written_and_read_back() -> None:
     netlist, canvas, placement = parse_bookshelf(TINY, "tiny")
     text = format_pl(netlist, canvas, placement)

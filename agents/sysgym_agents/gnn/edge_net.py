@@ -33,7 +33,7 @@ class EdgeNet(nn.Module):
     ) -> None:  # fmt: skip
         super().__init__()
         assert graphs is not None and "candidates" in observation_space.spaces
-        width = max(hidden // 2, 4)
+        width = max(hidden // 4, 4)  # 8 by default, as published
         shapes = {key: space.shape or () for key, space in observation_space.items()}
         self.graphs = graphs
         self.links = make_links(*graphs.edges, graphs.nodes.shape[1])

@@ -19,50 +19,62 @@ from sysgym_agents.gnn.products import Csr, sort_edges
 
 
 @njit(cache=True, fastmath=True)
+def _shares(ids: Array, ptr: Array, nodes: int) -> Array:
+    """Half of one over the number of links of every node, (B, N); 0 where there is none."""
+    out = np.zeros((len(ids), nodes), np.float32)
+    for b in range(len(ids)):
+        for v in range(nodes):
+            count = ptr[ids[b], v + 1] - ptr[ids[b], v]
+            if count:
+                out[b, v] = 0.5 / count
+    return out
+
+
+@njit(cache=True, fastmath=True)
 def _forward(ids: Array, ptr: Array, column: Array, weight: Array, p: Array, q: Array, c: Array, out: Array) -> None:
     batch, nodes, width = p.shape
+    share = _shares(ids, ptr, nodes)
+    out[:] = 0.0
+    zero = np.float32(0.0)
     for b in range(batch):
         g = ids[b]
         for v in range(nodes):
-            first, last = ptr[g, v], ptr[g, v + 1]
-            for h in range(width):
-                out[b, v, h] = 0.0
-            for e in range(first, last):
+            for e in range(ptr[g, v], ptr[g, v + 1]):
                 u, w = column[g, e], weight[g, e]
+                if u > v:  # each link once, for both ends
+                    break
+                to_v, to_u = share[b, v], share[b, u]
                 for h in range(width):
-                    one = p[b, u, h] + q[b, v, h] + w * c[h]
-                    two = p[b, v, h] + q[b, u, h] + w * c[h]
-                    out[b, v, h] += max(one, np.float32(0.0)) + max(two, np.float32(0.0))
-            if last > first:
-                share = np.float32(0.5 / (last - first))
-                for h in range(width):
-                    out[b, v, h] *= share
+                    link = w * c[h]
+                    both = max(p[b, u, h] + q[b, v, h] + link, zero) + max(p[b, v, h] + q[b, u, h] + link, zero)
+                    out[b, v, h] += to_v * both
+                    out[b, u, h] += to_u * both
 
 
 @njit(cache=True, fastmath=True)
 def _backward(ids: Array, ptr: Array, column: Array, weight: Array, p: Array, q: Array, c: Array, grad: Array,
               dp: Array, dq: Array, dc: Array) -> None:  # fmt: skip
     batch, nodes, width = p.shape
+    share = _shares(ids, ptr, nodes)
+    zero = np.float32(0.0)
     for b in range(batch):
         g = ids[b]
         for v in range(nodes):
-            first, last = ptr[g, v], ptr[g, v + 1]
-            if last == first:
-                continue
-            share = np.float32(0.5 / (last - first))
-            for e in range(first, last):
+            for e in range(ptr[g, v], ptr[g, v + 1]):
                 u, w = column[g, e], weight[g, e]
+                if u > v:
+                    break
+                to_v, to_u = share[b, v], share[b, u]
                 for h in range(width):
-                    one = p[b, u, h] + q[b, v, h] + w * c[h]
-                    two = p[b, v, h] + q[b, u, h] + w * c[h]
-                    passed = share * grad[b, v, h]
-                    first_part = passed if one > 0 else np.float32(0.0)
-                    second_part = passed if two > 0 else np.float32(0.0)
-                    dp[b, u, h] += first_part
-                    dq[b, v, h] += first_part
-                    dp[b, v, h] += second_part
-                    dq[b, u, h] += second_part
-                    dc[h] += w * (first_part + second_part)
+                    link = w * c[h]
+                    passed = to_v * grad[b, v, h] + to_u * grad[b, u, h]
+                    one = passed if p[b, u, h] + q[b, v, h] + link > zero else zero
+                    two = passed if p[b, v, h] + q[b, u, h] + link > zero else zero
+                    dp[b, u, h] += one
+                    dq[b, v, h] += one
+                    dp[b, v, h] += two
+                    dq[b, u, h] += two
+                    dc[h] += w * (one + two)
 
 
 class _EdgeMean(torch.autograd.Function):
@@ -88,6 +100,8 @@ def make_links(edge_index: Array, weight: Array, mask: Array, nodes: int) -> Csr
     index = np.ascontiguousarray(edge_index, np.int32)
     source, target = np.ascontiguousarray(index[:, 0]), np.ascontiguousarray(index[:, 1])
     real = np.ascontiguousarray(mask).astype(np.bool_)
+    order = np.argsort(np.where(real, source, nodes), axis=1, kind="stable")  # rows end up sorted by their other end
+    source, target, weight, real = (np.take_along_axis(part, order, axis=1) for part in (source, target, weight, real))
     return Csr(*sort_edges(target, source, np.ascontiguousarray(weight, np.float32), real, nodes))
 
 

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 
 SHARES = ("gamma", "gae_lambda", "exploration_fraction", "exploration_final_eps")
-MAY_BE_ZERO = {"layers": 0, "learning_starts": 0, "n_steps": 2, "batch_size": 2}  # the least value, where it is not 1
+MAY_BE_ZERO = {"layers": 0, "learning_starts": 0, "n_steps": 2, "batch_size": 2, "pretrain": 0}  # the least value, where it is not 1
 
 
 @dataclass(kw_only=True)
@@ -240,3 +240,20 @@ class PPORefine(MaskablePPO):
     options: ClassVar[dict[str, Any]] = {"mode": "refine", "moves": "candidates"}
     layers: int = 0
     n_steps: int = 256
+
+
+@dataclass(kw_only=True)
+class PPOPlace(MaskablePPO):
+    """MaskablePPO that places macros one by one (`mode="sequential"`), scoring each cell by what it is like there."""
+
+    problems: ClassVar[tuple[str, ...]] = ("ChipPlacement",)
+    options: ClassVar[dict[str, Any]] = {"mode": "sequential", "orient": False}
+    hidden: int = 32
+    layers: int = 0
+    reward: str = "final"
+    learning_rate: float = 1e-3
+    gamma: float = 1.0
+    gae_lambda: float = 1.0
+    n_steps: int = 133
+    batch_size: int = 266
+    ent_coef: float = 0.01

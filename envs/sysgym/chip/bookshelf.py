@@ -113,6 +113,8 @@ def _assemble(name: str, nodes: Nodes, nets: Nets, weight: Array, row_height: fl
     for at in owner[own].tolist():
         nth[at] = nth.get(at, -1) + 1
         names.append(f"{names[at]}.p{nth[at]}")
+    if len(set(names)) != len(names):
+        raise UsageError(f"design {name!r} has nodes named as its pins are named here (node.p0); rename those nodes.")
     count, zero = len(kind), np.zeros(made)
     return Netlist(
         name=name, kind=np.r_[kind, np.full(made, PIN, np.int8)], width=np.r_[nodes.width, zero],

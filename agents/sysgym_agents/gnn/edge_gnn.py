@@ -1,0 +1,64 @@
+"""`edge-gnn`: the agent of "Chip Placement with Deep Reinforcement Learning" (Mirhoseini et al., arXiv 2004.10746)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+
+from sysgym.core.problem import Instance
+from sysgym.core.registry import with_options
+from sysgym_agents.core import Budget, Callback, Clock
+from sysgym_agents.sb3.learners import MaskablePPO
+
+PRETRAINING = 0.3  # of the seconds of a fit that pre-training may take
+
+
+@dataclass(kw_only=True)
+class EdgeGNN(MaskablePPO):
+    """Edge-centric graph network, attention on the current macro and a deconvolution head, trained by PPO.
+
+    The first `fit` trains the encoder to predict the costs of `pretrain` random placements of each netlist (0: not),
+    then plays: on many netlists at once to pre-train a policy, on one to fine-tune it. Weights fit any netlist.
+    Needs `mode="sequential"`, which it sets.
+    """
+
+    algorithm: ClassVar[str] = "EdgeGNN"
+    problems: ClassVar[tuple[str, ...]] = ("ChipPlacement",)
+    options: ClassVar[dict[str, Any]] = {"mode": "sequential", "orient": False}
+    default_instances: ClassVar[str] = "tiles/train"
+    default_budget: ClassVar[Budget] = Budget(seconds=300)
+    hidden: int = 32
+    layers: int = 3
+    reward: str = "final"
+    learning_rate: float = 1e-3
+    gamma: float = 1.0
+    gae_lambda: float = 1.0
+    n_steps: int = 133
+    batch_size: int = 266
+    ent_coef: float = 0.01
+    pretrain: int = 32
+
+    def _keywords(self) -> dict[str, Any]:
+        return {key: value for key, value in super()._keywords().items() if key != "pretrain"}
+
+    def fit(
+        self, problem: Any, instances: Sequence[Instance], rng: np.random.Generator, budget: Budget,
+        callback: Callback | None = None,
+    ) -> None:  # fmt: skip
+        """Pre-train the encoder unless there are weights, then train as `MaskablePPO` does."""
+        clock = Clock(budget)
+        if self._trained is None and self._resume is None and self.pretrain:
+            from sysgym_agents.gnn.edge_pretrain import pretrain
+
+            share = None if budget.seconds is None else PRETRAINING * budget.seconds
+            chosen = with_options(problem, **self.options)
+            self._trained, explained = pretrain(
+                self._setup(), chosen, instances, rng.spawn(1)[0], self.pretrain, Clock(Budget(share))
+            )
+            if callback is not None:
+                callback({"steps": 0.0, "seconds": clock.seconds, "pretrain/explained": explained})
+        left = None if budget.seconds is None else max(budget.seconds - clock.seconds, 0.0)
+        super().fit(problem, instances, rng, Budget(left, budget.steps), callback)
