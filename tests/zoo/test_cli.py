@@ -16,6 +16,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from sysgym import make_problem
+from sysgym.chip.render import HARD_FILL
+from sysgym.core.solutions import read_solution
+
 Run = Callable[..., subprocess.CompletedProcess[str]]
 Inline = Callable[..., Any]
 
@@ -64,6 +68,26 @@ def test_solve_judge_render_on_a_file(sysgym: Run, tmp_path: Path) -> None:
     assert json.loads(sysgym("judge", "path.txt", "again.json", "--json").stdout)["cost"] == 1.0
 
 
+def test_a_placement_grows_in_an_animation(inline: Inline) -> None:
+    inline("solve", "tiles/test-0", "-p", "ChipPlacement", "-a", "spiral", "-o", "x.plc")
+    inline("render", "tiles/test-0", "x.plc", "-p", "ChipPlacement", "-o", "x.gif")
+    problem = make_problem("ChipPlacement")
+    chip = problem.load("tiles/test-0")
+    pages = problem.frames(chip, read_solution(problem, chip, "x.plc"))
+    assert len(pages) == 1 + 16 + 1 + 1  # none, the hard macros one by one, the soft ones, the nets
+    blue = [int((page == HARD_FILL).all(axis=2).sum()) for page in pages]
+    assert blue[0] == 0 and np.all(np.diff(blue[:17]) > 0)
+    with Image.open("x.gif") as moving:
+        assert moving.n_frames == len(pages)
+        moving.seek(len(pages) - 1)
+        assert moving.info["duration"] == 2000
+        assert np.abs(np.asarray(moving.convert("RGB"), int) - pages[-1]).max() < 64
+    large = problem.load("tiles:rows=9,columns=9,seed=1")
+    rows = large.macros
+    start = {"x": large.placement.x[rows], "y": large.placement.y[rows], "orientation": np.zeros(len(rows), np.int64)}
+    assert 50 <= len(problem.frames(large, start)) <= 60
+
+
 def test_lists_and_show_in_both_forms(inline: Inline) -> None:
     for what in ("problems", "agents", "instances", "boards"):
         rows = json.loads(inline("list", what, "--json").stdout)["rows"]
@@ -82,8 +106,9 @@ def test_data_path(inline: Inline) -> None:
     assert {row["set"] for row in json.loads(inline("data", "list", "--json").stdout)["rows"]} >= {"tiny", "walshaw"}
 
 
-def test_bench_prints_ratios(sysgym: Run) -> None:
-    found = json.loads(sysgym("bench", "--quick", "--json").stdout)
+@pytest.mark.parametrize("area", ["partitioning", "chip"])
+def test_bench_prints_ratios(area: str, sysgym: Run) -> None:
+    found = json.loads(sysgym("bench", area, "--quick", "--json").stdout)
     rows = found["rows"]
     assert found["schema"] == "sysgym-bench/1" and len(rows) > 10 and all(row["value"] > 0 for row in rows)
 

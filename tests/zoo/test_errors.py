@@ -20,6 +20,7 @@ from sysgym.core.env import ProblemEnv
 Inline = Callable[..., Any]
 Run = Callable[..., subprocess.CompletedProcess[str]]
 TINY = "partitioning-tiny-k2-v1"
+CANVAS = "--width 9 --height 9 --columns 3"
 RUBBISH = bytes(range(256)) * 40
 
 
@@ -62,6 +63,13 @@ def files(recorded: Path, tmp_path: Path) -> Path:
     (tmp_path / "good.json").write_text('{"part": [0, 1, 0]}')
     (tmp_path / "taken").mkdir()
     (tmp_path / "taken" / "x").write_text("")
+    (tmp_path / "text.pb.txt").write_text("hello\n")
+    for kind in ("macro", "stdcell"):
+        (tmp_path / f"{kind}.pb.txt").write_text(NODE.format(kind))
+    (tmp_path / "folder.pb.txt").mkdir()
+    (tmp_path / "two.groups").write_text("0\n0\n")
+    (tmp_path / "good.groups").write_text("0\n")
+    (tmp_path / "minus.groups").write_text("-1\n")
     (tmp_path / "one.md").write_text("<!-- sysgym report: results -->\n<!-- end -->\n")
     (tmp_path / "open.md").write_text("<!-- sysgym report: results -->\n")
     for name, text in RECIPES.items():
@@ -72,6 +80,7 @@ def files(recorded: Path, tmp_path: Path) -> Path:
     return tmp_path
 
 
+NODE = 'node {{\n  name: "A"\n  attr {{\n    key: "type"\n    value {{\n      placeholder: "{}"\n    }}\n  }}\n}}\n'
 RECIPES = {
     "syntax": "agent = ",
     "key": 'agnet = "ppo"',
@@ -244,6 +253,24 @@ ERRORS = [
     ("solve tiny/grid-test -o folder.json", 2, "cannot write folder.json: Is a directory"),
     ("render path.txt good.json -o x.xyz", 2, "cannot write x.xyz: use a name that ends in .png"),
     ("render path.txt good.json -o no/such/x.png", 2, "cannot write no/such/x.png: No such file or directory"),
+    ("render path.txt good.json -o x.gif", 2, "Partitioning draws no animation; use a name that ends in .png"),
+    # grouping
+    (f"group text.pb.txt -o x.pb.txt {CANVAS}", 2, "text.pb.txt line 1: expected 'key: value' within a node"),
+    (f"group none.pb.txt -o x.pb.txt {CANVAS}", 2, "none.pb.txt cannot be read: No such file or directory"),
+    (f"group text.part -o x.pb.txt {CANVAS}", 2, "text.part is no design file by its ending"),
+    (f"group macro.pb.txt -o x.pb.txt {CANVAS}", 2, "macro.pb.txt holds no standard cells to group"),
+    ("group stdcell.pb.txt -o x.pb.txt", 2, "--width, --height, --columns missing; give --width, --height (microns)"),
+    ("group stdcell.pb.txt -o x.pb.txt --width 9 --columns 3", 2, "the canvas is not known: --height missing"),
+    (f"group stdcell.pb.txt -o x.pb.txt {CANVAS} --rows 0", 2, "--rows must be a positive number up to 10000000,"),
+    (f"group stdcell.pb.txt -o x.pb.txt {CANVAS} --plc x.plc", 2, "both --plc and a size are given"),
+    ("group stdcell.pb.txt -o x.pb.txt --plc text.part", 2, "text.part names no canvas; its comments must hold"),
+    (f"group stdcell.pb.txt -o x.pb.txt {CANVAS} --groups a --partition b", 2, "both --groups and --partition are"),
+    (f"group stdcell.pb.txt -o x.pb.txt {CANVAS} --groups text.part", 2, "text.part line 1: expected the number of a"),
+    (f"group stdcell.pb.txt -o x.pb.txt {CANVAS} --groups two.groups", 2, "two.groups names 2 groups, netlist"),
+    (f"group stdcell.pb.txt -o x.pb.txt {CANVAS} --partition minus.groups", 2, "node 'A' the number -1; expected 0 to"),
+    (f"group stdcell.pb.txt -o no/such/x.pb.txt {CANVAS}", 2, "the folder no/such does not exist"),
+    (f"group stdcell.pb.txt -o folder.pb.txt {CANVAS} --groups good.groups", 2, "cannot write folder.pb.txt: Is a dir"),
+    (f"group stdcell.pb.txt -o x.txt {CANVAS}", 2, "cannot write x.txt: use a name that ends in .pb.txt or .pb.txt.gz"),
     # reports
     ("report taken", 2, "taken is no run folder"),
     ("report trained", 2, "trained is a train run; a report needs runs of"),

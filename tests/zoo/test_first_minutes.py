@@ -59,7 +59,7 @@ def complete(*words: str) -> list[str]:
         ("sysgym solve -O k = 3 -O mo", {"mode=", "moves=raw"}, {"k="}),
         ("sysgym board show ", {TINY}, {"fm"}),
         ("sysgym board export --format ", {"html", "json", "csv"}, set()),
-        ("sysgym bench ", {"partitioning", "learning"}, set()),
+        ("sysgym bench ", {"partitioning", "learning", "chip"}, set()),
         ("sysgym data get wal", {"walshaw", "walshaw/add20"}, {"tiny"}),
         ("sysgym show ", {"Partitioning", "fm", "tiny", "tiny/test", TINY, "partitioning-gap"}, set()),
         ("sysgym solve -p Nope -O ", set(), {"k="}),
@@ -154,6 +154,7 @@ JSON = {  # in this order: what one makes, the next ones use
     "solve": "solve tiny/grid-test -o x.part",
     "judge": "judge tiny/grid-test x.part",
     "render": "render tiny/grid-test x.part -o x.png",
+    "group": "group cell.pb.txt -o out.pb.txt --width 9 --height 9 --columns 3 --groups cell.groups",
     "train": "train -a ppo-refine --steps 64 --set n_steps=8 --set num_envs=2 --instances tiny/train --out trained",
     "evaluate": "evaluate -a ldg --instances tiny/test --seeds 1 --out e",
     "report": "report e",
@@ -165,12 +166,14 @@ JSON = {  # in this order: what one makes, the next ones use
     "board export": "board export --out site",
     "board audit": "board audit rows.csv",
 }
+CELL = 'node {\n name: "S"\n attr {\n key: "type"\n value {\n placeholder: "stdcell"\n }\n }\n}\n'
 ELSEWHERE = {"demo", "bench"}  # they take longer; their own tests read their JSON
 
 
 def test_json_is_all_that_stdout_holds(inline: Inline) -> None:
     assert {name for name, _ in commands(get_command(app))} - set(JSON) <= ELSEWHERE
     Path("rows.csv").write_text("algorithm,benchmark,reward,walltime_s\na,x,1.5,2\na,y,1.5,3\n")
+    Path("cell.pb.txt").write_text(CELL), Path("cell.groups").write_text("0\n")
     schemas = {}
     for name, line in JSON.items():
         found = json.loads(inline(*shlex.split(line), "--json").stdout)

@@ -181,7 +181,14 @@ def rollouts(quick: bool) -> list[dict[str, Any]]:
     return run(quick)
 
 
-AREAS = {"partitioning": partitioning, "learning": learning, "rollouts": rollouts}
+def chip(quick: bool) -> list[dict[str, Any]]:
+    """Speed of chip placement; see `bench_chip`."""
+    from sysgym_zoo.bench_chip import chip as run
+
+    return run(quick)
+
+
+AREAS = {"partitioning": partitioning, "learning": learning, "rollouts": rollouts, "chip": chip}
 
 
 def bench(area: str, quick: bool) -> list[dict[str, Any]]:

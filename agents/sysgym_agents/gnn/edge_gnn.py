@@ -33,13 +33,14 @@ class EdgeGNN(MaskablePPO):
     hidden: int = 32
     layers: int = 3
     reward: str = "final"
+    scaled: bool = False
     learning_rate: float = 1e-3
     gamma: float = 1.0
     gae_lambda: float = 1.0
     n_steps: int = 133
     batch_size: int = 266
     ent_coef: float = 0.01
-    pretrain: int = 32
+    pretrain: int = 128
 
     def _keywords(self) -> dict[str, Any]:
         return {key: value for key, value in super()._keywords().items() if key != "pretrain"}

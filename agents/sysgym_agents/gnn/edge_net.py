@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -41,10 +42,11 @@ class EdgeNet(nn.Module):
         self.metadata = mlp([shapes["globals"][0], width])
         self.passing = nn.ModuleList(EdgeMean(width) for _ in range(layers))
         self.query, self.key = nn.Linear(width, width, bias=False), nn.Linear(width, width, bias=False)
+        self.norm = nn.BatchNorm1d(4 * width)  # what it learns in pre-training stays as it is
         self.context = mlp([4 * width, hidden, hidden])
         self.seed = nn.Linear(hidden, CHANNELS[0] * 16)
         steps: list[nn.Module] = []
-        for inside, outside in zip(CHANNELS, CHANNELS[1:], strict=False):
+        for inside, outside in pairwise(CHANNELS):
             steps += [nn.ReLU(), nn.ConvTranspose2d(inside, outside, 4, stride=2, padding=1)]
         self.maps = nn.Sequential(*steps)
         self.cell = nn.Linear(shapes["candidates"][1] + CHANNELS[-1], hidden)
@@ -52,6 +54,12 @@ class EdgeNet(nn.Module):
         self.action_head = mlp([hidden, hidden, 1])
         self.value_head = mlp([hidden, hidden, 1])
         self.quality_head = mlp([hidden, hidden, QUALITIES])
+
+    def train(self, mode: bool = True, statistics: bool = False) -> EdgeNet:
+        """As every module; the statistics of the context are only taken while pre-training."""
+        super().train(mode)
+        self.norm.train(mode and statistics)
+        return self
 
     def encode(self, obs: dict[str, Tensor]) -> Encoded:
         """Node embeddings (B, N, W) and the context (B, H)."""
@@ -68,7 +76,8 @@ class EdgeNet(nn.Module):
         scores = torch.einsum("bw,bnw->bn", self.query(current), self.key(x)) / x.shape[2] ** 0.5
         attended = torch.einsum("bn,bnw->bw", softmax(scores.masked_fill(mask == 0, -1e9), dim=1), x)
         metadata = torch.relu(self.metadata(obs["globals"].float()))
-        return Encoded(x, torch.relu(self.context(torch.cat([metadata, average, attended, current], dim=1))))
+        joined = self.norm(torch.cat([metadata, average, attended, current], dim=1))
+        return Encoded(x, torch.relu(self.context(joined)))
 
     def act(self, obs: dict[str, Tensor], found: Encoded) -> Tensor:
         """Masked scores of all cells, (B, A, 1)."""

@@ -96,7 +96,7 @@ class _EdgeMean(torch.autograd.Function):
 
 
 def make_links(edge_index: Array, weight: Array, mask: Array, nodes: int) -> Csr:
-    """Links of G graphs by node: edge_index (G, 2, E) with both directions, weight (G, E), mask (G, E) of real edges."""
+    """Links of G graphs by node: edge_index (G, 2, E) has both directions, weight and mask (of real ones) (G, E)."""
     index = np.ascontiguousarray(edge_index, np.int32)
     source, target = np.ascontiguousarray(index[:, 0]), np.ascontiguousarray(index[:, 1])
     real = np.ascontiguousarray(mask).astype(np.bool_)

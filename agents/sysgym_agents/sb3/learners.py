@@ -2,8 +2,8 @@
 
 Fields are hyper-parameters: those named as in the library go to the algorithm, the others are explained here.
 `hidden` and `layers` shape the network (`layers=0`: no message passing, actions are scored from their own features);
-`num_envs` environments are played side by side; `reward` is that of the environment; `episodes` are played when
-solving (the first greedily), the best feasible solution counts.
+`num_envs` environments are played side by side; `reward` is that of the environment, divided by the deviation of the
+returns while training if `scaled` (not for a single reward at the end); `episodes` are played when solving (the first greedily), the best feasible solution counts.
 """
 
 from __future__ import annotations
@@ -28,7 +28,8 @@ if TYPE_CHECKING:
 
 
 SHARES = ("gamma", "gae_lambda", "exploration_fraction", "exploration_final_eps")
-MAY_BE_ZERO = {"layers": 0, "learning_starts": 0, "n_steps": 2, "batch_size": 2, "pretrain": 0}  # the least value, where it is not 1
+# the least value of a whole number, where it is not 1
+MAY_BE_ZERO = {"layers": 0, "learning_starts": 0, "pretrain": 0, "n_steps": 2, "batch_size": 2}
 
 
 @dataclass(kw_only=True)
@@ -46,6 +47,7 @@ class SB3Agent:
     layers: int = 2
     num_envs: int = 8
     reward: str = "improvement"
+    scaled: bool = True
     episodes: int = 1
     learning_rate: float = 3e-4
     gamma: float = 0.99
@@ -57,6 +59,10 @@ class SB3Agent:
         self.steps = 0
         for item in fields(self):
             value, least = getattr(self, item.name), MAY_BE_ZERO.get(item.name, 1)
+            if isinstance(item.default, bool):
+                if not isinstance(value, bool):
+                    raise UsageError(f"{item.name} of {self.algorithm} must be true or false, got {value!r}.")
+                continue
             if isinstance(item.default, int) and (not isinstance(value, int) or value < least):
                 raise UsageError(f"{item.name} of {self.algorithm} must be a whole number from {least}, got {value!r}.")
             if isinstance(item.default, float) and not (isinstance(value, int | float) and 0 <= value < math.inf):
@@ -89,7 +95,7 @@ class SB3Agent:
     def _setup(self) -> Setup:
         from sysgym_agents.sb3.training import Setup
 
-        return Setup(self.algorithm, self.hidden, self.layers, self._keywords())
+        return Setup(self.algorithm, self.hidden, self.layers, self._keywords(), self.scaled)
 
     def solve(self, problem: Any, instance: Instance, rng: np.random.Generator, budget: Budget) -> Solution:
         """Play the instance; with a time budget, sampled episodes go on until it is spent."""
@@ -251,6 +257,7 @@ class PPOPlace(MaskablePPO):
     hidden: int = 32
     layers: int = 0
     reward: str = "final"
+    scaled: bool = False
     learning_rate: float = 1e-3
     gamma: float = 1.0
     gae_lambda: float = 1.0

@@ -176,6 +176,7 @@ class Setup(NamedTuple):
     hidden: int
     layers: int
     keywords: dict[str, Any]  # of the algorithm
+    scaled: bool  # whether rewards are divided by the deviation of the returns
 
 
 def stored_graphs(instances: Instances, layers: int) -> StoredGraphs | None:
@@ -215,7 +216,8 @@ def train(
     check_space(setup.algorithm, problem, plain.action_space, setup.layers)
     keywords = setup.keywords
     # rewards are fractions of an instance's scale, too small for a value network; observations stay as they are
-    vector = VecNormalize(plain, norm_obs=False, norm_reward=True, clip_reward=1e3, gamma=min(keywords["gamma"], 0.999))
+    gamma = min(keywords["gamma"], 0.999)
+    vector = VecNormalize(plain, norm_obs=False, norm_reward=setup.scaled, gamma=gamma)
     algorithm_class, policy_class, _ = ALGORITHMS[setup.algorithm]
     buffer = ROLLOUT_BUFFERS.get(setup.algorithm)
     model = algorithm_class(
@@ -232,7 +234,8 @@ def train(
         model.learn(
             total_timesteps=budget.steps if budget.steps is not None else 10**9, reset_num_timesteps=state is None,
             callback=_Watch(Clock(budget), publish, callback),
-            **({"use_masking": False} if algorithm_class is sb3_contrib.MaskablePPO else {}),  # the observation has the mask
+            # the observation has the mask
+            **({"use_masking": False} if algorithm_class is sb3_contrib.MaskablePPO else {}),
         )  # fmt: skip
     except (ValueError, RuntimeError):
         if all(bool((value.abs() < 1e6).all()) for value in model.policy.parameters()):

@@ -1,4 +1,4 @@
-"""Orders of macros and greedy packing: a legal placement to start from."""
+"""Orders of macros, greedy packing on cells and at any coordinates: a legal placement to start from."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ from sysgym.chip.legal import rectangles
 from sysgym.chip.netlist import HARD, Netlist
 from sysgym.chip.plc import Canvas, Placement
 from sysgym.core.problem import Array
+
+ROUNDING = 5e-7  # microns, half of what the check of legality forgives
 
 
 def macro_order(netlist: Netlist, fixed: Array | None = None) -> Array:
@@ -54,3 +56,111 @@ def pack(
         placed[node] = True
     at = netlist.parent
     return replace(placement, x=x[at], y=y[at], orientation=facing, placed=placed[at])
+
+
+def free_corners(
+    wide: float, tall: float, boxes: Array, width: float, height: float, spacing: float, more: tuple[float, float]
+) -> tuple[Array, Array, Array]:
+    """Lower left corners where a macro fits among boxes: their xs (p,), ys (q,) and which pairs are free (p, q) bool.
+
+    `boxes` (k, 4) are left, low, right, high; the macro stays `spacing` from them and inside width x height. The
+    corners put it against boxes or the border (where the best of them all must be), or have a coordinate of `more`.
+    """
+    axes, spans = [], []
+    for low, high, size, end, extra in (
+        (boxes[:, 0], boxes[:, 2], wide, width, more[0]),
+        (boxes[:, 1], boxes[:, 3], tall, height, more[1]),
+    ):
+        near, far = low - spacing - size, high + spacing
+        at = np.unique(np.concatenate([[0.0, end - size, extra], near, far]))
+        at = at[(at >= -ROUNDING) & (at <= end - size + ROUNDING)]
+        axes.append(at)
+        spans.append((np.searchsorted(at, near + ROUNDING), np.searchsorted(at, far - ROUNDING)))
+    free = np.ones((len(axes[0]), len(axes[1])), bool)
+    (x0, x1), (y0, y1) = spans
+    for left, right, low, high in zip(x0.tolist(), x1.tolist(), y0.tolist(), y1.tolist(), strict=True):
+        free[left:right, low:high] = False
+    return axes[0], axes[1], free
+
+
+def _arranged(netlist: Netlist, canvas: Canvas, placement: Placement, order: Array) -> tuple[Placement, Array]:
+    """The placement with the macros of `order` facing N, and the rest that is in their way as (k, 4) boxes."""
+    facing = np.where(np.isin(netlist.parent, order), 0, placement.orientation).astype(np.int8)
+    start = replace(placement, orientation=facing)
+    x, y, width, height, placed, obstacles = rectangles(netlist, canvas, start)
+    rest = obstacles[placed[obstacles] & ~np.isin(obstacles, order)]
+    sides = (x - width / 2, y - height / 2, x + width / 2, y + height / 2)
+    return start, np.stack([side[rest] for side in sides], axis=1)
+
+
+def _with_boxes(netlist: Netlist, placement: Placement, order: Array, boxes: Array) -> Placement:
+    x, y, placed = placement.x.copy(), placement.y.copy(), placement.placed.copy()
+    x[order], y[order] = (boxes[:, 0] + boxes[:, 2]) / 2, (boxes[:, 1] + boxes[:, 3]) / 2
+    placed[order] = True
+    at = netlist.parent
+    return replace(placement, x=x[at], y=y[at], placed=placed[at])
+
+
+def legalise(netlist: Netlist, canvas: Canvas, placement: Placement, spacing: float = 0.0) -> Placement | None:
+    """Movable hard macros, largest first, each at the free corner nearest to where it stands; None if one fits nowhere.
+
+    Coordinates are any, fixed macros and blockages are kept clear; orientations become N.
+    """
+    order = macro_order(netlist, placement.fixed)
+    start, boxes = _arranged(netlist, canvas, placement, order)
+    known = len(boxes)
+    for node in order:
+        wide, tall = float(netlist.width[node]), float(netlist.height[node])
+        wish = placement.x[node] - wide / 2, placement.y[node] - tall / 2
+        xs, ys, free = free_corners(wide, tall, boxes, canvas.width, canvas.height, spacing, wish)
+        if not free.any():
+            return None
+        far = np.where(free, abs(xs - wish[0])[:, None] + abs(ys - wish[1]), np.inf)
+        i, j = np.unravel_index(int(far.argmin()), far.shape)
+        boxes = np.vstack([boxes, [xs[i], ys[j], xs[i] + wide, ys[j] + tall]])
+    return _with_boxes(netlist, start, order, boxes[known:])
+
+
+def _bottom_left(sizes: Array, boxes: Array, canvas: Canvas, spacing: float, order: Array) -> Array:
+    """Boxes of macros put one by one as low as they go, then as far left; their tops may leave the canvas."""
+    found, known = np.zeros((len(order), 4)), boxes
+    ceiling = 2 * canvas.height + (sizes[:, 1] + 2 * spacing).sum()
+    for k in order:
+        wide, tall = sizes[k]
+        xs, ys, free = free_corners(wide, tall, known, canvas.width, ceiling, spacing, (0.0, 0.0))
+        row = int(free.any(axis=0).argmax())
+        column = int(free[:, row].argmax())
+        found[k] = xs[column], ys[row], xs[column] + wide, ys[row] + tall
+        known = np.vstack([known, found[k]])
+    return found
+
+
+def pack_tightly(
+    netlist: Netlist, canvas: Canvas, placement: Placement, rng: np.random.Generator, spacing: float = 0.0,
+    tries: int = 1000,
+) -> Placement | None:  # fmt: skip
+    """Movable hard macros at any coordinates, clear of fixed ones and blockages; None if no order of them fits.
+
+    Bottom-left filling (Baker, Coffman, Rivest, 1980) of macros by height, width, area and longest side, then of orders
+    that differ from the best one by an exchange, until nothing sticks out at the top.
+    """
+    nodes = macro_order(netlist, placement.fixed)
+    start, boxes = _arranged(netlist, canvas, placement, nodes)
+    sizes = np.stack([netlist.width[nodes], netlist.height[nodes]], axis=1)
+    if not len(nodes) or (sizes > np.array([canvas.width, canvas.height]) + ROUNDING).any():
+        return None if len(nodes) else placement
+    keys = (sizes[:, 1], sizes[:, 0], sizes.prod(axis=1), sizes.max(axis=1))
+    orders = [np.argsort(-key, kind="stable") for key in keys]
+    best, least = orders[0], np.inf
+    for attempt in range(tries):
+        order = orders[attempt] if attempt < len(orders) else best.copy()
+        if attempt >= len(orders):
+            i, j = rng.integers(0, len(order), 2)
+            order[i], order[j] = order[j], order[i]
+        found = _bottom_left(sizes, boxes, canvas, spacing, order)
+        top = float(found[:, 3].max())
+        if top <= canvas.height + ROUNDING:
+            return _with_boxes(netlist, start, nodes, found)
+        if top <= least:
+            best, least = order, top
+    return None

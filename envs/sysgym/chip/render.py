@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,6 @@ from sysgym.chip.instance import Chip
 from sysgym.chip.judge import complete
 from sysgym.chip.netlist import HARD, PORT, SOFT
 from sysgym.chip.plc import Canvas, Placement
-from sysgym.core.errors import UsageError
 from sysgym.core.problem import Array, Solution
 
 SIDE, MARGIN, CAPTION = 560, 20, 64  # pixels: longer side of the canvas, around it, above it
@@ -22,6 +20,7 @@ HARD_FILL, HARD_EDGE = (66, 105, 168), (24, 46, 84)
 SOFT_FILL, SOFT_EDGE = (247, 205, 150, 110), (214, 140, 60, 150)
 PORT_FILL, WIRE = (190, 30, 45), (90, 90, 90, 46)
 FLY_LINES = 400  # the heaviest links between macros that are drawn
+NARROW, STAGES = 600, 56  # least pixels across a page, for its text; frames while hard macros appear
 STOPS = np.array([(255, 255, 255), (255, 237, 160), (254, 178, 76), (240, 59, 32), (128, 0, 38), (40, 0, 20)], float)
 
 
@@ -57,8 +56,8 @@ def _mark(orientation: int) -> tuple[int, int]:
     return {0: (-1, -1), 1: (1, -1), 2: (1, 1), 3: (-1, 1)}.get(orientation & 3, (-1, -1))
 
 
-def floorplan(chip: Chip, placement: Placement, shown: Array | None = None) -> Image.Image:
-    """Macros, soft macros, ports, blockages and fly-lines; `shown` (n,) bool hides macros that are not placed."""
+def floorplan(chip: Chip, placement: Placement, shown: Array | None = None, links: bool = True) -> Image.Image:
+    """Macros, soft macros, ports, blockages and `links`; `shown` (n,) bool hides the macros that it leaves out."""
     netlist, view = chip.netlist, _View(chip.canvas)
     width, height = macro_sizes(netlist, orientation=placement.orientation)
     image = Image.new("RGB", view.size, "white")
@@ -76,7 +75,8 @@ def floorplan(chip: Chip, placement: Placement, shown: Array | None = None) -> I
                 inner = 0.25 * min(width[i], height[i])
                 pen.polygon([view.point(*corner), view.point(corner[0] - sx * inner, corner[1]),
                              view.point(corner[0], corner[1] - sy * inner)], fill=(255, 205, 90))  # fmt: skip
-    _fly_lines(chip, placement, there, view, pen)
+    if links:
+        _fly_lines(chip, placement, view, pen)
     for i in np.flatnonzero(netlist.kind == PORT).tolist():
         px, py = view.point(min(max(placement.x[i], 0), chip.canvas.width), placement.y[i])
         pen.rectangle((px - 2, py - 2, px + 2, py + 2), fill=PORT_FILL)
@@ -84,7 +84,7 @@ def floorplan(chip: Chip, placement: Placement, shown: Array | None = None) -> I
     return image
 
 
-def _fly_lines(chip: Chip, placement: Placement, there: Array, view: _View, pen: ImageDraw.ImageDraw) -> None:
+def _fly_lines(chip: Chip, placement: Placement, view: _View, pen: ImageDraw.ImageDraw) -> None:
     """The heaviest links that touch a hard macro."""
     graph, macros = chip.graph, chip.macros
     hard = chip.netlist.kind[macros] == HARD
@@ -94,8 +94,10 @@ def _fly_lines(chip: Chip, placement: Placement, there: Array, view: _View, pen:
     kept = kept[np.argsort(-graph.edges[kept, 0], kind="stable")[:FLY_LINES]]
     for e in kept.tolist():
         rows = int(a[e]), int(b[e])
-        if all(r >= many or there[macros[r]] for r in rows):
-            ends = [(placement.x[macros[r]], placement.y[macros[r]]) if r < many else graph.ports[r - many] for r in rows]
+        if all(r >= many or placement.placed[macros[r]] for r in rows):
+            ends = [
+                (placement.x[macros[r]], placement.y[macros[r]]) if r < many else graph.ports[r - many] for r in rows
+            ]
             pen.line([view.point(*map(float, end)) for end in ends], fill=WIRE, width=1)
 
 
@@ -131,18 +133,52 @@ def draw(problem: Any, chip: Chip, solution: Solution) -> Array:
     density, congestion = maps(chip, problem.rules.canvas(chip.canvas), placement, problem.square_soft)
     half = max(plan.size[0] // 2, 200), max(plan.size[1] // 2 - 24, 60)
     panels = [_panel(density, 2.0, half, "density of cells"), _panel(congestion, 1.5, half, "congestion of cells")]
-    total = max(plan.size[1], sum(panel.size[1] for panel in panels))
-    image = Image.new("RGB", (plan.size[0] + half[0] + 3 * MARGIN, total + CAPTION + MARGIN), "white")
-    image.paste(plan, (MARGIN, CAPTION))
-    at = CAPTION
+    side = Image.new("RGB", (half[0], sum(panel.size[1] for panel in panels)), "white")
+    at = 0
     for panel in panels:
-        image.paste(panel, (plan.size[0] + 2 * MARGIN, at))
+        side.paste(panel, (0, at))
         at += panel.size[1]
+    return _page(chip, [plan, side], _figures(verdict), _ink(verdict))
+
+
+def _page(chip: Chip, pictures: list[Image.Image], line: str, ink: str) -> Array:
+    """Pictures side by side below a title and a line of text, (H, W, 3) uint8."""
+    wide = sum(picture.size[0] + MARGIN for picture in pictures) + MARGIN
+    image = Image.new("RGB", (max(wide, NARROW), max(p.size[1] for p in pictures) + CAPTION + MARGIN), "white")
+    at = MARGIN
+    for picture in pictures:
+        image.paste(picture, (at, CAPTION))
+        at += picture.size[0] + MARGIN
     pen = ImageDraw.Draw(image)
     pen.text((MARGIN, 10), _title(chip), "black", ImageFont.load_default(16))
-    colour = "black" if verdict.feasible else (200, 0, 0)
-    pen.text((MARGIN, 36), _figures(verdict), colour, ImageFont.load_default(13))
+    pen.text((MARGIN, 36), line, ink, ImageFont.load_default(13))
     return np.asarray(image, np.uint8).copy()
+
+
+def _ink(verdict: Any) -> str:
+    return "black" if verdict.feasible else "#c80000"
+
+
+def frames(problem: Any, chip: Chip, solution: Solution) -> list[Array]:
+    """The placement as it grows, (H, W, 3) uint8 each: hard macros by descending area, then soft macros, then links.
+
+    Fixed macros are there from the start. Large chips get several macros a frame.
+    """
+    verdict = problem.judge(chip, solution)
+    placement = complete(chip, *(np.asarray(solution[key]) for key in ("x", "y", "orientation")))
+    kind, area = chip.netlist.kind, chip.netlist.width * chip.netlist.height
+    order = chip.movable[np.argsort(-area[chip.movable], kind="stable")]
+    shown = (kind == HARD) & chip.placement.fixed
+    pages = []
+    for count in np.unique(np.linspace(0, len(order), min(len(order), STAGES) + 1).round().astype(int)).tolist():
+        shown[order[:count]] = True
+        line = f"{count} of {len(order)} macros, the largest first"
+        pages.append(_page(chip, [floorplan(chip, placement, shown, links=False)], line, "black"))
+    if chip.has_soft:
+        plan = floorplan(chip, placement, links=False)
+        pages.append(_page(chip, [plan], f"{int((kind == SOFT).sum())} soft macros", "black"))
+    pages.append(_page(chip, [floorplan(chip, placement)], _figures(verdict), _ink(verdict)))
+    return pages
 
 
 def _title(chip: Chip) -> str:
@@ -173,21 +209,3 @@ def describe(problem: Any, chip: Chip, solution: Solution) -> str:
             shown[max(r[0], 0) : max(r[1], 0), max(c[0], 0) : max(c[1], 0)] = letter
     lines = ["".join(line) for line in shown[::-1]]
     return "\n".join([_title(chip), _figures(verdict), *lines])
-
-
-def animate(chip: Chip, frames: Sequence[tuple[Solution, Array]], path: Path, seconds: float = 8.0) -> None:
-    """Write an episode as a GIF: solutions with the macros placed so far, (m,) bool each; the last one stays longer."""
-    if path.suffix.lower() != ".gif":
-        raise UsageError(f"cannot write {path}: use a name that ends in .gif.")
-    pictures = []
-    for solution, placed in frames:
-        shown = np.zeros(len(chip.netlist.kind), bool)
-        shown[chip.macros] = placed
-        plan = floorplan(chip, complete(chip, *(np.asarray(solution[key]) for key in ("x", "y", "orientation"))), shown)
-        pictures.append(plan.convert("P", palette=Image.Palette.ADAPTIVE, colors=64))
-    each = max(20, int(1000 * seconds / max(len(pictures), 1)))
-    try:
-        pictures[0].save(path, save_all=True, append_images=pictures[1:], loop=0,
-                         duration=[*([each] * (len(pictures) - 1)), 2000])  # fmt: skip
-    except OSError as error:
-        raise UsageError(f"cannot write {path}: {error.strerror or error}.") from error

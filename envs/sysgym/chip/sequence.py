@@ -51,9 +51,9 @@ def node_rows(chip: Chip, x: Array, y: Array, orientation: Array, placed: Array,
     """Changing features of the rows of the graph, (n, 6) float32, from arrays over macros (m,)."""
     ports, many = chip.graph.ports, len(chip.macros)
     rows = np.zeros((many + len(ports), len(NODE_FEATURES)), np.float32)
-    hp = chip.canvas.width + chip.canvas.height
-    rows[:many, 0], rows[:many, 1] = x / hp, y / hp
-    rows[many:, :2] = ports / hp
+    size = np.array([chip.canvas.width, chip.canvas.height])
+    rows[:many, 0], rows[:many, 1] = 2 * x / size[0] - 1, 2 * y / size[1] - 1
+    rows[many:, :2] = 2 * ports / size - 1
     rows[:many, 2], rows[many:, 2] = placed, 1
     rows[:many, 3], rows[:many, 4] = np.isin(orientation, (1, 2)), np.isin(orientation, (2, 3))
     if focus >= 0:

@@ -89,14 +89,15 @@ def describe_cells(across, along, scale, table, wide, tall, canvas_width, canvas
                 at = (o * rows + r) * columns + c
                 out[at, 0] = 2 * x / canvas_width - 1
                 out[at, 1] = 2 * y / canvas_height - 1
-                out[at, 2] = (across[o, c] + along[o, r] - least) / scale
+                out[at, 2] = 5 * (across[o, c] + along[o, r] - least) / scale
                 border = min(min(x, canvas_width - x) - wide / 2, min(y, canvas_height - y) - tall / 2)
-                out[at, 3] = max(border, 0.0) / side
+                out[at, 3] = 4 * max(border, 0.0) / side
                 own = _sum_of(table, r0, r1, c0, c1)
                 cells = (r1 - r0 + 1) * (c1 - c0 + 1)
                 for k, reach in ((4, 1), (5, 3)):
                     near = _sum_of(table, r0 - reach, r1 + reach, c0 - reach, c1 + reach) - own
-                    out[at, k] = near / ((r1 - r0 + 1 + 2 * reach) * (c1 - c0 + 1 + 2 * reach) - cells)
+                    ring = (r1 - r0 + 1 + 2 * reach) * (c1 - c0 + 1 + 2 * reach) - cells
+                    out[at, k] = 2 * near / ring - 1
                 out[at, 6] = o & 1
                 out[at, 7] = o >> 1
 

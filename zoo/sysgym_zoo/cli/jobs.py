@@ -202,27 +202,24 @@ def evaluate(
 def render(
     instance: InstanceName,
     solution: Annotated[Path, typer.Argument(help="Solution file.")],
-    output: Annotated[Path, typer.Option("-o", "--output", help="Picture to write, .png.")],
+    output: Annotated[Path, typer.Option("-o", "--output", help="Picture to write, .png, or .gif for an animation.")],
     problem: ProblemName = "Partitioning",
     options: Options = None,
     as_json: AsJson = False,
 ) -> None:
-    """Draw a solution."""
-    from PIL import Image
-
+    """Draw a solution; problems that can show how it grows do so in a .gif."""
     from sysgym import UsageError
     from sysgym.core.solutions import read_solution
+    from sysgym_zoo.pictures import save
     from sysgym_zoo.resolve import build_problem
 
     built = build_problem(problem, options or [])
+    moving = output.suffix.lower() == ".gif"
+    if moving and not hasattr(built, "frames"):
+        raise UsageError(f"{built.name} draws no animation; use a name that ends in .png instead of {output}.")
     loaded = built.load(instance)
-    picture = Image.fromarray(built.render(loaded, read_solution(built, loaded, solution)))
-    try:
-        picture.save(output)
-    except ValueError as error:
-        raise UsageError(f"cannot write {output}: use a name that ends in .png.") from error
-    except OSError as error:
-        raise UsageError(f"cannot write {output}: {error.strerror or error}.") from error
+    answer = read_solution(built, loaded, solution)
+    save(built.frames(loaded, answer) if moving else [built.render(loaded, answer)], output)
     show_paths([output], as_json)
 
 

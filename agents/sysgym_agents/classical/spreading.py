@@ -1,0 +1,99 @@
+"""Global placement by gradients: smooth wirelength, an electrostatic density, and routes that weigh like macros."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from sysgym.core.problem import Array
+
+if TYPE_CHECKING:
+    from sysgym.chip.netlist import Netlist
+    from sysgym.chip.plc import Canvas, Placement
+
+BINS = 64  # a side
+
+
+def electric_field(charge: Array, cell: tuple[float, float]) -> tuple[Array, Array]:
+    """The field (x, y) of charges on bins, no flux through the border: Poisson's equation by cosine transforms.
+
+    The density of ePlace (Lu et al., 2015). Charge is that above the mean.
+    """
+    from scipy.fft import dctn, idctn
+
+    rows, columns = charge.shape
+    down = (np.pi * np.arange(rows) / (rows * cell[1])) ** 2
+    across = (np.pi * np.arange(columns) / (columns * cell[0])) ** 2
+    square = down[:, None] + across
+    square[0, 0] = 1.0
+    waves = dctn(charge, norm="ortho") / square
+    waves[0, 0] = 0.0
+    slope_y, slope_x = np.gradient(idctn(waves, norm="ortho"), cell[1], cell[0])
+    return -slope_x, -slope_y
+
+
+def congested(netlist: Netlist, canvas: Canvas, placement: Placement, width: Array, height: Array) -> Array:
+    """Cells of the routing grid by how far their routes exceed the mean of the most congested tenth's threshold."""
+    from sysgym.chip.cost import congestion_maps
+
+    hor, ver = congestion_maps(netlist, canvas, placement, width, height)
+    both = np.maximum(hor, ver)
+    return np.maximum(both - np.quantile(both, 0.9), 0.0)
+
+
+def spread(
+    netlist: Netlist, canvas: Canvas, placement: Placement, rng: np.random.Generator, nodes: Array,
+    congestion: float = 0.5, square_soft: bool = True, iterations: int = 400,
+) -> Placement:  # fmt: skip
+    """Macros `nodes` from the middle of the canvas to where wirelength and density balance; hard ones may overlap.
+
+    Adam (Kingma, Ba, 2015) on wirelength + pressure * energy of the charges; the pressure grows until the bins hold at
+    most a few per cent too much. Every tenth step the congested cells, times `congestion`, are charged anew.
+    """
+    from sysgym.chip import kernels
+    from sysgym.chip.cost import positions
+    from sysgym.chip.legal import rectangles
+    from sysgym_agents.classical import analytic_kernels
+
+    x, y, width, height, placed, obstacles = rectangles(netlist, canvas, placement, square_soft)
+    cell = canvas.width / BINS, canvas.height / BINS
+    span = np.array([canvas.width, canvas.height])
+    half = np.stack([width[nodes], height[nodes]]) / 2
+    at = np.stack([x, y])
+    low, high = np.minimum(half, span[:, None] / 2), np.maximum(span[:, None] - half, span[:, None] / 2)
+    at[:, nodes] = np.clip(span[:, None] * (0.5 + 0.02 * rng.standard_normal((2, len(nodes)))), low, high)
+    placed[nodes] = True
+    bodies = np.union1d(np.union1d(obstacles, netlist.macros), nodes)
+    bodies, own = bodies[placed[bodies]], netlist.parent
+    offset = np.stack(positions(netlist, placement)) - np.stack([placement.x, placement.y])[:, own]
+    grid, extra = np.zeros((BINS, BINS)), np.zeros((BINS, BINS))
+    first, second, pressure = np.zeros((2, len(nodes))), np.zeros((2, len(nodes))), 0.0
+    for step in range(iterations):
+        px, py = at[:, own] + offset
+        pull, push = np.zeros_like(at), np.zeros_like(at)
+        sharp = BINS / (span.mean() * (0.5 + 4 * (1 - step / iterations) ** 2))
+        analytic_kernels.wire_gradient(netlist.ptr, netlist.pins, netlist.weight, own, px, py, sharp, *pull)
+        kernels.density_map(bodies, *at, width, height, placed, *cell, grid)
+        if step % 10 == 0 and congestion > 0 and step > iterations // 4:
+            now = replace(placement, x=at[0, own], y=at[1, own], placed=placed[own])
+            extra = _resampled(congested(netlist, canvas, now, width[: len(own)], height[: len(own)]))
+        field = electric_field(grid + congestion * extra, cell)
+        analytic_kernels.field_force(nodes, *at, width, height, *cell, *field, *push)
+        if step == 0:
+            pressure = 0.02 * abs(pull[:, nodes]).sum() / max(abs(push[:, nodes]).sum(), 1e-12)
+        slope = pull[:, nodes] - pressure * push[:, nodes]
+        first, second = 0.9 * first + 0.1 * slope, 0.99 * second + 0.01 * slope**2
+        rate = 0.008 * span.mean() * (0.1 ** (step / iterations))
+        mean, size = first / (1 - 0.9 ** (step + 1)), np.sqrt(second / (1 - 0.99 ** (step + 1)))
+        at[:, nodes] = np.clip(at[:, nodes] - rate * mean / (size + 1e-12), low, high)
+        if np.maximum(grid - 1.0, 0.0).sum() > 0.03 * grid.sum():
+            pressure *= 1.03
+    return replace(placement, x=at[0, own], y=at[1, own], placed=placed[own])
+
+
+def _resampled(table: Array) -> Array:
+    """A map on the canvas' own grid, looked up at the centres of the bins."""
+    rows, columns = (np.minimum(((np.arange(BINS) + 0.5) * many / BINS).astype(int), many - 1) for many in table.shape)
+    return table[rows[:, None], columns]

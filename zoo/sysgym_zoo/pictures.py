@@ -1,0 +1,29 @@
+"""Pictures and animations as files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from PIL import Image
+
+from sysgym import UsageError
+from sysgym.core.problem import Array
+
+LENGTH, LAST = 8000, 2000  # milliseconds of an animation, and of its last frame
+
+
+def save(frames: list[Array], path: Path) -> None:
+    """Write (H, W, 3) uint8 frames of one size: one as a picture, several as a GIF whose last frame stays longer."""
+    pictures = [Image.fromarray(frame) for frame in frames]
+    try:
+        if len(pictures) == 1:
+            pictures[0].save(path)
+            return
+        drawn = [picture.convert("P", palette=Image.Palette.ADAPTIVE, colors=256) for picture in pictures]
+        each = min(500, max(20, LENGTH // len(drawn)))
+        drawn[0].save(path, format="GIF", save_all=True, append_images=drawn[1:], loop=0,
+                      duration=[each] * (len(drawn) - 1) + [LAST])  # fmt: skip
+    except ValueError as error:
+        raise UsageError(f"cannot write {path}: use a name that ends in .png.") from error
+    except OSError as error:
+        raise UsageError(f"cannot write {path}: {error.strerror or error}.") from error
