@@ -344,7 +344,7 @@ def test_doctor_names_what_is_missing(inline: Inline, tmp_path: Path, monkeypatc
         "detail": "optional, without kahip: pip install 'sysgym[partitioners]'",
     }
     for check, words in (
-        ("SYSGYM_DATA", "public files; it should hold partitioning/"),
+        ("SYSGYM_DATA", "public files; it should hold chip/"),
         ("data cache", "is not writable"),
         ("leaderboard store", "is not writable"),
         ("runs", "is not writable"),

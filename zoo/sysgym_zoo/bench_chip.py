@@ -163,20 +163,22 @@ def parsing(seconds: float) -> list[dict[str, Any]]:
     return [*rows, row(f"netlist read again, {TITLE}", again, "s", "<= 0.3")]
 
 
-def annealed(seeds: int, seconds: float) -> list[dict[str, Any]]:
-    """What the annealer reaches; TILOS' C++ annealer: 0.6779, 0.6829, 0.6895 in 36 to 41 s."""
+def annealed(seeds: int, sweeps: int) -> list[dict[str, Any]]:
+    """What the annealer reaches; TILOS' C++ annealer: 0.6779, 0.6829 and 0.6895 in 41, 37 and 36 CPU seconds."""
     problem = make_problem("ChipPlacement")
-    chip, found = problem.load(DESIGN), []
+    chip, costs, times = problem.load(DESIGN), [], []
     for seed in range(1, seeds + 1):
         started = time.process_time()
-        solution = SAPlacer().solve(problem, chip, np.random.default_rng(seed), Budget(seconds=seconds))
-        spent = time.process_time() - started
+        solution = SAPlacer().solve(problem, chip, np.random.default_rng(seed), Budget(steps=sweeps))
+        times.append(time.process_time() - started)
         verdict = problem.judge(chip, solution)
-        assert verdict.feasible
-        say(f"sa-placer, seed {seed}: proxy {verdict.cost:.4f} after {spent:.0f} CPU seconds")
-        found.append(verdict.cost)
-    what = f"sa-placer for {seconds:g} s, {TITLE}, median of {seeds} seeds (TILOS' C++ in 38 s: 0.6829)"
-    return [row(what, float(np.median(found)), "proxy", "<= 0.69")]
+        costs.append(verdict.cost if verdict.feasible else np.inf)
+        say(f"sa-placer, seed {seed}: proxy {costs[-1]:.4f} after {times[-1]:.0f} CPU seconds")
+    what = f"sa-placer, {sweeps} sweeps, {TITLE}"
+    return [
+        row(f"{what}: median of {seeds} seeds (TILOS' C++: 0.6829)", float(np.median(costs)), "proxy", "<= 0.69"),
+        row(f"{what}: CPU time of a seed", max(times), "s", "<= 60"),
+    ]
 
 
 def chip(quick: bool) -> list[dict[str, Any]]:
@@ -188,4 +190,4 @@ def chip(quick: bool) -> list[dict[str, Any]]:
         say(f"without the rows of {MACROS_ONLY}: {error}")
         public = None
     rows = costs(design, seconds) + environments(public, seconds) + placers(design, public, seconds) + parsing(seconds)
-    return rows if quick else rows + annealed(3, 60.0)
+    return rows if quick else rows + annealed(3, 240)

@@ -175,12 +175,12 @@ def exchange(node, pin_ptr, pin_of, px, py, own_x, own_y):
 
 
 @njit(cache=True)
-def anneal_any(rng, tries, hot, cold, weights, share, hard_chances, soft_chances, mobile_hard, mobile_soft, obstacles,
+def anneal_any(rng, tries, temperature, weights, share, hard_chances, soft_chances, mobile_hard, mobile_soft, obstacles,
                wander, every, canvas_width, canvas_height, divisor, capacity_h, capacity_v, reach, scratch_h,
                scratch_v, net_ptr, net_of, pin_ptr, pin_of, ptr, pins, weight, width, height, hard, placed, x, y,
                orientation, x_offset, y_offset, px, py, length, hor, ver, block_h, block_v, grid, cells, seen, marks,
                touched, scalars, per_h, per_v, cell_w, cell_h, route_w, route_h):  # fmt: skip
-    """`tries` Metropolis steps, cooling from `hot` to `cold`; a share of them moves hard macros. The number accepted.
+    """`tries` Metropolis steps at a temperature; a share of them moves hard macros. The number accepted.
 
     `wander` is the longest usual step in microns; the thresholds of the bounds are renewed `every` so many steps.
     """
@@ -207,7 +207,6 @@ def anneal_any(rng, tries, hot, cold, weights, share, hard_chances, soft_chances
                                           scratch_v, tc)  # fmt: skip
             wire = scalars[0] / divisor
             cost = weights[0] * wire + weights[1] * dense + weights[2] * routed
-            temperature = hot * (cold / hot) ** (step / tries)
         is_hard = len(mobile_soft) == 0 or (len(mobile_hard) > 0 and rng.random() < share)
         group = mobile_hard if is_hard else mobile_soft
         count = propose_any(rng, hard_chances if is_hard else soft_chances, group[rng.integers(0, len(group))], group,

@@ -48,7 +48,7 @@ def propose(rng, movable, chances, x, y, orientation, columns, rows, cell_w, cel
 
 
 @njit(cache=True)
-def sweep(rng, tries, temperature, weights, chances, movable, obstacles, canvas_width, canvas_height, divisor,
+def sweep(rng, tries, temperature, chances, movable, weights, obstacles, canvas_width, canvas_height, divisor,
           capacity_h, capacity_v, reach, scratch_h, scratch_v, both, net_ptr, net_of, pin_ptr, pin_of, ptr, pins, weight,
           width, height, hard, placed, x, y, orientation, x_offset, y_offset, px, py, length, hor, ver, block_h, block_v,
           grid, cells, seen, marks, touched, scalars, per_h, per_v, cell_w, cell_h, route_w, route_h):  # fmt: skip
@@ -88,3 +88,42 @@ def sweep(rng, tries, temperature, weights, chances, movable, obstacles, canvas_
                        block_v, grid, cells, seen, marks, touched, scalars, per_h, per_v, cell_w, cell_h, route_w,
                    route_h)  # fmt: skip
     return cost, accepted
+
+
+@njit(cache=True)
+def best_place(node, far, weights, obstacles, canvas_width, canvas_height, divisor, capacity_h, capacity_v, reach,
+               scratch_h, scratch_v, both, net_ptr, net_of, pin_ptr, pin_of, ptr, pins, weight, width, height, hard,
+               placed, x, y, orientation, x_offset, y_offset, px, py, length, hor, ver, block_h, block_v, grid, cells,
+               seen, marks, touched, scalars, per_h, per_v, cell_w, cell_h, route_w, route_h):  # fmt: skip
+    """Put a macro on the cheapest legal place up to `far` cells away, in N, FN, S or FS; the proxy there.
+
+    Places are those of the macro shifted by whole cells; the one where it stands wins ties.
+    """
+    nodes, at_x, at_y, facing = np.zeros(1, np.int64), np.zeros(1), np.zeros(1), np.zeros(1, np.int8)
+    nodes[0] = node
+    from_x, from_y, first = x[node], y[node], orientation[node]
+    best, best_x, best_y, best_o = np.inf, from_x, from_y, first
+    for turn in range(-1, 4):
+        for down in range(-far, far + 1):
+            for across in range(-far + abs(down), far - abs(down) + 1):
+                if turn < 0 and (down != 0 or across != 0):
+                    continue
+                at_x[0], at_y[0] = from_x + across * cell_w, from_y + down * cell_h
+                facing[0] = first if turn < 0 else first & 4 | turn  # a quarter turn stays
+                if not fits(node, at_x[0], at_y[0], obstacles, x, y, width, height, canvas_width, canvas_height, nodes,
+                            1):  # fmt: skip
+                    continue
+                put_macros(1, nodes, at_x, at_y, facing, net_ptr, net_of, pin_ptr, pin_of, ptr, pins, weight, width,
+                           height, hard, placed, x, y, orientation, x_offset, y_offset, px, py, length, hor, ver,
+                           block_h, block_v, grid, cells, seen, marks, touched, scalars, per_h, per_v, cell_w, cell_h,
+                           route_w, route_h)  # fmt: skip
+                wire, dense, routed = parts(scalars[0], divisor, grid, hor, ver, block_h, block_v, capacity_h,
+                                            capacity_v, reach, scratch_h, scratch_v, both)  # fmt: skip
+                cost = weights[0] * wire + weights[1] * dense + weights[2] * routed
+                if cost < best - 1e-12:
+                    best, best_x, best_y, best_o = cost, at_x[0], at_y[0], facing[0]
+    at_x[0], at_y[0], facing[0] = best_x, best_y, best_o
+    put_macros(1, nodes, at_x, at_y, facing, net_ptr, net_of, pin_ptr, pin_of, ptr, pins, weight, width, height, hard,
+               placed, x, y, orientation, x_offset, y_offset, px, py, length, hor, ver, block_h, block_v, grid, cells,
+               seen, marks, touched, scalars, per_h, per_v, cell_w, cell_h, route_w, route_h)  # fmt: skip
+    return best

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 HARD_CHANCES = (0.35, 0.15, 0.25, 0.05, 0.20)  # of shift, jump, swap, mirror, snap
 SOFT_CHANCES = (0.50, 0.40, 0.10, 0.00, 0.00)
+QUENCH = 0.95  # of the schedule; what is left goes downhill
+RENEW = 64  # moves between exact thresholds of the tail means
 
 
 def merged(netlist: Netlist) -> Netlist:
@@ -41,13 +43,14 @@ def merged(netlist: Netlist) -> Netlist:
 
 def polish(
     netlist: Netlist, canvas: Canvas, placement: Placement, rng: np.random.Generator, budget: Budget,
-    weights: tuple[float, float, float] = (1.0, 0.5, 0.5), hot: float = 3e-4, cold: float = 1e-7,
-    share: float = 0.5, soft: Array | None = None, square_soft: bool = True, tries: int = 4, sweeps: int = 100,
+    weights: tuple[float, float, float] = (1.0, 0.5, 0.5), hot: float = 0.08, cold: float = 1.5e-3,
+    share: float = 0.3, soft: Array | None = None, square_soft: bool = True, tries: int = 4, sweeps: int = 1000,
 ) -> Placement:  # fmt: skip
     """Anneal a legal placement; the best found.
 
-    `soft` are the nodes of soft macros to move, default all. A step of the budget is `tries` moves a macro; without
-    one there are `sweeps`. The temperature goes from `hot` to `cold` geometrically, over the seconds if there are any.
+    `soft` are the nodes of soft macros to move, default all; `share` of the moves go to hard ones. A step of the budget
+    is a sweep of `tries` moves a macro; without one there are `sweeps`. Temperatures, a share of the cost at the start
+    a macro, go from `hot` to `cold` geometrically, over the seconds if there are any, and end far below.
     """
     from sysgym.chip.moves import Moves
     from sysgym.chip.netlist import SOFT
@@ -61,14 +64,14 @@ def polish(
     if not many:
         return placement
     span, cell = max(canvas.width, canvas.height), max(canvas.cell)
-    total = sweeps if budget.steps is None else budget.steps
+    total, unit = sweeps if budget.steps is None else budget.steps, best_cost / many
     while not clock.spent(done) and (budget.seconds is not None or done < total):
         progress = min(clock.seconds / budget.seconds if budget.seconds is not None else done / total, 1.0)
-        heat = hot * (cold / hot) ** progress
+        heat = unit * hot * (cold / hot) ** (progress / QUENCH) if progress < QUENCH else unit * cold / 30
         wander = 0.3 * span * (cell / span) ** min(1.5 * progress, 1.0)
         analytic_kernels.anneal_any(
-            rng, tries * many, heat, heat, np.array(weights), share, np.array(HARD_CHANCES), np.array(SOFT_CHANCES),
-            state.movable, soft, state.obstacles, wander, 64, canvas.width, canvas.height, state.divisor,
+            rng, tries * many, heat, np.array(weights), share, np.array(HARD_CHANCES), np.array(SOFT_CHANCES),
+            state.movable, soft, state.obstacles, wander, RENEW, canvas.width, canvas.height, state.divisor,
             *state.capacity, int(canvas.smoothing), *state.scratch[:2], *state.tables(),
         )  # fmt: skip
         state.recompute()

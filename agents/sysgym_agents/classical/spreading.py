@@ -8,12 +8,16 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from sysgym.core.problem import Array
+from sysgym_agents.core import Budget, Clock
 
 if TYPE_CHECKING:
     from sysgym.chip.netlist import Netlist
     from sysgym.chip.plc import Canvas, Placement
 
 BINS = 64  # a side
+FIRST, GROWTH = 0.02, 1.4e5  # the force of the charges, of that of the wires, and how it grows over the schedule
+CROWDED = 0.03  # of the area in bins beyond what they hold, at which the pressure stops growing
+STRIDE = 0.008  # of the side of the canvas, the first steps
 
 
 def electric_field(charge: Array, cell: tuple[float, float]) -> tuple[Array, Array]:
@@ -35,7 +39,7 @@ def electric_field(charge: Array, cell: tuple[float, float]) -> tuple[Array, Arr
 
 
 def congested(netlist: Netlist, canvas: Canvas, placement: Placement, width: Array, height: Array) -> Array:
-    """Cells of the routing grid by how far their routes exceed the mean of the most congested tenth's threshold."""
+    """Cells of the routing grid by how much fuller they are than the emptiest of the fullest tenth."""
     from sysgym.chip.cost import congestion_maps
 
     hor, ver = congestion_maps(netlist, canvas, placement, width, height)
@@ -45,12 +49,13 @@ def congested(netlist: Netlist, canvas: Canvas, placement: Placement, width: Arr
 
 def spread(
     netlist: Netlist, canvas: Canvas, placement: Placement, rng: np.random.Generator, nodes: Array,
-    congestion: float = 0.5, square_soft: bool = True, iterations: int = 400,
+    congestion: float = 0.5, square_soft: bool = True, iterations: int = 400, seconds: float | None = None,
 ) -> Placement:  # fmt: skip
     """Macros `nodes` from the middle of the canvas to where wirelength and density balance; hard ones may overlap.
 
     Adam (Kingma, Ba, 2015) on wirelength + pressure * energy of the charges; the pressure grows until the bins hold at
-    most a few per cent too much. Every tenth step the congested cells, times `congestion`, are charged anew.
+    most a few per cent too much. Every tenth step the congested cells, times `congestion`, are charged anew. With
+    `seconds` there may be fewer iterations, on the same schedule.
     """
     from sysgym.chip import kernels
     from sysgym.chip.cost import positions
@@ -59,37 +64,42 @@ def spread(
 
     x, y, width, height, placed, obstacles = rectangles(netlist, canvas, placement, square_soft)
     cell = canvas.width / BINS, canvas.height / BINS
-    span = np.array([canvas.width, canvas.height])
+    span = np.array([[canvas.width], [canvas.height]])
     half = np.stack([width[nodes], height[nodes]]) / 2
     at = np.stack([x, y])
-    low, high = np.minimum(half, span[:, None] / 2), np.maximum(span[:, None] - half, span[:, None] / 2)
-    at[:, nodes] = np.clip(span[:, None] * (0.5 + 0.02 * rng.standard_normal((2, len(nodes)))), low, high)
+    low, high = np.minimum(half, span / 2), np.maximum(span - half, span / 2)
+    at[:, nodes] = np.clip(span * (0.5 + 0.02 * rng.standard_normal((2, len(nodes)))), low, high)
     placed[nodes] = True
-    bodies = np.union1d(np.union1d(obstacles, netlist.macros), nodes)
-    bodies, own = bodies[placed[bodies]], netlist.parent
+    bodies, own = np.union1d(np.union1d(obstacles, netlist.macros), nodes), netlist.parent
+    bodies = bodies[placed[bodies]]
     offset = np.stack(positions(netlist, placement)) - np.stack([placement.x, placement.y])[:, own]
     grid, extra = np.zeros((BINS, BINS)), np.zeros((BINS, BINS))
     first, second, pressure = np.zeros((2, len(nodes))), np.zeros((2, len(nodes))), 0.0
-    for step in range(iterations):
-        px, py = at[:, own] + offset
+    clock, progress, steps = Clock(Budget(seconds, iterations)), 0.0, 0
+    while not clock.spent(steps):
+        before, progress = progress, steps / iterations
+        if seconds is not None:
+            progress = max(progress, clock.seconds / seconds)
         pull, push = np.zeros_like(at), np.zeros_like(at)
-        sharp = BINS / (span.mean() * (0.5 + 4 * (1 - step / iterations) ** 2))
-        analytic_kernels.wire_gradient(netlist.ptr, netlist.pins, netlist.weight, own, px, py, sharp, *pull)
+        sharp = BINS / (span.mean() * (0.5 + 4 * (1 - progress) ** 2))
+        analytic_kernels.wire_gradient(netlist.ptr, netlist.pins, netlist.weight, own, *(at[:, own] + offset), sharp,
+                                       *pull)  # fmt: skip
         kernels.density_map(bodies, *at, width, height, placed, *cell, grid)
-        if step % 10 == 0 and congestion > 0 and step > iterations // 4:
+        if steps % 10 == 0 and congestion > 0 and progress > 0.25:
             now = replace(placement, x=at[0, own], y=at[1, own], placed=placed[own])
             extra = _resampled(congested(netlist, canvas, now, width[: len(own)], height[: len(own)]))
         field = electric_field(grid + congestion * extra, cell)
         analytic_kernels.field_force(nodes, *at, width, height, *cell, *field, *push)
-        if step == 0:
-            pressure = 0.02 * abs(pull[:, nodes]).sum() / max(abs(push[:, nodes]).sum(), 1e-12)
+        if steps == 0:
+            pressure = FIRST * abs(pull[:, nodes]).sum() / max(abs(push[:, nodes]).sum(), 1e-12)
+        elif np.maximum(grid - 1.0, 0.0).sum() > CROWDED * grid.sum():
+            pressure *= GROWTH ** (progress - before)
+        steps += 1
         slope = pull[:, nodes] - pressure * push[:, nodes]
         first, second = 0.9 * first + 0.1 * slope, 0.99 * second + 0.01 * slope**2
-        rate = 0.008 * span.mean() * (0.1 ** (step / iterations))
-        mean, size = first / (1 - 0.9 ** (step + 1)), np.sqrt(second / (1 - 0.99 ** (step + 1)))
+        mean, size = first / (1 - 0.9**steps), np.sqrt(second / (1 - 0.99**steps))
+        rate = STRIDE * span.mean() * 0.1**progress * (400 / iterations)
         at[:, nodes] = np.clip(at[:, nodes] - rate * mean / (size + 1e-12), low, high)
-        if np.maximum(grid - 1.0, 0.0).sum() > 0.03 * grid.sum():
-            pressure *= 1.03
     return replace(placement, x=at[0, own], y=at[1, own], placed=placed[own])
 
 

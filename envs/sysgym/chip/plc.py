@@ -155,7 +155,10 @@ def _parse_canvas(lines: list[str], source: str | Path) -> Canvas:
 
 
 def format_plc(netlist: Netlist, canvas: Canvas, placement: Placement) -> str:
-    """A placement file that this module, Circuit Training and TILOS' tools read; positions to six digits."""
+    """A placement file that this module, Circuit Training and TILOS' tools read.
+
+    Positions have twelve digits: with Circuit Training's six, macros that touch would overlap when it is read again.
+    """
     routing = canvas.congestion_grid
     lines = [
         f"# Columns : {canvas.columns}  Rows : {canvas.rows}",
@@ -169,5 +172,5 @@ def format_plc(netlist: Netlist, canvas: Canvas, placement: Placement) -> str:
     ]  # fmt: skip
     for at in np.flatnonzero(placement.placed & (netlist.kind != PIN)):
         facing = ORIENTATIONS[placement.orientation[at]] if netlist.kind[at] in (HARD, SOFT) else "-"
-        lines.append(f"{at} {placement.x[at]:g} {placement.y[at]:g} {facing} {int(placement.fixed[at])}")
+        lines.append(f"{at} {placement.x[at]:.12g} {placement.y[at]:.12g} {facing} {int(placement.fixed[at])}")
     return "\n".join(lines) + "\n"

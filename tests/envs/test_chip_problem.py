@@ -1,0 +1,400 @@
+"""Chip placement as a problem: what the options mean, what is judged, modes against direct computation."""
+
+from __future__ import annotations
+
+import gzip
+import os
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import sysgym
+from sysgym import make_problem
+from sysgym.chip.cost import congestion_maps, macro_sizes, proxy_cost
+from sysgym.chip.force import place_soft
+from sysgym.chip.generate import generate_chip, optimum
+from sysgym.chip.instance import Chip
+from sysgym.chip.judge import complete
+from sysgym.chip.legal import node_mask
+from sysgym.chip.load import read_chip
+from sysgym.chip.moves import Moves
+from sysgym.chip.netlist import HARD, PORT, SOFT
+from sysgym.chip.plc import Canvas, read_plc
+from sysgym.core.env import ProblemEnv
+from sysgym.core.solutions import read_solution, write_solution
+from sysgym_agents import Budget
+from sysgym_agents.classical.random import sample_action
+from sysgym_agents.core import make_agent
+
+FOLDER = Path(os.environ.get("SYSGYM_DATA", "none")) / "chip"
+needs_data = pytest.mark.skipif(not FOLDER.is_dir(), reason="the public netlists are not here; set SYSGYM_DATA")
+TILES = "tiles:rows=3,columns=4,pitch=2,soft=5,ports=6,seed=3"
+
+
+def spiral(chip: Chip, **options: Any) -> dict[str, Any]:
+    problem = make_problem("ChipPlacement", **options)
+    return dict(make_agent("spiral").solve(problem, chip, np.random.default_rng(0), Budget()))
+
+
+def blocked(chip: Chip, *boxes: tuple[float, float, float, float]) -> Chip:
+    return replace(chip, canvas=replace(chip.canvas, blockages=tuple((*box, 1.0) for box in boxes)))
+
+
+def test_the_judge_says_what_the_parts_say() -> None:
+    chip = generate_chip(TILES)
+    solution = spiral(chip)
+    placement = complete(chip, **solution)
+    parts = proxy_cost(chip.netlist, chip.canvas, placement)
+    problem = make_problem("ChipPlacement", wirelength_weight=2.0, density_weight=0.25, congestion_weight=1.5)
+    verdict = problem.judge(chip, solution)
+    assert verdict.feasible and not verdict.violations
+    wanted = 2 * parts.wirelength_cost + 0.25 * parts.density_cost + 1.5 * parts.congestion_cost
+    assert verdict.cost == verdict.metrics["proxy"] == pytest.approx(wanted)
+    assert {"wirelength", "wirelength_cost", "density_cost", "congestion_cost", "proxy", "overlaps"} <= {*verdict.metrics}
+    hpwl = make_problem("ChipPlacement", objective="hpwl").judge(chip, solution)
+    rows = {int(node): i for i, node in enumerate(chip.macros)}
+    length = 0.0
+    for e in range(chip.netlist.nets):
+        owners = {int(node) for node in chip.netlist.parent[chip.netlist.pins[slice(*chip.netlist.ptr[e : e + 2])]]}
+        hard = [rows[node] for node in owners if chip.netlist.kind[node] == HARD]
+        if len(hard) > 1:
+            length += chip.netlist.weight[e] * (np.ptp(solution["x"][hard]) + np.ptp(solution["y"][hard]))
+    assert hpwl.cost == hpwl.metrics["hpwl"] == pytest.approx(length)
+
+
+def test_what_is_illegal_is_said_and_counted() -> None:
+    chip = generate_chip(TILES)
+    problem, solution = make_problem("ChipPlacement"), spiral(chip)
+    hard = np.flatnonzero(chip.netlist.kind[chip.macros] == HARD)
+    soft = np.flatnonzero(chip.netlist.kind[chip.macros] == SOFT)
+
+    def judged(**changes: Any) -> Any:
+        return problem.judge(chip, {**solution, **changes})
+
+    def moved(row: int, x: float, y: float) -> dict[str, Any]:
+        found = {"x": solution["x"].copy(), "y": solution["y"].copy()}
+        found["x"][row], found["y"][row] = x, y
+        return found
+
+    one, two = hard[:2]
+    near = judged(**moved(one, solution["x"][two] + 4, solution["y"][two]))
+    assert not near.feasible and near.metrics["overlaps"] >= 1 and near.metrics["excess"] > 1
+    assert "overlap" in near.violations[0]
+    out = judged(**moved(one, 1.0, 1.0))
+    assert out.metrics["outside"] == 1 and any("1 hard macros stick out" in line for line in out.violations)
+    lost = judged(**moved(soft[0], -5.0, 5.0))  # outside nothing costs: it must not pay
+    assert not lost.feasible and any("soft" in line for line in lost.violations)
+    assert make_problem("ChipPlacement", objective="hpwl").judge(chip, {**solution, **moved(soft[0], -5.0, 5.0)}).feasible
+    fixed = chip.placement.fixed.copy()
+    fixed[chip.macros[one]] = True
+    pinned = replace(chip, placement=replace(complete(chip, **solution), fixed=fixed[chip.netlist.parent]))
+    assert problem.judge(pinned, solution).feasible
+    apart = solution["x"].copy()
+    apart[one] += 1e-2
+    assert problem.judge(pinned, {**solution, "x": apart}).metrics["moved"] == 1
+    turned = np.where(np.arange(len(chip.macros)) == one, 2, solution["orientation"])
+    assert problem.judge(pinned, {**solution, "orientation": turned}).metrics["moved"] == 1
+
+
+def test_quarter_turns_swap_width_and_height() -> None:
+    chip = generate_chip(TILES)
+    row = int(np.flatnonzero(chip.netlist.kind[chip.macros] == HARD)[0])
+    width = chip.netlist.width.copy()
+    width[chip.macros[row]] *= 2
+    chip = replace(chip, netlist=replace(chip.netlist, width=width))
+    facing = np.zeros(len(chip.netlist.kind), np.int8)
+    for orientation in range(8):
+        facing[chip.macros[row]] = orientation
+        sizes = macro_sizes(chip.netlist, orientation=facing)
+        long = sizes[0][chip.macros[row]] > sizes[1][chip.macros[row]]
+        assert long == (orientation < 4)
+
+
+def test_no_macro_stands_on_a_blockage_in_any_mode() -> None:
+    chip = blocked(generate_chip(TILES.replace("pitch", "slack=3,pitch")), (0.0, 0.0, 12.0, 12.0))
+    for options in ({"mode": "sequential"}, {"mode": "oneshot"}, {"mode": "refine", "steps": 60}):
+        env = ProblemEnv("ChipPlacement", instance=chip, **options)
+        rng = np.random.default_rng(0)
+        legal = 0
+        for seed in range(4):
+            env.reset(seed=seed)
+            over = False
+            while not over:
+                over, info = env.step(sample_action(rng, env.action_space, env.action_masks()))[2::2]
+            verdict = info["verdict"]
+            legal += verdict["feasible"]
+            hard = np.flatnonzero(chip.netlist.kind[chip.macros] == HARD)
+            found = env.solution()
+            on = (found["x"][hard] < 17 - 1e-6) & (found["y"][hard] < 17 - 1e-6)
+            assert not (verdict["feasible"] and on.any())
+        assert legal, options
+    free = generate_chip(TILES)
+    assert not make_problem("ChipPlacement").judge(blocked(free, (0.0, 0.0, 40.0, 40.0)), spiral(free)).feasible
+
+
+@pytest.mark.parametrize("orient", [False, True])
+def test_sequential_episodes_equal_placing_by_hand(orient: bool) -> None:
+    """Masks equal Circuit Training's rule on the real nodes, the end is forces and the judge."""
+    chip = generate_chip(TILES.replace("pitch", "slack=3,pitch"))
+    problem = make_problem("ChipPlacement", orient=orient)
+    env = ProblemEnv(problem, instance=chip)
+    env.reset(seed=0)
+    rng = np.random.default_rng(1)
+    area = (chip.netlist.width * chip.netlist.height)[chip.macros]
+    placement = replace(chip.placement, placed=chip.netlist.kind == PORT)
+    over, last = False, np.inf
+    while not over:
+        row = env.machine.focus(env.instance, env.state)
+        node = int(chip.macros[row])
+        assert area[row] <= last
+        last = area[row]
+        mask = node_mask(chip.netlist, chip.canvas, placement, node).ravel()
+        assert np.array_equal(env.action_masks(), np.tile(mask, 4 if orient else 1).astype(bool))
+        action = int(rng.choice(np.flatnonzero(env.action_masks())))
+        facing, cell = divmod(action, chip.canvas.columns * chip.canvas.rows)
+        y, x = divmod(cell, chip.canvas.columns)
+        arrays = {key: getattr(placement, key).copy() for key in ("x", "y", "orientation", "placed")}
+        own = chip.netlist.parent == node
+        arrays["x"][own], arrays["y"][own] = (x + 0.5) * chip.canvas.cell[0], (y + 0.5) * chip.canvas.cell[1]
+        arrays["orientation"][own], arrays["placed"][own] = facing, True
+        placement = replace(placement, **arrays)
+        _, reward, over, _, info = env.step(action)
+    found = place_soft(chip.netlist, chip.canvas, placement)
+    cost = proxy_cost(chip.netlist, chip.canvas, found).proxy()
+    assert info["verdict"]["cost"] == pytest.approx(cost, rel=1e-12) and reward == -info["verdict"]["cost"]
+
+
+def test_cell_features_say_what_they_promise() -> None:
+    """`wire` is the growth of the macro's nets from cell to cell; `near` counts what stands beside."""
+    chip = generate_chip(TILES)
+    env = ProblemEnv("ChipPlacement", instance=chip, obs="dynamic")
+    obs, _ = env.reset(seed=0)
+    for _ in range(5):
+        obs = env.step(int(np.flatnonzero(obs["action_mask"])[len(obs["action_mask"]) % 3]))[0]
+    state, bodies, row = env.state, chip.bodies, int(obs["focus"][0])
+    nets = bodies.net_of[bodies.net_ptr[row] : bodies.net_ptr[row + 1]]
+    lengths = []
+    for cell in range(chip.canvas.rows * chip.canvas.columns):
+        y, x = divmod(cell, chip.canvas.columns)
+        px, py = state.x.copy(), state.y.copy()
+        px[row], py[row] = (x + 0.5) * chip.canvas.cell[0], (y + 0.5) * chip.canvas.cell[1]
+        total = 0.0
+        for e in nets:
+            own = bodies.body[bodies.ptr[e] : bodies.ptr[e + 1]]
+            total += bodies.weight[e] * (np.ptp(px[own]) + np.ptp(py[own]))
+        lengths.append(total)
+    scale = bodies.weight[nets].sum() * (chip.canvas.width + chip.canvas.height) / 5
+    wanted = (np.array(lengths) - min(lengths)) / scale
+    assert np.allclose(obs["candidates"][:, 2], wanted, atol=1e-5)
+    near = obs["candidates"][:, 4]
+    assert near[0] > near.min() and (near <= 1 + 1e-6).all() and (near >= -1 - 1e-6).all()
+
+
+def test_a_dead_end_ends_the_episode_as_infeasible() -> None:
+    chip = generate_chip("tiles:rows=2,columns=2,slack=0,pitch=3,soft=1,ports=2,seed=1")
+    env = ProblemEnv("ChipPlacement", instance=chip)
+    env.reset(seed=0)
+    middle = 3 * 6 + 3  # the first macro in the middle of the canvas leaves no room for others
+    _, reward, over, _, info = env.step(middle)
+    assert over and not info["verdict"]["feasible"]
+    assert reward == pytest.approx(-info["verdict"]["cost"] - info["verdict"]["metrics"]["excess"]) and reward < -2
+    legal = ProblemEnv("ChipPlacement", instance=chip)
+    legal.reset(seed=0)
+    for action in (7, 10, 25, 28):
+        _, _, over, _, info = legal.step(action)
+    assert over and info["verdict"]["feasible"]
+
+
+def test_refine_moves_cost_what_judging_anew_says_and_stay_legal() -> None:
+    chip = generate_chip(TILES)
+    problem = make_problem("ChipPlacement", mode="refine", steps=400)
+    env = ProblemEnv(problem, instance=chip)
+    env.reset(seed=0)
+    rng, least, kinds = np.random.default_rng(0), np.inf, set()
+    over = False
+    while not over:
+        before = env.state.moves.x.copy(), env.state.moves.orientation.copy()
+        action = sample_action(rng, env.action_space, env.action_masks())
+        over = env.step(action)[2]
+        moves = env.state.moves
+        if not np.array_equal(before[0], moves.x) or not np.array_equal(before[1], moves.orientation):
+            kinds.add(min(int(action[1]) // 4, 2))
+        x, y, facing = moves.x[chip.macros], moves.y[chip.macros], moves.orientation[chip.macros].astype(np.int64)
+        verdict = problem.judge(chip, {"x": x, "y": y, "orientation": facing})
+        assert verdict.feasible and env.state.now == pytest.approx(verdict.cost, rel=1e-9)
+        least = min(least, env.state.now)
+    assert env.machine.cost(chip, env.state) == pytest.approx(least, rel=1e-9) and kinds == {0, 1, 2}
+
+
+def test_oneshot_goes_to_the_nearest_free_cell() -> None:
+    chip = generate_chip("tiles:rows=1,columns=2,slack=1,soft=0,ports=2,seed=1")  # 3 x 2 cells
+    env = ProblemEnv("ChipPlacement", instance=chip, mode="oneshot")
+    env.reset(seed=0)
+    action = np.zeros(env.size.nodes, np.int64)
+    first, second = env.state.order.tolist()
+    action[[first, second]] = 4
+    env.step(action)
+    found = env.solution()
+    assert (found["x"][first], found["y"][first]) == (15.0, 15.0)
+    assert (found["x"][second], found["y"][second]) == (15.0, 5.0)  # of those a cell away, the lowest number
+
+
+def test_the_automatic_congestion_grid_is_circuit_trainings() -> None:
+    chip = generate_chip(TILES)
+    canvas = replace(chip.canvas, width=300.0, height=100.0, routes=(70.33, 74.51))
+    assert canvas.automatic_congestion().routing == (21, 7)  # of 2 * 1000 / (70.33 + 74.51) = 13.8 microns
+    solution = spiral(chip)
+    small = make_problem("ChipPlacement", congestion_grid="auto").judge(chip, solution)
+    legacy = make_problem("ChipPlacement").judge(chip, solution)
+    assert small.metrics["congestion_cost"] != legacy.metrics["congestion_cost"]
+    assert small.metrics["density_cost"] == legacy.metrics["density_cost"]
+    routing = chip.canvas.automatic_congestion()
+    placement = complete(chip, **solution)
+    hor, _ = congestion_maps(chip.netlist, routing, placement, *macro_sizes(chip.netlist))
+    assert hor.shape == routing.routing[::-1]
+    state = Moves(chip.netlist, routing, placement)
+    rng = np.random.default_rng(0)
+    for _ in range(50):
+        node = int(rng.choice(chip.macros))
+        state.put([node], [rng.uniform(0, 50)], [rng.uniform(0, 40)], [0])
+    assert state.cost() == pytest.approx(proxy_cost(chip.netlist, routing, state.as_placement()), rel=1e-9)
+
+
+@pytest.mark.parametrize("recipe", ["tiles:rows=1,columns=4", "tiles:rows=2,columns=3,soft=3,seed=5", "tiles:rows=3"])
+def test_tiles_have_the_optimum_that_they_promise(recipe: str) -> None:
+    """Brute force where it is possible: no permutation on the cells is shorter, and one attains it."""
+    from itertools import permutations
+
+    chip = generate_chip(recipe)
+    hard = np.flatnonzero(chip.netlist.kind[chip.macros] == HARD)
+    problem = make_problem("ChipPlacement", objective="hpwl")
+    rows = 1 if "rows=1" in recipe else 2 if "rows=2" in recipe else 3
+    columns = len(hard) // rows
+    spots = [(10 * c + 5.0, 10 * r + 5.0) for r in range(rows) for c in range(columns)]
+    solution = {"x": np.full(len(chip.macros), 5.0), "y": np.full(len(chip.macros), 5.0),
+                "orientation": np.zeros(len(chip.macros), np.int64)}  # fmt: skip
+    best = np.inf
+    orders = permutations(range(len(hard))) if len(hard) < 7 else []
+    for order in orders:
+        solution["x"][hard], solution["y"][hard] = np.array([spots[i] for i in order]).T
+        verdict = problem.judge(chip, solution)
+        assert verdict.feasible and verdict.cost >= optimum(recipe) - 1e-9
+        best = min(best, verdict.cost)
+    if len(hard) < 7:
+        assert best == optimum(recipe)
+    found = make_agent("wiremask-ea").solve(problem, chip, np.random.default_rng(0), Budget(steps=300))
+    assert problem.judge(chip, found).cost >= optimum(recipe)
+    assert sysgym.content_hash(generate_chip(recipe)) == sysgym.content_hash(chip)
+
+
+def test_a_users_files_work_wherever_a_name_does(tmp_path: Path) -> None:
+    problem = make_problem("ChipPlacement")
+    source = sysgym.core.data.candidates(_entry("designs/mempool_tile_NanGate45").file)[0]
+    (tmp_path / "mine.pb.txt").write_bytes(gzip.decompress(source.read_bytes()))
+    plc = source.parent / "mempool_tile_NanGate45.plc"
+    alone = problem.load(str(tmp_path / "mine.pb.txt"))
+    assert (alone.canvas.columns, alone.canvas.rows) == (10, 10)  # Google's defaults
+    (tmp_path / "initial.plc").write_bytes(plc.read_bytes())
+    chip = problem.load(str(tmp_path / "mine.pb.txt"))
+    assert (chip.canvas.columns, chip.canvas.rows) == (29, 24)
+    other = make_problem("ChipPlacement", plc=str(plc), grid=12).load(str(tmp_path / "mine.pb.txt"))
+    assert (other.canvas.columns, other.canvas.rows) == (12, 12) and other.canvas.width == chip.canvas.width
+    registered = problem.load("designs/mempool_tile_NanGate45")
+    assert sysgym.content_hash(chip) == sysgym.content_hash(registered)
+    solution = spiral(chip)
+    for name in ("out.plc", "out.json", "out.npz"):
+        write_solution(problem, chip, solution, tmp_path / name)
+        again = read_solution(problem, chip, tmp_path / name)
+        assert problem.judge(chip, again).cost == pytest.approx(problem.judge(chip, solution).cost, rel=1e-9)
+        assert problem.judge(chip, again).feasible
+    canvas, placement = read_plc(tmp_path / "out.plc", chip.netlist)
+    assert canvas == chip.canvas and placement.placed.all()
+    text = (tmp_path / "out.plc").read_text().splitlines()
+    (tmp_path / "cut.plc").write_text("\n".join(text[: len(text) // 2]) + "\n")
+    with pytest.raises(sysgym.InvalidSolution, match="macros have no place in it"):
+        read_solution(problem, chip, tmp_path / "cut.plc")
+
+
+def _entry(name: str) -> Any:
+    from sysgym.core.instances import find_entry
+
+    return find_entry(make_problem("ChipPlacement").instance_sets(), name)
+
+
+@pytest.mark.parametrize(
+    ("name", "sentence"),
+    [
+        ("nobody", "Give a registered name"),
+        ("chip.lef", "is a LEF file, which is not read here"),
+        ("chip.def.gz", "is a DEF file, which is not read here"),
+        ("none.pb.txt", "cannot be read: No such file"),
+        ("tiles:rows=x", "parameter rows of tiles must be a whole number from 1 to 64, got 'x'"),
+        ("tiles:row=2", "unknown parameter of tiles 'row'"),
+        ("tiles:rows=1,columns=1,soft=0,ports=0", "has no net"),
+    ],
+)
+def test_names_that_are_none_get_a_sentence(name: str, sentence: str) -> None:
+    with pytest.raises(sysgym.UsageError, match=sentence) as caught:
+        make_problem("ChipPlacement").load(name)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        ({"mode": "place"}, "unknown mode 'place'"),
+        ({"mode": "hpwl", "objective": "proxy"}, "mode 'hpwl' pays for wirelength"),
+        ({"smoothing": 1.5}, "smoothing must be a whole number from 0 to 100"),
+        ({"density_weight": -1}, "density_weight must be a number from 0"),
+        ({"density_weight": float("nan")}, "density_weight must be a number from 0"),
+        ({"orient": 1}, "orient must be true or false"),
+        ({"congestion_grid": "new"}, "unknown congestion_grid 'new'"),
+    ],
+)
+def test_wrong_options_get_a_sentence(options: dict[str, Any], sentence: str) -> None:
+    with pytest.raises(sysgym.UsageError, match=sentence):
+        make_problem("ChipPlacement", **options)
+
+
+@needs_data
+def test_the_graph_is_circuit_trainings() -> None:
+    """Asserted in its tests for sample_clustered: types, links, weights, sizes and port locations."""
+    folder = FOLDER / "tests" / "sample_clustered"
+    chip = read_chip(folder / "netlist.pb.txt", str(folder / "initial.plc"), "sample")
+    x, y = chip.placement.x.copy(), chip.placement.y.copy()
+    x[:2], y[:2] = (0.5, 150.0), (100.0, 199.5)
+    chip = replace(chip, canvas=Canvas(300.0, 200.0, 3, 2), placement=replace(chip.placement, x=x, y=y))
+    graph = chip.graph
+    types = graph.nodes[:, 2:5] @ np.array([1, 2, 3])
+    assert types.tolist() == [1, 1, 2, 3, 3]
+    half = len(graph.edges) // 2
+    assert graph.edge_index[:, :half].tolist() == [[0, 0, 1, 1, 2], [2, 3, 2, 4, 3]]
+    assert graph.edges[:, 0].tolist() == [1.0] * 10
+    assert np.bincount(graph.edge_index[0]).tolist() == [2, 2, 3, 2, 1]
+    assert np.allclose(graph.nodes[:2, 0] * 500, [120, 80])
+    assert (graph.ports / 500).tolist() == [[0.0, 0.4], [0.3, 0.4]]  # (0, 200) and (150, 200) of 300 x 200
+
+
+@needs_data
+def test_standard_cells_want_clusters_or_the_other_objective() -> None:
+    problem, macros = make_problem("ChipPlacement"), make_problem("ChipPlacement", mode="hpwl")
+    chip = problem.load("ibm01/ibm01")
+    assert chip.canvas == Canvas(2304.0, 2304.0, 144, 144) or (chip.canvas.columns, chip.canvas.rows) == (144, 144)
+    solution = dict(make_agent("wiremask").solve(macros, chip, np.random.default_rng(0), Budget()))
+    assert macros.judge(chip, solution).feasible
+    for act in (lambda: problem.judge(chip, solution), lambda: ProblemEnv(problem, instance=chip).reset(seed=0)):
+        with pytest.raises(sysgym.UsageError, match="holds 12260 standard cells"):
+            act()
+
+
+@needs_data
+@pytest.mark.parametrize("name", ["ct/ariane133_NanGate45", "mcnc/apte", "gsrc/n30", "ibm01/ibm01"])
+def test_public_designs_load_by_name(name: str) -> None:
+    problem = make_problem("ChipPlacement", mode="hpwl")
+    chip = problem.load(name)
+    assert sysgym.content_hash(chip) == _entry(name).hash
+    assert problem.size(chip).nodes == _entry(name).nodes
+    assert problem.reference_costs(chip)["wiremask-ea"] > 0
