@@ -190,4 +190,4 @@ def chip(quick: bool) -> list[dict[str, Any]]:
         say(f"without the rows of {MACROS_ONLY}: {error}")
         public = None
     rows = costs(design, seconds) + environments(public, seconds) + placers(design, public, seconds) + parsing(seconds)
-    return rows if quick else rows + annealed(3, 240)
+    return rows if quick else rows + annealed(3, 200)

@@ -19,6 +19,17 @@ if TYPE_CHECKING:
 SHARE = 0.2  # of the seconds, at most, that the gradients may take
 
 
+def compile_kernels(setting: Setting, start: Placement, nodes: Array) -> None:
+    """Run the kernels once, for nothing: where they are not cached yet, compiling takes longer than some budgets."""
+    from sysgym_agents.classical.polish import polish
+    from sysgym_agents.classical.spreading import spread
+
+    rng, netlist, canvas = np.random.default_rng(0), setting.netlist, setting.canvas
+    if netlist.nets and len(nodes):
+        spread(netlist, canvas, start, rng, nodes, iterations=1)
+        polish(netlist, canvas, start, rng, Budget(steps=1), tries=0)
+
+
 class AnalyticPlacer:
     """Gradients on smooth wirelength and density, then annealing of hard and soft macros on the exact cost.
 
@@ -34,6 +45,8 @@ class AnalyticPlacer:
         hot, cold: first and last temperature as a share of the cost at the start, a macro.
         share: of the moves that go to hard macros, as a multiple of their share of the macros.
         soft: whether soft macros move in the annealing.
+
+    Seconds count from when the kernels are compiled, which they are once on a machine.
     """
 
     problems = ("ChipPlacement",)
@@ -50,10 +63,11 @@ class AnalyticPlacer:
         from sysgym.chip.netlist import SOFT
         from sysgym_agents.classical.polish import polish
 
-        clock = Clock(budget)
         setting, start = prepare(problem, instance, instance.placement)
         movable = instance.movable
         soft = np.flatnonzero(setting.netlist.kind == SOFT) if setting.forces else movable[:0]
+        compile_kernels(setting, start, np.append(movable, soft))
+        clock = Clock(budget)
         found = self._start(problem, instance, rng, setting, start, np.append(movable, soft), budget.seconds)
         if not setting.netlist.nets or not len(movable) + len(soft):
             return as_solution(instance, found)
@@ -75,10 +89,12 @@ class AnalyticPlacer:
         from sysgym_agents.classical.polish import merged
         from sysgym_agents.classical.spreading import spread
 
-        best, least = None, np.inf
+        best, least, clock = None, np.inf, Clock(Budget())
         keep, reduced = setting._replace(forces=False), merged(setting.netlist)
         for run in range(self.starts if len(nodes) and setting.netlist.nets else 0):
-            limit = None if seconds is None else SHARE * seconds / self.starts
+            limit = None if seconds is None else SHARE * seconds - clock.seconds
+            if run and limit is not None and limit < clock.seconds / run:
+                break
             found = spread(reduced, setting.canvas, start, rng, nodes, 0.5 * (run % 2), setting.square_soft,
                            self.iterations, limit)  # fmt: skip
             legal = legalise(setting.netlist, setting.canvas, found, problem.spacing)

@@ -209,9 +209,10 @@ def anneal_any(rng, tries, temperature, weights, share, hard_chances, soft_chanc
             cost = weights[0] * wire + weights[1] * dense + weights[2] * routed
         is_hard = len(mobile_soft) == 0 or (len(mobile_hard) > 0 and rng.random() < share)
         group = mobile_hard if is_hard else mobile_soft
-        count = propose_any(rng, hard_chances if is_hard else soft_chances, group[rng.integers(0, len(group))], group,
-                            obstacles, is_hard, wander, x, y, orientation, width, height, net_ptr, net_of, ptr, pins,
-                            px, py, cell_w, cell_h, canvas_width, canvas_height, nodes, new_x, new_y, new_o)  # fmt: skip
+        node = group[rng.integers(0, len(group))]
+        count = propose_any(rng, hard_chances if is_hard else soft_chances, node, group, obstacles, is_hard, wander, x,
+                            y, orientation, width, height, net_ptr, net_of, ptr, pins, px, py, cell_w, cell_h,
+                            canvas_width, canvas_height, nodes, new_x, new_y, new_o)  # fmt: skip
         if is_hard:
             legal = apart(count, nodes, new_x, new_y, width, height)
             for k in range(count):
@@ -297,53 +298,3 @@ def anneal_any(rng, tries, temperature, weights, share, hard_chances, soft_chanc
             if is_hard:
                 block_h[:], block_v[:] = kept_bh, kept_bv
     return accepted
-
-
-@njit(cache=True)
-def wire_gradient(ptr, pins, weight, parent, px, py, sharp, gx, gy):
-    """Add the gradient of the weighted-average wirelength (Hsu, Chang, Balabanov, 2011) to gx, gy of the pins' macros.
-
-    `sharp` is one over the smoothing length, a micron.
-    """
-    most = 0
-    for e in range(len(weight)):
-        most = max(most, ptr[e + 1] - ptr[e])
-    up, down = np.zeros(most), np.zeros(most)
-    for e in range(len(weight)):
-        first, last = ptr[e], ptr[e + 1]
-        for axis in range(2):
-            at, gradient = (px, gx) if axis == 0 else (py, gy)
-            low = high = at[pins[first]]
-            for j in range(first + 1, last):
-                low, high = min(low, at[pins[j]]), max(high, at[pins[j]])
-            if high <= low:
-                continue
-            plus = minus = mean_plus = mean_minus = 0.0
-            for j in range(first, last):
-                p = at[pins[j]]
-                a, b = np.exp((p - high) * sharp), np.exp((low - p) * sharp)
-                up[j - first], down[j - first] = a, b
-                plus, minus, mean_plus, mean_minus = plus + a, minus + b, mean_plus + a * p, mean_minus + b * p
-            mean_plus, mean_minus = mean_plus / plus, mean_minus / minus
-            for j in range(first, last):
-                p = at[pins[j]]
-                gradient[parent[pins[j]]] += weight[e] * (
-                    up[j - first] / plus * (1 + (p - mean_plus) * sharp)
-                    - down[j - first] / minus * (1 - (p - mean_minus) * sharp)
-                )
-
-
-@njit(cache=True)
-def field_force(nodes, x, y, width, height, cell_w, cell_h, field_x, field_y, fx, fy):
-    """Add the field over the area of each macro, in cells, to fx, fy."""
-    rows, columns = field_x.shape
-    per_area = 1.0 / (cell_w * cell_h)
-    for i in nodes:
-        left, right, low, high = x[i] - width[i] / 2, x[i] + width[i] / 2, y[i] - height[i] / 2, y[i] + height[i] / 2
-        for r in range(max(int(low / cell_h), 0), min(int(high / cell_h), rows - 1) + 1):
-            tall = min(high, (r + 1) * cell_h) - max(low, r * cell_h)
-            for c in range(max(int(left / cell_w), 0), min(int(right / cell_w), columns - 1) + 1):
-                wide = min(right, (c + 1) * cell_w) - max(left, c * cell_w)
-                if wide > 0 and tall > 0:
-                    fx[i] += wide * tall * per_area * field_x[r, c]
-                    fy[i] += wide * tall * per_area * field_y[r, c]

@@ -1,4 +1,4 @@
-"""Numba kernels of the annealer for chip placement: moves on a grid, exact costs after each."""
+"""Numba kernels of placers of chips: annealing and descent on a grid with exact costs, and gradients."""
 
 from __future__ import annotations
 
@@ -49,9 +49,10 @@ def propose(rng, movable, chances, x, y, orientation, columns, rows, cell_w, cel
 
 @njit(cache=True)
 def sweep(rng, tries, temperature, chances, movable, weights, obstacles, canvas_width, canvas_height, divisor,
-          capacity_h, capacity_v, reach, scratch_h, scratch_v, both, net_ptr, net_of, pin_ptr, pin_of, ptr, pins, weight,
-          width, height, hard, placed, x, y, orientation, x_offset, y_offset, px, py, length, hor, ver, block_h, block_v,
-          grid, cells, seen, marks, touched, scalars, per_h, per_v, cell_w, cell_h, route_w, route_h):  # fmt: skip
+          capacity_h, capacity_v, reach, scratch_h, scratch_v, both, net_ptr, net_of, pin_ptr, pin_of, ptr, pins,
+          weight, width, height, hard, placed, x, y, orientation, x_offset, y_offset, px, py, length, hor, ver,
+          block_h, block_v, grid, cells, seen, marks, touched, scalars, per_h, per_v, cell_w, cell_h, route_w,
+          route_h):  # fmt: skip
     """`tries` Metropolis steps on the proxy; its value and the number of accepted moves."""
     nodes, new_o = np.zeros(4, np.int64), np.zeros(4, np.int8)
     new_x, new_y, old_x, old_y, old_o = np.zeros(4), np.zeros(4), np.zeros(4), np.zeros(4), np.zeros(4, np.int8)
@@ -127,3 +128,53 @@ def best_place(node, far, weights, obstacles, canvas_width, canvas_height, divis
                placed, x, y, orientation, x_offset, y_offset, px, py, length, hor, ver, block_h, block_v, grid, cells,
                seen, marks, touched, scalars, per_h, per_v, cell_w, cell_h, route_w, route_h)  # fmt: skip
     return best
+
+
+@njit(cache=True)
+def wire_gradient(ptr, pins, weight, parent, px, py, sharp, gx, gy):
+    """Add the gradient of the weighted-average wirelength (Hsu, Chang, Balabanov, 2011) to gx, gy of the pins' macros.
+
+    `sharp` is one over the smoothing length, a micron.
+    """
+    most = 0
+    for e in range(len(weight)):
+        most = max(most, ptr[e + 1] - ptr[e])
+    up, down = np.zeros(most), np.zeros(most)
+    for e in range(len(weight)):
+        first, last = ptr[e], ptr[e + 1]
+        for axis in range(2):
+            at, gradient = (px, gx) if axis == 0 else (py, gy)
+            low = high = at[pins[first]]
+            for j in range(first + 1, last):
+                low, high = min(low, at[pins[j]]), max(high, at[pins[j]])
+            if high <= low:
+                continue
+            plus = minus = mean_plus = mean_minus = 0.0
+            for j in range(first, last):
+                p = at[pins[j]]
+                a, b = np.exp((p - high) * sharp), np.exp((low - p) * sharp)
+                up[j - first], down[j - first] = a, b
+                plus, minus, mean_plus, mean_minus = plus + a, minus + b, mean_plus + a * p, mean_minus + b * p
+            mean_plus, mean_minus = mean_plus / plus, mean_minus / minus
+            for j in range(first, last):
+                p = at[pins[j]]
+                gradient[parent[pins[j]]] += weight[e] * (
+                    up[j - first] / plus * (1 + (p - mean_plus) * sharp)
+                    - down[j - first] / minus * (1 - (p - mean_minus) * sharp)
+                )
+
+
+@njit(cache=True)
+def field_force(nodes, x, y, width, height, cell_w, cell_h, field_x, field_y, fx, fy):
+    """Add the field over the area of each macro, in cells, to fx, fy."""
+    rows, columns = field_x.shape
+    per_area = 1.0 / (cell_w * cell_h)
+    for i in nodes:
+        left, right, low, high = x[i] - width[i] / 2, x[i] + width[i] / 2, y[i] - height[i] / 2, y[i] + height[i] / 2
+        for r in range(max(int(low / cell_h), 0), min(int(high / cell_h), rows - 1) + 1):
+            tall = min(high, (r + 1) * cell_h) - max(low, r * cell_h)
+            for c in range(max(int(left / cell_w), 0), min(int(right / cell_w), columns - 1) + 1):
+                wide = min(right, (c + 1) * cell_w) - max(left, c * cell_w)
+                if wide > 0 and tall > 0:
+                    fx[i] += wide * tall * per_area * field_x[r, c]
+                    fy[i] += wide * tall * per_area * field_y[r, c]

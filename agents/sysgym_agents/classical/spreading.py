@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 BINS = 64  # a side
 FIRST, GROWTH = 0.02, 1.4e5  # the force of the charges, of that of the wires, and how it grows over the schedule
 CROWDED = 0.03  # of the area in bins beyond what they hold, at which the pressure stops growing
-STRIDE = 0.008  # of the side of the canvas, the first steps
+STRIDE = 3.2  # sides of the canvas that a macro could go in all, were it not for ever shorter steps
 
 
 def electric_field(charge: Array, cell: tuple[float, float]) -> tuple[Array, Array]:
@@ -60,7 +60,7 @@ def spread(
     from sysgym.chip import kernels
     from sysgym.chip.cost import positions
     from sysgym.chip.legal import rectangles
-    from sysgym_agents.classical import analytic_kernels
+    from sysgym_agents.classical import chip_kernels
 
     x, y, width, height, placed, obstacles = rectangles(netlist, canvas, placement, square_soft)
     cell = canvas.width / BINS, canvas.height / BINS
@@ -82,14 +82,14 @@ def spread(
             progress = max(progress, clock.seconds / seconds)
         pull, push = np.zeros_like(at), np.zeros_like(at)
         sharp = BINS / (span.mean() * (0.5 + 4 * (1 - progress) ** 2))
-        analytic_kernels.wire_gradient(netlist.ptr, netlist.pins, netlist.weight, own, *(at[:, own] + offset), sharp,
+        chip_kernels.wire_gradient(netlist.ptr, netlist.pins, netlist.weight, own, *(at[:, own] + offset), sharp,
                                        *pull)  # fmt: skip
         kernels.density_map(bodies, *at, width, height, placed, *cell, grid)
         if steps % 10 == 0 and congestion > 0 and progress > 0.25:
             now = replace(placement, x=at[0, own], y=at[1, own], placed=placed[own])
             extra = _resampled(congested(netlist, canvas, now, width[: len(own)], height[: len(own)]))
         field = electric_field(grid + congestion * extra, cell)
-        analytic_kernels.field_force(nodes, *at, width, height, *cell, *field, *push)
+        chip_kernels.field_force(nodes, *at, width, height, *cell, *field, *push)
         if steps == 0:
             pressure = FIRST * abs(pull[:, nodes]).sum() / max(abs(push[:, nodes]).sum(), 1e-12)
         elif np.maximum(grid - 1.0, 0.0).sum() > CROWDED * grid.sum():
@@ -98,7 +98,7 @@ def spread(
         slope = pull[:, nodes] - pressure * push[:, nodes]
         first, second = 0.9 * first + 0.1 * slope, 0.99 * second + 0.01 * slope**2
         mean, size = first / (1 - 0.9**steps), np.sqrt(second / (1 - 0.99**steps))
-        rate = STRIDE * span.mean() * 0.1**progress * (400 / iterations)
+        rate = span.mean() * min(STRIDE * max(progress - before, 1 / iterations), 0.03) * 0.1**progress
         at[:, nodes] = np.clip(at[:, nodes] - rate * mean / (size + 1e-12), low, high)
     return replace(placement, x=at[0, own], y=at[1, own], placed=placed[own])
 

@@ -83,14 +83,12 @@ def free_corners(
     return axes[0], axes[1], free
 
 
-def _arranged(netlist: Netlist, canvas: Canvas, placement: Placement, order: Array) -> tuple[Placement, Array]:
-    """The placement with the macros of `order` facing N, and the rest that is in their way as (k, 4) boxes."""
-    facing = np.where(np.isin(netlist.parent, order), 0, placement.orientation).astype(np.int8)
-    start = replace(placement, orientation=facing)
-    x, y, width, height, placed, obstacles = rectangles(netlist, canvas, start)
+def _arranged(netlist: Netlist, canvas: Canvas, placement: Placement, order: Array) -> tuple[Array, Array]:
+    """Widths and heights of the macros of `order`, and the rest that is in their way as (k, 4) boxes."""
+    x, y, width, height, placed, obstacles = rectangles(netlist, canvas, placement)
     rest = obstacles[placed[obstacles] & ~np.isin(obstacles, order)]
     sides = (x - width / 2, y - height / 2, x + width / 2, y + height / 2)
-    return start, np.stack([side[rest] for side in sides], axis=1)
+    return np.stack([width, height], axis=1)[order], np.stack([side[rest] for side in sides], axis=1)
 
 
 def _with_boxes(netlist: Netlist, placement: Placement, order: Array, boxes: Array) -> Placement:
@@ -104,13 +102,12 @@ def _with_boxes(netlist: Netlist, placement: Placement, order: Array, boxes: Arr
 def legalise(netlist: Netlist, canvas: Canvas, placement: Placement, spacing: float = 0.0) -> Placement | None:
     """Movable hard macros, largest first, each at the free corner nearest to where it stands; None if one fits nowhere.
 
-    Coordinates are any, fixed macros and blockages are kept clear; orientations become N.
+    Coordinates are any, fixed macros and blockages are kept clear; orientations stay.
     """
     order = macro_order(netlist, placement.fixed)
-    start, boxes = _arranged(netlist, canvas, placement, order)
+    sizes, boxes = _arranged(netlist, canvas, placement, order)
     known = len(boxes)
-    for node in order:
-        wide, tall = float(netlist.width[node]), float(netlist.height[node])
+    for node, (wide, tall) in zip(order, sizes.tolist(), strict=True):
         wish = placement.x[node] - wide / 2, placement.y[node] - tall / 2
         xs, ys, free = free_corners(wide, tall, boxes, canvas.width, canvas.height, spacing, wish)
         if not free.any():
@@ -118,7 +115,7 @@ def legalise(netlist: Netlist, canvas: Canvas, placement: Placement, spacing: fl
         far = np.where(free, abs(xs - wish[0])[:, None] + abs(ys - wish[1]), np.inf)
         i, j = np.unravel_index(int(far.argmin()), far.shape)
         boxes = np.vstack([boxes, [xs[i], ys[j], xs[i] + wide, ys[j] + tall]])
-    return _with_boxes(netlist, start, order, boxes[known:])
+    return _with_boxes(netlist, placement, order, boxes[known:])
 
 
 def _bottom_left(sizes: Array, boxes: Array, canvas: Canvas, spacing: float, order: Array) -> Array:
@@ -139,14 +136,15 @@ def pack_tightly(
     netlist: Netlist, canvas: Canvas, placement: Placement, rng: np.random.Generator, spacing: float = 0.0,
     tries: int = 1000,
 ) -> Placement | None:  # fmt: skip
-    """Movable hard macros at any coordinates, clear of fixed ones and blockages; None if no order of them fits.
+    """Movable hard macros at any coordinates, facing N, clear of fixed ones and blockages; None if no order fits.
 
     Bottom-left filling (Baker, Coffman, Rivest, 1980) of macros by height, width, area and longest side, then of orders
     that differ from the best one by an exchange, until nothing sticks out at the top.
     """
     nodes = macro_order(netlist, placement.fixed)
-    start, boxes = _arranged(netlist, canvas, placement, nodes)
-    sizes = np.stack([netlist.width[nodes], netlist.height[nodes]], axis=1)
+    facing = np.where(np.isin(netlist.parent, nodes), 0, placement.orientation).astype(np.int8)
+    start = replace(placement, orientation=facing)
+    sizes, boxes = _arranged(netlist, canvas, start, nodes)
     if not len(nodes) or (sizes > np.array([canvas.width, canvas.height]) + ROUNDING).any():
         return None if len(nodes) else placement
     keys = (sizes[:, 1], sizes[:, 0], sizes.prod(axis=1), sizes.max(axis=1))
