@@ -11,11 +11,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from sysgym import make_problem
 from sysgym.chip import grouping
-from sysgym.chip.netlist import CELL, SOFT, read_netlist
+from sysgym.chip.netlist import CELL, PORT, SOFT, read_netlist
 
 Inline = Callable[..., Any]
 data = os.environ.get("SYSGYM_DATA")
@@ -66,6 +67,21 @@ def test_cells_become_soft_macros(inline: Inline, files: Path) -> None:
     inline("group", "full.pb.txt", "-o", "out.pb.txt.gz", "--plc", "other.plc", "--groups", "full.groups")
     assert gzip.decompress((files / "out.pb.txt.gz").read_bytes()) == (files / "out.pb.txt").read_bytes()
     assert len(make_problem("ChipPlacement").load("out.pb.txt.gz").macros) == 3
+
+
+def test_the_canvas_goes_with_the_clusters(inline: Inline, files: Path) -> None:
+    """What `--write-plc` writes lets `solve` and `render` take the file as it is."""
+    full, made = str(files / "full.pb.txt"), files / "netlist.pb.txt"
+    inline("group", full, "-o", str(made), *CANVAS, "--groups", str(files / "full.groups"), "--write-plc",
+           str(files / "initial.plc"))  # fmt: skip
+    chip = make_problem("ChipPlacement").load(str(made))
+    assert (chip.canvas.width, chip.canvas.columns, chip.canvas.rows) == (100.0, 10, 10)
+    port = int(np.flatnonzero(chip.netlist.kind == PORT)[0])
+    assert (chip.placement.x[port], chip.placement.y[port], bool(chip.placement.fixed[port])) == (0.0, 50.0, True)
+    said = inline("solve", str(made), "-p", "ChipPlacement", "-a", "spiral", "-o", str(files / "done.plc"))
+    assert "feasible" in said.stdout and (files / "done.plc").is_file()
+    refused = inline("group", full, "-o", str(made), *CANVAS, "--write-plc", str(files / "a.txt"), code=2)
+    assert "use a name that ends in .plc" in refused.stderr
 
 
 @needs_partitioner

@@ -12,7 +12,7 @@ from sysgym.chip.formats import read_design
 from sysgym.chip.grouping import group_cells, read_groups
 from sysgym.chip.netlist import CELL, HARD, PORT, SOFT, Netlist, read_text
 from sysgym.chip.netlist_writer import format_netlist
-from sysgym.chip.plc import Canvas, parse_plc
+from sysgym.chip.plc import Canvas, format_plc, netlist_placement, parse_plc
 from sysgym.core.problem import Array
 
 MOST = 10_000_000  # groups, parts and cells of the grid that a file or an option may name
@@ -20,9 +20,14 @@ MOST = 10_000_000  # groups, parts and cells of the grid that a file or an optio
 
 def group(
     path: Path, output: Path, plc: Path | None, size: tuple[float | None, float | None, int | None, int | None],
-    groups: Path | None, partition: Path | None, free_groups: int, seed: int,
+    groups: Path | None, partition: Path | None, free_groups: int, seed: int, placement: Path | None = None,
 ) -> dict[str, Any]:  # fmt: skip
-    """Write the clustered netlist of a full one; what was counted. `size` is width, height, columns, rows or None."""
+    """Write the clustered netlist of a full one; what was counted. `size` is width, height, columns, rows or None.
+
+    `placement` is a `.plc` file to write, with the canvas and where the netlist has its ports and macros.
+    """
+    if placement is not None and placement.suffix != ".plc":
+        raise UsageError(f"cannot write {placement}: use a name that ends in .plc.")
     if not output.name.endswith((".pb.txt", ".pb.txt.gz")):
         raise UsageError(f"cannot write {output}: use a name that ends in .pb.txt or .pb.txt.gz.")
     if not output.parent.is_dir():
@@ -49,6 +54,9 @@ def group(
         partition=_numbers(partition, netlist, 0), free_groups=free_groups, seed=seed,
     )  # fmt: skip
     write(output, format_netlist(found))
+    if placement is not None:
+        shape = canvas if plc is not None else Canvas(width, height, columns or 1, rows or max(1, round((columns or 1) * height / width)))
+        write(placement, format_plc(found, shape, netlist_placement(found)))
     kinds = {"hard_macros": HARD, "ports": PORT}
     return {
         "file": str(output), "nodes_before": len(netlist.kind), "nodes_after": len(found.kind),

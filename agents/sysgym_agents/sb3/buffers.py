@@ -166,3 +166,18 @@ class MaskableGraphRolloutBuffer(_Packed, MaskableDictRolloutBuffer):
             *(self.to_torch(column[batch_inds].flatten()) for column in columns),
             self.to_torch(masks, copy=False),
         )
+
+
+class PerGraphRolloutBuffer(MaskableGraphRolloutBuffer):
+    """The same, with advantages standardised a graph: where many are played, none outweighs the others.
+
+    Circuit Training's rule for training on several netlists; observations are dynamic ones.
+    """
+
+    def compute_returns_and_advantage(self, last_values: Any, dones: Array) -> None:
+        """As SB3's, then each graph's advantages less their mean and over their deviation."""
+        super().compute_returns_and_advantage(last_values, dones)
+        graphs = self.packed.small["graph_id"][:, :, 0]
+        for graph in np.unique(graphs):
+            own = self.advantages[graphs == graph]
+            self.advantages[graphs == graph] = (own - own.mean()) / (own.std() + 1e-8)

@@ -25,7 +25,7 @@ from sysgym.core.vector import ProblemVectorEnv
 from sysgym_agents.core import Budget, Callback, Clock
 from sysgym_agents.gnn.edge_net import EdgePolicy
 from sysgym_agents.sb3 import policies
-from sysgym_agents.sb3.buffers import GraphRolloutBuffer, MaskableGraphRolloutBuffer
+from sysgym_agents.sb3.buffers import GraphRolloutBuffer, MaskableGraphRolloutBuffer, PerGraphRolloutBuffer
 from sysgym_agents.sb3.network import StoredGraphs
 from sysgym_agents.sb3.snapshot import capture, restore
 from sysgym_agents.sb3.vectors import SB3VectorEnv
@@ -82,7 +82,7 @@ ROLLOUT_BUFFERS = {
     "A2C": GraphRolloutBuffer,
     "TRPO": GraphRolloutBuffer,
     "MaskablePPO": MaskableGraphRolloutBuffer,
-    "EdgeGNN": MaskableGraphRolloutBuffer,
+    "EdgeGNN": PerGraphRolloutBuffer,
 }
 
 

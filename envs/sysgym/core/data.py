@@ -64,9 +64,10 @@ def read(file: DataFile) -> bytes:
     """Uncompressed content, checked against the checksum; UsageError names the command that fetches it."""
     path = find(file)
     if path is None:
+        get = f"run `sysgym data get {file.path.split('/')[0]}` or " if file.url else ""
         raise UsageError(
-            f"{file.path} is not on this machine; run `sysgym data get {file.path.split('/')[0]}` or let "
-            f"{ENVIRONMENT_VARIABLE} name a folder that holds {file.topic}/{file.path}."
+            f"{file.path} is not on this machine; {get}let {ENVIRONMENT_VARIABLE} name a folder that holds "
+            f"{file.topic}/{file.path}."
         )
     content = decompress(str(path), path.read_bytes())
     found = hashlib.sha256(content).hexdigest()

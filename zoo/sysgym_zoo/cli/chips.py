@@ -28,6 +28,9 @@ def group(
         int,
         typer.Option(min=1, max=100_000, help="Groups besides those around macros and ports, where neither is given."),
     ] = 500,
+    write_plc: Annotated[
+        Path | None, typer.Option(help="Placement file to write too, such as initial.plc: canvas, ports, start.")
+    ] = None,
     seed: Seed = 0,
     as_json: AsJson = False,
 ) -> None:
@@ -38,7 +41,7 @@ def group(
     from sysgym_zoo.console import number, show_json
     from sysgym_zoo.group import group as run
 
-    found = run(netlist, output, plc, (width, height, columns, rows), groups, partition, free_groups, seed)
+    found = run(netlist, output, plc, (width, height, columns, rows), groups, partition, free_groups, seed, write_plc)
     if as_json:
         show_json("grouping", found)
         return
