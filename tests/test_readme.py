@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import gzip
 import re
 import shlex
 import subprocess
 import sys
+from importlib.resources import files
 from pathlib import Path
 
 import pytest
@@ -32,6 +34,10 @@ def test_console_blocks_in_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     from sysgym.graphs.io import format_metis
 
     (tmp_path / "my.graph").write_text(format_metis(generate_graph("delaunay:n=200,seed=9")))
+    (tmp_path / "my").mkdir()
+    packaged = Path(str(files("sysgym") / "data" / "chip" / "designs" / "mempool_tile_NanGate45.plc"))
+    (tmp_path / "my" / "netlist.pb.txt").write_bytes(gzip.decompress(packaged.with_suffix(".pb.txt.gz").read_bytes()))
+    (tmp_path / "my" / "initial.plc").write_bytes(packaged.read_bytes())
     monkeypatch.setenv("SYSGYM_STORE", str(tmp_path / "boards.sqlite"))
     commands = [line[2:] for block in blocks("console") for line in block.splitlines() if line.startswith("$ ")]
     assert len(commands) >= 10
@@ -45,7 +51,8 @@ def test_console_blocks_in_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
             [sys.executable, "-m", "sysgym_zoo.cli", *words[1:]], cwd=tmp_path, capture_output=True, text=True
         )
         assert done.returncode == 0, (command, done.stderr)
-    assert (tmp_path / "my.png").is_file() and (tmp_path / "site" / "index.html").is_file()
+    assert (tmp_path / "my.png").is_file() and (tmp_path / "chip.png").is_file()
+    assert (tmp_path / "site" / "index.html").is_file()
 
 
 def test_every_agent_and_mode_named_here_exists() -> None:

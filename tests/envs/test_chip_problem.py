@@ -53,7 +53,8 @@ def test_the_judge_says_what_the_parts_say() -> None:
     assert verdict.feasible and not verdict.violations
     wanted = 2 * parts.wirelength_cost + 0.25 * parts.density_cost + 1.5 * parts.congestion_cost
     assert verdict.cost == verdict.metrics["proxy"] == pytest.approx(wanted)
-    assert {"wirelength", "wirelength_cost", "density_cost", "congestion_cost", "proxy", "overlaps"} <= {*verdict.metrics}
+    names = {"wirelength", "wirelength_cost", "density_cost", "congestion_cost", "proxy", "overlaps"}
+    assert names <= {*verdict.metrics}
     hpwl = make_problem("ChipPlacement", objective="hpwl").judge(chip, solution)
     rows = {int(node): i for i, node in enumerate(chip.macros)}
     length = 0.0
@@ -87,7 +88,8 @@ def test_what_is_illegal_is_said_and_counted() -> None:
     assert out.metrics["outside"] == 1 and any("1 hard macros stick out" in line for line in out.violations)
     lost = judged(**moved(soft[0], -5.0, 5.0))  # outside nothing costs: it must not pay
     assert not lost.feasible and any("soft" in line for line in lost.violations)
-    assert make_problem("ChipPlacement", objective="hpwl").judge(chip, {**solution, **moved(soft[0], -5.0, 5.0)}).feasible
+    macros_only = make_problem("ChipPlacement", objective="hpwl")
+    assert macros_only.judge(chip, {**solution, **moved(soft[0], -5.0, 5.0)}).feasible
     fixed = chip.placement.fixed.copy()
     fixed[chip.macros[one]] = True
     pinned = replace(chip, placement=replace(complete(chip, **solution), fixed=fixed[chip.netlist.parent]))

@@ -188,7 +188,14 @@ def chip(quick: bool) -> list[dict[str, Any]]:
     return run(quick)
 
 
-AREAS = {"partitioning": partitioning, "learning": learning, "rollouts": rollouts, "chip": chip}
+def placing(quick: bool) -> list[dict[str, Any]]:
+    """What the learners of chip placement reach; see `bench_placing`."""
+    from sysgym_zoo.bench_placing import placing as run
+
+    return run(quick)
+
+
+AREAS = {"partitioning": partitioning, "learning": learning, "rollouts": rollouts, "chip": chip, "placing": placing}
 
 
 def bench(area: str, quick: bool) -> list[dict[str, Any]]:

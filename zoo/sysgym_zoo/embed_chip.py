@@ -50,8 +50,11 @@ RECORDED = {  # TILOS' C++ annealer, 60 x 20N moves, seed 1: README beside the p
 FLOORPLANS = {"mcnc": ("apte", "xerox", "hp", "ami33", "ami49"), "gsrc": ("n10", "n30", "n50", "n100", "n200", "n300")}
 ABOUT = {
     "tiles": ("embedded", "MIT", "4 to 48 square macros whose shortest wiring is known"),
-    "designs": ("embedded", "BSD-3-Clause (TILOS MacroPlacement)",
-                "three clustered designs in Circuit Training's form"),
+    "designs": (
+        "embedded",
+        "BSD-3-Clause (TILOS MacroPlacement)",
+        "three clustered designs in Circuit Training's form",
+    ),
     "ct": ("public", "BSD-3-Clause (TILOS MacroPlacement)", "seven clustered designs with recorded costs"),
     "ibm01": ("public", "public academic benchmark, no licence text", "IBM-MS mixed-size circuit, macros only"),
     "mcnc": ("public", "public academic benchmark, no licence text", "block packing, 9 to 49 blocks"),

@@ -55,7 +55,8 @@ def group(
     )  # fmt: skip
     write(output, format_netlist(found))
     if placement is not None:
-        shape = canvas if plc is not None else Canvas(width, height, columns or 1, rows or max(1, round((columns or 1) * height / width)))
+        shape = Canvas(width, height, columns or 1, rows or max(1, round((columns or 1) * height / width)))
+        shape = shape if plc is None else canvas
         write(placement, format_plc(found, shape, netlist_placement(found)))
     kinds = {"hard_macros": HARD, "ports": PORT}
     return {

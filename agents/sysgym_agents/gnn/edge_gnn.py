@@ -11,13 +11,13 @@ import numpy as np
 from sysgym.core.problem import Instance
 from sysgym.core.registry import with_options
 from sysgym_agents.core import Budget, Callback, Clock
-from sysgym_agents.sb3.learners import MaskablePPO
+from sysgym_agents.sb3.learners import PPOPlace
 
 PRETRAINING = 0.3  # of the seconds of a fit that pre-training may take
 
 
 @dataclass(kw_only=True)
-class EdgeGNN(MaskablePPO):
+class EdgeGNN(PPOPlace):
     """Edge-centric graph network, attention on the current macro and a deconvolution head, trained by PPO.
 
     The first `fit` trains the encoder to predict the costs of `pretrain` random placements of each netlist (0: not),
@@ -26,20 +26,8 @@ class EdgeGNN(MaskablePPO):
     """
 
     algorithm: ClassVar[str] = "EdgeGNN"
-    problems: ClassVar[tuple[str, ...]] = ("ChipPlacement",)
-    options: ClassVar[dict[str, Any]] = {"mode": "sequential", "orient": False}
-    default_instances: ClassVar[str] = "tiles/train"
     default_budget: ClassVar[Budget] = Budget(seconds=300)
-    hidden: int = 32
     layers: int = 3
-    reward: str = "final"
-    scaled: bool = False
-    learning_rate: float = 1e-3
-    gamma: float = 1.0
-    gae_lambda: float = 1.0
-    n_steps: int = 133
-    batch_size: int = 266
-    ent_coef: float = 0.01
     pretrain: int = 128
 
     def _keywords(self) -> dict[str, Any]:

@@ -32,9 +32,7 @@ class ProxyCost(NamedTuple):
 QUARTER = 4  # orientations from E on are turned by a quarter: width and height change places
 
 
-def macro_sizes(
-    netlist: Netlist, square_soft: bool = True, orientation: Array | None = None
-) -> tuple[Array, Array]:
+def macro_sizes(netlist: Netlist, square_soft: bool = True, orientation: Array | None = None) -> tuple[Array, Array]:
     """Widths and heights (n,) float64; soft macros are squares of their area, as Circuit Training makes them.
 
     With orientations (n,), those of macros that are turned by a quarter change places.

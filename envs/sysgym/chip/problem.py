@@ -60,12 +60,12 @@ class ChipPlacement:
 
     Observation: nodes are the macros, then clusters of ports. Features: width, height (of the half perimeter of the
     canvas), hard, soft, port, degree (of the mean), then what the mode shows: x, y (-1 to 1), placed, mirror_x,
-    mirror_y, current; in mode "hpwl" x, y, width, height, placed, current (over the canvas). Unplaced macros stand where
-    forces alone put them. `sequential` describes each cell to the current macro by x, y (-1 to 1), wire (length of its
-    nets there beyond the shortest, over a fifth of their weight times the half perimeter), border (distance over a
-    quarter of the shorter side), near, around (-1 to 1, how full the first and the first three cells around it are;
-    outside counts as full), mirror_x, mirror_y; "hpwl" by wire, column, row.
-    Actions on cells are row * columns + column of the instance's own grid.
+    mirror_y, current; in mode "hpwl" x, y, width, height, placed, current (over the canvas). Unplaced macros stand
+    where forces alone put them. `sequential` describes each cell to the current macro by x, y (-1 to 1), wire (length
+    of its nets there beyond the shortest, over a fifth of their weight times the half perimeter), border (distance
+    over a quarter of the shorter side), near, around (-1 to 1, how full the first and the first three cells around it
+    are; outside counts as full), mirror_x, mirror_y; "hpwl" by wire, column, row. Actions on cells are
+    row * columns + column of the instance's own grid.
 
     Rewards: see `sysgym.core.rewards`. The scale is 1 for the proxy (0.1 in `refine`), for hpwl a twentieth of the
     canvas' half perimeter times the weight of the nets. The running cost of `sequential` is 0 until the end.

@@ -54,9 +54,7 @@ class Refine:
     global_features = ("hard", "soft", "links", "aspect", "filled", "columns", "rows", "cost", "best", "wirelength",
                        "density", "congestion", "progress")  # fmt: skip
 
-    def __init__(
-        self, judge: Callable[[Chip, Solution], Verdict], rules: Rules, start: str, steps: int | None
-    ) -> None:
+    def __init__(self, judge: Callable[[Chip, Solution], Verdict], rules: Rules, start: str, steps: int | None) -> None:
         self.judge, self.rules, self.start_from, self.steps = judge, rules, start, steps
 
     def action_space(self, size: Size) -> spaces.Space[Any]:

@@ -95,9 +95,7 @@ class Placing:
     node_features = NODE_FEATURES
     global_features = GLOBAL_FEATURES
 
-    def __init__(
-        self, judge: Judge, objective: str, order: str, spacing: float, orientations: int, soft: str
-    ) -> None:
+    def __init__(self, judge: Judge, objective: str, order: str, spacing: float, orientations: int, soft: str) -> None:
         self.judge, self.objective, self.order, self.spacing = judge, objective, order, spacing
         self.orientations, self.soft = orientations, soft
 
