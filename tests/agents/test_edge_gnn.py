@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -137,3 +138,23 @@ def test_ppo_learns_to_place_ariane() -> None:
     agent.fit(problem, [chip], np.random.default_rng(0), Budget(steps=40_000), watch)
     assert -seen[-1] <= 0.80
     assert problem.judge(chip, agent.solve(problem, chip, np.random.default_rng(0), Budget())).cost <= 0.80
+
+
+def test_a_resumed_training_ends_with_the_weights_of_an_undisturbed_one(tmp_path: Path) -> None:
+    """Pre-training, two netlists with grids of two sizes, advantages a netlist: bit for bit."""
+    problem = make_problem("ChipPlacement", mode="sequential")
+    chips = [problem.load(name) for name in ("tiles/train-0", "tiles/train-1")]
+    small = {"pretrain": 8, "n_steps": 8, "num_envs": 2, "batch_size": 8, "n_epochs": 1, "hidden": 16}
+    whole, first, second = (make_agent("edge-gnn", **small) for _ in range(3))
+    whole.fit(problem, chips, np.random.default_rng(0), Budget(steps=64))
+
+    def stop(metrics: dict[str, float]) -> bool:
+        return metrics["steps"] < 32 or not first.save_training(tmp_path)
+
+    first.fit(problem, chips, np.random.default_rng(0), Budget(steps=64), stop)
+    first.save(tmp_path / "agent")
+    second.load(tmp_path / "agent")
+    assert second.load_training(tmp_path, Budget(steps=32))
+    second.fit(problem, chips, np.random.default_rng(7), Budget(steps=32))
+    assert whole._trained.weights.keys() == second._trained.weights.keys()
+    assert all(torch.equal(value, second._trained.weights[key]) for key, value in whole._trained.weights.items())
