@@ -27,18 +27,10 @@ STARTS = ("packing", "anneal")
 
 
 def start_placement(chip: Chip, rng: np.random.Generator, spacing: float = 0.0) -> Placement:
-    """A legal placement of the hard macros; UsageError if none is found.
+    """A legal placement of the hard macros (`find_packing`); UsageError if none is found."""
+    from sysgym.chip.packing import find_packing
 
-    They are packed along a spiral, else on cells in random order, else at any coordinates from the bottom left.
-    """
-    from sysgym.chip.packing import pack, pack_tightly, spiral
-
-    cells = spiral(chip.canvas.columns, chip.canvas.rows)
-    for attempt in range(10):
-        found = pack(chip.netlist, chip.canvas, chip.placement, rng.permutation(cells) if attempt else cells, spacing)
-        if found is not None:
-            return found
-    found = pack_tightly(chip.netlist, chip.canvas, chip.placement, rng, spacing)
+    found = find_packing(chip.netlist, chip.canvas, chip.placement, rng, spacing)
     if found is None:
         raise UsageError(
             f"no legal placement of {chip.name} was found to start from: its macros leave little room on the canvas."
@@ -241,9 +233,8 @@ class SAPlacer:
         if not setting.netlist.nets or not instance.movable.size:
             return as_solution(instance, setting.settle(start).as_placement())
         sweeps = self.sweeps if budget.steps is None else budget.steps
-        found = anneal(setting.netlist, setting.canvas, start, rng, Budget(budget.seconds, sweeps), setting.weights,
-                       sweeps, self.tries, self.hot, self.cold, setting.forces, setting.square_soft,
-                       self.workers)  # fmt: skip
+        found = anneal(setting.netlist, setting.canvas, start, rng, budget, setting.weights, sweeps, self.tries,
+                       self.hot, self.cold, setting.forces, setting.square_soft, self.workers)  # fmt: skip
         return as_solution(instance, found)
 
 

@@ -21,13 +21,13 @@ SOFT_ONLY = ((1.0, 1.0, 1.0), (100.0, 1e-3, 1e-5), (0.0, 1e6, 1e7))  # reach, at
 MIXED = ((1.0, 2.0, 2.0), (100.0, 1e-3, 1e-5), (0.0, 1e5, 1e6))
 
 
-def place_soft(netlist: Netlist, canvas: Canvas, placement: Placement) -> Placement:
+def place_soft(netlist: Netlist, canvas: Canvas, placement: Placement, square_soft: bool = True) -> Placement:
     """The placement with its soft macros placed anew, from the middle of the canvas; deterministic.
 
     Computed in float32, as the reference does: macros that coincide are pushed differently from those that nearly do,
     and the outcome is chaotic, a few per cent of the cost either way.
     """
-    return _place(netlist, canvas, placement, netlist.kind == SOFT, SOFT_ONLY)
+    return _place(netlist, canvas, placement, netlist.kind == SOFT, SOFT_ONLY, square_soft)
 
 
 def place_all(netlist: Netlist, canvas: Canvas, placement: Placement) -> Placement:
@@ -37,12 +37,13 @@ def place_all(netlist: Netlist, canvas: Canvas, placement: Placement) -> Placeme
 
 
 def _place(
-    netlist: Netlist, canvas: Canvas, placement: Placement, free: Array, phases: tuple[tuple[float, ...], ...]
-) -> Placement:
+    netlist: Netlist, canvas: Canvas, placement: Placement, free: Array, phases: tuple[tuple[float, ...], ...],
+    square_soft: bool = True,
+) -> Placement:  # fmt: skip
     x, y, placed = placement.x.copy(), placement.y.copy(), placement.placed.copy()
     own = free & (netlist.parent == np.arange(len(free)))
     x[own], y[own], placed[own] = canvas.width / 2, canvas.height / 2, True
-    width, height = macro_sizes(netlist, orientation=placement.orientation)
+    width, height = macro_sizes(netlist, square_soft, placement.orientation)
     px, py = positions(netlist, placement)
     short = [array.astype(np.float32) for array in (x, y, px, py, width, height)]
     force_directed(

@@ -21,4 +21,4 @@ def make_mode(problem: ChipPlacement) -> Any:
         return Refine(problem.judge, problem.rules, problem.start, problem.steps)
     kind = OneShot if problem.mode == "oneshot" else Sequential
     orientations = 4 if problem.orient and problem.mode == "sequential" else 1
-    return kind(problem.judge, problem.pays_for, problem.order or "area", problem.spacing, orientations, problem.soft)
+    return kind(problem.judge, problem.rules, problem.order or "area", problem.spacing, orientations, problem.soft)

@@ -162,3 +162,20 @@ def pack_tightly(
         if top <= least:
             best, least = order, top
     return None
+
+
+def find_packing(
+    netlist: Netlist, canvas: Canvas, placement: Placement, rng: np.random.Generator, spacing: float = 0.0,
+    shuffled: bool = False,
+) -> Placement | None:  # fmt: skip
+    """A legal placement of the hard macros, or None if none is found.
+
+    Along a spiral of cells (unless `shuffled`), else on cells in random order, else `pack_tightly`.
+    """
+    cells = spiral(canvas.columns, canvas.rows)
+    for attempt in range(10):
+        tried = rng.permutation(cells) if attempt or shuffled else cells
+        found = pack(netlist, canvas, placement, tried, spacing)
+        if found is not None:
+            return found
+    return pack_tightly(netlist, canvas, placement, rng, spacing)

@@ -78,7 +78,7 @@ class ChipPlacement:
         {"mode": "sequential"}, {"mode": "sequential", "orient": True}, {"mode": "hpwl"}, {"mode": "refine"},
         {"mode": "oneshot"},
     )  # fmt: skip
-    recommended_agent = "sa-placer"
+    recommended_agent = "analytic"
     default_instances = "tiles/train"
 
     def __init__(

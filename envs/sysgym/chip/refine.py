@@ -15,7 +15,7 @@ from sysgym.chip.instance import Chip
 from sysgym.chip.judge import Rules, check_clustered, complete
 from sysgym.chip.moves import Moves
 from sysgym.chip.netlist import SOFT
-from sysgym.chip.packing import pack, spiral
+from sysgym.chip.packing import find_packing
 from sysgym.chip.plc import Placement
 from sysgym.chip.sequence import NODE_FEATURES, global_row, node_rows, reward_scale
 from sysgym.chip.wire import macro_hpwl, wire
@@ -76,16 +76,13 @@ class Refine:
         return state
 
     def _packed(self, chip: Chip, rng: np.random.Generator) -> Placement:
-        cells = spiral(chip.canvas.columns, chip.canvas.rows)
-        for attempt in range(20):
-            tried = cells if attempt == 0 and self.start_from == "spiral" else rng.permutation(cells)
-            found = pack(chip.netlist, chip.canvas, chip.placement, tried)
-            if found is not None:
-                return place_soft(chip.netlist, chip.canvas, found) if chip.has_soft else found
-        raise UsageError(
-            f"no legal placement of {chip.name} was found to start from; give one by "
-            'reset(options={"solution": ...}).'
-        )
+        found = find_packing(chip.netlist, chip.canvas, chip.placement, rng, shuffled=self.start_from == "random")
+        if found is None:
+            raise UsageError(
+                f"no legal placement of {chip.name} was found to start from; give one by "
+                'reset(options={"solution": ...}).'
+            )
+        return place_soft(chip.netlist, chip.canvas, found, self.rules.square_soft) if chip.has_soft else found
 
     @staticmethod
     def _macros(chip: Chip, moves: Moves) -> tuple[Array, Array, Array]:

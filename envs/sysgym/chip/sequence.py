@@ -12,7 +12,7 @@ from gymnasium import spaces
 from sysgym.chip import legal_kernels, sequence_kernels
 from sysgym.chip.force import place_soft
 from sysgym.chip.instance import Chip
-from sysgym.chip.judge import check_clustered, complete
+from sysgym.chip.judge import Rules, check_clustered, complete
 from sysgym.chip.kernels import cover
 from sysgym.chip.wire import placing_order, wire
 from sysgym.core.errors import UsageError
@@ -95,9 +95,9 @@ class Placing:
     node_features = NODE_FEATURES
     global_features = GLOBAL_FEATURES
 
-    def __init__(self, judge: Judge, objective: str, order: str, spacing: float, orientations: int, soft: str) -> None:
-        self.judge, self.objective, self.order, self.spacing = judge, objective, order, spacing
-        self.orientations, self.soft = orientations, soft
+    def __init__(self, judge: Judge, rules: Rules, order: str, spacing: float, orientations: int, soft: str) -> None:
+        self.judge, self.rules, self.order, self.spacing = judge, rules, order, spacing
+        self.objective, self.orientations, self.soft = rules.objective, orientations, soft
 
     def _empty(self, chip: Chip, rng: np.random.Generator) -> Sequence:
         canvas, bodies, layout = chip.canvas, chip.bodies, chip.layout
@@ -159,7 +159,9 @@ class Placing:
             lost = np.append(state.order[int(state.s[DONE]) :], soft)
             state.x[lost], state.y[lost] = canvas.width / 2, canvas.height / 2
         elif self.soft == "force" and chip.has_soft:
-            placement = place_soft(chip.netlist, canvas, complete(chip, *self._macros(chip, state)))
+            placement = place_soft(
+                chip.netlist, canvas, complete(chip, *self._macros(chip, state)), self.rules.square_soft
+            )
             state.x[soft], state.y[soft] = placement.x[chip.macros[soft]], placement.y[chip.macros[soft]]
         else:
             state.x[soft], state.y[soft] = chip.placement.x[chip.macros[soft]], chip.placement.y[chip.macros[soft]]
