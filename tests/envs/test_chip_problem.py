@@ -400,3 +400,161 @@ def test_public_designs_load_by_name(name: str) -> None:
     assert sysgym.content_hash(chip) == _entry(name).hash
     assert problem.size(chip).nodes == _entry(name).nodes
     assert problem.reference_costs(chip)["wiremask-ea"] > 0
+
+
+@pytest.mark.parametrize("mode", ["sequential", "hpwl"])
+def test_a_dead_end_never_pays(mode: str) -> None:
+    """Every way to place four large squares is tried: what is illegal earns less than the worst legal placement."""
+    chip = generate_chip("tiles:rows=2,columns=2,slack=0,pitch=3,soft=0,ports=0,seed=1")
+    env = ProblemEnv("ChipPlacement", instance=chip, mode=mode, objective="hpwl")
+    env.reset(seed=0)
+    legal, illegal = [], []
+
+    def play(total: float) -> None:
+        saved = env.get_state()
+        for action in np.flatnonzero(env.action_masks()).tolist():
+            env.set_state(saved)
+            _, reward, over, _, info = env.step(action)
+            if over:
+                (legal if info["verdict"]["feasible"] else illegal).append(total + reward)
+            else:
+                play(total + reward)
+
+    play(0.0)
+    assert legal and illegal and max(illegal) < min(legal)
+
+
+@pytest.mark.parametrize("reward", ["improvement", "final"])
+@pytest.mark.parametrize("mode", ["sequential", "hpwl"])
+def test_where_nothing_fits_the_first_step_tells(mode: str, reward: str) -> None:
+    chip = generate_chip("tiles:rows=2,columns=2,slack=0,pitch=2,soft=0,ports=0,seed=1")
+    chip = replace(chip, canvas=replace(chip.canvas, width=9.0))
+    env = ProblemEnv("ChipPlacement", instance=chip, mode=mode, objective="hpwl", reward=reward)
+    env.reset(seed=0)
+    assert env.action_masks().sum() == 1 and env.machine.cost(chip, env.state) == 0
+    _, value, over, _, info = env.step(0)
+    scale = env.machine.scale(chip, env.state)
+    assert over and not info["verdict"]["feasible"]
+    assert value == pytest.approx(-info["verdict"]["cost"] / scale - info["verdict"]["metrics"]["excess"])
+
+
+def turned_chip() -> Chip:
+    """A fixed macro three times as wide as tall, facing E, so that it stands upright in the middle."""
+    chip = generate_chip("tiles:rows=2,columns=3,slack=3,pitch=2,soft=1,ports=2,seed=4")
+    node = int(chip.macros[0])
+    width, fixed = chip.netlist.width.copy(), chip.placement.fixed.copy()
+    arrays = {key: getattr(chip.placement, key).copy() for key in ("x", "y", "orientation")}
+    own = chip.netlist.parent == node
+    width[node], fixed[own] = 30.0, True
+    arrays["x"][own], arrays["y"][own], arrays["orientation"][own] = 30.0, 20.0, 4
+    return replace(
+        chip, netlist=replace(chip.netlist, width=width), placement=replace(chip.placement, fixed=fixed, **arrays)
+    )
+
+
+@pytest.mark.parametrize("mode", ["sequential", "oneshot", "hpwl", "refine"])
+def test_masks_see_fixed_macros_as_they_stand(mode: str) -> None:
+    chip = turned_chip()
+    env = ProblemEnv("ChipPlacement", instance=chip, mode=mode, **({"steps": 80} if mode == "refine" else {}))
+    rng, legal = np.random.default_rng(0), 0
+    for seed in range(12):
+        env.reset(seed=seed)
+        over, dead = False, False
+        while not over:
+            over, info = env.step(sample_action(rng, env.action_space, env.action_masks()))[2::2]
+        if mode in ("sequential", "oneshot"):
+            dead = int(env.state.s[0]) < len(env.state.order)
+        elif mode == "hpwl":
+            dead = env.state.count < len(env.state.order)
+        assert info["verdict"]["feasible"] != dead, info
+        legal += info["verdict"]["feasible"]
+    assert legal
+
+
+def test_fixed_macros_are_judged_where_they_belong() -> None:
+    """They may overlap each other; moving one a little changes no cost, moving it far is a violation."""
+    chip = turned_chip()
+    solution = spiral(chip)
+    problem = make_problem("ChipPlacement")
+    cost = problem.judge(chip, solution).cost
+    for shift, legal in ((1e-5, True), (1.0, False)):
+        x = solution["x"].copy()
+        x[0] += shift
+        verdict = problem.judge(chip, {**solution, "x": x})
+        assert verdict.feasible == legal and verdict.cost == cost
+    both = replace(chip, placement=replace(complete(chip, **solution), fixed=np.ones_like(chip.placement.fixed)))
+    over = {key: getattr(both.placement, key).copy() for key in ("x", "y")}
+    first, second = (chip.netlist.parent == chip.macros[i] for i in (0, 1))
+    over["x"][second], over["y"][second] = over["x"][first][0], over["y"][first][0]
+    both = replace(both, placement=replace(both.placement, **over))
+    rows = {"x": over["x"][chip.macros], "y": over["y"][chip.macros], "orientation": solution["orientation"]}
+    assert problem.judge(both, rows).feasible
+
+
+def test_refine_leaves_an_illegal_start_behind() -> None:
+    """However little it costs to pile all macros up, the first legal placement counts more."""
+    chip = generate_chip("tiles:rows=1,columns=2,slack=2,soft=0,ports=2,seed=1")
+    problem = make_problem("ChipPlacement", mode="refine", objective="hpwl", steps=300)
+    piled = {"x": np.full(2, 15.0), "y": np.full(2, 15.0), "orientation": np.zeros(2, np.int64)}
+    env = ProblemEnv(problem, instance=chip)
+    env.reset(seed=0, options={"solution": piled})
+    rng, over = np.random.default_rng(0), False
+    while not over:
+        over, info = env.step(sample_action(rng, env.action_space, env.action_masks()))[2::2]
+    assert info["verdict"]["feasible"] and info["verdict"]["cost"] >= 10
+    fixed = turned_chip()
+    with pytest.raises(sysgym.UsageError, match="moves 1 fixed macros"):
+        start = spiral(fixed)
+        start["x"][0] += 5
+        ProblemEnv(problem, instance=fixed).reset(seed=0, options={"solution": start})
+
+
+@needs_data
+@pytest.mark.parametrize("square_soft", [True, False])
+def test_soft_macros_of_any_shape_stay_inside(square_soft: bool) -> None:
+    env = ProblemEnv("ChipPlacement", instance="designs/mempool_tile_NanGate45", square_soft=square_soft, obs="raw")
+    env.reset(seed=0)
+    rng, over = np.random.default_rng(0), False
+    while not over:
+        over, info = env.step(sample_action(rng, env.action_space, env.action_masks()))[2::2]
+    assert info["verdict"]["feasible"]
+
+
+@pytest.mark.parametrize("edge", [0.0, 10.0])
+def test_an_edge_on_a_grid_line_blocks_nothing_beyond(edge: float) -> None:
+    """A macro of 15 from 0 to 15, or from 5 to 20: the cell that its edge only touches has no negative demand."""
+    chip = generate_chip("tiles:rows=1,columns=2,slack=3,soft=0,ports=2,seed=1")  # 50 x 40, cells of 10
+    width, height = np.full(len(chip.netlist.kind), 15.0), np.full(len(chip.netlist.kind), 15.0)
+    from sysgym.chip.kernels import block_macro
+
+    hor, ver = np.zeros((4, 5)), np.zeros((4, 5))
+    block_macro(7.5 + edge / 2, 12.5, width[0], height[0], 10.0, 10.0, 1.0, 1.0, hor, ver)
+    assert hor.min() >= 0 and ver.min() >= 0
+    rows = np.clip(np.minimum(20, np.arange(10, 50, 10)) - np.maximum(5, np.arange(0, 40, 10)), 0, None)
+    assert rows.tolist() == [5, 10, 0, 0] and ver.sum(axis=1)[1] > 0
+
+
+def test_bad_canvases_are_refused(tmp_path: Path) -> None:
+    source = sysgym.core.data.candidates(_entry("designs/mempool_tile_NanGate45").file)[0]
+    good = (source.parent / "mempool_tile_NanGate45.plc").read_text()
+    problem = make_problem("ChipPlacement")
+    (tmp_path / "n.pb.txt.gz").write_bytes(source.read_bytes())
+
+    def refuse(sentence: str, old: str, new: str) -> None:
+        assert old in good
+        (tmp_path / "initial.plc").write_text(good.replace(old, new))
+        with pytest.raises(sysgym.UsageError, match=sentence):
+            problem.load(str(tmp_path / "n.pb.txt.gz"))
+
+    routes = next(line for line in good.splitlines() if "Routes per micron" in line)
+    refuse("expected positive routes", routes, "# Routes per micron, hor : 0  ver : 50")
+    refuse("expected positive routes", routes, "# Routes per micron, hor : -5  ver : 50")
+    refuse("expected positive routes", "Smoothing factor : 0", "Smoothing factor : 500")
+    refuse("not finite", "Smoothing factor : 0", "Smoothing factor : 1e999")
+    refuse("a grid of 10000000 cells a side", "Columns : 29", "Columns : 10000000")
+    last = good.strip().splitlines()[-1]
+    refuse("is placed a second time", last, f"{last}\n{last}")
+    ports = [line for line in good.splitlines() if line.endswith(" - 1")]
+    refuse("it seems to be of another netlist", ports[0] + "\n", "")
+    with pytest.raises(sysgym.UsageError, match="is generated with a canvas of its own"):
+        make_problem("ChipPlacement", plc="x.plc").load("tiles:rows=2")

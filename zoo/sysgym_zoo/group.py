@@ -32,6 +32,8 @@ def group(
         raise UsageError(f"cannot write {output}: use a name that ends in .pb.txt or .pb.txt.gz.")
     if not output.parent.is_dir():
         raise UsageError(f"cannot write {output}: the folder {output.parent} does not exist.")
+    if placement is not None and not placement.parent.is_dir():
+        raise UsageError(f"cannot write {placement}: the folder {placement.parent} does not exist.")
     if groups is not None and partition is not None:
         raise UsageError("both --groups and --partition are given; a partition is broken up and merged, groups are "
                          "taken as they are, so give one of them.")  # fmt: skip

@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from sysgym.core.errors import UsageError
 from sysgym.core.problem import Instance
 from sysgym.core.registry import with_options
 from sysgym_agents.core import Budget, Callback, Clock
@@ -30,6 +31,11 @@ class EdgeGNN(PPOPlace):
     layers: int = 3
     pretrain: int = 128
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.layers < 1:
+            raise UsageError(f"layers of EdgeGNN must be a whole number from 1, got {self.layers!r}.")
+
     def _keywords(self) -> dict[str, Any]:
         return {key: value for key, value in super()._keywords().items() if key != "pretrain"}
 
@@ -37,7 +43,10 @@ class EdgeGNN(PPOPlace):
         self, problem: Any, instances: Sequence[Instance], rng: np.random.Generator, budget: Budget,
         callback: Callback | None = None,
     ) -> None:  # fmt: skip
-        """Pre-train the encoder unless there are weights, then train as `MaskablePPO` does."""
+        """Pre-train the encoder unless there are weights, then train as `MaskablePPO` does.
+
+        Pre-training takes no steps of the budget, and at most PRETRAINING of its seconds.
+        """
         clock = Clock(budget)
         if self._trained is None and self._resume is None and self.pretrain:
             from sysgym_agents.gnn.edge_pretrain import pretrain
@@ -47,7 +56,10 @@ class EdgeGNN(PPOPlace):
             self._trained, explained = pretrain(
                 self._setup(), chosen, instances, rng.spawn(1)[0], self.pretrain, Clock(Budget(share))
             )
-            if callback is not None:
-                callback({"steps": 0.0, "seconds": clock.seconds, "pretrain/explained": explained})
-        left = None if budget.seconds is None else max(budget.seconds - clock.seconds, 0.0)
-        super().fit(problem, instances, rng, Budget(left, budget.steps), callback)
+            told = {"steps": 0.0, "seconds": clock.seconds, "pretrain/explained": explained}
+            if callback is not None and not callback(told):
+                return
+        before = clock.seconds
+        left = None if budget.seconds is None else max(budget.seconds - before, 0.0)
+        watch = None if callback is None else lambda row: callback({**row, "seconds": row["seconds"] + before})
+        super().fit(problem, instances, rng, Budget(left, budget.steps), watch)

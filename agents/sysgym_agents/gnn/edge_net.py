@@ -25,7 +25,7 @@ class EdgeNet(nn.Module):
     joins metadata, the mean of all nodes' messages, attention of the current node to all, and the current node; a
     dense layer and strided transposed convolutions make maps of the canvas. Different from it: maps span the canvas
     and are read at the centres of the cells, so that one network plays grids of any size; and a cell's own features
-    (`candidates`) join its map values before the last layers, with `layers=0` the latter alone.
+    (`candidates`) join its map values before the last layers.
     """
 
     def __init__(

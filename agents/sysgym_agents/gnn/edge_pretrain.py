@@ -17,7 +17,7 @@ from sysgym_agents.sb3.training import Setup, Trained, make_policy, put_weights,
 
 LABELS = ("wirelength_cost", "density_cost", "congestion_cost")
 TASTE = 2.0  # spread of the random preferences that make placements differ in quality
-BATCH, STEPS, ON_THE_WAY = 32, 600, 1
+BATCH, STEPS, ON_THE_WAY, FEW = 32, 600, 1, 16
 
 
 def collect(
@@ -34,20 +34,22 @@ def collect(
         for _ in range(2 * count):
             if len(episodes) == count or (clock.spent() and len(episodes) > 1):
                 break
-            seen, metrics = _episode(env, env.instances.items[position].name, rng)
+            seen, metrics = _episode(env, env.instances.items[position], rng)
             if metrics is not None:
                 episodes.append((seen, [metrics[name] for name in LABELS]))
-        labels = np.array([label for _, label in episodes]).reshape(-1, len(LABELS))
+        if not episodes:
+            continue
+        labels = np.array([label for _, label in episodes])
         scaled = (labels - labels.mean(axis=0)) / np.maximum(labels.std(axis=0), 1e-6)
         found += [[(obs, label) for obs in seen] for (seen, _), label in zip(episodes, scaled, strict=True)]
     return found
 
 
 def _episode(
-    env: ProblemEnv, name: str, rng: np.random.Generator
+    env: ProblemEnv, chip: Instance, rng: np.random.Generator
 ) -> tuple[list[dict[str, Array]], dict[str, float] | None]:
     """ON_THE_WAY observations and the last one, and the metrics of a legal end."""
-    obs, _ = env.reset(seed=int(rng.integers(2**31)), options={"instance": name})
+    obs, _ = env.reset(seed=int(rng.integers(2**31)), options={"instance": chip})
     taste = rng.normal(0, TASTE, obs["candidates"].shape[1])
     seen, over = [obs], False
     while not over:
@@ -81,7 +83,8 @@ def pretrain(
 ) -> tuple[Trained, float]:
     """Weights whose encoder predicts LABELS, and what they explain of complete placements that were held out.
 
-    A quarter of the episodes is held out: half of it chooses among the weights along the way, half of it tells.
+    A quarter of the episodes is held out: half of it chooses among the weights along the way, half of it tells. With
+    fewer than FEW episodes the weights stay as they begin, and explain nothing.
     """
     env = ProblemEnv(problem, instances=list(instances), obs="dynamic")
     with torch.random.fork_rng(devices=[]):
@@ -96,7 +99,7 @@ def pretrain(
         optimiser = torch.optim.Adam(net.parameters(), lr=3e-3)
         best, best_score = weights_of(policy), explained(net, chosen)
         for step in range(1, STEPS + 1):
-            if clock.spent() or len(rows) < 2:
+            if clock.spent() or len(episodes) < FEW:
                 break
             net.train(True, statistics=True)
             obs, labels = _batch([rows[i] for i in rng.integers(0, len(rows), BATCH)])

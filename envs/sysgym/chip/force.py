@@ -27,12 +27,13 @@ def place_soft(netlist: Netlist, canvas: Canvas, placement: Placement, square_so
     Computed in float32, as the reference does: macros that coincide are pushed differently from those that nearly do,
     and the outcome is chaotic, a few per cent of the cost either way.
     """
-    return _place(netlist, canvas, placement, netlist.kind == SOFT, SOFT_ONLY, square_soft)
+    return _place(netlist, canvas, placement, (netlist.kind == SOFT) & ~placement.fixed, SOFT_ONLY,
+                  square_soft)  # fmt: skip
 
 
 def place_all(netlist: Netlist, canvas: Canvas, placement: Placement) -> Placement:
     """Soft and hard macros placed together, overlaps and all: where Circuit Training lets its agent see them first."""
-    free = (netlist.kind == SOFT) | ((netlist.kind == HARD) & ~placement.fixed)
+    free = ((netlist.kind == SOFT) | (netlist.kind == HARD)) & ~placement.fixed
     return _place(netlist, canvas, placement, free, MIXED)
 
 

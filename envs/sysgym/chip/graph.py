@@ -37,6 +37,12 @@ class Bodies(NamedTuple):
     net_of: Array
 
 
+def start_facing(chip: Chip) -> Array:
+    """Orientations before anything is placed, (n,): those of fixed macros, N for the others."""
+    start = chip.placement
+    return np.where(start.fixed[chip.netlist.parent], start.orientation, 0).astype(np.int8)
+
+
 def make_bodies(chip: Chip) -> Bodies:
     """Bodies of a chip."""
     netlist = chip.netlist
@@ -46,7 +52,7 @@ def make_bodies(chip: Chip) -> Bodies:
     own = netlist.kind == PIN
     index[own] = index[netlist.parent[own]]
     body = index[netlist.pins]
-    width, height = macro_sizes(netlist)
+    width, height = macro_sizes(netlist, orientation=start_facing(chip))
     nets = np.repeat(np.arange(netlist.nets), np.diff(netlist.ptr))
     return Bodies(
         node, width[node], height[node], netlist.kind[node] == HARD, netlist.ptr, body.astype(np.int32),
@@ -118,7 +124,7 @@ def make_graph(chip: Chip) -> Graph:
     index = np.stack([np.concatenate([low, high]), np.concatenate([high, low])]).astype(np.int32)
     degree = np.bincount(index[0], np.concatenate([weight, weight]), count)
     hp = chip.canvas.width + chip.canvas.height
-    width, height = macro_sizes(netlist)
+    width, height = macro_sizes(netlist, orientation=start_facing(chip))
     kinds = np.concatenate([netlist.kind[macros], np.full(len(places), PORT)])
     none = np.zeros(len(places))
     columns = [

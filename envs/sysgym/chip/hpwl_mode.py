@@ -81,6 +81,7 @@ class WireMaskMode:
             state.order[0], *tables.tables, state.boxes, state.run, *tables.cell, state.across, state.up, state.mask
         )
         self._turn(chip, state, bool(fits))
+        state.cost = tables.start
         return state
 
     def _turn(self, chip: Chip, state: State, fits: bool) -> None:
@@ -95,7 +96,8 @@ class WireMaskMode:
 
     def step(self, chip: Chip, state: State, action: Any) -> State:
         """Place the current macro; nothing once the episode is over."""
-        if state.over:
+        if state.over:  # the first macro found no cell
+            state.cost = macro_hpwl(wire(chip).nets, **self.solution(chip, state))
             return state
         row, column = divmod(int(action), self.stride or chip.canvas.columns)
         tables, macro = wire(chip), state.order[state.count]

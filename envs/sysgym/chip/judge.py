@@ -15,6 +15,9 @@ from sysgym.chip.wire import macro_hpwl, wire
 from sysgym.core.errors import UsageError
 from sysgym.core.problem import Array, Solution, Verdict
 
+# What an illegal placement costs in rewards at least: Circuit Training's INFEASIBLE_REWARD, and for hpwl what every net
+# across the whole canvas would.
+WORSE = {"proxy": 4.0, "hpwl": 20.0}
 MOVED = 1e-5  # of the half perimeter: fixed macros may be off by the rounding of a file
 
 
@@ -60,32 +63,33 @@ def judge_chip(chip: Chip, solution: Solution, rules: Rules) -> Verdict:
 
     Metrics: `wirelength` (microns, weighted half perimeters), `wirelength_cost`, `density_cost`, `congestion_cost`,
     `proxy`; `hpwl`, macro-only; `overlaps`, pairs of hard macros (or a macro and a blockage) that overlap,
-    `overlap_area`, `outside`, macros that leave the canvas, `moved`, fixed macros that were moved. `excess` is 0 for a
-    legal placement, else 1 + the overlap area over the area of the hard macros.
+    `overlap_area`, `outside`, macros that leave the canvas, `moved`, fixed macros that were moved: they are judged
+    where they belong. `excess` is 0 for a legal placement, else the overlap area over the area of the hard macros
+    plus WORSE, so that no legal placement is paid less.
     """
     check_clustered(chip, rules.objective)
-    netlist, canvas = chip.netlist, rules.canvas(chip.canvas)
-    orientation = np.asarray(solution["orientation"]).astype(np.int8)
-    placement = complete(chip, np.asarray(solution["x"], float), np.asarray(solution["y"], float), orientation)
+    netlist, start, canvas = chip.netlist, chip.placement, rules.canvas(chip.canvas)
+    given = [np.asarray(solution[key]) for key in ("x", "y", "orientation")]
+    fixed = start.fixed[chip.macros]
+    true = [values[chip.macros] for values in (start.x, start.y, start.orientation)]
+    near = MOVED * (canvas.width + canvas.height)
+    moved = int((fixed & ((abs(given[0] - true[0]) > near) | (abs(given[1] - true[1]) > near)
+                          | (given[2] != true[2]))).sum())  # fmt: skip
+    arrays = [np.where(fixed, old, new) for old, new in zip(true, given, strict=True)]
+    placement = complete(chip, *arrays)
     found = proxy_cost(netlist, canvas, placement, rules.square_soft)
-    hpwl = macro_hpwl(wire(chip).nets, *(np.asarray(solution[key]) for key in ("x", "y", "orientation")))
-    hard = netlist.kind == HARD
+    hpwl = macro_hpwl(wire(chip).nets, *arrays)
     faults = find_faults(netlist, canvas, placement, rules.square_soft)
     sentences = list(faults.sentences(soft=rules.objective == "proxy"))
-    fixed = np.flatnonzero(hard & chip.placement.fixed)
-    near = MOVED * (canvas.width + canvas.height)
-    off = (abs(placement.x - chip.placement.x)[fixed] > near) | (abs(placement.y - chip.placement.y)[fixed] > near)
-    off |= placement.orientation[fixed] != chip.placement.orientation[fixed]
-    moved = int(off.sum())
     if moved:
         sentences.append(f"{moved} fixed macros were moved")
-    total = float((netlist.width * netlist.height)[hard].sum())
+    total = float((netlist.width * netlist.height)[netlist.kind == HARD].sum())
     proxy = found.proxy(rules.weights)
     metrics = {
         "wirelength": found.wirelength, "wirelength_cost": found.wirelength_cost,
         "density_cost": found.density_cost, "congestion_cost": found.congestion_cost, "proxy": proxy,
         "hpwl": hpwl, "overlaps": float(faults.overlaps), "overlap_area": faults.area,
         "outside": float(faults.hard_outside + faults.soft_outside), "moved": float(moved),
-        "excess": 1 + faults.area / max(total, 1e-9) if sentences else 0.0,
+        "excess": WORSE[rules.objective] + faults.area / max(total, 1e-9) if sentences else 0.0,
     }  # fmt: skip
     return Verdict(not sentences, float(proxy if rules.objective == "proxy" else hpwl), metrics, tuple(sentences))

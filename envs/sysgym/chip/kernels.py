@@ -211,10 +211,11 @@ def block_macro(x, y, width, height, cell_w, cell_h, per_h, per_v, hor, ver):
                 partial_columns = True
             ver[r, c] += wide * per_v
             hor[r, c] += tall * per_h
-    if partial_rows:
+    # a row or column that the edge merely touches holds nothing to take away
+    if partial_rows and min(high, (r1 + 1) * cell_h) > max(low, r1 * cell_h):
         for c in range(c0, c1 + 1):
             ver[r1, c] -= max(min(right, (c + 1) * cell_w) - max(left, c * cell_w), 0.0) * per_v
-    if partial_columns:
+    if partial_columns and min(right, (c1 + 1) * cell_w) > max(left, c1 * cell_w):
         for r in range(r0, r1 + 1):
             hor[r, c1] -= max(min(high, (r + 1) * cell_h) - max(low, r * cell_h), 0.0) * per_h
 

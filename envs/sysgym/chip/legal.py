@@ -70,14 +70,17 @@ class Faults(NamedTuple):
 
 
 def find_faults(netlist: Netlist, canvas: Canvas, placement: Placement, square_soft: bool = True) -> Faults:
-    """Count what is illegal. Soft macros may overlap, but not leave the canvas: what is outside would cost nothing."""
+    """Count what is illegal. Soft macros may overlap, but not leave the canvas: what is outside would cost nothing.
+
+    Where fixed macros stand is nobody's fault: they may overlap each other and blockages, and stick out.
+    """
     found = rectangles(netlist, canvas, placement, square_soft)
     arrays = (found.placed, found.x, found.y, found.width, found.height)
     pairs, area = kernels.overlaps(found.obstacles, *arrays)
-    blockages = found.obstacles[found.obstacles >= len(netlist.kind)]
-    among, shared = kernels.overlaps(blockages, *arrays)
+    still = np.append(placement.fixed, np.ones(len(found.x) - len(placement.fixed), bool))
+    among, shared = kernels.overlaps(found.obstacles[still[found.obstacles]], *arrays)
     hard, soft = (
-        kernels.outside(np.flatnonzero(netlist.kind == kind), *arrays, canvas.width, canvas.height)
+        kernels.outside(np.flatnonzero((netlist.kind == kind) & ~placement.fixed), *arrays, canvas.width, canvas.height)
         for kind in (HARD, SOFT)
     )
     missing = int((~placement.placed[netlist.macros]).sum())

@@ -10,7 +10,7 @@ from sysgym.chip.formats import read_design
 from sysgym.chip.generate import generate_chip, is_recipe
 from sysgym.chip.graph import without_cells
 from sysgym.chip.instance import Chip
-from sysgym.chip.netlist import HARD, Netlist
+from sysgym.chip.netlist import HARD, PORT, Netlist
 from sysgym.chip.plc import Canvas, Placement, default_canvas, netlist_placement, read_plc
 from sysgym.core import data
 from sysgym.core.errors import UsageError, unknown
@@ -38,12 +38,25 @@ def with_grid(chip: Chip, cells: int) -> Chip:
     return replace(chip, canvas=replace(canvas, columns=columns, rows=rows))
 
 
+def complete_plc(path: Path, netlist: Netlist) -> tuple[Canvas, Placement]:
+    """Canvas and positions of a placement file that places all ports and hard macros; UsageError otherwise."""
+    canvas, placement = read_plc(path, netlist)
+    wanted = (netlist.kind == HARD) | (netlist.kind == PORT)
+    found, count = int((wanted & placement.placed).sum()), int(wanted.sum())
+    if found < count:
+        raise UsageError(
+            f"{path} places {found} of the {count} ports and hard macros of {netlist.name}; it seems to be of another "
+            "netlist, so give the one that belongs to it."
+        )
+    return canvas, placement
+
+
 def read_chip(path: Path, plc: str | None = None, name: str | None = None) -> Chip:
     """A chip from a design file, with the canvas of `plc`, or of an `initial.plc` beside the file."""
     _, netlist, canvas, placement = read_design(path)
     beside = path.parent / "initial.plc"
     if plc is not None or (canvas is None and beside.is_file()):
-        canvas, placement = read_plc(Path(plc) if plc is not None else beside, netlist)
+        canvas, placement = complete_plc(Path(plc) if plc is not None else beside, netlist)
     return make_chip(str(path) if name is None else name, netlist, canvas, placement)
 
 
@@ -81,11 +94,13 @@ def load_chip(name: str, plc: str | None = None, grid: int | None = None) -> Chi
     if find_entry(sets, name):
         if plc is not None:
             chip = _registered(name)
-            canvas, placement = read_plc(Path(plc), chip.netlist)
+            canvas, placement = complete_plc(Path(plc), chip.netlist)
             chip = replace(chip, canvas=canvas, placement=placement)
             return with_grid(chip, grid) if grid else chip
         return _cut(name, grid) if grid else _registered(name)
     if is_recipe(name):
+        if plc is not None:
+            raise UsageError(f"option plc goes with a netlist; {name!r} is generated with a canvas of its own.")
         chip = generate_chip(name)
     elif (len(name) < 1024 and Path(name).is_file()) or Path(name.removesuffix(".gz")).suffix.lower() in ENDINGS:
         chip = read_chip(Path(name), plc)

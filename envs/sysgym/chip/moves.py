@@ -76,7 +76,7 @@ class Moves:
         self.scalars[0] = netlist.weight @ self.length
 
     def tables(self) -> tuple[Any, ...]:
-        """The arguments of `kernels.put_macros` after the moves."""
+        """The arguments of `move_kernels.put_macros` after the moves."""
         netlist = self.netlist
         return (
             *self.nets_of, *self.pins_of, netlist.ptr, netlist.pins, netlist.weight, self.width, self.height,

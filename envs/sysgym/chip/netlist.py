@@ -91,6 +91,8 @@ def parse_netlist(text: str, name: str, source: str | Path = "netlist") -> Netli
         for key, column in columns.items():
             column[i] = _number(node, key, 0.0, source)
         weights[i] = _number(node, "weight", 1.0, source)
+        if min(columns["width"][i], columns["height"][i], weights[i]) < 0:
+            raise UsageError(f"{source} line {node['line']}: a size or weight of {node['name']!r} is negative.")
         facing = node.get("orientation") or "N"
         if facing not in ORIENTATIONS:
             raise UsageError(f"{source} line {node['line']}: {node['name']!r} has the orientation {facing!r}; "
@@ -103,6 +105,9 @@ def parse_netlist(text: str, name: str, source: str | Path = "netlist") -> Netli
                     f"{source} line {node['line']}: the macro {owner!r} of pin {node['name']!r} is missing."
                 )
             parent[i] = index[owner]
+            if _kind(nodes[parent[i]], source) not in (HARD, SOFT):
+                raise UsageError(f"{source} line {node['line']}: {owner!r}, which pin {node['name']!r} is on, is no "
+                                 "macro.")  # fmt: skip
     ptr, pins, weight = [0], [], []
     for i, node in enumerate(nodes):
         if not node["inputs"]:

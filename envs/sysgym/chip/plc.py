@@ -12,6 +12,8 @@ from sysgym.chip.netlist import HARD, ORIENTATIONS, PIN, PORT, SOFT, Netlist, re
 from sysgym.core.errors import UsageError
 from sysgym.core.problem import Array
 
+MOST_CELLS, MOST_SMOOTHING = 4096, 100
+
 
 @dataclass(frozen=True)
 class Canvas:
@@ -64,6 +66,8 @@ def default_canvas(netlist: Netlist) -> Canvas:
     """What Google's evaluator assumes for a netlist alone: a square filled to 60 %, a grid of 10 x 10."""
     macros = netlist.macros
     side = float(np.sqrt((netlist.width[macros] * netlist.height[macros]).sum() / 0.6))
+    if side <= 0:
+        raise UsageError(f"the macros of {netlist.name} have no area, so no canvas follows from them; give one by plc.")
     return Canvas(side, side, 10, 10)
 
 
@@ -113,6 +117,8 @@ def parse_plc(text: str, netlist: Netlist, source: str | Path = "plc") -> tuple[
             raise UsageError(
                 f"{source} line {number}: expected 'node_index x y orientation fixed', got {line[:60]!r}."
             ) from None
+        if 0 <= at < count and placed[at]:
+            raise UsageError(f"{source} line {number}: node {at} is placed a second time.")
         if not 0 <= at < count or netlist.kind[at] == PIN:
             raise UsageError(f"{source} line {number}: node {at} is no macro, port or cell of {netlist.name}.")
         if facing not in (*ORIENTATIONS, "-") or flag not in ("0", "1") or not np.isfinite([right, up]).all():
@@ -151,19 +157,39 @@ def _parse_canvas(lines: list[str], source: str | Path) -> Canvas:
         raise UsageError(
             f"{source} names no canvas; its comments must hold 'Columns : C  Rows : R' and 'Width : W  Height : H'."
         )
-    return canvas
+    return check_canvas(canvas, source)
+
+
+def check_canvas(canvas: Canvas, source: str | Path) -> Canvas:
+    """The canvas, the corners of its blockages sorted; UsageError for sizes, routes or grids that cannot be."""
+    numbers = [canvas.width, canvas.height, canvas.smoothing, *canvas.routes, *canvas.macro_routes]
+    numbers += [value for blockage in canvas.blockages for value in blockage]
+    sides = [canvas.columns, canvas.rows, *canvas.routing]
+    if not np.isfinite(numbers).all() or min(canvas.width, canvas.height) <= 0:
+        raise UsageError(f"{source} describes a canvas with sizes that are not finite and positive.")
+    if min(canvas.routes) <= 0 or min(canvas.macro_routes) < 0 or not 0 <= canvas.smoothing <= MOST_SMOOTHING:
+        raise UsageError(
+            f"{source} has routes per micron {canvas.routes}, used by macros {canvas.macro_routes}, smoothing "
+            f"{canvas.smoothing:g}; expected positive routes, none negative, and a smoothing up to {MOST_SMOOTHING}."
+        )
+    if not 1 <= min(sides) <= max(sides) <= MOST_CELLS:
+        raise UsageError(f"{source} has a grid of {max(sides)} cells a side; expected 1 to {MOST_CELLS}.")
+    sorted_ = tuple(
+        (min(x0, x1), min(y0, y1), max(x0, x1), max(y0, y1), rate) for x0, y0, x1, y1, rate in canvas.blockages
+    )
+    return replace(canvas, blockages=sorted_)
 
 
 def format_plc(netlist: Netlist, canvas: Canvas, placement: Placement) -> str:
     """A placement file that this module, Circuit Training and TILOS' tools read.
 
-    Positions have twelve digits: with Circuit Training's six, macros that touch would overlap when it is read again.
+    Positions have all digits: with Circuit Training's six, macros that touch would overlap when it is read again.
     """
     routing = canvas.congestion_grid
     lines = [
         f"# Columns : {canvas.columns}  Rows : {canvas.rows}",
         *([f"# Congestion Columns : {routing[0]}  Congestion Rows : {routing[1]}"] if routing else []),
-        f"# Width : {canvas.width:.12g}  Height : {canvas.height:.12g}",
+        f"# Width : {canvas.width!r}  Height : {canvas.height!r}",
         f"# Routes per micron, hor : {canvas.routes[0]:.12g}  ver : {canvas.routes[1]:.12g}",
         f"# Routes used by macros, hor : {canvas.macro_routes[0]:.12g}  ver : {canvas.macro_routes[1]:.12g}",
         f"# Smoothing factor : {canvas.smoothing:g}",
@@ -172,5 +198,5 @@ def format_plc(netlist: Netlist, canvas: Canvas, placement: Placement) -> str:
     ]  # fmt: skip
     for at in np.flatnonzero(placement.placed & (netlist.kind != PIN)):
         facing = ORIENTATIONS[placement.orientation[at]] if netlist.kind[at] in (HARD, SOFT) else "-"
-        lines.append(f"{at} {placement.x[at]:.12g} {placement.y[at]:.12g} {facing} {int(placement.fixed[at])}")
+        lines.append(f"{at} {float(placement.x[at])!r} {float(placement.y[at])!r} {facing} {int(placement.fixed[at])}")
     return "\n".join(lines) + "\n"

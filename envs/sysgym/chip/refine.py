@@ -13,6 +13,7 @@ from sysgym.chip import legal_kernels
 from sysgym.chip.force import place_soft
 from sysgym.chip.instance import Chip
 from sysgym.chip.judge import Rules, check_clustered, complete
+from sysgym.chip.legal import find_faults
 from sysgym.chip.moves import Moves
 from sysgym.chip.netlist import SOFT
 from sysgym.chip.packing import find_packing
@@ -36,6 +37,7 @@ class Refined:
     least: float  # cost of the best
     played: int
     horizon: int
+    legal: bool  # whether the best is
 
     def copy(self) -> Refined:
         """An independent copy."""
@@ -66,12 +68,18 @@ class Refine:
         check_clustered(chip, self.rules.objective)
         canvas = self.rules.canvas(chip.canvas)
         if solution is not None:
+            moved = self.judge(chip, solution).metrics["moved"]
+            if moved:
+                raise UsageError(
+                    f"the starting solution moves {moved:g} fixed macros of {chip.name}; leave them alone."
+                )
             placement = complete(chip, *(np.asarray(solution[key]) for key in ("x", "y", "orientation")))
         else:
             placement = self._packed(chip, rng)
         moves = Moves(chip.netlist, canvas, placement, self.rules.square_soft)
         steps = self.steps if self.steps is not None else 20 * max(len(chip.movable), 1)
-        state = Refined(moves, self._macros(chip, moves), 0.0, 0.0, 0, steps)
+        state = Refined(moves, self._macros(chip, moves), 0.0, 0.0, 0, steps, True)
+        state.legal = solution is None or self.judge(chip, self.solution(chip, state)).feasible
         state.now = state.least = self._cost(chip, moves)
         return state
 
@@ -122,11 +130,16 @@ class Refine:
         if nodes and self._possible(chip, moves, nodes, x, y):
             moves.put(nodes, x, y, facing)
             state.now = self._cost(chip, moves)
-            if state.now < state.least:
-                state.least, state.best = state.now, self._macros(chip, moves)
+            came = not state.legal and self._is_legal(chip, moves)  # from an illegal start; then all moves keep it so
+            if came or state.now < state.least:
+                state.least, state.best, state.legal = state.now, self._macros(chip, moves), state.legal or came
         if state.played >= state.horizon:
             state.least = self.judge(chip, self.solution(chip, state)).cost
         return state
+
+    def _is_legal(self, chip: Chip, moves: Moves) -> bool:
+        faults = find_faults(chip.netlist, moves.canvas, moves.as_placement(), self.rules.square_soft)
+        return not faults.sentences(soft=self.rules.objective == "proxy")
 
     @staticmethod
     def _swap_base(chip: Chip) -> int:

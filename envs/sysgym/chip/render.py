@@ -78,7 +78,8 @@ def floorplan(chip: Chip, placement: Placement, shown: Array | None = None, link
     if links:
         _fly_lines(chip, placement, view, pen)
     for i in np.flatnonzero(netlist.kind == PORT).tolist():
-        px, py = view.point(min(max(placement.x[i], 0), chip.canvas.width), placement.y[i])
+        at = np.clip([placement.x[i], placement.y[i]], 0, [chip.canvas.width, chip.canvas.height])
+        px, py = view.point(*at.tolist())
         pen.rectangle((px - 2, py - 2, px + 2, py + 2), fill=PORT_FILL)
     pen.rectangle((0, 0, view.size[0] - 1, view.size[1] - 1), outline=(0, 0, 0))
     return image

@@ -214,7 +214,7 @@ class Sequential(Placing):
     """One macro after the other on a cell's centre; at the end forces place the soft macros, and the cost is judged.
 
     The running cost is 0 until then. Where a macro finds no legal cell, the episode ends; it and the macros after it
-    stand in the middle of the canvas then, so that the answer is infeasible.
+    stand in the middle of the canvas then, and the answer is infeasible unless they happen to fit there.
     """
 
     candidate_features = CELL_FEATURES
@@ -229,6 +229,7 @@ class Sequential(Placing):
         check_clustered(chip, self.objective)
         state = self._empty(chip, rng)
         self._show(chip, state)
+        state.s[COST] = 0.0  # even where the first macro finds no cell
         return state
 
     def _show(self, chip: Chip, state: Sequence) -> None:
@@ -285,6 +286,7 @@ class Sequential(Placing):
     def step(self, chip: Chip, state: Sequence, action: Any) -> Sequence:
         """Place the macro."""
         if state.s[OVER]:
+            state.s[COST] = self.judge(chip, self.solution(chip, state)).cost
             return state
         self.put(chip, state, int(np.asarray(action).reshape(-1)[0]))
         self._show(chip, state)

@@ -19,7 +19,7 @@ from sysgym.chip.netlist import HARD, Netlist
 from sysgym.chip.plc import Canvas
 from sysgym.core.problem import Array
 
-ROUNDING = 1e-9  # cells by which a macro may exceed what it takes
+ROUNDING = 1e-12  # cells by which a macro may exceed what it takes
 
 
 @dataclass(frozen=True)
