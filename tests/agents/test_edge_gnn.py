@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from sysgym import make_problem
+from sysgym import UsageError, make_problem
 from sysgym.core.env import ProblemEnv
 from sysgym_agents import Budget
 from sysgym_agents.core import Clock, make_agent
@@ -66,7 +66,8 @@ def test_one_network_plays_grids_of_any_size() -> None:
     small = problem.load("tiles:rows=2,columns=2,soft=1,ports=2,seed=1")
     agent.fit(problem, [small], np.random.default_rng(0), Budget(steps=16))
     large = problem.load("tiles:rows=4,columns=5,pitch=2,soft=6,ports=8,seed=5")
-    assert problem.judge(large, agent.solve(problem, large, np.random.default_rng(0), Budget())).metrics["outside"] == 0
+    solution = agent.solve(problem, large, np.random.default_rng(0), Budget())
+    assert len(solution["x"]) == 26 and problem.judge(large, solution).metrics["outside"] == 0
     env = ProblemEnv(problem, instances=[small, large], obs="dynamic")
     policy = make_policy(agent._setup(), env)
     seen = [env.reset(seed=0, options={"instance": item.name})[0] for item in (small, large)]
@@ -158,3 +159,38 @@ def test_a_resumed_training_ends_with_the_weights_of_an_undisturbed_one(tmp_path
     second.fit(problem, chips, np.random.default_rng(7), Budget(steps=32))
     assert whole._trained.weights.keys() == second._trained.weights.keys()
     assert all(torch.equal(value, second._trained.weights[key]) for key, value in whole._trained.weights.items())
+
+
+def test_advantages_are_standardised_a_graph() -> None:
+    from gymnasium import spaces
+
+    from sysgym_agents.sb3.buffers import PerGraphRolloutBuffer
+
+    space = spaces.Dict({"graph_id": spaces.Box(0, 9, (1,), np.int32), "action_mask": spaces.Box(0, 1, (3,), np.int8)})
+    buffer = PerGraphRolloutBuffer(40, space, spaces.Discrete(3), "cpu", gae_lambda=1.0, gamma=1.0, n_envs=2)
+    rng, ids = np.random.default_rng(0), np.repeat([[0, 1], [1, 0]], 20, axis=0)
+    for row in ids:
+        obs = {"graph_id": row[:, None].astype(np.int32), "action_mask": np.ones((2, 3), np.int8)}
+        reward = np.where(row == 0, -1, -100) + rng.normal(size=2)
+        zeros = torch.zeros(2)
+        buffer.add(obs, np.zeros((2, 1)), reward, np.ones(2), zeros, zeros, action_masks=np.ones((2, 3)))
+    buffer.compute_returns_and_advantage(torch.zeros(2), np.ones(2))
+    for graph in (0, 1):
+        own = buffer.advantages[ids == graph]
+        assert own.mean() == pytest.approx(0, abs=1e-5) and own.std() == pytest.approx(1, rel=1e-3)
+
+
+def test_seconds_go_on_after_pre_training_and_a_stop_is_heard() -> None:
+    problem = make_problem("ChipPlacement", mode="sequential")
+    chip = problem.load("tiles/train-0")
+    small = {"pretrain": 16, "n_steps": 8, "num_envs": 1, "batch_size": 8, "n_epochs": 1, "hidden": 16}
+    agent, rows = make_agent("edge-gnn", **small), []
+    agent.fit(problem, [chip], np.random.default_rng(0), Budget(steps=24), lambda row: not rows.append(row))
+    assert "pretrain/explained" in rows[0] and len(rows) > 2
+    seconds = [row["seconds"] for row in rows]
+    assert seconds == sorted(seconds) and seconds[0] > 0.1
+    agent, rows = make_agent("edge-gnn", **small), []
+    agent.fit(problem, [chip], np.random.default_rng(0), Budget(steps=24), lambda row: bool(rows.append(row)))
+    assert len(rows) == 1 and agent._trained is not None
+    with pytest.raises(UsageError, match="layers of EdgeGNN must be a whole number from 1"):
+        make_agent("edge-gnn", layers=0)
