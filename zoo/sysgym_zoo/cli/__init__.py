@@ -1,5 +1,7 @@
 """The `sysgym` command. Every command imports what it needs when it runs, so that `--help` stays instant."""
 
+import signal
+
 from sysgym_zoo.cli import chips, complete, jobs, lists, submissions
 from sysgym_zoo.cli.app import app
 
@@ -9,4 +11,7 @@ __all__ = ["app", "chips", "complete", "jobs", "lists", "main", "submissions"]
 def main() -> None:
     """Entry point of the console command."""
     complete.prepare_bash()
-    app(prog_name="sysgym")
+    try:
+        app(prog_name="sysgym")
+    finally:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # a second ^C while it ends must not change the exit code
