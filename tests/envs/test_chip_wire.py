@@ -13,10 +13,11 @@ import pytest
 
 from sysgym import UsageError
 from sysgym.chip.bookshelf import read_bookshelf
-from sysgym.chip.hpwl_mode import ORDERS, WireMaskMode
+from sysgym.chip.hpwl_mode import WireMaskMode
 from sysgym.chip.instance import Chip
 from sysgym.chip.netlist import HARD, ORIENTATIONS, SOFT, parse_netlist
 from sysgym.chip.plc import Canvas, netlist_placement
+from sysgym.chip.problem import CHOICES
 from sysgym.chip.wire import macro_hpwl, macro_nets, placing_order, wire
 from sysgym.core.problem import Size
 
@@ -160,7 +161,7 @@ def test_hpwl_equals_its_definition(seed: int) -> None:
     assert soft.any() and not np.isin(np.flatnonzero(soft), nets.macro).any()
 
 
-@pytest.mark.parametrize("order", ORDERS)
+@pytest.mark.parametrize("order", CHOICES["order"])
 @pytest.mark.parametrize("seed", range(6))
 def test_masks_wire_and_cost_equal_brute_force_all_along(seed: int, order: str) -> None:
     """Fixed macros in any orientation and blockages stand in the way of half the cases."""

@@ -24,6 +24,6 @@ def save(frames: list[Array], path: Path) -> None:
         drawn[0].save(path, format="GIF", save_all=True, append_images=drawn[1:], loop=0,
                       duration=[each] * (len(drawn) - 1) + [LAST])  # fmt: skip
     except ValueError as error:
-        raise UsageError(f"cannot write {path}: use a name that ends in .png.") from error
+        raise UsageError(f"cannot write {path}: use a name that ends in .png or .gif.") from error
     except OSError as error:
         raise UsageError(f"cannot write {path}: {error.strerror or error}.") from error

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from sysgym.chip.problem import CHOICES
 from sysgym.core.errors import unknown
 from sysgym.core.problem import Array, Solution
 from sysgym_agents.core import Budget, Clock
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from sysgym.chip.instance import Chip
 
 CHIP = ("ChipPlacement",)
-ORDERS = ("connected", "nets", "area", "netlist")
+ORDERS = tuple(order for order in CHOICES["order"] if order != "random")  # these agents draw nothing
 EVALUATIONS = 1000
 CLOSE = 1e-9  # increases in HPWL that differ by less than this share of the half perimeter tie
 

@@ -95,7 +95,7 @@ def generate_chip(text: str) -> Chip:
     place[shuffled] = np.arange(tiles)
     width, height = (recipe.columns + recipe.slack) * SIDE, (recipe.rows + recipe.slack) * SIDE
     canvas = Canvas(width, height, (recipe.columns + recipe.slack) * recipe.pitch,
-                    (recipe.rows + recipe.slack) * recipe.pitch, (57.031, 56.818), (39.583, 30.303), 0.0)  # fmt: skip
+                    (recipe.rows + recipe.slack) * recipe.pitch)  # fmt: skip
     kind = np.repeat([HARD, SOFT, PORT], [tiles, recipe.soft, recipe.ports]).astype(np.int8)
     room = width * height - tiles * SIDE**2
     soft_side = np.sqrt(0.5 * room / max(recipe.soft, 1)) if room else 1.0

@@ -16,11 +16,10 @@ from gymnasium import spaces
 from sysgym.chip import wire_kernels as kernels
 from sysgym.chip.instance import Chip
 from sysgym.chip.netlist import SOFT
+from sysgym.chip.problem import CHOICES
 from sysgym.chip.wire import macro_hpwl, macro_solution, placing_order, wire
 from sysgym.core.errors import UsageError, unknown
 from sysgym.core.problem import Array, Size, Solution
-
-ORDERS = ("nets", "connected", "area", "netlist", "random")
 
 
 @dataclass
@@ -53,8 +52,8 @@ class WireMaskMode:
     candidate_features = ("wire", "column", "row")
 
     def __init__(self, order: str = "nets", stride: int | None = None) -> None:
-        if order not in ORDERS:
-            raise unknown("order", order, ORDERS)
+        if order not in CHOICES["order"]:
+            raise unknown("order", order, CHOICES["order"])
         self.order, self.stride = order, stride
 
     def action_space(self, size: Size) -> spaces.Space[Any]:

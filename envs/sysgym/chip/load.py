@@ -12,12 +12,12 @@ from sysgym.chip.graph import without_cells
 from sysgym.chip.instance import Chip
 from sysgym.chip.netlist import HARD, PORT, Netlist
 from sysgym.chip.plc import Canvas, Placement, default_canvas, netlist_placement, read_plc
+from sysgym.chip.problem import TOPIC
 from sysgym.core import data
 from sysgym.core.errors import UsageError, unknown
 from sysgym.core.instances import Entry, find_entry, load_index
 from sysgym.core.problem import content_hash
 
-TOPIC = "chip"
 ENDINGS = (".txt", ".pb", ".aux", ".nodes", ".nets", ".pl", ".scl", ".block", ".lef", ".def")
 
 

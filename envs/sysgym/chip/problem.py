@@ -112,6 +112,9 @@ class ChipPlacement:
             value = getattr(self, option)
             if value not in known and not (value is None and option in ("objective", "order")):
                 raise unknown(option, value, known)
+        for option, text in (("plc", plc), ("generator", generator)):
+            if not isinstance(text, str) and not (option == "plc" and text is None):
+                raise UsageError(f"option {option} must be a text, got {text!r}.")
         if mode == "hpwl" and objective == "proxy":
             raise UsageError("mode 'hpwl' pays for wirelength between macros; use objective='hpwl', or another mode.")
         for option, low, high in (("smoothing", 0, 100), ("grid", 1, 1024), ("steps", 1, 10**8)):

@@ -23,7 +23,6 @@ from sysgym.chip.wire import macro_hpwl, wire
 from sysgym.core.errors import UsageError
 from sysgym.core.problem import Array, Size, Solution, Verdict
 
-STARTS = ("spiral", "random")
 SHIFTS, MIRRORS = 4, 3  # the first choices of an action: left, right, down, up; mirror in x, in both, in y
 
 
