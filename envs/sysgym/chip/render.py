@@ -133,13 +133,13 @@ def draw(problem: Any, chip: Chip, solution: Solution) -> Array:
     plan = floorplan(chip, placement)
     density, congestion = maps(chip, problem.rules.canvas(chip.canvas), placement, problem.square_soft)
     half = max(plan.size[0] // 2, 200), max(plan.size[1] // 2 - 24, 60)
-    panels = [_panel(density, 2.0, half, "density of cells"), _panel(congestion, 1.5, half, "congestion of cells")]
+    panels = [_panel(density, 2.0, half, "density"), _panel(congestion, 1.5, half, "congestion")]
     side = Image.new("RGB", (half[0], sum(panel.size[1] for panel in panels)), "white")
     at = 0
     for panel in panels:
         side.paste(panel, (0, at))
         at += panel.size[1]
-    return _page(chip, [plan, side], _figures(verdict), _ink(verdict))
+    return _page(chip, [plan, side], _figures(problem, verdict), _ink(verdict))
 
 
 def _page(chip: Chip, pictures: list[Image.Image], line: str, ink: str) -> Array:
@@ -178,7 +178,7 @@ def frames(problem: Any, chip: Chip, solution: Solution) -> list[Array]:
     if chip.has_soft:
         plan = floorplan(chip, placement, links=False)
         pages.append(_page(chip, [plan], f"{int((kind == SOFT).sum())} soft macros", "black"))
-    pages.append(_page(chip, [floorplan(chip, placement)], _figures(verdict), _ink(verdict)))
+    pages.append(_page(chip, [floorplan(chip, placement)], _figures(problem, verdict), _ink(verdict)))
     return pages
 
 
@@ -188,9 +188,11 @@ def _title(chip: Chip) -> str:
     return f"{name}   {hard} macros, {soft} soft, {ports} ports"
 
 
-def _figures(verdict: Any) -> str:
+def _figures(problem: Any, verdict: Any) -> str:
     m = verdict.metrics
     state = "legal" if verdict.feasible else "ILLEGAL: " + "; ".join(verdict.violations)
+    if problem.pays_for == "hpwl":
+        return f"wirelength between macros {m['hpwl']:.6g} microns; {state}"
     return (f"proxy {m['proxy']:.4f} = wirelength {m['wirelength_cost']:.4f}, density {m['density_cost']:.4f}, "
             f"congestion {m['congestion_cost']:.4f}; {state}")  # fmt: skip
 
@@ -209,4 +211,4 @@ def describe(problem: Any, chip: Chip, solution: Solution) -> str:
             r = [int((placement.y[i] + s * height[i] / 2) / chip.canvas.height * rows + 0.5) for s in (-1, 1)]
             shown[max(r[0], 0) : max(r[1], 0), max(c[0], 0) : max(c[1], 0)] = letter
     lines = ["".join(line) for line in shown[::-1]]
-    return "\n".join([_title(chip), _figures(verdict), *lines])
+    return "\n".join([_title(chip), _figures(problem, verdict), *lines])
