@@ -69,6 +69,10 @@ class Machine(Protocol):
 
     A State owns its arrays. `step` may update them in place and returns the state; `copy` forks it.
     A mask is never all zero, not even at the end of an episode; where an action has many choices, for none of them.
+
+    It may also offer `legal(instance, state, action) -> bool` (faster than the mask), `candidate_features` (names) with
+    `candidates(instance, state, size) -> (features (A, Fa) float32, nodes (A,) int32)` that describe each action, and
+    `batch(num_envs, size)` (see `sysgym.core.vector`).
     """
 
     node_features: tuple[str, ...]  # names of the columns of `nodes`
