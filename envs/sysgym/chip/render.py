@@ -118,7 +118,7 @@ def _panel(values: Array, top: float, size: tuple[int, int], title: str) -> Imag
     pen.rectangle((0, 24, size[0] - 1, size[1] + 23), outline=(0, 0, 0))
     font = ImageFont.load_default(13)
     pen.text((0, 4), title, "black", font)
-    wide = 90
+    wide = 70
     bar = heat(np.linspace(0, top, wide)[None].repeat(10, axis=0), top)
     image.paste(Image.fromarray(bar), (size[0] - wide - 34, 7))
     pen.text((size[0] - wide - 46, 4), "0", "black", font)
