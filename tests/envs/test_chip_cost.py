@@ -204,6 +204,8 @@ GOOD = node("M", "MACRO", width=10.0, height=6.0, x=5.0, y=4.0)
         (GOOD.replace('  name: "M"\n', ""), "line 1: this node has no name"),
         (GOOD.replace('"M"', '"M'), "line 2: this text has no closing quote"),
         (node("p", "MACRO_PIN", macro_name="Q"), "the macro 'Q' of pin 'p' is missing"),
+        (node("p", "MACRO_PIN", macro_name="p"), "'p', which pin 'p' is on, is a pin"),
+        (node("M", "MACRO", width=-1.0), "a size or weight of 'M' is negative"),
         (node("p", "PORT", "nobody"), "'p' drives 'nobody', which is missing"),
         (node("M", "MACRO", orientation="NE"), "has the orientation 'NE'; expected one of N, FN"),
         ("VERSION 5.8 ;\n", "line 1: expected 'key: value' within a node"),

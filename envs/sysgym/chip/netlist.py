@@ -105,9 +105,10 @@ def parse_netlist(text: str, name: str, source: str | Path = "netlist") -> Netli
                     f"{source} line {node['line']}: the macro {owner!r} of pin {node['name']!r} is missing."
                 )
             parent[i] = index[owner]
-            if _kind(nodes[parent[i]], source) not in (HARD, SOFT):
-                raise UsageError(f"{source} line {node['line']}: {owner!r}, which pin {node['name']!r} is on, is no "
-                                 "macro.")  # fmt: skip
+            if _kind(nodes[parent[i]], source) == PIN:  # a macro's or, in what bookshelf designs become, a pad's
+                raise UsageError(
+                    f"{source} line {node['line']}: {owner!r}, which pin {node['name']!r} is on, is a pin."
+                )
     ptr, pins, weight = [0], [], []
     for i, node in enumerate(nodes):
         if not node["inputs"]:
