@@ -208,6 +208,7 @@ def test_a_partitioner_takes_the_place_of_hmetis(full: Netlist) -> None:
 
 @needs_data
 @needs_partitioner
+@pytest.mark.slow
 def test_a_bookshelf_design_is_grouped_without_files() -> None:
     netlist, canvas, _ = read_bookshelf(FOLDER / "bookshelf" / "ibm01.nodes.gz")
     found, again = (group_cells(netlist, canvas.width, canvas.height, 32, free_groups=100) for _ in range(2))
