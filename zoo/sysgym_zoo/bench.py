@@ -16,7 +16,12 @@ from sysgym.graphs.csr import Graph, to_networkx
 
 
 def row(what: str, value: float, unit: str, bar: str = "") -> dict[str, Any]:
-    """One line of the table; `bar` is a comparison such as ">= 10", and `met` tells whether the value passes it."""
+    """One line of the table; `bar` is a comparison such as ">= 10", and `met` tells whether the value passes it.
+
+    A value that is not finite (never reached) is shown as none, and passes nothing.
+    """
+    if not np.isfinite(value):
+        return {"what": what, "value": None, "unit": unit, "bar": bar, "met": False if bar else None}
     sign, _, limit = bar.partition(" ")
     met = None if not bar else value >= float(limit) if sign == ">=" else value <= float(limit)
     return {"what": what, "value": float(f"{value:.4g}"), "unit": unit, "bar": bar, "met": met}
