@@ -250,3 +250,18 @@ def test_the_annealer_is_near_the_peer_in_a_minute() -> None:
     problem = make_problem("ChipPlacement")
     chip = problem.load("designs/ariane133_NanGate45")
     assert problem.judge(chip, solved(SAPlacer(), problem, chip, Budget(seconds=60))).cost <= 0.70
+
+
+@pytest.mark.parametrize("agent", [AnalyticPlacer(), AnalyticPlacer(starts=0), SAPlacer()])
+def test_fixed_soft_macros_stay(agent: Any) -> None:
+    """Moving one would be a violation, whatever it saves."""
+    chip = make_problem("ChipPlacement").load("tiles:rows=2,columns=3,slack=2,soft=4,ports=4,seed=2")
+    fixed = chip.placement.fixed.copy()
+    node = int(chip.macros[chip.netlist.kind[chip.macros] == SOFT][0])
+    fixed[chip.netlist.parent == node] = True
+    chip = replace(chip, placement=replace(chip.placement, fixed=fixed))
+    problem = make_problem("ChipPlacement")
+    solution = solved(agent, problem, chip, Budget(steps=3))
+    row = int(np.flatnonzero(chip.macros == node)[0])
+    assert (solution["x"][row], solution["y"][row]) == (chip.placement.x[node], chip.placement.y[node])
+    assert problem.judge(chip, solution).feasible

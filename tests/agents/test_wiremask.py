@@ -24,7 +24,8 @@ from sysgym_agents.classical.wiremask import ORDERS, GreedyWireMask, WireMaskEA
 
 IBM01 = Path(os.environ.get("SYSGYM_DATA", "none")) / "chip" / "bookshelf" / "ibm01.nodes.gz"
 needs_data = pytest.mark.skipif(not IBM01.is_file(), reason="ibm01 is not here; set SYSGYM_DATA")
-HPWL, PROXY = SimpleNamespace(pays_for="hpwl"), SimpleNamespace(pays_for="proxy")
+HPWL = SimpleNamespace(pays_for="hpwl", square_soft=True)
+PROXY = SimpleNamespace(pays_for="proxy", square_soft=True)
 Agent = GreedyWireMask | WireMaskEA
 
 

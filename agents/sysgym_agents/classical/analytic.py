@@ -65,7 +65,7 @@ class AnalyticPlacer:
 
         setting, start = prepare(problem, instance, instance.placement)
         movable = instance.movable
-        soft = np.flatnonzero(setting.netlist.kind == SOFT) if setting.forces else movable[:0]
+        soft = np.flatnonzero((setting.netlist.kind == SOFT) & ~start.fixed) if setting.forces else movable[:0]
         compile_kernels(setting, start, np.append(movable, soft))
         clock = Clock(budget)
         found = self._start(problem, instance, rng, setting, start, np.append(movable, soft), budget.seconds)

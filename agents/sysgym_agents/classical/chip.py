@@ -46,13 +46,13 @@ def with_soft(chip: Chip, placement: Placement, square_soft: bool = True) -> Pla
 
 
 def inside(netlist: Netlist, canvas: Canvas, placement: Placement, square_soft: bool = True) -> Placement:
-    """The placement with its soft macros shifted into the canvas, as far as they fit."""
+    """The placement with its soft macros shifted into the canvas, as far as they fit; fixed ones stay."""
     from sysgym.chip.cost import macro_sizes
     from sysgym.chip.netlist import SOFT
 
     width, height = macro_sizes(netlist, square_soft, placement.orientation)
     x, y = placement.x.copy(), placement.y.copy()
-    soft = netlist.kind == SOFT
+    soft = (netlist.kind == SOFT) & ~placement.fixed
     for at, size, end in ((x, width, canvas.width), (y, height, canvas.height)):
         half = np.minimum(size[soft], end) / 2
         at[soft] = np.clip(at[soft], half, end - half)

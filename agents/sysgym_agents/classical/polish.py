@@ -48,9 +48,10 @@ def polish(
 ) -> Placement:  # fmt: skip
     """Anneal a legal placement; the best found.
 
-    `soft` are the nodes of soft macros to move, default all; `share` of the moves go to hard ones. A step of the budget
-    is a sweep of `tries` moves a macro; without one there are `sweeps`. Temperatures, a share of the cost at the start
-    a macro, go from `hot` to `cold` geometrically, over the seconds if there are any, and end far below.
+    `soft` are the nodes of soft macros to move, default all that are not fixed; `share` of the moves go to hard ones. A
+    step of the budget is a sweep of `tries` moves a macro; without one there are `sweeps`. Temperatures, a share of the
+    cost at the start a macro, go from `hot` to `cold` geometrically, over the seconds if there are any, and end far
+    below.
     """
     from sysgym.chip.moves import Moves
     from sysgym.chip.netlist import SOFT
@@ -58,7 +59,7 @@ def polish(
 
     clock = Clock(budget)
     state = Moves(merged(netlist), canvas, placement, square_soft)
-    soft = np.flatnonzero(netlist.kind == SOFT) if soft is None else soft
+    soft = np.flatnonzero((netlist.kind == SOFT) & ~placement.fixed) if soft is None else soft
     best, best_cost = placement, state.cost().proxy(weights)
     many, done = len(state.movable) + len(soft), 0
     if not many:

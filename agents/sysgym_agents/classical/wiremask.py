@@ -10,7 +10,6 @@ of WireMask-BBO, often has to place macros whose nets are all still empty.
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -144,13 +143,7 @@ def finish(problem: Any, chip: Chip, solution: dict[str, Array]) -> Solution:
     """The solution with soft macros placed by force where they count (objective "proxy")."""
     if problem.pays_for != "proxy" or not chip.has_soft:
         return solution
-    from sysgym.chip.force import place_soft
+    from sysgym.chip.judge import complete
+    from sysgym_agents.classical.chip import as_solution, with_soft
 
-    netlist, placement = chip.netlist, chip.placement
-    x, y, facing = placement.x.copy(), placement.y.copy(), placement.orientation.copy()
-    x[chip.macros], y[chip.macros], facing[chip.macros] = solution["x"], solution["y"], solution["orientation"]
-    at = netlist.parent
-    known = placement.placed | np.isin(np.arange(len(x)), chip.macros)
-    full = place_soft(netlist, chip.canvas,
-                      replace(placement, x=x[at], y=y[at], orientation=facing[at], placed=known[at]))  # fmt: skip
-    return {**solution, "x": full.x[chip.macros], "y": full.y[chip.macros]}
+    return as_solution(chip, with_soft(chip, complete(chip, **solution), problem.square_soft))

@@ -65,7 +65,7 @@ def judge_chip(chip: Chip, solution: Solution, rules: Rules) -> Verdict:
     `proxy`; `hpwl`, macro-only; `overlaps`, pairs of hard macros (or a macro and a blockage) that overlap,
     `overlap_area`, `outside`, macros that leave the canvas, `moved`, fixed macros that were moved: they are judged
     where they belong. `excess` is 0 for a legal placement, else the overlap area over the area of the hard macros
-    plus WORSE, so that no legal placement is paid less.
+    plus WORSE, so that with the usual weights no legal placement is paid less.
     """
     check_clustered(chip, rules.objective)
     netlist, start, canvas = chip.netlist, chip.placement, rules.canvas(chip.canvas)
