@@ -1,0 +1,1 @@
+"""Dataflow graphs of operators, the machines that run them, and an exact simulator of both."""
