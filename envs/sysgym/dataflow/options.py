@@ -1,0 +1,41 @@
+"""Options that the problems on dataflow graphs share. Imports no kernels, so that listing problems stays cheap."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import fields
+from typing import Any
+
+from sysgym.core.errors import UsageError, unknown
+from sysgym.core.instances import find_entry
+from sysgym.dataflow.rules import Rules
+
+TOPIC = "dataflow"  # of the packaged graphs
+GROUPINGS = ("op", "layers", "metis")
+STARTS = ("single", "expert", "random")
+
+
+def check_choices(problem: Any, choices: Mapping[str, tuple[str | None, ...]]) -> None:
+    """UsageError for an option that is none of its choices, or a generator that is no text."""
+    for option, known in choices.items():
+        value = getattr(problem, option)
+        if value not in known:
+            raise unknown(option, value, [item for item in known if item is not None])
+    if not isinstance(problem.generator, str):
+        raise UsageError(f"option generator must be a text, got {problem.generator!r}.")
+
+
+def rules_of(problem: Any) -> Rules:
+    """The rules that the options of a problem name."""
+    return Rules(**{item.name: getattr(problem, item.name) for item in fields(Rules)})
+
+
+def reference_costs(problem: Any, instance: Any) -> Mapping[str, float]:
+    """`who -> ns`: the expert's placement, first come first served, on the problem's devices; then what the index has.
+
+    The index knows the best makespan that was found for the usual rules.
+    """
+    entry = find_entry(problem.instance_sets(), instance.name)
+    usual = problem.rules == Rules(schedule=problem.rules.schedule)
+    known = entry.references.get(getattr(problem, "tasks", "placement"), {}) if entry and usual else {}
+    return {"expert": problem.job(instance).expert_ns, **known}

@@ -1,0 +1,1 @@
+"""Device placement: which device runs each operator of a dataflow graph."""

@@ -1,0 +1,191 @@
+"""Device placement as a sysgym problem."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from sysgym.core.errors import UsageError
+from sysgym.core.instances import InstanceSet, load_index
+from sysgym.core.problem import Array, ArraySpec, Size, Solution, Verdict
+from sysgym.core.solutions import check_arrays
+from sysgym.dataflow.options import GROUPINGS, STARTS, TOPIC, check_choices, reference_costs, rules_of
+from sysgym.dataflow.rules import Rules, whole
+
+if TYPE_CHECKING:
+    from sysgym.dataflow.features import Work
+    from sysgym.dataflow.graph import DataflowGraph
+    from sysgym.dataflow.job import Job, Memo
+
+MODES = ("oneshot", "grouped", "sequential", "refine")
+
+
+class DevicePlacement:
+    """Place the operators of a neural network on devices so that a step takes as little time as possible.
+
+    Description: the problem of ColocRL, HDP, Placeto, GDP (Zhou et al., arXiv 1910.01578) and GO (arXiv 2010.12438).
+    cost = makespan in ns of an exact event-driven simulation: a device runs one operator at a time, a tensor is sent
+    once to every other device that reads it, links carry one transfer at a time and add a latency. A placement is
+    feasible if no device's memory is exceeded at any time (parameters stay, tensors live until their last reader
+    ends). `objective="throughput"` is the largest load of a device in a pipeline instead (Tarnawski et al., NeurIPS
+    2020). Solution: `placement`, (N,) device of each operator. Instances: JSON graphs of the format
+    sysgym.dataflow/1, which `sysgym trace` makes from PyTorch and ONNX models.
+
+    Options:
+        mode: "oneshot" (all operators at once), "grouped" (all groups at once), "sequential" (unit by unit, each with
+            a simulation: Placeto's process) or "refine" (move a unit, the best placement counts).
+        grouping: what a unit is: "op", "layers" (layer x phase x chunk of time) or "metis" (needs pymetis); default
+            "op" in mode oneshot, else "layers". groups: about how many units.
+        rounds: steps of `oneshot` and `grouped`; each sees the simulation of the last, the best counts.
+        steps: moves in an episode of `refine`; default twice the units, at least 16.
+        start: what is shown first, and where `sequential` and `refine` start: "single" device, "expert" or "random".
+        devices: how many like devices (default: as many as the graph's references use), or a JSON file of kinds,
+            speeds, capacities, bandwidths and latencies (see `sysgym.dataflow.cluster.read_cluster`).
+        link_mode: "egress_ingress" (one port each way a device), "pair" (a link for each pair) or "none" (no waiting).
+        bandwidth: bytes per ns. latency_ns: added to each transfer. capacity: bytes of memory of a device.
+        mem_factor: capacity as a multiple of the peak of everything on one device; below 1 forces a split.
+        objective: "latency" or "throughput".
+        schedule: order of ready operators: "fifo" (first come, first served) or "critical_path" (longest path first).
+        simulator: "events" or "placeto" (Placeto's: one bus a device, no memory; for comparison with its papers).
+        noise: deviation of log-normal factors on times; cost is the mean over noise_samples, drawn from noise_seed.
+        generator: recipe of `generate`, such as "layered:depth=6,width=4" (a seed is drawn).
+
+    Observation: nodes are units. Features: time, output_bytes, param_bytes, flops, operators (logarithms), layer,
+    forward, backward, update (shares of operators), in_degree, out_degree (logarithms), up_rank, down_rank (of the
+    critical path), never, elementwise, heavy, reduction (shares of operators), time_share (of an even share), then
+    device (of D), placed, current, start (of the makespan), load (of its device, of the makespan), local (share of
+    bytes that stay on the device), memory (of its device). Edges: log bytes, sending time over the time of a single
+    device. Globals: log_units, log_operators, log_devices, cost, best (over that of a single device), memory,
+    transfers (over reads), progress. `sequential` describes each device by load, near, memory, busy, here, work.
+
+    Rewards: see `sysgym.core.rewards`; the scale is the cost of everything on one device, in `refine` a tenth of it.
+    Out of memory costs at least 10 at the end.
+    Version history: v0, first release.
+    """
+
+    name = "DevicePlacement"
+    version = 0
+    variants: tuple[Mapping[str, Any], ...] = (
+        {"mode": "oneshot"}, {"mode": "grouped", "rounds": 2}, {"mode": "sequential"}, {"mode": "refine"},
+    )  # fmt: skip
+    recommended_agent = "sa-device"
+    default_instances = "layered/train"
+
+    def __init__(
+        self,
+        *,
+        mode: str = "grouped",
+        grouping: str | None = None,
+        groups: int | None = None,
+        rounds: int = 1,
+        steps: int | None = None,
+        start: str = "single",
+        devices: int | str | None = None,
+        link_mode: str = "egress_ingress",
+        bandwidth: float = 12.0,
+        latency_ns: int = 10_000,
+        capacity: float = 16e9,
+        mem_factor: float | None = None,
+        objective: str = "latency",
+        schedule: str = "fifo",
+        simulator: str = "events",
+        noise: float = 0.0,
+        noise_samples: int = 5,
+        noise_seed: int = 0,
+        generator: str = "layered:depth=4,width=3",
+    ) -> None:
+        self.mode, self.grouping, self.groups, self.rounds, self.steps = mode, grouping, groups, rounds, steps
+        self.start, self.devices, self.link_mode, self.bandwidth = start, devices, link_mode, bandwidth
+        self.latency_ns, self.capacity, self.mem_factor, self.objective = latency_ns, capacity, mem_factor, objective
+        self.schedule, self.simulator, self.noise = schedule, simulator, noise
+        self.noise_samples, self.noise_seed, self.generator = noise_samples, noise_seed, generator
+        check_choices(self, {"mode": MODES, "grouping": (None, *GROUPINGS), "start": STARTS})
+        for option, high in (("rounds", 100), ("steps", 10**8), ("groups", 2**24)):
+            whole(option, getattr(self, option), 1, high)
+        if mode == "oneshot" and grouping not in (None, "op"):
+            raise UsageError(f"mode 'oneshot' decides operators; for grouping {grouping!r} use mode='grouped'.")
+        rules_of(self).check()
+
+    @cached_property
+    def rules(self) -> Rules:
+        """On what a graph runs and what counts."""
+        return rules_of(self)
+
+    @cached_property
+    def works(self) -> Memo:
+        """The job and units of each graph, made once."""
+        from sysgym.dataflow.features import make_work
+        from sysgym.dataflow.job import Job, Memo
+
+        grouping = self.grouping or ("op" if self.mode == "oneshot" else "layers")
+        return Memo(lambda graph: make_work(Job(graph, self.rules), grouping, self.groups))
+
+    @cached_property
+    def machine(self) -> Any:
+        """The state machine of the chosen mode (imports numba)."""
+        from sysgym.device_placement.modes import make_mode
+
+        return make_mode(self)
+
+    def work(self, instance: DataflowGraph) -> Work:
+        """The graph's job, cut into units."""
+        found: Work = self.works(instance)
+        return found
+
+    def job(self, instance: DataflowGraph) -> Job:
+        """The graph on its devices, for agents that evaluate placements themselves."""
+        return self.work(instance).job
+
+    def load(self, name: str) -> DataflowGraph:
+        """A graph by registered name, recipe or file; UsageError if it cannot be had or is malformed."""
+        from sysgym.dataflow.load import load_graph
+
+        return load_graph(name)
+
+    def generate(self, rng: np.random.Generator) -> DataflowGraph:
+        """A random graph of the `generator` family."""
+        from sysgym.dataflow.generate import random_graph
+
+        return random_graph(self.generator, rng)
+
+    def instance_sets(self) -> Mapping[str, InstanceSet]:
+        """Registered sets of graphs by name."""
+        return load_index(TOPIC)
+
+    def size(self, instance: DataflowGraph) -> Size:
+        """Units, links between them, and (columns) devices."""
+        work = self.work(instance)
+        return Size(work.units.count, len(work.units.edge_bytes), 1, work.job.devices)
+
+    def static(self, instance: DataflowGraph) -> Mapping[str, Array]:
+        """Features that never change: nodes (U, 18), edges (M, 2), edge_index (2, M)."""
+        return self.work(instance).static
+
+    def solution_arrays(self, instance: DataflowGraph) -> Mapping[str, ArraySpec]:
+        """`placement`: a device for each operator."""
+        last = self.job(instance).devices - 1
+        return {"placement": ArraySpec((instance.nodes,), "int", 0, last, "device of each operator")}
+
+    def judge(self, instance: DataflowGraph, solution: Solution) -> Verdict:
+        """Simulate a placement; InvalidSolution if it is none. Cost is the makespan, or the largest load, in ns."""
+        found = check_arrays(self.solution_arrays(instance), solution)
+        return self.job(instance).verdict(np.ascontiguousarray(found["placement"], np.int32))
+
+    def reference_costs(self, instance: DataflowGraph) -> Mapping[str, float]:
+        """Known costs, `who -> ns`: the expert's first, then the best known for the usual rules."""
+        return reference_costs(self, instance)
+
+    def render(self, instance: DataflowGraph, solution: Solution) -> Array:
+        """Gantt chart of devices and links, and memory over time, (H, W, 3) uint8."""
+        from sysgym.dataflow.render import draw
+
+        return draw(self.job(instance), solution)
+
+    def describe(self, instance: DataflowGraph, solution: Solution) -> str:
+        """Cost, memory and what each device does over time as text."""
+        from sysgym.dataflow.render import describe
+
+        return describe(self.job(instance), solution)

@@ -1,0 +1,1 @@
+"""Graph optimisation: placement, schedule and fusion of a dataflow graph, decided together."""

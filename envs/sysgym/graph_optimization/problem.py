@@ -1,0 +1,199 @@
+"""Graph optimisation as a sysgym problem."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from sysgym.core.errors import UsageError, unknown
+from sysgym.core.instances import InstanceSet, load_index
+from sysgym.core.problem import Array, ArraySpec, Size, Solution, Verdict
+from sysgym.core.solutions import check_arrays
+from sysgym.dataflow.options import GROUPINGS, STARTS, TOPIC, check_choices, reference_costs, rules_of
+from sysgym.dataflow.rules import Rules, whole
+
+if TYPE_CHECKING:
+    from sysgym.dataflow.features import Work
+    from sysgym.dataflow.graph import DataflowGraph
+    from sysgym.dataflow.job import Job, Memo
+
+TASKS = ("placement", "schedule", "fusion")
+MODES = ("oneshot", "sequential")
+
+
+class GraphOptimization:
+    """Decide placement, schedule and fusion of a dataflow graph together, so that a step takes little time.
+
+    Description: the problem of GO, "Transferable Graph Optimizers for ML Compilers" (Zhou et al., NeurIPS 2020,
+    arXiv 2010.12438). Placement: a device for each operator. Schedule: a priority for each operator; a device starts
+    its ready operator of highest priority. Fusion: a priority for each operator; operators take in their readers from
+    the highest priority down, groups run as one kernel whose time follows a roofline (see `sysgym.dataflow.fusion`).
+    cost = makespan in ns of the fused graph in the simulator of `sysgym/DevicePlacement-v0`. Feasible if no device's
+    memory is exceeded. Solution: `placement`, `priority` and `fusion`, each (N,) integers, those of the tasks.
+    Instances: as for device placement.
+
+    Options:
+        tasks: what is decided, any of placement, schedule and fusion, joined by "+". Without placement it is the
+            expert's; without a schedule the option `schedule` orders operators; without fusion nothing is fused.
+        mode: "oneshot" (all tasks for all units at once) or "sequential" (a step a task).
+        levels: of schedule and fusion that an action chooses from; solutions may hold any priority.
+        rounds: steps of `oneshot`; each sees the simulation of the last, and the best counts.
+        grouping, groups: units that share decisions: "op", "layers" (layer x phase x chunk of time) or "metis".
+        start: what is shown first: everything on a "single" device, the "expert" placement or a "random" one.
+        schedule: how ready operators of one priority are ordered: "fifo" or "critical_path".
+        devices, link_mode, bandwidth, latency_ns, capacity, mem_factor, noise, noise_samples, noise_seed: as for
+            `sysgym/DevicePlacement-v0`. generator: recipe of `generate` (a seed is drawn).
+
+    Observation: as for device placement, with the node features level and fusion (over levels) at the end, and a global
+    feature TASK_next for each task that is 1 in mode `sequential` when the next step decides it.
+
+    Rewards: see `sysgym.core.rewards`; the scale is the cost of everything on one device, first come first served.
+    Version history: v0, first release.
+    """
+
+    name = "GraphOptimization"
+    version = 0
+    variants: tuple[Mapping[str, Any], ...] = (
+        {"mode": "oneshot"}, {"mode": "oneshot", "tasks": "schedule+fusion", "grouping": "op", "rounds": 2},
+        {"mode": "sequential"},
+    )  # fmt: skip
+    recommended_agent = "sa-device"
+    default_instances = "layered/train"
+    objective, simulator = "latency", "events"
+
+    def __init__(
+        self,
+        *,
+        tasks: str = "placement+schedule+fusion",
+        mode: str = "oneshot",
+        levels: int = 16,
+        rounds: int = 1,
+        grouping: str = "layers",
+        groups: int | None = None,
+        start: str = "single",
+        schedule: str = "critical_path",
+        devices: int | str | None = None,
+        link_mode: str = "egress_ingress",
+        bandwidth: float = 12.0,
+        latency_ns: int = 10_000,
+        capacity: float = 16e9,
+        mem_factor: float | None = None,
+        noise: float = 0.0,
+        noise_samples: int = 5,
+        noise_seed: int = 0,
+        generator: str = "layered:depth=4,width=3",
+    ) -> None:
+        self.tasks, self.mode, self.levels, self.rounds = tasks, mode, levels, rounds
+        self.grouping, self.groups, self.start, self.schedule = grouping, groups, start, schedule
+        self.devices, self.link_mode, self.bandwidth, self.latency_ns = devices, link_mode, bandwidth, latency_ns
+        self.capacity, self.mem_factor, self.noise = capacity, mem_factor, noise
+        self.noise_samples, self.noise_seed, self.generator = noise_samples, noise_seed, generator
+        check_choices(self, {"mode": MODES, "grouping": GROUPINGS, "start": STARTS})
+        for option, low, high in (("levels", 2, 1024), ("rounds", 1, 100), ("groups", 1, 2**24)):
+            whole(option, getattr(self, option), low, high)
+        self.chosen = parse_tasks(tasks)
+        rules_of(self).check()
+
+    @cached_property
+    def rules(self) -> Rules:
+        """On what a graph runs and what counts."""
+        return rules_of(self)
+
+    @cached_property
+    def works(self) -> Memo:
+        """The job and units of each graph, made once."""
+        from sysgym.dataflow.features import make_work
+        from sysgym.dataflow.job import Job, Memo
+
+        return Memo(lambda graph: make_work(Job(graph, self.rules), self.grouping, self.groups))
+
+    @cached_property
+    def machine(self) -> Any:
+        """The state machine of the chosen mode (imports numba)."""
+        from sysgym.graph_optimization.modes import make_mode
+
+        return make_mode(self)
+
+    def work(self, instance: DataflowGraph) -> Work:
+        """The graph's job, cut into units."""
+        found: Work = self.works(instance)
+        return found
+
+    def job(self, instance: DataflowGraph) -> Job:
+        """The graph on its devices, for agents that evaluate decisions themselves."""
+        return self.work(instance).job
+
+    def load(self, name: str) -> DataflowGraph:
+        """A graph by registered name, recipe or file; UsageError if it cannot be had or is malformed."""
+        from sysgym.dataflow.load import load_graph
+
+        return load_graph(name)
+
+    def generate(self, rng: np.random.Generator) -> DataflowGraph:
+        """A random graph of the `generator` family."""
+        from sysgym.dataflow.generate import random_graph
+
+        return random_graph(self.generator, rng)
+
+    def instance_sets(self) -> Mapping[str, InstanceSet]:
+        """Registered sets of graphs by name."""
+        return load_index(TOPIC)
+
+    def size(self, instance: DataflowGraph) -> Size:
+        """Units, links between them, and (columns) devices."""
+        work = self.work(instance)
+        return Size(work.units.count, len(work.units.edge_bytes), 1, work.job.devices)
+
+    def static(self, instance: DataflowGraph) -> Mapping[str, Array]:
+        """Features that never change: nodes (U, 18), edges (M, 2), edge_index (2, M)."""
+        return self.work(instance).static
+
+    def solution_arrays(self, instance: DataflowGraph) -> Mapping[str, ArraySpec]:
+        """The arrays of the tasks."""
+        many = (instance.nodes,)
+        specs = {
+            "placement": ArraySpec(many, "int", 0, self.job(instance).devices - 1, "device of each operator"),
+            "priority": ArraySpec(many, "int", -(2**30), 2**30, "the ready operator of highest priority starts first"),
+            "fusion": ArraySpec(many, "int", 0, 2**30, "order of taking readers in, highest first; 0: none"),
+        }
+        return {{"schedule": "priority"}.get(task, task): specs[{"schedule": "priority"}.get(task, task)]
+                for task in self.chosen}  # fmt: skip
+
+    def judge(self, instance: DataflowGraph, solution: Solution) -> Verdict:
+        """Fuse, then simulate; InvalidSolution if the arrays are none. Cost is the makespan in ns."""
+        found = check_arrays(self.solution_arrays(instance), solution)
+        job = self.job(instance)
+        placement = np.ascontiguousarray(found.get("placement", job.expert), np.int32)
+        return job.verdict(placement, found.get("priority"), found.get("fusion"))
+
+    def reference_costs(self, instance: DataflowGraph) -> Mapping[str, float]:
+        """Known costs, `who -> ns`: the expert's placement first, then the best known for the usual rules."""
+        return reference_costs(self, instance)
+
+    def render(self, instance: DataflowGraph, solution: Solution) -> Array:
+        """Gantt chart of devices and links, and memory over time, (H, W, 3) uint8."""
+        from sysgym.dataflow.render import draw
+
+        return draw(self.job(instance), solution)
+
+    def describe(self, instance: DataflowGraph, solution: Solution) -> str:
+        """Cost, memory and what each device does over time as text."""
+        from sysgym.dataflow.render import describe
+
+        return describe(self.job(instance), solution)
+
+
+def parse_tasks(text: str) -> tuple[str, ...]:
+    """The tasks in a text, in the order in which they are decided; UsageError unless they are known and unlike."""
+    if not isinstance(text, str):
+        raise UsageError(f"option tasks must be a text such as 'placement+schedule', got {text!r}.")
+    parts = text.replace(",", "+").split("+")
+    for part in parts:
+        if part not in TASKS:
+            raise unknown("task", part, TASKS)
+    if len({*parts}) < len(parts):
+        raise UsageError(f"option tasks names a task twice: {text!r}.")
+    return tuple(task for task in TASKS if task in parts)
