@@ -1,8 +1,11 @@
-"""Pictures and animations as files."""
+"""Pictures, animations and traces as files."""
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from PIL import Image
 
@@ -25,5 +28,13 @@ def save(frames: list[Array], path: Path) -> None:
                       duration=[each] * (len(drawn) - 1) + [LAST])  # fmt: skip
     except ValueError as error:
         raise UsageError(f"cannot write {path}: use a name that ends in .png or .gif.") from error
+    except OSError as error:
+        raise UsageError(f"cannot write {path}: {error.strerror or error}.") from error
+
+
+def save_trace(trace: Mapping[str, Any], path: Path) -> None:
+    """Write what a problem's `trace` returns as JSON."""
+    try:
+        path.write_text(json.dumps(trace, separators=(",", ":")) + "\n")
     except OSError as error:
         raise UsageError(f"cannot write {path}: {error.strerror or error}.") from error

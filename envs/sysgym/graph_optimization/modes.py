@@ -104,9 +104,7 @@ class OneShot(Joint):
 
     keep_best = True
 
-    def __init__(
-        self, works: Memo, rules: Rules, start: str, tasks: tuple[str, ...], levels: int, rounds: int
-    ) -> None:
+    def __init__(self, works: Memo, rules: Rules, start: str, tasks: tuple[str, ...], levels: int, rounds: int) -> None:
         super().__init__(works, rules, start, tasks, levels)
         self.rounds = rounds
 

@@ -179,9 +179,21 @@ class GraphOptimization:
 
         return draw(self.job(instance), solution)
 
+    def frames(self, instance: DataflowGraph, solution: Solution) -> list[Array]:
+        """The chart as time passes, for an animation, (H, W, 3) uint8 each; the last frame is the whole."""
+        from sysgym.dataflow.render import frames
+
+        return frames(self.job(instance), solution)
+
+    def trace(self, instance: DataflowGraph, solution: Solution) -> dict[str, Any]:
+        """The execution in Chrome's trace event format, for Perfetto or chrome://tracing."""
+        from sysgym.dataflow.chrome import chrome_trace
+
+        return chrome_trace(self.job(instance), solution)
+
     def describe(self, instance: DataflowGraph, solution: Solution) -> str:
         """Cost, memory and what each device does over time as text."""
-        from sysgym.dataflow.render import describe
+        from sysgym.dataflow.summary import describe
 
         return describe(self.job(instance), solution)
 

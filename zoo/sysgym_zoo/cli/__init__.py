@@ -2,10 +2,10 @@
 
 import signal
 
-from sysgym_zoo.cli import chips, complete, jobs, lists, submissions
+from sysgym_zoo.cli import chips, complete, graphs, jobs, lists, submissions
 from sysgym_zoo.cli.app import app
 
-__all__ = ["app", "chips", "complete", "jobs", "lists", "main", "submissions"]
+__all__ = ["app", "chips", "complete", "graphs", "jobs", "lists", "main", "submissions"]
 
 
 def main() -> None:

@@ -202,24 +202,31 @@ def evaluate(
 def render(
     instance: InstanceName,
     solution: Annotated[Path, typer.Argument(help="Solution file.")],
-    output: Annotated[Path, typer.Option("-o", "--output", help="Picture to write, .png, or .gif for an animation.")],
+    output: Annotated[
+        Path, typer.Option("-o", "--output", help="File to write: .png, .gif (animation) or .json (trace).")
+    ],
     problem: ProblemName = "Partitioning",
     options: Options = None,
     as_json: AsJson = False,
 ) -> None:
-    """Draw a solution; problems that can show how it grows do so in a .gif."""
+    """Draw a solution: a .gif shows how it grows, a .json is a trace for Perfetto, where the problem has them."""
     from sysgym import UsageError
     from sysgym.core.solutions import read_solution
-    from sysgym_zoo.pictures import save
+    from sysgym_zoo.pictures import save, save_trace
     from sysgym_zoo.resolve import build_problem
 
     built = build_problem(problem, options or [])
-    moving = output.suffix.lower() == ".gif"
+    moving, traced = (output.suffix.lower() == suffix for suffix in (".gif", ".json"))
     if moving and not hasattr(built, "frames"):
         raise UsageError(f"{built.name} draws no animation; use a name that ends in .png instead of {output}.")
+    if traced and not hasattr(built, "trace"):
+        raise UsageError(f"{built.name} has no trace; use a name that ends in .png instead of {output}.")
     loaded = built.load(instance)
     answer = read_solution(built, loaded, solution)
-    save(built.frames(loaded, answer) if moving else [built.render(loaded, answer)], output)
+    if traced:
+        save_trace(built.trace(loaded, answer), output)
+    else:
+        save(built.frames(loaded, answer) if moving else [built.render(loaded, answer)], output)
     show_paths([output], as_json)
 
 
