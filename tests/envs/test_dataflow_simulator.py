@@ -67,9 +67,7 @@ def packaged(name: str) -> str:
 def test_cases_checked_by_hand(name: str) -> None:
     case = next(case for case in read_json("sim_cases.json")["cases"] if case["name"] == name)
     graph = parse_graph(name, json.dumps(case["graph"]).encode())
-    cluster = uniform(
-        case["devices"], case["bandwidth_bytes_per_ns"], case["latency_ns"], link_mode=case["link_mode"]
-    )
+    cluster = uniform(case["devices"], case["bandwidth_bytes_per_ns"], case["latency_ns"], link_mode=case["link_mode"])
     priority = None if case["priority"] is None else np.array(case["priority"])
     found = simulate(graph, cluster.times(graph), cluster, np.array(case["place"]), priority)
     shown = {
@@ -85,7 +83,7 @@ def reference_placements(name: str, graph: DataflowGraph, known: dict[str, Any])
     v, devices = np.arange(graph.nodes), known["devices"]
     found = {
         "single": v * 0, "round_robin": v % devices, "blocks": v * devices // graph.nodes,
-        "random_seed0": np.random.RandomState(0).randint(0, devices, graph.nodes),  # noqa: NPY002
+        "random_seed0": np.random.RandomState(0).randint(0, devices, graph.nodes),
     }  # fmt: skip
     if "layer_to_device" in known:
         found["expert_layer_blocks"] = block_bounds(layer_times(graph), devices)[graph.layer]
@@ -129,7 +127,7 @@ def test_reference_makespans_transfers_and_peaks(name: str) -> None:
     assert not wrong
     assert LINK_MODES[-1] == "egress_ingress"  # whose transfers and peaks the file holds
     assert critical_path_ns(graph, times[0]) == known["critical_path_ns"]
-    assert lower_bound_ns(graph, times) == known["lower_bound_ns"]
+    assert abs(lower_bound_ns(graph, times) - known["lower_bound_ns"]) <= 1  # the file rounds the even share
     if "layer_to_device" in known:
         assert block_bounds(layer_times(graph), devices).tolist() == known["layer_to_device"]
     if not len(graph.human_expert):
@@ -226,7 +224,7 @@ class Slow:
         occupied = -(-int(self.graph.tensor_bytes[x]) * 1000 // int(self.cluster.bandwidth[d, p]))
         ports = {"none": [], "pair": [(d, p)], "egress_ingress": [("out", d), ("in", p)]}[self.cluster.link_mode]
         s = max([t, *(self.free.get(port, 0) for port in ports)])
-        self.free |= {port: s + occupied for port in ports}
+        self.free |= dict.fromkeys(ports, s + occupied)
         heappush(self.events, (s + occupied + int(self.cluster.latency_ns[d, p]), 1, len(self.moves)))
         self.moves.append([x, p])
         self.spans.append([s, s + occupied])
@@ -350,9 +348,10 @@ def test_a_slower_clock_scales_everything(mode: str) -> None:
 
 
 def test_a_faster_link_is_never_slower_for_one_transfer() -> None:
-    graph = generate_graph("layered:depth=6,width=1,fan_in=1,train=0,heavy=0,seed=3")
-    chain = np.flatnonzero(np.bincount(graph.edge_dst, minlength=graph.nodes))
-    place = (np.arange(graph.nodes) >= chain[len(chain) // 2]).astype(np.int64)
+    graph = generate_graph("layered:depth=6,width=1,train=0,heavy=0,seed=3")
+    line = np.arange(graph.nodes, dtype=np.int32)
+    graph = replace(graph, edge_tensor=line[:-1], edge_dst=line[1:])
+    place = (line >= 4).astype(np.int64)
     before = None
     for bandwidth in (0.5, 1, 2, 3, 5, 12, 40, 1000):
         cluster = uniform(2, bandwidth)
@@ -394,7 +393,7 @@ def test_times_out_of_range_are_refused() -> None:
         (graph, late, cluster.times(graph)), (large, narrow, cluster.times(graph)), (whole, wide, cluster.times(graph)),
         (graph, cluster, cluster.times(graph) * 2**40),
     ):  # fmt: skip
-        with pytest.raises(UsageError, match="more than the simulator counts .* use a higher bandwidth"):
+        with pytest.raises(UsageError, match=r"more than the simulator counts .* use a higher bandwidth"):
             check_range(made, times, links)
 
 

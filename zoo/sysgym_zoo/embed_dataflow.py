@@ -38,7 +38,7 @@ MODELS = {
 }  # fmt: skip
 ABOUT = {
     "layered": ("MIT", "random layered networks, training steps"),
-    "seeds": ("MIT (traced for sysgym)", "training steps of the 14 models of the GDP and GO papers, 703 to 52313 nodes"),
+    "seeds": ("MIT (traced for sysgym)", "training steps of the 14 models of GDP and GO, 703 to 52313 nodes"),
     "models": ("MIT (traced for sysgym)", "ResNet, VGG, BERT, GPT-2 and inference graphs"),
     "msr": ("MIT (msr-fiddle/dnn-partitioning)", "layer and operator graphs of throughput optimisation"),
     "pipedream": ("MIT (msr-fiddle/pipedream)", "measured profiles of training, layers"),
@@ -68,7 +68,14 @@ def third_party(public: Path, group: str) -> dict[str, Any]:
     for path in sorted(public.glob(f"{group}_*.json.gz")):
         stem = path.name.removesuffix(".json.gz")
         short = stem.removeprefix(f"{group}_")
-        held = {"gnmt": "valid", "ffnn": "valid", "densenet": "valid", "bert": "test", "llama": "test", "nasnet": "test"}
+        held = {
+            "gnmt": "valid",
+            "ffnn": "valid",
+            "densenet": "valid",
+            "bert": "test",
+            "llama": "test",
+            "nasnet": "test",
+        }
         split = next((split for family, split in held.items() if family in short), "train")
         rows[short] = copied(public, group, stem, short, split)
     return rows

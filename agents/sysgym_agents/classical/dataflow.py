@@ -49,25 +49,20 @@ def tasks_of(problem: Any) -> tuple[str, ...]:
 def complete(problem: Any, job: Job, placement: Array, priority: str = "best", fusion: str = "best") -> Solution:
     """The solution with a placement and, where the problem asks for them, the rules' priorities."""
     tasks = tasks_of(problem)
-    orders = PRIORITIES[:2] if priority == "best" else (priority,)
-    fusions = FUSIONS[:-1] if fusion == "best" else (fusion,)
     if "placement" not in tasks:
         placement = job.expert
-    best, best_key = None, (True, np.inf)
-    for order in orders if "schedule" in tasks else ("",):
-        for level in fusions if "fusion" in tasks else ("",):
-            found = {
-                "placement": placement, "priority": priority_rule(job, order) if order else None,
-                "fusion": fusion_rule(job.graph, level) if level else None,
-            }  # fmt: skip
-            if len(orders) * len(fusions) == 1 or len(tasks) == 1 == len(orders if order else fusions):
-                return pick(tasks, found)
-            score = job.score(found["placement"], found["priority"], found["fusion"])
-            key = (score.over_bytes > 0, score.cost)
-            if best is None or key < best_key:
-                best, best_key = found, key
-    assert best is not None
-    return pick(tasks, best)
+    orders: list[Array | None] = [None]
+    fusions: list[Array | None] = [None]
+    if "schedule" in tasks:
+        orders = [priority_rule(job, rule) for rule in (PRIORITIES[:-1] if priority == "best" else (priority,))]
+    if "fusion" in tasks:
+        fusions = [fusion_rule(job.graph, rule) for rule in (FUSIONS[:-1] if fusion == "best" else (fusion,))]
+    pairs = [(order, level) for order in orders for level in fusions]
+    if len(pairs) > 1:
+        scores = [job.score(placement, order, level) for order, level in pairs]
+        best = min(range(len(pairs)), key=lambda i: (scores[i].over_bytes > 0, scores[i].cost))
+        pairs = [pairs[best]]
+    return pick(tasks, {"placement": placement, "priority": pairs[0][0], "fusion": pairs[0][1]})
 
 
 def pick(tasks: tuple[str, ...], found: dict[str, Any]) -> Solution:
@@ -205,5 +200,6 @@ class METF(Rule):
         graph, place = job.graph, np.empty(job.graph.nodes, np.int32)
         earliest_start(_ties(graph, self.colocate), graph.in_ptr, graph.edge_tensor, graph.out_ptr, graph.use_ptr,
                        graph.use_node, graph.tensor_src, graph.tensor_bytes, job.times, _follow(graph),
-                       graph.param_bytes, job.capacity, job.cluster.bandwidth, job.cluster.latency_ns, place)  # fmt: skip
+                       graph.param_bytes, job.capacity, job.cluster.bandwidth, job.cluster.latency_ns,
+                       place)  # fmt: skip
         return place

@@ -14,7 +14,7 @@ def _arrival(v, d, in_ptr, in_tensor, tensor_src, tensor_bytes, source, place, f
         x = in_tensor[e]
         u = tensor_src[x]
         p = place[u]
-        if p < 0 or source[u] and p == d:
+        if p < 0 or (source[u] and p == d):
             continue  # a parameter that follows its reader
         if p == d:
             ready = max(ready, finish[u])

@@ -1,8 +1,8 @@
 """The network of GDP and GO: a graph encoder, and attention over all units that decides one task after the other.
 
 GDP (Zhou et al. 2019, arXiv 1910.01578, section 3): GraphSAGE with max pooling over both directions, then a Transformer
-with segment-level recurrence and without positional encoding over the topologically ordered units, each dense layer of
-which is conditioned on the graph (superposition). GO (Zhou et al. 2020, arXiv 2010.12438, section 3): the same attention
+with segment-level recurrence and without positional encoding over the topologically ordered units, whose dense layers
+are conditioned on the graph (superposition). GO (Zhou et al. 2020, arXiv 2010.12438, section 3): the same attention
 weights serve every task and round; what was decided before is embedded and added.
 """
 
@@ -52,7 +52,7 @@ def make_example(work: Work, vocabulary: Sequence[str]) -> Example:
     return Example(
         work, torch.from_numpy(static["nodes"]),
         torch.from_numpy((mix / np.maximum(mix.sum(axis=1, keepdims=True), 1)).astype(np.float32)),
-        (torch.from_numpy(np.concatenate([index[0], index[1]])), torch.from_numpy(np.concatenate([index[1], index[0]]))),
+        (torch.from_numpy(index.reshape(-1)), torch.from_numpy(index[::-1].reshape(-1).copy())),
         torch.from_numpy(np.concatenate([ahead, back])),
         torch.cat([label_codes(job.devices), torch.from_numpy(facts.astype(np.float32))], dim=1),
     )  # fmt: skip
@@ -164,9 +164,7 @@ class PlacerNet(nn.Module):
             x = layer(x, example)
         return x, x.mean(dim=0), self.device(example.devices)
 
-    def logits(
-        self, task: str, encoded: tuple[Tensor, Tensor, Tensor], decided: Mapping[str, Tensor]
-    ) -> Tensor:
+    def logits(self, task: str, encoded: tuple[Tensor, Tensor, Tensor], decided: Mapping[str, Tensor]) -> Tensor:
         """Scores of the choices of a task, (B, U, C), given decisions (B, U) int64 of tasks (B = 1 without any)."""
         x, graph, codes = encoded
         found = x[None]

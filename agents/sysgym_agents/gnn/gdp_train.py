@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -43,6 +43,12 @@ class Decision(NamedTuple):
         return self.rounds[-1]
 
 
+def joined(one: Decision, two: Decision) -> Decision:
+    """The samples of both."""
+    pairs = zip(one.rounds, two.rounds, strict=True)
+    return Decision(tuple({task: torch.cat([a[task], b[task]]) for task in a} for a, b in pairs))
+
+
 class Found(NamedTuple):
     """The best answer so far."""
 
@@ -70,19 +76,21 @@ def fusion_table(job: Job) -> Array:
     return np.stack([fusion_rule(job.graph, name) for name in FUSIONS[:-1]])
 
 
-def sample(net: PlacerNet, encoded: Any, tasks: Sequence[str], rounds: int, count: int, greedy: bool) -> Decision:
-    """Decisions of `count` samples (one if greedy), a task after the other, in rounds."""
+def sample(
+    net: PlacerNet, encoded: Any, tasks: Sequence[str], rounds: int, count: int, generator: torch.Generator | None
+) -> Decision:
+    """Decisions of `count` samples, a task after the other, in rounds; the likeliest without a generator."""
     decided: dict[str, Tensor] = {}
     found = []
     for _ in range(rounds):
         for task in tasks:
             logits = net.logits(task, encoded, decided)
-            if greedy:
+            if generator is None:
                 decided = {**decided, task: logits.argmax(dim=2)}
                 continue
             shares = torch.softmax(logits, dim=2)
             flat = shares.expand(count, -1, -1).reshape(-1, shares.shape[2])
-            decided = {**decided, task: torch.multinomial(flat, 1).reshape(count, -1)}
+            decided = {**decided, task: torch.multinomial(flat, 1, generator=generator).reshape(count, -1)}
         found.append({task: decided[task] for task in tasks})
     return Decision(tuple(found))
 
@@ -107,7 +115,9 @@ def evaluate(example: Example, tasks: Sequence[str], decision: Mapping[str, Arra
     rules = job.rules
     plain = rules.objective == "latency" and rules.simulator == "events" and not rules.noise and "fusion" not in tasks
     if not plain:
-        rows = [{task: values[b] for task, values in decision.items()} for b in range(len(next(iter(decision.values()))))]
+        rows = [
+            {task: values[b] for task, values in decision.items()} for b in range(len(next(iter(decision.values()))))
+        ]
         scores = [_score(example, tasks, row) for row in rows]
         return np.array([score.cost for score in scores]), np.array([score.over_bytes for score in scores])
     many = len(next(iter(decision.values())))
@@ -134,7 +144,8 @@ class Trainer:
     def __init__(self, net: PlacerNet, examples: Sequence[Example], tasks: Sequence[str], ppo: Ppo, seed: int) -> None:
         self.net, self.examples, self.tasks, self.ppo = net, list(examples), tuple(tasks), ppo
         self.optimizer = torch.optim.Adam(net.parameters(), lr=ppo.learning_rate)
-        self.seed, self.updates = seed, 0
+        self.seed, self.updates, self.simulations = seed, 0, 0
+        self.generator = torch.Generator().manual_seed(seed)
         self.best: list[Found | None] = [None] * len(self.examples)
         self.metrics: dict[str, float] = {}
 
@@ -142,12 +153,12 @@ class Trainer:
         """Sample, simulate and learn once, on the next graph. `progress` 0..1 lowers learning rate and entropy."""
         row = self.updates % len(self.examples)
         example, ppo = self.examples[row], self.ppo
-        torch.manual_seed(self.seed * 1_000_003 + self.updates)
         with torch.no_grad():
             encoded = self.net.encode(example)
-            decision = sample(self.net, encoded, self.tasks, ppo.rounds, ppo.samples, greedy=False)
+            decision = sample(self.net, encoded, self.tasks, ppo.rounds, ppo.samples, self.generator)
             old, _ = log_likelihood(self.net, encoded, self.tasks, decision)
         costs, over = evaluate(example, self.tasks, {t: v.numpy() for t, v in decision.last.items()})
+        self.simulations += ppo.samples
         self._remember(row, decision, costs, over)
         single = max(example.work.job.single_ns, 1.0)
         rewards = np.where(over > 0, -INVALID, -np.sqrt(costs / single))
@@ -162,16 +173,31 @@ class Trainer:
                         "best": self.best[row].key[1] / single if self.best[row] else 0.0,  # type: ignore[union-attr]
                         "feasible": float((over == 0).mean())}  # fmt: skip
 
+    def answer(self, row: int, trials: int) -> None:
+        """Remember the best of the likeliest decision for a graph and of some samples."""
+        example, ppo = self.examples[row], self.ppo
+        with torch.no_grad():
+            encoded = self.net.encode(example)
+            found = [sample(self.net, encoded, self.tasks, ppo.rounds, 1, None)]
+            if trials:
+                found.append(sample(self.net, encoded, self.tasks, ppo.rounds, trials, self.generator))
+        for decision in found:
+            costs, over = evaluate(example, self.tasks, {t: v.numpy() for t, v in decision.last.items()})
+            self.simulations += len(costs)
+            self._remember(row, decision, costs, over)
+
     def _learn(self, example: Example, decision: Decision, old: Tensor, advantage: Tensor, bonus: float,
                elite: Decision | None) -> None:  # fmt: skip
         encoded = self.net.encode(example)
-        new, entropy = log_likelihood(self.net, encoded, self.tasks, decision)
-        ratio = torch.exp(new - old)
+        many = len(old)
+        new, entropy = log_likelihood(
+            self.net, encoded, self.tasks, decision if elite is None else joined(decision, elite)
+        )
+        ratio = torch.exp(new[:many] - old)
         clipped = ratio.clamp(1 - self.ppo.clip, 1 + self.ppo.clip)
         loss = -torch.minimum(ratio * advantage, clipped * advantage).mean() - bonus * entropy
         if elite is not None:
-            likely, _ = log_likelihood(self.net, encoded, self.tasks, elite)
-            loss = loss - self.ppo.imitate * likely.mean()
+            loss = loss - self.ppo.imitate * new[many:].mean()
         self.optimizer.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(self.net.parameters(), 0.5)
@@ -199,6 +225,3 @@ def standardise(rewards: Array) -> Array:
     low = np.median(rewards) - 4 * (np.median(np.abs(rewards - np.median(rewards))) + 1e-6)
     kept = np.maximum(rewards, low)
     return np.asarray((kept - kept.mean()) / (kept.std() + 1e-8))
-
-
-Report = Callable[[Trainer], bool]

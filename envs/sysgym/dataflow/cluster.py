@@ -39,7 +39,10 @@ class Cluster:
         rows = []
         for kind, speed in zip(self.kinds, self.speed.tolist(), strict=True):
             base = graph.time_cpu_ns if kind == "cpu" and len(graph.time_cpu_ns) else graph.time_ns
-            rows.append(base if speed == 1.0 else np.rint(base / speed).astype(np.int64))
+            scaled = base / speed
+            if float(scaled.max(initial=0.0)) >= 2**60:
+                raise UsageError(f"{graph.name} takes too long on a device of speed {speed:g}; use a higher speed.")
+            rows.append(base if speed == 1.0 else np.rint(scaled).astype(np.int64))
         return np.stack(rows)
 
 
@@ -63,7 +66,7 @@ def read_cluster(path: Path) -> Cluster:
     """
     try:
         found = json.loads(path.read_text())
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise UsageError(f"{path} is no description of devices: {error}.") from error
     rows = found.get("devices") if isinstance(found, dict) else None
     if not isinstance(rows, list) or not 1 <= len(rows) <= MAX_DEVICES or not all(isinstance(r, dict) for r in rows):

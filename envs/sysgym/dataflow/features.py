@@ -95,9 +95,10 @@ def unit_features(work: Work) -> Array:
     out_bytes = np.bincount(graph.tensor_src, weights=graph.tensor_bytes, minlength=graph.nodes)
     operators = work.sums(np.ones(graph.nodes))
     up = critical_path_rank(graph, graph.time_ns, job.devices)
-    down = np.empty(graph.nodes)
-    kernels.downward_rank(graph.in_ptr, graph.edge_tensor, graph.tensor_src, graph.tensor_bytes,
-                          graph.time_ns.astype(np.float64), 12.0, 1e4, (job.devices - 1) / job.devices, down)  # fmt: skip
+    down, alone = np.empty(graph.nodes), graph.time_ns.astype(np.float64)
+    share = (job.devices - 1) / job.devices
+    kernels.downward_rank(graph.in_ptr, graph.edge_tensor, graph.tensor_src, graph.tensor_bytes, alone, 12.0, 1e4,
+                          share, down)  # fmt: skip
     longest = max(float(up.max()), 1.0)
     source, target = units.edge_index
     time = work.sums(graph.time_ns)

@@ -71,7 +71,10 @@ class _Builder:
         self.size: list[int] = []
         self.reads: list[list[int]] = []
 
-    def add(self, op: int, layer: int, phase: int, size: int, reads: list[int], held: int = 0, coloc: int = -1) -> int:
+    def append(
+        self, op: int, layer: int, phase: int, size: int, reads: list[int], held: int = 0, coloc: int = -1
+    ) -> int:
+        """One more operator with its tensor; its id."""
         self.rows.append((op, layer, phase, held, coloc))
         self.size.append(size)
         self.reads.append(sorted(set(reads)))
@@ -84,7 +87,7 @@ def _forward(recipe: Layered, rng: np.random.Generator, made: _Builder) -> list[
     def draw() -> int:
         return max(4, int(recipe.size * rng.lognormal(0, 0.8)) // 4 * 4)
 
-    recent = [made.add(INPUT, 0, FORWARD, draw(), []) for _ in range(recipe.width)]
+    recent = [made.append(INPUT, 0, FORWARD, draw(), []) for _ in range(recipe.width)]
     found: list[tuple[int, int | None]] = []
     before: list[int] = []
     for layer in range(recipe.depth):
@@ -95,11 +98,11 @@ def _forward(recipe: Layered, rng: np.random.Generator, made: _Builder) -> list[
             held = None
             if rng.random() < recipe.heavy:
                 size = draw()
-                held = made.add(PARAM, layer, FORWARD, size, [], size, len(made.rows))
+                held = made.append(PARAM, layer, FORWARD, size, [], size, len(made.rows))
                 op, reads = MM, reads[:1]
             else:
                 op = (RELU if rng.random() < 0.8 else SUM) if len(reads) == 1 else (ADD if rng.random() < 0.8 else CAT)
-            now.append(made.add(op, layer, FORWARD, draw(), [*reads, *([] if held is None else [held])]))
+            now.append(made.append(op, layer, FORWARD, draw(), [*reads, *([] if held is None else [held])]))
             found.append((now[-1], held))
         recent, before = now, recent
     return found
@@ -111,12 +114,12 @@ def _backward(made: _Builder, forward: list[tuple[int, int | None]]) -> None:
     for v, held in reversed(forward):
         op, layer = made.rows[v][:2]
         arriving = gradients.get(v, [v])
-        back = made.add(MM_BACKWARD if op == MM else RELU_BACKWARD, layer, BACKWARD, made.size[v], [*arriving, v])
+        back = made.append(MM_BACKWARD if op == MM else RELU_BACKWARD, layer, BACKWARD, made.size[v], [*arriving, v])
         for source in made.reads[v]:
             if made.rows[source][0] not in (PARAM, INPUT):
                 gradients.setdefault(source, []).append(back)
         if held is not None:
-            made.add(SGD, layer, UPDATE, made.size[held], [back, held], 0, held)
+            made.append(SGD, layer, UPDATE, made.size[held], [back, held], 0, held)
 
 
 def generate_graph(text: str) -> DataflowGraph:
@@ -144,7 +147,8 @@ def generate_graph(text: str) -> DataflowGraph:
         op=op.astype(np.int32), time_ns=np.where(idle, 0, Roofline().times(flops, traffic)).astype(np.int64),
         flops=flops, traffic=traffic, param_bytes=held.astype(np.int64), layer=layer.astype(np.int32),
         phase=phase.astype(np.int8), coloc=coloc.astype(np.int32), tensor_src=np.arange(len(op), dtype=np.int32),
-        tensor_bytes=size, edge_tensor=np.array([u for reads in made.reads for u in reads], np.int32), edge_dst=dst.astype(np.int32),
+        tensor_bytes=size, edge_tensor=np.array([u for reads in made.reads for u in reads], np.int32),
+        edge_dst=dst.astype(np.int32),
         time_cpu_ns=np.zeros(0, np.int64), human_expert=np.zeros(0, np.int32), family="layered",
         task="train" if recipe.train else "infer", config=text.partition(":")[2], source="generated", licence="MIT",
         time_model="p100",

@@ -126,8 +126,10 @@ def check_graph(graph: DataflowGraph) -> None:
         ("src of tensor", graph.tensor_src, nodes), ("tensor of edge", graph.edge_tensor, tensors),
         ("dst of edge", graph.edge_dst, nodes),
     ):  # fmt: skip
-        _refuse_first(name, what, values, (values < 0) | (values >= count), f"0 to {count - 1}")
-    _refuse_first(name, "bytes of tensor", graph.tensor_bytes, graph.tensor_bytes < 0, "0 or more")
+        expected = f"0 to {count - 1}" if count else "none, as there are no tensors"
+        _refuse_first(name, what, values, (values < 0) | (values >= count), expected)
+    wrong = (graph.tensor_bytes < 0) | (graph.tensor_bytes > MAX_NUMBER)
+    _refuse_first(name, "bytes of tensor", graph.tensor_bytes, wrong, f"0 to {MAX_NUMBER}")
     if len(graph.tensor_bytes) != tensors or len(graph.edge_dst) != graph.edges:
         raise UsageError(f"{name}: src and bytes of tensors, or tensor and dst of edges, differ in length.")
     if (np.diff(graph.tensor_src) < 0).any():
@@ -142,8 +144,10 @@ def check_graph(graph: DataflowGraph) -> None:
             f"{name}: node {graph.edge_dst[e]} reads a tensor of node {graph.edge_src[e]}; nodes must be listed in a "
             "topological order, so that every edge goes from a smaller to a larger id."
         )
-    if int(graph.time_ns.sum()) > MAX_NUMBER or int(graph.tensor_bytes.sum()) > MAX_NUMBER:
-        raise UsageError(f"{name}: its times or tensors add up to more than {MAX_NUMBER}; use a larger unit.")
+    for what, values in (("times", graph.time_ns), ("tensors", graph.tensor_bytes), ("parameters", graph.param_bytes),
+                         ("flops", graph.flops), ("traffic", graph.traffic)):  # fmt: skip
+        if float(values.sum(dtype=np.float64)) > 2**60:
+            raise UsageError(f"{name}: its {what} add up to more than 2^60; use a larger unit.")
 
 
 def _refuse_first(name: str, what: str, values: Array, wrong: Array, expected: str) -> None:

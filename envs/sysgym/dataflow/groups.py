@@ -119,7 +119,7 @@ def layer_chunks(graph: DataflowGraph, groups: int | None = None) -> Array:
 
 def _share_out(total: Array, wanted: int) -> Array:
     """Chunks of each part, at least one, about `wanted` in all, in proportion to time."""
-    return np.maximum(1, np.rint(total / total.sum() * wanted)).astype(np.int64)
+    return np.asarray(np.maximum(1, np.rint(total / total.sum() * wanted)), np.int64)
 
 
 def metis_groups(graph: DataflowGraph, groups: int, weights: Array | None = None, seed: int = 0) -> Array:
@@ -127,9 +127,7 @@ def metis_groups(graph: DataflowGraph, groups: int, weights: Array | None = None
     try:
         import pymetis
     except ImportError as error:
-        raise MissingDependency(
-            "METIS needs pymetis, which is not installed; install sysgym[partitioners]."
-        ) from error
+        raise MissingDependency("METIS needs pymetis, which is not installed; install sysgym[partitioners].") from error
     pairs = np.minimum(graph.edge_src, graph.edge_dst).astype(np.int64) * graph.nodes + graph.edge_dst
     unique, inverse = np.unique(pairs, return_inverse=True)
     size = np.bincount(inverse.ravel(), weights=graph.tensor_bytes[graph.edge_tensor], minlength=len(unique))
@@ -141,7 +139,7 @@ def metis_groups(graph: DataflowGraph, groups: int, weights: Array | None = None
     work = graph.time_ns if weights is None else weights
     scaled = np.maximum(1, work / max(1.0, float(work.sum()) / 2**28)).astype(np.int64)
     _, part = pymetis.part_graph(
-        groups, xadj=xadj.tolist(), adjncy=target[order].tolist(), vweights=scaled.tolist(),
+        groups, pymetis.CSRAdjacency(xadj.tolist(), target[order].tolist()), vweights=scaled.tolist(),
         eweights=np.concatenate([cost, cost])[order].tolist(), options=pymetis.Options(seed=seed),
     )  # fmt: skip
     return np.asarray(part, np.int32)

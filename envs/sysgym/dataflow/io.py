@@ -31,7 +31,7 @@ def parse_graph(name: str, data: bytes, label: str | None = None) -> DataflowGra
     """A graph from the content of a file; UsageError with what is wrong. `label` is the name it gets."""
     try:
         found = json.loads(decompress(name, data))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise UsageError(f"{name} is no JSON: {error}.") from error
     if not isinstance(found, dict) or found.get("format") != FORMAT:
         what = found.get("format") if isinstance(found, dict) else type(found).__name__

@@ -38,7 +38,7 @@ class Score(NamedTuple):
 
 
 class Job:
-    """A graph, the devices it runs on, and the rules. Decisions: `placement` (N,), `priority` and `fusion` (N,) or None.
+    """A graph, its devices, and the rules. Decisions: `placement` (N,), `priority` and `fusion` (N,) or None.
 
     Without a priority the rules' schedule orders the operators; without fusion each runs on its own.
     """

@@ -29,7 +29,7 @@ def _registered(name: str) -> DataflowGraph:
 
 
 def load_graph(name: str) -> DataflowGraph:
-    """A graph by registered name (`seeds/rnnlm_2l`), recipe (`layered:depth=6,seed=1`) or file (`.json`, `.json.gz`)."""
+    """A graph by registered name (`seeds/rnnlm_2l`), recipe (`layered:depth=6,seed=1`) or file (`.json.gz`)."""
     sets = load_index(TOPIC)
     if find_entry(sets, name):
         return _registered(name)

@@ -35,9 +35,9 @@ class Outcome(NamedTuple):
 
 def check_range(graph: DataflowGraph, times: Array, cluster: Cluster) -> None:
     """UsageError where times could leave the simulator's range of integers."""
-    longest = int(times.max(axis=0).sum()) + cluster.devices * (
-        graph.tensors * int(cluster.latency_ns.max())
-        + int(graph.tensor_bytes.sum()) * 1000 // int(cluster.bandwidth.min())
+    longest = float(times.max(axis=0).sum(dtype=np.float64)) + cluster.devices * (
+        graph.tensors * float(cluster.latency_ns.max())
+        + float(graph.tensor_bytes.sum(dtype=np.float64)) * 1000 / float(cluster.bandwidth.min())
     )
     bits = 62 - (graph.edges + 1).bit_length() - 1
     if longest >= 2**bits or int(graph.tensor_bytes.max(initial=0)) >= 2**52:
@@ -120,9 +120,7 @@ def critical_path_rank(
     return rank
 
 
-def critical_path_priority(
-    graph: DataflowGraph, times: Array, cluster: Cluster, share: float | None = None
-) -> Array:
+def critical_path_priority(graph: DataflowGraph, times: Array, cluster: Cluster, share: float | None = None) -> Array:
     """Priorities 0..TOP_PRIORITY, (N,) int64, in proportion to the upward rank with mean times and links."""
     devices = cluster.devices
     apart = ~np.eye(devices, dtype=bool) if devices > 1 else np.ones((1, 1), bool)
@@ -130,7 +128,7 @@ def critical_path_priority(
         graph, times.mean(axis=0), devices, share, cluster.bandwidth[apart].mean() / 1000,
         cluster.latency_ns[apart].mean(),
     )  # fmt: skip
-    return (rank / max(rank.max(), 1e-9) * TOP_PRIORITY).astype(np.int64)
+    return np.asarray(rank / max(rank.max(), 1e-9) * TOP_PRIORITY).astype(np.int64)
 
 
 def critical_path_ns(graph: DataflowGraph, time_ns: Array) -> int:
@@ -142,7 +140,7 @@ def critical_path_ns(graph: DataflowGraph, time_ns: Array) -> int:
 def lower_bound_ns(graph: DataflowGraph, times: Array) -> int:
     """No execution is faster than the longest path, or than the total over the devices, at the best times."""
     best = times.min(axis=0)
-    return max(critical_path_ns(graph, best), int(best.sum()) // len(times))
+    return max(critical_path_ns(graph, best), -(-int(best.sum()) // len(times)))
 
 
 _NO_RANKS = np.zeros(1, np.int64)

@@ -1,0 +1,252 @@
+"""GDP and GO: one network decides all units of a dataflow graph at once, and transfers to graphs it has not seen."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from sysgym.core.errors import UsageError, unknown
+from sysgym.core.problem import Solution
+from sysgym_agents.classical.dataflow import pick, tasks_of
+from sysgym_agents.core import Budget, Callback, Clock
+
+if TYPE_CHECKING:
+    from sysgym.dataflow.graph import DataflowGraph
+    from sysgym_agents.gnn.gdp_net import Example, PlacerNet
+    from sysgym_agents.gnn.gdp_train import Trainer
+
+LIMITS = {  # of the hyper-parameters
+    "hidden": (4, 4096), "sage": (1, 64), "layers": (1, 64), "heads": (1, 64), "segment": (2, 2**16),
+    "samples": (2, 2**16), "epochs": (1, 1000), "learning_rate": (1e-8, 1.0), "clip": (1e-3, 10.0),
+    "entropy": (0.0, 100.0), "imitate": (0.0, 100.0), "rounds": (1, 16), "updates": (1, 10**7), "tune": (0, 10**7),
+    "trials": (0, 2**16),
+}  # fmt: skip
+
+
+class GDP:
+    """Graph encoder and attention placer of "GDP: Generalized Device Placement for Dataflow Graphs" (2019), with PPO.
+
+    GraphSAGE with max pooling over both directions, a Transformer with segment recurrence and without positions over
+    the units in topological order, each dense layer conditioned on the graph. Units are those of the problem: groups
+    in mode `grouped`, operators in mode `oneshot`. Four protocols: `solve` without weights trains on the graph itself
+    and answers the best placement seen (one graph); `fit` on a set (batch); `solve` with weights answers from one pass
+    and a few samples (zero-shot), and after `tune` updates of a copy of the weights on the graph (fine-tuning).
+    Rewards are -sqrt(time over that of one device), -10 where memory is exceeded.
+
+    Hyper-parameters:
+        hidden, sage, layers, heads, segment: width, GraphSAGE layers, attention layers, heads, units in a segment.
+        samples, epochs, learning_rate, clip, entropy: of PPO; placements simulated for each update.
+        imitate: weight of the likelihood of the best placement so far, which PPO alone forgets.
+        updates: when `solve` trains on the graph itself. A budget's steps are simulations, `samples` an update.
+        tune: updates on the graph before a trained agent answers. trials: samples beside the greedy answer.
+    """
+
+    problems: tuple[str, ...] = ("DevicePlacement",)
+    needs_training = False  # it can train on the graph itself
+    default_instances = "seeds/train"
+    default_budget = Budget(seconds=600)
+    name = "gdp"
+
+    def __init__(
+        self,
+        *,
+        hidden: int = 64,
+        sage: int = 2,
+        layers: int = 2,
+        heads: int = 4,
+        segment: int = 128,
+        samples: int = 64,
+        epochs: int = 2,
+        learning_rate: float = 1e-3,
+        clip: float = 0.2,
+        entropy: float = 0.2,
+        imitate: float = 0.3,
+        updates: int = 300,
+        tune: int = 0,
+        trials: int = 16,
+    ) -> None:
+        self._init(
+            hidden=hidden, sage=sage, layers=layers, heads=heads, segment=segment, samples=samples, epochs=epochs,
+            learning_rate=learning_rate, clip=clip, entropy=entropy, imitate=imitate, updates=updates, tune=tune,
+            trials=trials,
+        )  # fmt: skip
+
+    def _init(self, **hyper: Any) -> None:
+        for key, value in hyper.items():
+            low, high = LIMITS[key]
+            whole = isinstance(low, int)
+            good = isinstance(value, int if whole else int | float) and not isinstance(value, bool)
+            if not good or not (math.isfinite(value) and low <= value <= high):
+                kind = "whole number" if whole else "number"
+                raise UsageError(f"{key} of agent {self.name!r} must be a {kind} from {low} to {high}, got {value!r}.")
+        if hyper["hidden"] % hyper["heads"]:
+            raise UsageError(f"hidden of agent {self.name!r} must be a multiple of heads, got {hyper['hidden']}.")
+        self.hyper = hyper
+        self.vocabulary: list[str] = []
+        self.net: PlacerNet | None = None
+
+    def fit(
+        self,
+        problem: Any,
+        instances: Sequence[DataflowGraph],
+        rng: np.random.Generator,
+        budget: Budget,
+        callback: Callback | None = None,
+    ) -> None:
+        """Train on graphs in turn, on from weights that are there; `callback` hears each update's metrics."""
+        if not instances:
+            raise UsageError(f"agent {self.name!r} needs at least one graph to train on.")
+        seed = int(rng.integers(2**31))
+        if self.net is None:
+            self.vocabulary = sorted({name for graph in instances for name in graph.op_types})
+            self.net = self._empty(seed)
+        examples = [self._example(problem, graph) for graph in instances]
+        trainer = self._trainer(self.net, problem, examples, seed)
+        self._run(trainer, Clock(budget), None if budget.steps is None and budget.seconds else 300, callback)
+
+    def solve(self, problem: Any, instance: DataflowGraph, rng: np.random.Generator, budget: Budget) -> Solution:
+        """The best decision of a training on the graph, or of a trained network's pass, samples and fine-tuning."""
+        from sysgym_agents.gnn.gdp_train import arrays_of
+
+        clock, seed = Clock(budget), int(rng.integers(2**31))
+        if self.net is None:
+            fresh = type(self)(**self.hyper)
+            fresh.vocabulary = sorted(set(instance.op_types))
+            example = fresh._example(problem, instance)
+            trainer = self._trainer(fresh._empty(seed), problem, [example], seed)
+            share = Budget(budget.seconds, budget.steps)
+            self._run(trainer, Clock(share), self.hyper["updates"] if budget == Budget() else None, None)
+        else:
+            example = self._example(problem, instance)
+            net = self._copy()
+            trainer = self._trainer(net, problem, [example], seed)
+            trainer.answer(0, self.hyper["trials"])
+            for update in range(self.hyper["tune"]):
+                if clock.spent(trainer.simulations):
+                    break
+                trainer.update(update / self.hyper["tune"])
+        trainer.answer(0, 0)
+        best = trainer.best[0]
+        assert best is not None
+        tasks = tasks_of(problem)
+        return pick(tasks, arrays_of(example, tasks, best.choice))
+
+    def save(self, path: Path) -> None:
+        """Write `agent.json` and `model.safetensors` into a folder."""
+        from sysgym_agents.gnn.weights import save_agent
+
+        if self.net is None:
+            raise UsageError(f"agent {self.name!r} has no weights to save; train it first.")
+        save_agent(path, self.name, {"hyper": self.hyper, "vocabulary": self.vocabulary}, self.net.state_dict())
+
+    def load(self, path: Path) -> None:
+        """Restore hyper-parameters, vocabulary and weights from a folder that `save` wrote."""
+        from sysgym_agents.gnn.weights import fill, load_agent
+
+        found, weights = load_agent(path, self.name)
+        hyper, words = found["hyper"], found.get("vocabulary")
+        for key in hyper:
+            if key not in self.hyper:
+                raise unknown(f"hyper-parameter of agent {self.name!r}", key, self.hyper)
+        if not isinstance(words, list) or not all(isinstance(word, str) for word in words) or len(words) > 100_000:
+            raise UsageError(f"{path}/agent.json lacks the vocabulary of operators; train and save the agent again.")
+        fresh = type(self)(**hyper)
+        fresh.vocabulary = words
+        net = fresh._empty(0)
+        fill(net, weights, path)
+        self.hyper, self.vocabulary, self.net = fresh.hyper, words, net
+
+    def _empty(self, seed: int) -> PlacerNet:
+        import torch
+
+        from sysgym_agents.gnn.gdp_net import PlacerNet
+
+        hyper = self.hyper
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            return PlacerNet(len(self.vocabulary), hyper["hidden"], hyper["sage"], hyper["layers"], hyper["heads"],
+                             hyper["segment"], self._choices())  # fmt: skip
+
+    def _choices(self) -> dict[str, int]:
+        return {}
+
+    def _copy(self) -> PlacerNet:
+        from copy import deepcopy
+
+        assert self.net is not None
+        return deepcopy(self.net)
+
+    def _example(self, problem: Any, graph: DataflowGraph) -> Example:
+        from sysgym_agents.gnn.gdp_net import make_example
+
+        return make_example(problem.work(graph), self.vocabulary)
+
+    def _trainer(self, net: PlacerNet, problem: Any, examples: Sequence[Example], seed: int) -> Trainer:
+        from sysgym_agents.gnn.gdp_train import Ppo, Trainer
+
+        hyper = self.hyper
+        ppo = Ppo(hyper["samples"], hyper["epochs"], hyper["learning_rate"], hyper["clip"], hyper["entropy"],
+                  hyper.get("rounds", 1), hyper["imitate"])  # fmt: skip
+        return Trainer(net, examples, tasks_of(problem), ppo, seed)
+
+    def _run(self, trainer: Trainer, clock: Clock, updates: int | None, callback: Callback | None) -> None:
+        """Update until the budget is spent or the callback says stop; at least once."""
+        budget, samples = clock.budget, self.hyper["samples"]
+        planned = updates if updates is not None else 10**9
+        if budget.steps is not None:
+            planned = max(1, min(planned, budget.steps // samples))
+        while True:
+            by_time = clock.seconds / budget.seconds if budget.seconds else 0.0
+            trainer.update(min(1.0, max(by_time, trainer.updates / planned)))
+            last = trainer.updates >= planned or clock.spent()
+            row = {"steps": float(trainer.simulations), "seconds": clock.seconds, **trainer.metrics}
+            if (callback is not None and not callback(row)) or last:
+                return
+
+
+class GO(GDP):
+    """Placement, schedule and fusion by one network: GO, "Transferable Graph Optimizers for ML Compilers" (2020).
+
+    As `gdp`, with the same attention for every task, recurrent across tasks: what was decided for a unit is embedded
+    and added before the next task is decided, and in `rounds` every task is decided again in the light of all others.
+    The schedule shifts a unit from its place on the critical path, fusion chooses a rule for each unit.
+
+    Hyper-parameters: those of `gdp`, and rounds: of iterative refinement.
+    """
+
+    problems = ("DevicePlacement", "GraphOptimization")
+    name = "go"
+
+    def __init__(
+        self,
+        *,
+        hidden: int = 64,
+        sage: int = 2,
+        layers: int = 2,
+        heads: int = 4,
+        segment: int = 128,
+        samples: int = 32,
+        epochs: int = 2,
+        learning_rate: float = 1e-3,
+        clip: float = 0.2,
+        entropy: float = 0.2,
+        imitate: float = 0.3,
+        rounds: int = 2,
+        updates: int = 300,
+        tune: int = 0,
+        trials: int = 16,
+    ) -> None:
+        self._init(
+            hidden=hidden, sage=sage, layers=layers, heads=heads, segment=segment, samples=samples, epochs=epochs,
+            learning_rate=learning_rate, clip=clip, entropy=entropy, imitate=imitate, rounds=rounds, updates=updates,
+            tune=tune, trials=trials,
+        )  # fmt: skip
+
+    def _choices(self) -> dict[str, int]:
+        from sysgym_agents.gnn.gdp_train import CHOICES
+
+        return dict(CHOICES)

@@ -1,0 +1,72 @@
+"""HDP: a hierarchical model that groups operators and places the groups (Mirhoseini et al., ICLR 2018)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from sysgym.dataflow.graph import DataflowGraph
+from sysgym_agents.gnn.placement_learner import PlacementLearner, Trainer
+
+if TYPE_CHECKING:
+    from sysgym_agents.gnn.hdp_net import HdpNet
+
+
+class HDP(PlacementLearner):
+    """Draws a group for each operator with a feed-forward network, then a device for each group with an attentive LSTM."""
+
+    name = "hdp"
+    whole = {
+        "hidden": (2, 1024), "grouper": (1, 4096), "groups": (1, 1024), "groupings": (1, 1024),
+        "placements": (1, 1024), "warm": (0, 10**6), "samples": (1, 10**9), "simulations": (1, 10**9), "solve_simulations": (1, 10**9),
+    }  # fmt: skip
+    real = {
+        "spread": (0.0, 100.0), "temperature": (1e-3, 1e3), "tanh": (1e-3, 1e3), "learning_rate": (1e-12, 1e3),
+        "decay": (0.0, 1.0), "entropy": (0.0, 1e3), "clip": (1e-6, 1e6), "imitate": (0.0, 1e3),
+    }  # fmt: skip
+
+    def __init__(
+        self,
+        *,
+        hidden: int = 64,
+        grouper: int = 64,
+        groups: int = 32,
+        spread: float = 0.3,
+        temperature: float = 1.0,
+        tanh: float = 5.0,
+        groupings: int = 4,
+        placements: int = 4,
+        learning_rate: float = 1e-3,
+        decay: float = 0.9,
+        entropy: float = 0.01,
+        clip: float = 1.0,
+        warm: int = 400,
+        imitate: float = 0.0,
+        samples: int = 64,
+        simulations: int = 20_000,
+        solve_simulations: int = 2_000,
+    ) -> None:
+        super().__init__(
+            hidden=hidden, grouper=grouper, groups=groups, spread=spread, temperature=temperature, tanh=tanh,
+            groupings=groupings, placements=placements, learning_rate=learning_rate, decay=decay, entropy=entropy,
+            clip=clip, warm=warm, imitate=imitate, samples=samples, simulations=simulations, solve_simulations=solve_simulations,
+        )  # fmt: skip
+
+    def make_net(self, vocabulary: int) -> HdpNet:
+        """Grouper and placer."""
+        from sysgym_agents.gnn.hdp_net import HdpNet
+
+        h = self.hyper
+        return HdpNet(vocabulary, h["hidden"], h["grouper"], h["groups"], h["spread"], h["temperature"], h["tanh"])
+
+    def make_trainer(
+        self, net: HdpNet, vocabulary: Sequence[str], problem: Any, instances: Sequence[DataflowGraph], seed: int
+    ) -> Trainer:
+        """REINFORCE on graphs."""
+        from sysgym_agents.gnn.hdp_net import make_ops
+        from sysgym_agents.gnn.hdp_train import HdpTrainer, Reinforce
+
+        h = self.hyper
+        hyper = Reinforce(h["groupings"], h["placements"], h["learning_rate"], h["decay"], h["entropy"], h["clip"],
+                          h["warm"], h["imitate"])  # fmt: skip
+        return HdpTrainer(net, [make_ops(problem.job(graph), vocabulary) for graph in instances], hyper, seed)

@@ -1,0 +1,193 @@
+"""What the learners of device placement share: checks, the loop within a budget, and weights on disk."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, ClassVar, Protocol
+
+import numpy as np
+
+from sysgym.core.errors import UsageError, unknown
+from sysgym.core.problem import Array, Solution
+from sysgym.dataflow.graph import DataflowGraph
+from sysgym_agents.core import Budget, Callback, Clock
+
+Stop = Callable[[], bool]  # whether time is up
+
+
+class Best:
+    """The best placement that was simulated: first of those that fit in memory, then by cost."""
+
+    def __init__(self) -> None:
+        self.key: tuple[bool, float] = (True, np.inf)
+        self.placement: Array | None = None
+
+    def offer(self, costs: Array, over: Array, placement: Callable[[int], Array]) -> int | None:
+        """Keep the best of costs (B,) with bytes over capacity (B,) if it is better; `placement(b)` is (N,). Its row."""
+        b = int(np.lexsort((costs, over > 0))[0])
+        key = (bool(over[b] > 0), float(costs[b]))
+        if self.placement is not None and key >= self.key:
+            return None
+        self.key, self.placement = key, np.asarray(placement(b), np.int32)
+        return b
+
+
+class Trainer(Protocol):
+    """Simulates and learns, a graph after the other."""
+
+    best: list[Best]  # of each graph
+    simulations: int  # so far
+    metrics: dict[str, float]  # of the last update
+
+    def prepare(self, stop: Stop) -> None: ...  # before the first update of fresh weights
+
+    def update(self, progress: float, left: int, stop: Stop) -> None: ...
+
+    def sample(self, left: int, stop: Stop, greedy: bool) -> None: ...
+
+
+class PlacementLearner:
+    """Base: `fit` trains on a family, `solve` draws placements and returns the best, or trains on the instance itself.
+
+    Subclasses give `name`, `whole` and `real` (least and most of each hyper-parameter), `simulations` and
+    `solve_simulations` among them, and make the network and the trainer.
+    """
+
+    name: ClassVar[str]
+    whole: ClassVar[Mapping[str, tuple[int, int]]]
+    real: ClassVar[Mapping[str, tuple[float, float]]]
+    problems = ("DevicePlacement",)
+    needs_training = False  # it can train on the instance itself
+    default_instances = "layered/train"
+    default_budget = Budget(seconds=60)
+
+    def __init__(self, **hyper: Any) -> None:
+        self.hyper = hyper
+        self.net: Any = None
+        self.vocabulary: tuple[str, ...] = ()  # types of operators that the weights tell apart
+        for name, (least, most) in self.whole.items():
+            value = hyper[name]
+            if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
+                raise UsageError(
+                    f"{name} of agent {self.name!r} must be a whole number from {least} to {most}, got {value!r}."
+                )
+        for name, (low, high) in self.real.items():
+            value = hyper[name]
+            if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high:
+                raise UsageError(
+                    f"{name} of agent {self.name!r} must be a number from {low:g} to {high:g}, got {value!r}."
+                )
+
+    def make_net(self, vocabulary: int) -> Any:
+        """A network of these hyper-parameters for so many types of operators."""
+        raise NotImplementedError
+
+    def make_trainer(
+        self, net: Any, vocabulary: Sequence[str], problem: Any, instances: Sequence[DataflowGraph], seed: int
+    ) -> Trainer:
+        """A trainer on graphs."""
+        raise NotImplementedError
+
+    def fit(
+        self,
+        problem: Any,
+        instances: Sequence[DataflowGraph],
+        rng: np.random.Generator,
+        budget: Budget,
+        callback: Callback | None = None,
+    ) -> None:
+        """Train on a family, on from weights that are there already. A budget's steps count simulations.
+
+        `callback` hears reward, cost and best (over the cost of one device), feasible and entropy after each update.
+        """
+        if not instances:
+            raise UsageError(f"agent {self.name!r} needs at least one graph to train on.")
+        fresh = self.net is None
+        if fresh:
+            vocabulary = sorted({name for graph in instances for name in graph.op_types})
+            self.net, self.vocabulary = self._fresh(vocabulary, rng), tuple(vocabulary)
+        trainer = self.make_trainer(self.net, self.vocabulary, problem, instances, int(rng.integers(2**31)))
+        self._train(trainer, budget, self.hyper["simulations"], fresh, callback)
+
+    def solve(self, problem: Any, instance: DataflowGraph, rng: np.random.Generator, budget: Budget) -> Solution:
+        """The best placement of those simulated: while training on the instance, or drawn by the weights there are."""
+        count = self.hyper["solve_simulations"]
+        if self.net is not None:
+            trainer = self.make_trainer(self.net, self.vocabulary, problem, [instance], int(rng.integers(2**31)))
+            self._sample(trainer, budget, min(count, self.hyper["samples"]))
+        else:
+            net = self._fresh(instance.op_types, rng)
+            trainer = self.make_trainer(net, instance.op_types, problem, [instance], int(rng.integers(2**31)))
+            self._train(trainer, budget, count, True, None)
+        found = trainer.best[0].placement
+        return {"placement": problem.job(instance).single if found is None else found}
+
+    def save(self, path: Path) -> None:
+        """Write `agent.json` and `model.safetensors` into a folder."""
+        from sysgym_agents.gnn.weights import save_agent
+
+        if self.net is None:
+            raise UsageError(f"agent {self.name!r} has no weights to save; train it first.")
+        description = {"hyper": self.hyper, "vocabulary": list(self.vocabulary)}
+        save_agent(path, self.name, description, self.net.state_dict())
+
+    def load(self, path: Path) -> None:
+        """Restore hyper-parameters and weights from a folder that `save` wrote."""
+        from sysgym_agents.gnn.weights import fill, load_agent
+
+        found, weights = load_agent(path, self.name)
+        hyper, vocabulary = found["hyper"], found.get("vocabulary")
+        for name in hyper:
+            if name not in self.hyper:
+                raise unknown(f"hyper-parameter of agent {self.name!r}", name, self.hyper)
+        if not isinstance(vocabulary, list) or not all(isinstance(item, str) for item in vocabulary):
+            raise UsageError(
+                f"{path}/agent.json must list the types of operators under 'vocabulary'; train and save the agent again."
+            )
+        fresh = type(self)(**hyper)
+        net = fresh._fresh(vocabulary, np.random.default_rng(0))
+        fill(net, weights, path)
+        self.hyper, self.net, self.vocabulary = fresh.hyper, net, tuple(vocabulary)
+
+    def _fresh(self, vocabulary: Sequence[str], rng: np.random.Generator) -> Any:
+        import torch
+
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(int(rng.integers(2**31)))
+            return self.make_net(len(vocabulary))
+
+    def _train(self, trainer: Trainer, budget: Budget, steps: int, fresh: bool, callback: Callback | None) -> None:
+        """Update until the budget is spent; without one, for `steps` simulations. Seconds alone bring no limit of
+        steps."""
+        clock, limit = Clock(budget), _limit(budget, steps)
+        going = True
+        if fresh:
+            trainer.prepare(clock.spent)
+        while going and trainer.simulations < limit and not clock.spent():
+            shares = [trainer.simulations / limit if np.isfinite(limit) else 0.0]
+            if budget.seconds:
+                shares.append(clock.seconds / budget.seconds)
+            trainer.update(max(shares), _left(limit, trainer), clock.spent)
+            if callback is not None:
+                row = {"steps": float(trainer.simulations), "seconds": clock.seconds, **trainer.metrics}
+                going = callback(row)
+
+    def _sample(self, trainer: Trainer, budget: Budget, steps: int) -> None:
+        """The likeliest placement, then drawn ones until the budget is spent; without one, `steps` simulations."""
+        clock, limit = Clock(budget), _limit(budget, steps)
+        greedy = True
+        while greedy or (trainer.simulations < limit and not clock.spent()):
+            trainer.sample(_left(limit, trainer), clock.spent, greedy)
+            greedy = False
+
+
+def _limit(budget: Budget, steps: int) -> float:
+    """Simulations that may be spent; inf where seconds alone count."""
+    if budget.steps is not None:
+        return max(budget.steps, 1)
+    return steps if budget.seconds is None else np.inf
+
+
+def _left(limit: float, trainer: Trainer) -> int:
+    return int(min(limit - trainer.simulations, 2**31))
