@@ -20,7 +20,7 @@ from sysgym.dataflow.io import format_graph, parse_graph
 
 ROOT = Path(__file__).parents[2] / "envs" / "sysgym" / "data" / "dataflow"
 LAYERED = {
-    "train-0": ("train", "depth=3,width=2,seed=1"), "train-1": ("train", "depth=4,width=3,devices=3,seed=2"),
+    "train-0": ("train", "depth=2,width=2,seed=1"), "train-1": ("train", "depth=3,width=2,devices=3,seed=2"),
     "valid-0": ("valid", "depth=6,width=4,seed=3"), "test-0": ("test", "depth=8,width=4,devices=4,seed=4"),
     "test-1": ("test", "depth=12,width=6,devices=4,seed=5"),
 }  # fmt: skip

@@ -41,7 +41,7 @@ class HDP(PlacementLearner):
         entropy: float = 0.01,
         clip: float = 1.0,
         warm: int = 400,
-        imitate: float = 0.0,
+        imitate: float = 0.3,
         samples: int = 64,
         simulations: int = 20_000,
         solve_simulations: int = 2_000,

@@ -10,8 +10,10 @@ import numpy as np
 
 from sysgym.core.problem import Array
 from sysgym.dataflow import kernels
+from sysgym.dataflow.graph import DataflowGraph
 from sysgym.dataflow.groups import Units, make_units
 from sysgym.dataflow.job import Job
+from sysgym.dataflow.rules import Rules
 from sysgym.dataflow.simulate import critical_path_rank
 
 STATIC_FEATURES = (
@@ -81,6 +83,11 @@ class Work:
             ),
             "edge_index": self.units.edge_index,
         }
+
+
+def work_of(rules: Rules, grouping: str, groups: int | None, graph: DataflowGraph) -> Work:
+    """A graph under rules, cut into units."""
+    return make_work(Job(graph, rules), grouping, groups)
 
 
 def make_work(job: Job, grouping: str, groups: int | None) -> Work:

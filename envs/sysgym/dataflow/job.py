@@ -187,6 +187,10 @@ class Memo:
         self.make, self.size = make, size
         self.kept: OrderedDict[int, tuple[DataflowGraph, Any]] = OrderedDict()
 
+    def __getstate__(self) -> dict[str, Any]:
+        """A copy starts empty: its graphs are other objects."""
+        return {"make": self.make, "size": self.size, "kept": OrderedDict()}
+
     def __call__(self, graph: DataflowGraph) -> Any:
         """The value for a graph, made if it is new."""
         found = self.kept.get(id(graph))

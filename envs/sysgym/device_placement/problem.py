@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import cached_property
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -117,11 +117,11 @@ class DevicePlacement:
     @cached_property
     def works(self) -> Memo:
         """The job and units of each graph, made once."""
-        from sysgym.dataflow.features import make_work
-        from sysgym.dataflow.job import Job, Memo
+        from sysgym.dataflow.features import work_of
+        from sysgym.dataflow.job import Memo
 
         grouping = self.grouping or ("op" if self.mode == "oneshot" else "layers")
-        return Memo(lambda graph: make_work(Job(graph, self.rules), grouping, self.groups))
+        return Memo(partial(work_of, self.rules, grouping, self.groups))
 
     @cached_property
     def machine(self) -> Any:

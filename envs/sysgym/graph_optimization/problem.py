@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import cached_property
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -57,8 +57,9 @@ class GraphOptimization:
     name = "GraphOptimization"
     version = 0
     variants: tuple[Mapping[str, Any], ...] = (
-        {"mode": "oneshot"}, {"mode": "oneshot", "tasks": "schedule+fusion", "grouping": "op", "rounds": 2},
-        {"mode": "sequential"},
+        {"mode": "oneshot", "levels": 4},
+        {"mode": "oneshot", "tasks": "schedule+fusion", "grouping": "op", "rounds": 2, "levels": 3},
+        {"mode": "sequential", "levels": 4},
     )  # fmt: skip
     recommended_agent = "sa-device"
     default_instances = "layered/train"
@@ -105,10 +106,10 @@ class GraphOptimization:
     @cached_property
     def works(self) -> Memo:
         """The job and units of each graph, made once."""
-        from sysgym.dataflow.features import make_work
-        from sysgym.dataflow.job import Job, Memo
+        from sysgym.dataflow.features import work_of
+        from sysgym.dataflow.job import Memo
 
-        return Memo(lambda graph: make_work(Job(graph, self.rules), self.grouping, self.groups))
+        return Memo(partial(work_of, self.rules, self.grouping, self.groups))
 
     @cached_property
     def machine(self) -> Any:

@@ -1,0 +1,71 @@
+"""Placeto: a policy that improves a placement unit by unit (Addanki et al., NeurIPS 2019)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from sysgym.core.errors import unknown
+from sysgym.dataflow.graph import DataflowGraph
+from sysgym_agents.gnn.placement_learner import PlacementLearner, Trainer
+
+if TYPE_CHECKING:
+    from sysgym_agents.gnn.placeto_net import PlacetoNet
+
+STARTS = ("single", "random")
+
+
+class Placeto(PlacementLearner):
+    """Visits every unit once and sets its device, by messages along the graph and what the last simulation told.
+    """
+
+    name = "placeto"
+    whole = {
+        "hidden": (1, 1024), "rounds": (0, 64), "episodes": (1, 1024), "epochs": (1, 1000), "samples": (1, 10**9),
+        "simulations": (1, 10**9), "solve_simulations": (1, 10**9),
+    }  # fmt: skip
+    real = {
+        "learning_rate": (1e-12, 1e3), "discount": (0.0, 1.0), "entropy": (0.0, 1e3), "penalty": (0.0, 1e6),
+        "clip": (1e-6, 1e6),
+    }  # fmt: skip
+
+    def __init__(
+        self,
+        *,
+        hidden: int = 32,
+        rounds: int = 4,
+        episodes: int = 8,
+        epochs: int = 4,
+        start: str = "single",
+        learning_rate: float = 1e-3,
+        discount: float = 0.99,
+        entropy: float = 0.03,
+        penalty: float = 2.0,
+        clip: float = 1.0,
+        samples: int = 1_000,
+        simulations: int = 40_000,
+        solve_simulations: int = 10_000,
+    ) -> None:
+        super().__init__(
+            hidden=hidden, rounds=rounds, episodes=episodes, epochs=epochs, start=start, learning_rate=learning_rate,
+            discount=discount, entropy=entropy, penalty=penalty, clip=clip, samples=samples, simulations=simulations,
+            solve_simulations=solve_simulations,
+        )  # fmt: skip
+        if start not in STARTS:
+            raise unknown("start", start, STARTS)
+
+    def make_net(self, vocabulary: int) -> PlacetoNet:
+        """Messages and policy."""
+        from sysgym_agents.gnn.placeto_net import PlacetoNet
+
+        return PlacetoNet(vocabulary, self.hyper["hidden"], self.hyper["rounds"])
+
+    def make_trainer(
+        self, net: PlacetoNet, vocabulary: Sequence[str], problem: Any, instances: Sequence[DataflowGraph], seed: int
+    ) -> Trainer:
+        """REINFORCE on graphs."""
+        from sysgym_agents.gnn.placeto_net import make_row, work_of
+        from sysgym_agents.gnn.placeto_train import PlacetoTrainer, Reinforce
+
+        rows = [make_row(work_of(problem, graph), vocabulary) for graph in instances]
+        return PlacetoTrainer(net, rows, Reinforce(**{name: self.hyper[name] for name in Reinforce._fields}), seed)
