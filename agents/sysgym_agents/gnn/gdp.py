@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 LIMITS = {  # of the hyper-parameters
     "hidden": (4, 4096), "sage": (1, 64), "layers": (1, 64), "heads": (1, 64), "segment": (2, 2**16),
     "samples": (2, 2**16), "epochs": (1, 1000), "learning_rate": (1e-8, 1.0), "clip": (1e-3, 10.0),
-    "entropy": (0.0, 100.0), "imitate": (0.0, 100.0), "rounds": (1, 16), "updates": (1, 10**7), "tune": (0, 10**7),
+    "entropy": (0.0, 100.0), "explore": (0.0, 1e6), "imitate": (0.0, 100.0), "rounds": (1, 16), "updates": (1, 10**7), "tune": (0, 10**7),
     "trials": (0, 2**16),
 }  # fmt: skip
 
@@ -40,6 +40,7 @@ class GDP:
     Hyper-parameters:
         hidden, sage, layers, heads, segment: width, GraphSAGE layers, attention layers, heads, units in a segment.
         samples, epochs, learning_rate, clip, entropy: of PPO; placements simulated for each update.
+        explore: units of each sample that are drawn evenly from all choices, on average.
         imitate: weight of the likelihood of the best placement so far, which PPO alone forgets.
         updates: when `solve` trains on the graph itself. A budget's steps are simulations, `samples` an update.
         tune: updates on the graph before a trained agent answers. trials: samples beside the greedy answer.
@@ -59,11 +60,12 @@ class GDP:
         layers: int = 2,
         heads: int = 4,
         segment: int = 128,
-        samples: int = 64,
-        epochs: int = 2,
+        samples: int = 32,
+        epochs: int = 3,
         learning_rate: float = 1e-3,
         clip: float = 0.2,
-        entropy: float = 0.2,
+        entropy: float = 0.1,
+        explore: float = 2.0,
         imitate: float = 0.3,
         updates: int = 300,
         tune: int = 0,
@@ -71,7 +73,7 @@ class GDP:
     ) -> None:
         self._init(
             hidden=hidden, sage=sage, layers=layers, heads=heads, segment=segment, samples=samples, epochs=epochs,
-            learning_rate=learning_rate, clip=clip, entropy=entropy, imitate=imitate, updates=updates, tune=tune,
+            learning_rate=learning_rate, clip=clip, entropy=entropy, explore=explore, imitate=imitate, updates=updates, tune=tune,
             trials=trials,
         )  # fmt: skip
 
@@ -190,7 +192,7 @@ class GDP:
 
         hyper = self.hyper
         ppo = Ppo(hyper["samples"], hyper["epochs"], hyper["learning_rate"], hyper["clip"], hyper["entropy"],
-                  hyper.get("rounds", 1), hyper["imitate"])  # fmt: skip
+                  hyper.get("rounds", 1), hyper["explore"], hyper["imitate"])  # fmt: skip
         return Trainer(net, examples, tasks_of(problem), ppo, seed)
 
     def _run(self, trainer: Trainer, clock: Clock, updates: int | None, callback: Callback | None) -> None:
@@ -230,10 +232,11 @@ class GO(GDP):
         heads: int = 4,
         segment: int = 128,
         samples: int = 32,
-        epochs: int = 2,
+        epochs: int = 3,
         learning_rate: float = 1e-3,
         clip: float = 0.2,
-        entropy: float = 0.2,
+        entropy: float = 0.1,
+        explore: float = 2.0,
         imitate: float = 0.3,
         rounds: int = 2,
         updates: int = 300,
@@ -242,7 +245,7 @@ class GO(GDP):
     ) -> None:
         self._init(
             hidden=hidden, sage=sage, layers=layers, heads=heads, segment=segment, samples=samples, epochs=epochs,
-            learning_rate=learning_rate, clip=clip, entropy=entropy, imitate=imitate, rounds=rounds, updates=updates,
+            learning_rate=learning_rate, clip=clip, entropy=entropy, explore=explore, imitate=imitate, rounds=rounds, updates=updates,
             tune=tune, trials=trials,
         )  # fmt: skip
 

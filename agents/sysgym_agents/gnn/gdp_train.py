@@ -29,6 +29,7 @@ class Ppo(NamedTuple):
     clip: float
     entropy: float  # bonus at the start; falls to a tenth of it
     rounds: int  # passes over all tasks; each sees the decisions of the last
+    explore: float  # units of a sample that are drawn evenly from all choices, on average; falls to a quarter of it
     imitate: float  # weight of the log-likelihood of the best decision so far
 
 
@@ -76,9 +77,16 @@ def fusion_table(job: Job) -> Array:
     return np.stack([fusion_rule(job.graph, name) for name in FUSIONS[:-1]])
 
 
+def mixed(logits: Tensor, even: float) -> Tensor:
+    """Log-probabilities (B, U, C) of the softmax, but with the chance `even` of a uniform draw."""
+    even = max(even, 1e-6)  # so that no logarithm is infinite
+    return torch.log((1 - even) * torch.softmax(logits, dim=2) + even / logits.shape[2])
+
+
 def sample(
-    net: PlacerNet, encoded: Any, tasks: Sequence[str], rounds: int, count: int, generator: torch.Generator | None
-) -> Decision:
+    net: PlacerNet, encoded: Any, tasks: Sequence[str], rounds: int, count: int, generator: torch.Generator | None,
+    even: float = 0.0,
+) -> Decision:  # fmt: skip
     """Decisions of `count` samples, a task after the other, in rounds; the likeliest without a generator."""
     decided: dict[str, Tensor] = {}
     found = []
@@ -88,20 +96,22 @@ def sample(
             if generator is None:
                 decided = {**decided, task: logits.argmax(dim=2)}
                 continue
-            shares = torch.softmax(logits, dim=2)
+            shares = mixed(logits, even).exp()
             flat = shares.expand(count, -1, -1).reshape(-1, shares.shape[2])
             decided = {**decided, task: torch.multinomial(flat, 1, generator=generator).reshape(count, -1)}
         found.append({task: decided[task] for task in tasks})
     return Decision(tuple(found))
 
 
-def log_likelihood(net: PlacerNet, encoded: Any, tasks: Sequence[str], decision: Decision) -> tuple[Tensor, Tensor]:
+def log_likelihood(
+    net: PlacerNet, encoded: Any, tasks: Sequence[str], decision: Decision, even: float
+) -> tuple[Tensor, Tensor]:
     """Log-probability of every choice, (B, rounds * tasks, U), and mean entropy."""
     logs, entropy = [], []
     decided: dict[str, Tensor] = {}
     for chosen in decision.rounds:
         for task in tasks:
-            scores = torch.log_softmax(net.logits(task, encoded, decided), dim=2)
+            scores = mixed(net.logits(task, encoded, decided), even)
             entropy.append(-(scores * scores.exp()).sum(dim=2).mean())
             picked = scores.expand(len(chosen[task]), -1, -1).gather(2, chosen[task][:, :, None])
             logs.append(picked[:, :, 0])
@@ -153,10 +163,11 @@ class Trainer:
         """Sample, simulate and learn once, on the next graph. `progress` 0..1 lowers learning rate and entropy."""
         row = self.updates % len(self.examples)
         example, ppo = self.examples[row], self.ppo
+        even = min(0.2, ppo.explore * (1 - 0.75 * progress) / example.work.units.count)
         with torch.no_grad():
             encoded = self.net.encode(example)
-            decision = sample(self.net, encoded, self.tasks, ppo.rounds, ppo.samples, self.generator)
-            old, _ = log_likelihood(self.net, encoded, self.tasks, decision)
+            decision = sample(self.net, encoded, self.tasks, ppo.rounds, ppo.samples, self.generator, even)
+            old, _ = log_likelihood(self.net, encoded, self.tasks, decision, even)
         costs, over = evaluate(example, self.tasks, {t: v.numpy() for t, v in decision.last.items()})
         self.simulations += ppo.samples
         self._remember(row, decision, costs, over)
@@ -167,7 +178,7 @@ class Trainer:
             group["lr"] = ppo.learning_rate * max(1 - progress, 0.05)
         bonus = ppo.entropy * (0.1 + 0.9 * (1 - progress))
         for _ in range(ppo.epochs):
-            self._learn(example, decision, old, advantage, bonus, self._elite(row))
+            self._learn(example, decision, old, advantage, (bonus, even), self._elite(row))
         self.updates += 1
         self.metrics = {"reward": float(rewards.mean()), "cost": float(costs.mean() / single),
                         "best": self.best[row].key[1] / single if self.best[row] else 0.0,  # type: ignore[union-attr]
@@ -186,13 +197,12 @@ class Trainer:
             self.simulations += len(costs)
             self._remember(row, decision, costs, over)
 
-    def _learn(self, example: Example, decision: Decision, old: Tensor, advantage: Tensor, bonus: float,
+    def _learn(self, example: Example, decision: Decision, old: Tensor, advantage: Tensor, how: tuple[float, float],
                elite: Decision | None) -> None:  # fmt: skip
         encoded = self.net.encode(example)
-        many = len(old)
-        new, entropy = log_likelihood(
-            self.net, encoded, self.tasks, decision if elite is None else joined(decision, elite)
-        )
+        many, (bonus, even) = len(old), how
+        samples = decision if elite is None else joined(decision, elite)
+        new, entropy = log_likelihood(self.net, encoded, self.tasks, samples, even)
         ratio = torch.exp(new[:many] - old)
         clipped = ratio.clamp(1 - self.ppo.clip, 1 + self.ppo.clip)
         loss = -torch.minimum(ratio * advantage, clipped * advantage).mean() - bonus * entropy

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from sysgym.dataflow.graph import DataflowGraph
 from sysgym_agents.gnn.placement_learner import PlacementLearner, Trainer
@@ -13,14 +13,30 @@ if TYPE_CHECKING:
 
 
 class HDP(PlacementLearner):
-    """Draws a group for each operator with a feed-forward network, then a device for each group with an attentive LSTM."""
+    """Draws a group for each operator with a feed-forward network, and a device for each group with an attentive LSTM.
+
+    Both learn by REINFORCE from -sqrt(cost), compared with a moving average. Without weights, `solve` trains on the
+    instance itself. Weights fit graphs of any size and any number of devices. A `fit` with weights goes on from them.
+
+    Hyper-parameters (in brackets those of the paper or its code where they differ):
+        hidden, grouper, groups: width of the placer (512) and of the grouper; groups at most (256).
+        spread: deviation of the grouper's first logits.
+        temperature, tanh: logits of devices are tanh * tanh(scores / temperature) (tanh 1).
+        groupings, placements: drawn for each update; placements are drawn for each grouping.
+        learning_rate, decay, entropy, clip: of Adam (0.1); of the moving average; bonus (0); of the gradient's norm.
+        warm: steps in which the grouper first imitates chunks of layers, without simulations (0).
+        imitate: weight of the log-likelihood of the best decision so far (0).
+        simulations, solve_simulations: in `fit` and in `solve` without weights, where the budget names no limit.
+        samples: simulations of `solve` with weights, where the budget names no limit.
+    """
 
     name = "hdp"
-    whole = {
+    whole: ClassVar = {
         "hidden": (2, 1024), "grouper": (1, 4096), "groups": (1, 1024), "groupings": (1, 1024),
-        "placements": (1, 1024), "warm": (0, 10**6), "samples": (1, 10**9), "simulations": (1, 10**9), "solve_simulations": (1, 10**9),
+        "placements": (1, 1024), "warm": (0, 10**6), "samples": (1, 10**9), "simulations": (1, 10**9),
+        "solve_simulations": (1, 10**9),
     }  # fmt: skip
-    real = {
+    real: ClassVar = {
         "spread": (0.0, 100.0), "temperature": (1e-3, 1e3), "tanh": (1e-3, 1e3), "learning_rate": (1e-12, 1e3),
         "decay": (0.0, 1.0), "entropy": (0.0, 1e3), "clip": (1e-6, 1e6), "imitate": (0.0, 1e3),
     }  # fmt: skip
@@ -49,7 +65,8 @@ class HDP(PlacementLearner):
         super().__init__(
             hidden=hidden, grouper=grouper, groups=groups, spread=spread, temperature=temperature, tanh=tanh,
             groupings=groupings, placements=placements, learning_rate=learning_rate, decay=decay, entropy=entropy,
-            clip=clip, warm=warm, imitate=imitate, samples=samples, simulations=simulations, solve_simulations=solve_simulations,
+            clip=clip, warm=warm, imitate=imitate, samples=samples, simulations=simulations,
+            solve_simulations=solve_simulations,
         )  # fmt: skip
 
     def make_net(self, vocabulary: int) -> HdpNet:

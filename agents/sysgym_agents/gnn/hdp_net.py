@@ -151,7 +151,7 @@ class HdpNet(nn.Module):
 def group_facts(ops: Ops, group: Tensor, groups: int) -> Tensor:
     """What is known of each group, (m, G, W + SUMS + 2 G) float32: mean features and types of its operators, its
     shares of the graph, and the groups that it reads from and sends to."""
-    many, units = group.shape
+    many = len(group)
     flat = (group + groups * torch.arange(many)[:, None]).ravel()
     width = ops.facts.shape[1]
     total = torch.zeros(many * groups, width).index_add_(0, flat, ops.facts.repeat(many, 1))
@@ -184,7 +184,7 @@ def log_likelihood(net: HdpNet, ops: Ops, drawn: Drawn) -> tuple[Tensor, Tensor,
     group_scores = net.group_scores(ops)
     grouped = group_scores.gather(1, drawn.group.T).mean(dim=0)[:, None]
     encoded, codes = net.encode(ops, drawn.group)
-    many, placements, groups = drawn.device.shape
+    many, placements, _ = drawn.device.shape
     device = drawn.device.flatten(0, 1)
     scores = net.device_scores(encoded.repeat_interleave(placements, dim=0), codes, device)
     placed = scores.gather(2, device[:, :, None])[:, :, 0].mean(dim=1).reshape(many, placements)

@@ -1,4 +1,8 @@
-"""Training of HDP: groupings and placements are drawn, simulated in a batch, and learnt from by REINFORCE."""
+"""Training of HDP: groupings and placements are drawn, simulated in a batch, and learnt from by REINFORCE.
+
+Mirhoseini et al., "A Hierarchical Model for Device Placement" (ICLR 2018), section 2.2. What is not in the paper: the
+grouper begins with chunks of layers, the advantage is scaled, and the best decision so far is imitated.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +17,6 @@ from sysgym_agents.gnn.gdp_train import INVALID, evaluate
 from sysgym_agents.gnn.hdp_net import Drawn, HdpNet, Ops, draw, first_groups, log_likelihood
 from sysgym_agents.gnn.placement_learner import Best, Stop
 
-
 WARM_RATE, WARM_ROWS, SHARPEN = 3e-2, 4096, 4.0
 
 
@@ -24,7 +27,7 @@ class Reinforce(NamedTuple):
     placements: int  # drawn for each grouping
     learning_rate: float
     decay: float  # of the moving average that rewards are compared with
-    entropy: float
+    entropy: float  # bonus
     clip: float  # of the norm of the gradient
     warm: int  # steps in which the grouper imitates chunks of layers
     imitate: float  # weight of the log-likelihood of the best decision so far
@@ -63,7 +66,7 @@ def warm_up(net: HdpNet, graphs: Sequence[Ops], steps: int, seed: int, stop: Sto
         optimizer.step()
     if steps:
         with torch.no_grad():
-            for values in net.grouper[2].parameters():
+            for values in net.grouper[-1].parameters():
                 values.mul_(SHARPEN)
 
 
@@ -108,9 +111,9 @@ class HdpTrainer:
         costs, over = evaluate(ops.example, ("placement",), {"placement": choice})
         self.simulations += len(costs)
         work = ops.example.work
-        b = self.best[row].offer(costs, over, lambda b: choice[b][work.units.of])
-        if b is not None:
-            m, k = divmod(b, drawn.device.shape[1])
+        better = self.best[row].offer(costs, over, lambda b: choice[b][work.units.of])
+        if better is not None:
+            m, k = divmod(better, drawn.device.shape[1])
             self.elite[row] = Drawn(drawn.group[m : m + 1], drawn.device[m : m + 1, k : k + 1])
         single = max(work.job.single_ns, 1.0)
         rewards = np.where(over > 0, -INVALID, -np.sqrt(costs / single))
@@ -126,7 +129,8 @@ class HdpTrainer:
         gain = (grouped + placed) * advantage.reshape(placed.shape)
         loss = -gain.mean() - self.hyper.entropy * entropy
         if elite is not None and self.hyper.imitate:
-            loss = loss - self.hyper.imitate * sum(log_likelihood(self.net, ops, elite)[:2]).sum()
+            likely, placed_so, _ = log_likelihood(self.net, ops, elite)
+            loss = loss - self.hyper.imitate * (likely + placed_so).sum()
         self.optimizer.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(self.net.parameters(), self.hyper.clip)

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 import numpy as np
 
 from sysgym.core.errors import UsageError, unknown
 from sysgym.core.problem import Array, Solution
-from sysgym.dataflow.graph import DataflowGraph
 from sysgym_agents.core import Budget, Callback, Clock
+
+if TYPE_CHECKING:
+    from sysgym.dataflow.graph import DataflowGraph
 
 Stop = Callable[[], bool]  # whether time is up
 
@@ -24,7 +26,10 @@ class Best:
         self.placement: Array | None = None
 
     def offer(self, costs: Array, over: Array, placement: Callable[[int], Array]) -> int | None:
-        """Keep the best of costs (B,) with bytes over capacity (B,) if it is better; `placement(b)` is (N,). Its row."""
+        """Keep the best of costs (B,) with bytes over capacity (B,) if it is better, and return its row.
+
+        placement: gives the devices (N,) of a row.
+        """
         b = int(np.lexsort((costs, over > 0))[0])
         key = (bool(over[b] > 0), float(costs[b]))
         if self.placement is not None and key >= self.key:
@@ -50,8 +55,8 @@ class Trainer(Protocol):
 class PlacementLearner:
     """Base: `fit` trains on a family, `solve` draws placements and returns the best, or trains on the instance itself.
 
-    Subclasses give `name`, `whole` and `real` (least and most of each hyper-parameter), `simulations` and
-    `solve_simulations` among them, and make the network and the trainer.
+    Subclasses give `name`, `whole` and `real` (least and most of each hyper-parameter; `simulations`,
+    `solve_simulations` and `samples` among them), and make the network and the trainer.
     """
 
     name: ClassVar[str]
@@ -66,21 +71,16 @@ class PlacementLearner:
         self.hyper = hyper
         self.net: Any = None
         self.vocabulary: tuple[str, ...] = ()  # types of operators that the weights tell apart
-        for name, (least, most) in self.whole.items():
-            value = hyper[name]
-            if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
-                raise UsageError(
-                    f"{name} of agent {self.name!r} must be a whole number from {least} to {most}, got {value!r}."
-                )
-        for name, (low, high) in self.real.items():
-            value = hyper[name]
-            if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high:
-                raise UsageError(
-                    f"{name} of agent {self.name!r} must be a number from {low:g} to {high:g}, got {value!r}."
-                )
+        for kind, ranges, what in ((int, self.whole, "whole number"), (int | float, self.real, "number")):
+            for name, (least, most) in ranges.items():
+                value = hyper[name]
+                if isinstance(value, bool) or not isinstance(value, kind) or not least <= value <= most:
+                    raise UsageError(
+                        f"{name} of agent {self.name!r} must be a {what} from {least:g} to {most:g}, got {value!r}."
+                    )
 
     def make_net(self, vocabulary: int) -> Any:
-        """A network of these hyper-parameters for so many types of operators."""
+        """A network of these hyper-parameters for so many types of operators, the unknown not counted."""
         raise NotImplementedError
 
     def make_trainer(
@@ -101,6 +101,7 @@ class PlacementLearner:
 
         `callback` hears reward, cost and best (over the cost of one device), feasible and entropy after each update.
         """
+        clock = Clock(budget)
         if not instances:
             raise UsageError(f"agent {self.name!r} needs at least one graph to train on.")
         fresh = self.net is None
@@ -108,18 +109,18 @@ class PlacementLearner:
             vocabulary = sorted({name for graph in instances for name in graph.op_types})
             self.net, self.vocabulary = self._fresh(vocabulary, rng), tuple(vocabulary)
         trainer = self.make_trainer(self.net, self.vocabulary, problem, instances, int(rng.integers(2**31)))
-        self._train(trainer, budget, self.hyper["simulations"], fresh, callback)
+        self._train(trainer, clock, self.hyper["simulations"], fresh, callback)
 
     def solve(self, problem: Any, instance: DataflowGraph, rng: np.random.Generator, budget: Budget) -> Solution:
         """The best placement of those simulated: while training on the instance, or drawn by the weights there are."""
-        count = self.hyper["solve_simulations"]
+        clock = Clock(budget)
         if self.net is not None:
             trainer = self.make_trainer(self.net, self.vocabulary, problem, [instance], int(rng.integers(2**31)))
-            self._sample(trainer, budget, min(count, self.hyper["samples"]))
+            self._sample(trainer, clock, self.hyper["samples"])
         else:
             net = self._fresh(instance.op_types, rng)
             trainer = self.make_trainer(net, instance.op_types, problem, [instance], int(rng.integers(2**31)))
-            self._train(trainer, budget, count, True, None)
+            self._train(trainer, clock, self.hyper["solve_simulations"], True, None)
         found = trainer.best[0].placement
         return {"placement": problem.job(instance).single if found is None else found}
 
@@ -143,7 +144,7 @@ class PlacementLearner:
                 raise unknown(f"hyper-parameter of agent {self.name!r}", name, self.hyper)
         if not isinstance(vocabulary, list) or not all(isinstance(item, str) for item in vocabulary):
             raise UsageError(
-                f"{path}/agent.json must list the types of operators under 'vocabulary'; train and save the agent again."
+                f"{path}/agent.json must list types of operators under 'vocabulary'; train and save the agent again."
             )
         fresh = type(self)(**hyper)
         net = fresh._fresh(vocabulary, np.random.default_rng(0))
@@ -157,26 +158,24 @@ class PlacementLearner:
             torch.manual_seed(int(rng.integers(2**31)))
             return self.make_net(len(vocabulary))
 
-    def _train(self, trainer: Trainer, budget: Budget, steps: int, fresh: bool, callback: Callback | None) -> None:
-        """Update until the budget is spent; without one, for `steps` simulations. Seconds alone bring no limit of
-        steps."""
-        clock, limit = Clock(budget), _limit(budget, steps)
+    def _train(self, trainer: Trainer, clock: Clock, steps: int, fresh: bool, callback: Callback | None) -> None:
+        """Update until the budget is spent; without one, for `steps` simulations."""
+        limit, seconds = _limit(clock.budget, steps), clock.budget.seconds
         going = True
         if fresh:
             trainer.prepare(clock.spent)
         while going and trainer.simulations < limit and not clock.spent():
             shares = [trainer.simulations / limit if np.isfinite(limit) else 0.0]
-            if budget.seconds:
-                shares.append(clock.seconds / budget.seconds)
+            if seconds:
+                shares.append(clock.seconds / seconds)
             trainer.update(max(shares), _left(limit, trainer), clock.spent)
             if callback is not None:
                 row = {"steps": float(trainer.simulations), "seconds": clock.seconds, **trainer.metrics}
                 going = callback(row)
 
-    def _sample(self, trainer: Trainer, budget: Budget, steps: int) -> None:
+    def _sample(self, trainer: Trainer, clock: Clock, steps: int) -> None:
         """The likeliest placement, then drawn ones until the budget is spent; without one, `steps` simulations."""
-        clock, limit = Clock(budget), _limit(budget, steps)
-        greedy = True
+        limit, greedy = _limit(clock.budget, steps), True
         while greedy or (trainer.simulations < limit and not clock.spent()):
             trainer.sample(_left(limit, trainer), clock.spent, greedy)
             greedy = False

@@ -69,7 +69,7 @@ def make_row(work: Work, vocabulary: Sequence[str]) -> Row:
 
 
 def reachable(reads: Array) -> Array:
-    """Ones where a unit (row) can be reached from another (column), (U, U); `reads` has ones below the diagonal only."""
+    """Ones where a unit (row) can be reached from another (column), (U, U); `reads` is strictly lower triangular."""
     found = reads.astype(bool)
     for v in range(len(found)):
         found[v] |= found[reads[v] > 0].any(axis=0)

@@ -47,7 +47,11 @@ class Steps(NamedTuple):
 
 
 class PlacetoTrainer:
-    """Plays and learns, a graph after the other; keeps the best placement that was simulated for each."""
+    """Plays and learns, a graph after the other; keeps the best placement that was simulated for each.
+
+    What a move does not change is not simulated again. Episodes played together count for at least as many simulations
+    as each has steps, so that a budget comes to an end when the policy moves nothing any more.
+    """
 
     def __init__(self, net: PlacetoNet, rows: Sequence[Row], hyper: Reinforce, seed: int) -> None:
         self.net, self.rows, self.hyper = net, list(rows), hyper
@@ -80,7 +84,7 @@ class PlacetoTrainer:
 
     def _play(self, index: int, left: int, stop: Stop, greedy: bool) -> Steps:
         row, hyper = self.rows[index], self.hyper
-        until = self.simulations + left
+        began, until = self.simulations, self.simulations + left
         units, devices = row.example.work.units.count, row.example.work.job.devices
         first = torch.zeros(1, units, dtype=torch.int64)
         if hyper.start == "random":
@@ -91,7 +95,9 @@ class PlacetoTrainer:
         played = Steps([], [], [seen.cost.copy()])
         for unit in range(units):
             facts, allowed = candidates(row, unit, device, seen.busy)
-            state = State(torch.full((many,), unit), device.clone(), torch.from_numpy(seen.start.copy()), facts, allowed)
+            state = State(
+                torch.full((many,), unit), device.clone(), torch.from_numpy(seen.start.copy()), facts, allowed
+            )
             with torch.no_grad():
                 scores = self.net(row, state)
             chosen = scores.argmax(dim=1)
@@ -106,6 +112,7 @@ class PlacetoTrainer:
             played.states.append(state)
             played.chosen.append(chosen)
             played.cost.append(seen.cost.copy())
+        self.simulations = max(self.simulations, min(until, began + len(played.chosen)))
         self._note(index, played)
         return played
 
