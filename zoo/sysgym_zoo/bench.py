@@ -37,6 +37,27 @@ def _cpu(function: Callable[[], Any], repeats: int = 1) -> float:
     return float(best)
 
 
+def each(function: Callable[[], Any], seconds: float) -> float:
+    """CPU seconds of a call: the median over as many calls as fit into `seconds`, three at least."""
+    function()  # compiles, or loads what is compiled
+    found: list[float] = []
+    while sum(found) < seconds or len(found) < 3:
+        started = time.process_time()
+        function()
+        found.append(time.process_time() - started)
+    return float(np.median(found))
+
+
+def beside(what: str, value: float, unit: str, bar: str, peers: dict[str, float]) -> list[dict[str, Any]]:
+    """A row for our figure and one for each peer's recorded figure, as how many times faster ours is."""
+    more = unit.endswith("/s")
+    rows = [row(what, value, unit, bar)]
+    for peer, theirs in peers.items():
+        ratio = value / theirs if more else theirs / value
+        rows.append(row(f"{what}: faster than {peer} ({theirs:g} {unit})", ratio, "x"))
+    return rows
+
+
 def _raw_env(graph: Graph, steps: int) -> ProblemEnv:
     problem = make_problem("Partitioning", k=8, mode="refine", moves="raw", start="random", steps=steps)
     return gym.make(
@@ -200,7 +221,24 @@ def placing(quick: bool) -> list[dict[str, Any]]:
     return run(quick)
 
 
-AREAS = {"partitioning": partitioning, "learning": learning, "rollouts": rollouts, "chip": chip, "placing": placing}
+def dataflow(quick: bool) -> list[dict[str, Any]]:
+    """Speed of the simulator of dataflow graphs; see `bench_dataflow`."""
+    from sysgym_zoo.bench_dataflow import dataflow as run
+
+    return run(quick)
+
+
+def devices(quick: bool) -> list[dict[str, Any]]:
+    """What agents reach on the models of GDP and GO; see `bench_dataflow`."""
+    from sysgym_zoo.bench_dataflow import devices as run
+
+    return run(quick)
+
+
+AREAS = {
+    "partitioning": partitioning, "learning": learning, "rollouts": rollouts, "chip": chip, "placing": placing,
+    "dataflow": dataflow, "devices": devices,
+}  # fmt: skip
 
 
 def bench(area: str, quick: bool) -> list[dict[str, Any]]:

@@ -7,7 +7,6 @@ WireMask-BBO on a core of a cloud server, and for Google's binary what TILOS rep
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -29,40 +28,19 @@ from sysgym.core.instances import find_entry
 from sysgym_agents.classical.chip import SAPlacer, anneal, start_placement
 from sysgym_agents.classical.wiremask import Arranger, centred
 from sysgym_agents.core import Budget
-from sysgym_zoo.bench import row
+from sysgym_zoo.bench import beside, each, row
 from sysgym_zoo.console import say
 
 DESIGN, TITLE = "designs/ariane133_NanGate45", "ariane133"
 MACROS_ONLY = "ibm01/ibm01"
 
 
-def _each(function: Callable[[], Any], seconds: float) -> float:
-    """CPU seconds of a call: the median over as many calls as fit into `seconds`, three at least."""
-    function()  # compiles, or loads what is compiled
-    found: list[float] = []
-    while sum(found) < seconds or len(found) < 3:
-        started = time.process_time()
-        function()
-        found.append(time.process_time() - started)
-    return float(np.median(found))
-
-
-def _beside(what: str, value: float, unit: str, bar: str, peers: dict[str, float]) -> list[dict[str, Any]]:
-    """A row for our figure and one for each peer's recorded figure, as how many times faster ours is."""
-    more = unit.endswith("/s")
-    rows = [row(what, value, unit, bar)]
-    for peer, theirs in peers.items():
-        ratio = value / theirs if more else theirs / value
-        rows.append(row(f"{what}: faster than {peer} ({theirs:g} {unit})", ratio, "x"))
-    return rows
-
-
 def costs(chip: Chip, seconds: float) -> list[dict[str, Any]]:
     """The proxy from scratch, after a move, legal cells, forces."""
     rng, netlist, canvas = np.random.default_rng(0), chip.netlist, chip.canvas
     placement = place_soft(netlist, canvas, start_placement(chip, rng))
-    full = 1e3 * _each(lambda: proxy_cost(netlist, canvas, placement), seconds)
-    rows = _beside(f"full cost, {TITLE}", full, "ms", "<= 3", {"TILOS' Python": 13200, "Google's, with a move": 6})
+    full = 1e3 * each(lambda: proxy_cost(netlist, canvas, placement), seconds)
+    rows = beside(f"full cost, {TITLE}", full, "ms", "<= 3", {"TILOS' Python": 13200, "Google's, with a move": 6})
     moves = Moves(netlist, canvas, placement)
 
     def play() -> None:
@@ -72,16 +50,16 @@ def costs(chip: Chip, seconds: float) -> list[dict[str, Any]]:
             moves.put([node], [x], [y], [0])
             moves.cost()
 
-    rows += _beside(
-        f"incremental move and cost, {TITLE}", 10 * _each(play, seconds), "ms", "<= 0.15", {"TILOS' C++": 0.16}
+    rows += beside(
+        f"incremental move and cost, {TITLE}", 10 * each(play, seconds), "ms", "<= 0.15", {"TILOS' C++": 0.16}
     )
     some = replace(
         placement, placed=~np.isin(netlist.parent, [*chip.movable[60:], *np.flatnonzero(netlist.kind == SOFT)])
     )
-    mask = 1e6 * _each(lambda: node_mask(netlist, canvas, some, int(chip.movable[60])), seconds)
-    rows += _beside(f"node mask with 60 macros placed, {TITLE}", mask, "us", "", {"TILOS' Python": 80000})
-    forces = _each(lambda: place_soft(netlist, canvas, placement), seconds)
-    return rows + _beside(f"300 steps of forces, {TITLE}", forces, "s", "<= 0.3", {"TILOS' C++": 0.5, "Google's": 0.74})
+    mask = 1e6 * each(lambda: node_mask(netlist, canvas, some, int(chip.movable[60])), seconds)
+    rows += beside(f"node mask with 60 macros placed, {TITLE}", mask, "us", "", {"TILOS' Python": 80000})
+    forces = each(lambda: place_soft(netlist, canvas, placement), seconds)
+    return rows + beside(f"300 steps of forces, {TITLE}", forces, "s", "<= 0.3", {"TILOS' C++": 0.5, "Google's": 0.74})
 
 
 def episodes(instance: str, seconds: float, **options: Any) -> float:
@@ -118,12 +96,12 @@ def episodes(instance: str, seconds: float, **options: Any) -> float:
 def environments(public: Chip | None, seconds: float) -> list[dict[str, Any]]:
     """Steps of the modes."""
     found = episodes(DESIGN, seconds, mode="sequential")
-    rows = _beside(f"sequential with forces at the end, {TITLE}", found, "steps/s", ">= 500",
+    rows = beside(f"sequential with forces at the end, {TITLE}", found, "steps/s", ">= 500",
                    {"TILOS' Python": 0.03, "TILOS' Python without forces": 5})  # fmt: skip
     rows.append(row(f"refine, {TITLE}", episodes(DESIGN, seconds, mode="refine", steps=2000), "steps/s"))
     if public is not None:
         found = episodes(MACROS_ONLY, seconds, mode="hpwl", grid=144)
-        rows += _beside("hpwl, ibm01 at grid 144", found, "steps/s", ">= 5000", {"MaskPlace": 323})
+        rows += beside("hpwl, ibm01 at grid 144", found, "steps/s", ">= 5000", {"MaskPlace": 323})
     return rows
 
 
@@ -136,12 +114,12 @@ def placers(chip: Chip, public: Chip | None, seconds: float) -> list[dict[str, A
         anneal(chip.netlist, chip.canvas, start, np.random.default_rng(0), Budget(), sweeps=sweeps, tries=tries,
                soft=False)  # fmt: skip
 
-    moves = sweeps * tries * len(chip.movable) / _each(run, seconds)
-    rows = _beside(f"annealing with the exact cost, {TITLE}", moves, "moves/s", ">= 5000", {"TILOS' C++": 5000})
+    moves = sweeps * tries * len(chip.movable) / each(run, seconds)
+    rows = beside(f"annealing with the exact cost, {TITLE}", moves, "moves/s", ">= 5000", {"TILOS' C++": 5000})
     if public is not None:
         arranger, guides = Arranger(public, placing_order(public, "nets")), centred(public)
-        whole = 1e3 * _each(lambda: arranger.cost(guides), seconds)
-        rows += _beside(
+        whole = 1e3 * each(lambda: arranger.cost(guides), seconds)
+        rows += beside(
             "placement of all macros by wire mask, ibm01 at grid 144", whole, "ms", "", {"WireMask-BBO": 2500}
         )
     return rows
@@ -158,8 +136,8 @@ def parsing(seconds: float) -> list[dict[str, Any]]:
     def cold(path: Path) -> None:
         parse_netlist(read_text(path), "design", path)
 
-    first, again = _each(lambda: cold(path), seconds), _each(lambda: read_netlist_cached(path), seconds)
-    rows = _beside(f"netlist read for the first time, {TITLE}", first, "s", "<= 1", {"TILOS' Python": 1.24})
+    first, again = each(lambda: cold(path), seconds), each(lambda: read_netlist_cached(path), seconds)
+    rows = beside(f"netlist read for the first time, {TITLE}", first, "s", "<= 1", {"TILOS' Python": 1.24})
     return [*rows, row(f"netlist read again, {TITLE}", again, "s", "<= 0.3")]
 
 

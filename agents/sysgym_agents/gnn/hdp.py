@@ -52,7 +52,7 @@ class HDP(PlacementLearner):
         tanh: float = 5.0,
         groupings: int = 4,
         placements: int = 4,
-        learning_rate: float = 1e-3,
+        learning_rate: float = 2e-3,
         decay: float = 0.9,
         entropy: float = 0.01,
         clip: float = 1.0,

@@ -54,7 +54,7 @@ class Placeto(PlacementLearner):
         start: str = "single",
         learning_rate: float = 3e-3,
         discount: float = 0.9,
-        entropy: float = 0.03,
+        entropy: float = 0.1,
         penalty: float = 2.0,
         clip: float = 1.0,
         samples: int = 1_000,

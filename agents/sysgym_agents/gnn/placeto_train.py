@@ -76,7 +76,7 @@ class PlacetoTrainer:
             group["lr"] = self.hyper.learning_rate * (1 - (1 - LAST_RATE) * min(progress, 1.0))
         complete = len(played.chosen) == self.rows[index].example.work.units.count
         if complete or (played.chosen and self.updates == 1):
-            self._learn(self.rows[index], played, self.hyper.entropy * (1 - min(progress, 1.0)))
+            self._learn(self.rows[index], played, self.hyper.entropy * (1 - min(progress, 1.0)), stop)
 
     def sample(self, left: int, stop: Stop, greedy: bool) -> None:
         """Play on the first graph: one episode of the likeliest moves, or drawn ones."""
@@ -145,7 +145,7 @@ class PlacetoTrainer:
             self.best[index].offer(cost, over, lambda b: places[b])
         return Seen(cost / single + self.hyper.penalty * over / capacity, start, busy)
 
-    def _learn(self, row: Row, played: Steps, bonus: float) -> None:
+    def _learn(self, row: Row, played: Steps, bonus: float, stop: Stop) -> None:
         """Policy gradient with what a step still gains, less the mean over the episodes at that step."""
         cost = np.stack(played.cost)
         gains = returns(cost[:-1] - cost[1:], self.hyper.discount)
@@ -170,6 +170,8 @@ class PlacetoTrainer:
             torch.nn.utils.clip_grad_norm_(self.net.parameters(), self.hyper.clip)
             self.optimizer.step()
             self.metrics["entropy"] = entropy
+            if stop():
+                return
 
 
 def returns(rewards: Array, discount: float) -> Array:
