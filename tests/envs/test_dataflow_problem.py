@@ -1,4 +1,4 @@
-"""Device placement and graph optimisation as problems: what options mean, what is judged, modes against the simulator."""
+"""Device placement and graph optimisation: what options mean, what is judged, modes against the simulator."""
 
 from __future__ import annotations
 
@@ -87,7 +87,9 @@ def test_memory_decides_feasibility() -> None:
     fits = make_problem("DevicePlacement", capacity=peak).judge(graph, single)
     short = make_problem("DevicePlacement", capacity=peak - 1).judge(graph, single)
     assert fits.feasible and not short.feasible
-    assert short.cost == fits.cost and short.metrics["excess"] >= 10 and "device 0 is out of memory" in short.violations[0]
+    assert (
+        short.cost == fits.cost and short.metrics["excess"] >= 10 and "device 0 is out of memory" in short.violations[0]
+    )
     half = make_problem("DevicePlacement", mem_factor=0.5)
     assert not half.judge(graph, single).feasible
     gnmt = make_problem("DevicePlacement")

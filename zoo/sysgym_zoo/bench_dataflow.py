@@ -1,6 +1,6 @@
 """`sysgym bench dataflow`: the simulator, its floor and its peers; `bench devices`: what agents reach.
 
-The peers' figures are recorded, not measured here: CPU time an operator of Placeto's, Baechi's and DOPPLER's simulators.
+The peers' figures are recorded, not measured here: CPU time an operator of three simulators.
 """
 
 from __future__ import annotations

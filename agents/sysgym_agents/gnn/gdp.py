@@ -22,9 +22,11 @@ if TYPE_CHECKING:
 LIMITS = {  # of the hyper-parameters
     "hidden": (4, 4096), "sage": (1, 64), "layers": (1, 64), "heads": (1, 64), "segment": (2, 2**16),
     "samples": (2, 2**16), "epochs": (1, 1000), "learning_rate": (1e-8, 1.0), "clip": (1e-3, 10.0),
-    "entropy": (0.0, 100.0), "explore": (0.0, 1e6), "imitate": (0.0, 100.0), "rounds": (1, 16), "updates": (1, 10**7), "tune": (0, 10**7),
-    "trials": (0, 2**16),
+    "entropy": (0.0, 100.0), "explore": (0.0, 1e6), "imitate": (0.0, 100.0), "rounds": (1, 16),
+    "updates": (1, 10**7), "tune": (0, 10**7), "tune_samples": (2, 2**16), "trials": (0, 2**16),
 }  # fmt: skip
+
+TRIED_UNITS = 100_000  # units of all trials together, so that one pass over a huge graph stays one pass
 
 
 class GDP:
@@ -43,7 +45,8 @@ class GDP:
         explore: units of each sample that are drawn evenly from all choices, on average.
         imitate: weight of the likelihood of the best placement so far, which PPO alone forgets.
         updates: when `solve` trains on the graph itself. A budget's steps are simulations, `samples` an update.
-        tune: updates on the graph before a trained agent answers. trials: samples beside the greedy answer.
+        tune, tune_samples: updates on the graph before a trained agent answers, and placements for each of them.
+        trials: samples beside the greedy answer.
     """
 
     problems: tuple[str, ...] = ("DevicePlacement",)
@@ -60,21 +63,22 @@ class GDP:
         layers: int = 2,
         heads: int = 4,
         segment: int = 128,
-        samples: int = 32,
-        epochs: int = 3,
-        learning_rate: float = 1e-3,
+        samples: int = 64,
+        epochs: int = 4,
+        learning_rate: float = 2e-3,
         clip: float = 0.2,
-        entropy: float = 0.1,
+        entropy: float = 0.2,
         explore: float = 2.0,
         imitate: float = 0.3,
         updates: int = 300,
         tune: int = 0,
+        tune_samples: int = 512,
         trials: int = 16,
     ) -> None:
         self._init(
             hidden=hidden, sage=sage, layers=layers, heads=heads, segment=segment, samples=samples, epochs=epochs,
-            learning_rate=learning_rate, clip=clip, entropy=entropy, explore=explore, imitate=imitate, updates=updates, tune=tune,
-            trials=trials,
+            learning_rate=learning_rate, clip=clip, entropy=entropy, explore=explore, imitate=imitate,
+            updates=updates, tune=tune, tune_samples=tune_samples, trials=trials,
         )  # fmt: skip
 
     def _init(self, **hyper: Any) -> None:
@@ -125,8 +129,8 @@ class GDP:
         else:
             example = self._example(problem, instance)
             net = self._copy()
-            trainer = self._trainer(net, problem, [example], seed)
-            trainer.answer(0, self.hyper["trials"])
+            trainer = self._trainer(net, problem, [example], seed, self.hyper["tune_samples"])
+            trainer.answer(0, min(self.hyper["trials"], TRIED_UNITS // example.work.units.count))
             for update in range(self.hyper["tune"]):
                 if clock.spent(trainer.simulations):
                     break
@@ -187,11 +191,13 @@ class GDP:
 
         return make_example(problem.work(graph), self.vocabulary)
 
-    def _trainer(self, net: PlacerNet, problem: Any, examples: Sequence[Example], seed: int) -> Trainer:
+    def _trainer(
+        self, net: PlacerNet, problem: Any, examples: Sequence[Example], seed: int, samples: int | None = None
+    ) -> Trainer:
         from sysgym_agents.gnn.gdp_train import Ppo, Trainer
 
         hyper = self.hyper
-        ppo = Ppo(hyper["samples"], hyper["epochs"], hyper["learning_rate"], hyper["clip"], hyper["entropy"],
+        ppo = Ppo(samples or hyper["samples"], hyper["epochs"], hyper["learning_rate"], hyper["clip"], hyper["entropy"],
                   hyper.get("rounds", 1), hyper["explore"], hyper["imitate"])  # fmt: skip
         return Trainer(net, examples, tasks_of(problem), ppo, seed)
 
@@ -232,21 +238,22 @@ class GO(GDP):
         heads: int = 4,
         segment: int = 128,
         samples: int = 32,
-        epochs: int = 3,
-        learning_rate: float = 1e-3,
+        epochs: int = 4,
+        learning_rate: float = 2e-3,
         clip: float = 0.2,
-        entropy: float = 0.1,
+        entropy: float = 0.2,
         explore: float = 2.0,
         imitate: float = 0.3,
         rounds: int = 2,
         updates: int = 300,
         tune: int = 0,
+        tune_samples: int = 512,
         trials: int = 16,
     ) -> None:
         self._init(
             hidden=hidden, sage=sage, layers=layers, heads=heads, segment=segment, samples=samples, epochs=epochs,
-            learning_rate=learning_rate, clip=clip, entropy=entropy, explore=explore, imitate=imitate, rounds=rounds, updates=updates,
-            tune=tune, trials=trials,
+            learning_rate=learning_rate, clip=clip, entropy=entropy, explore=explore, imitate=imitate,
+            rounds=rounds, updates=updates, tune=tune, tune_samples=tune_samples, trials=trials,
         )  # fmt: skip
 
     def _choices(self) -> dict[str, int]:
