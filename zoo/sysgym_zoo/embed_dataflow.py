@@ -1,7 +1,8 @@
 """Maintainers' command that writes the packaged dataflow graphs and their index.
 
 `python -m sysgym_zoo.embed_dataflow` generates the layered networks from their recipes, copies the collection below
-SYSGYM_DATA (traced by us, or under licences that allow it), and records checksums, content hashes and sizes.
+SYSGYM_DATA (traced by us, or under licences that allow it), and records checksums, content hashes, sizes and reference
+costs, which are measured here.
 """
 
 from __future__ import annotations
@@ -10,13 +11,19 @@ import gzip
 import hashlib
 import json
 import os
+import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from sysgym.core.problem import content_hash
+from sysgym.core.registry import make_problem
 from sysgym.dataflow.generate import generate_graph
 from sysgym.dataflow.graph import DataflowGraph
 from sysgym.dataflow.io import format_graph, parse_graph
+from sysgym_agents.classical.annealing import DeviceAnnealer
+from sysgym_agents.core import Budget
 
 ROOT = Path(__file__).parents[2] / "envs" / "sysgym" / "data" / "dataflow"
 LAYERED = {
@@ -46,13 +53,30 @@ ABOUT = {
 }  # fmt: skip
 
 
+def references(graph: DataflowGraph, joint: bool) -> dict[str, dict[str, float]]:
+    """Costs of the expert's placement and what `sa-device` reaches with seed 1, by tasks, under the usual rules."""
+    found: dict[str, dict[str, float]] = {}
+    for tasks in ("placement", "placement+schedule+fusion") if joint else ("placement",):
+        single = tasks == "placement"
+        problem = make_problem("DevicePlacement") if single else make_problem("GraphOptimization", tasks=tasks)
+        budget = Budget(steps=2000 if single else 500)
+        solution = DeviceAnnealer(metis=False).solve(problem, graph, np.random.default_rng(1), budget)
+        verdict = problem.judge(graph, solution)
+        found[tasks] = {"expert": problem.job(graph).expert_ns}
+        if verdict.feasible:
+            found[tasks]["sa-device"] = verdict.cost
+        print(f"{graph.name} {found[tasks]}", file=sys.stderr, flush=True)
+    return found
+
+
 def entry(graph: DataflowGraph, path: Path, content: bytes, split: str) -> dict[str, Any]:
     """Write a packaged file; its row of the index."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(gzip.compress(content, 9, mtime=0))
     return {
         "split": split, "file": str(path.relative_to(ROOT)), "sha256": hashlib.sha256(content).hexdigest(), "url": "",
-        "hash": content_hash(graph), "nodes": graph.nodes, "edges": graph.edges, "references": {},
+        "hash": content_hash(graph), "nodes": graph.nodes, "edges": graph.edges,
+        "references": references(graph, path.parent.name in ("layered", "seeds")),
     }  # fmt: skip
 
 

@@ -33,9 +33,10 @@ def rules_of(problem: Any) -> Rules:
 def reference_costs(problem: Any, instance: Any) -> Mapping[str, float]:
     """`who -> ns`: the expert's placement, first come first served, on the problem's devices; then what the index has.
 
-    The index knows the best makespan that was found for the usual rules.
+    The index knows what `sa-device` reaches in a moment under the usual rules.
     """
     entry = find_entry(problem.instance_sets(), instance.name)
-    usual = problem.rules == Rules(schedule=problem.rules.schedule)
-    known = entry.references.get(getattr(problem, "tasks", "placement"), {}) if entry and usual else {}
+    joint = hasattr(problem, "tasks")
+    usual = problem.rules == Rules(schedule="critical_path" if joint else "fifo")
+    known = entry.references.get(problem.tasks if joint else "placement", {}) if entry and usual else {}
     return {"expert": problem.job(instance).expert_ns, **known}
