@@ -238,3 +238,30 @@ def test_annealing_on_the_models_of_the_papers() -> None:
             solution = DeviceAnnealer().solve(problem, graph, rng(), Budget(seconds=4))
             found.append(problem.judge(graph, solution).metrics["speedup_vs_expert"])
         assert np.exp(np.mean(np.log(found))) >= bar
+
+
+@pytest.mark.parametrize("agent", [HEFT(), METF()])
+def test_list_schedulers_keep_parameters_within_memory(agent: Any) -> None:
+    graph = generate_graph("layered:depth=1,width=9,heavy=1,train=0,devices=3,seed=2")
+    held = int(graph.param_bytes.sum())
+    problem = make_problem("DevicePlacement", objective="throughput", capacity=0.55 * held)
+    assert problem.judge(graph, agent.solve(problem, graph, rng(), Budget())).feasible
+
+
+def test_budgets_hold_from_the_first_simulation() -> None:
+    problem = make_problem("GraphOptimization")
+    graph = problem.load("seeds/txl_2l")
+    counted = []
+    job = problem.job(graph)
+    plain = job.score
+    job.score = lambda *given: counted.append(1) or plain(*given)
+    DeviceAnnealer(metis=False).solve(problem, graph, rng(), Budget(steps=7))
+    assert len(counted) == 7
+
+
+def test_gdp_says_what_it_cannot_decide() -> None:
+    problem = make_problem("GraphOptimization")
+    with pytest.raises(sysgym.UsageError, match="use agent 'go'"):
+        GDP().solve(problem, problem.load("layered/train-0"), rng(), Budget(steps=64))
+    with pytest.raises(sysgym.UsageError, match="needs whole numbers steps"):
+        DeviceAnnealer(steps=1.5)  # type: ignore[arg-type]

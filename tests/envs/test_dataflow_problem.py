@@ -285,3 +285,106 @@ def test_fast_enough_for_large_graphs() -> None:
     assert {*observation} == {"globals", "focus"}
     found = env.step(env.problem.job(env.instance).expert)
     assert found[4]["verdict"]["cost"] == 854013616 or found[4]["verdict"]["feasible"]
+
+
+@pytest.mark.parametrize("count", ["0", "65", "99", "²", "-1"])
+def test_devices_given_as_text_are_checked(count: str) -> None:
+    with pytest.raises(sysgym.UsageError, match=r"devices must be a whole number|no description of devices"):
+        make_problem("DevicePlacement", devices=count).job(graph_of())
+    assert make_problem("DevicePlacement", devices="4").job(graph_of()).devices == 4
+
+
+def test_extreme_priorities_keep_their_order() -> None:
+    graph = generate_graph("layered:depth=1,width=3,heavy=0,train=0,devices=1,seed=1")
+    problem = make_problem("GraphOptimization", tasks="schedule", devices=1)
+    high = problem.solution_arrays(graph)["priority"]
+    inputs, work = np.flatnonzero(graph.time_ns == 0), np.flatnonzero(graph.time_ns > 0)
+    priority = np.zeros(graph.nodes, np.int64)
+    priority[work] = np.array([high.low, 0, high.high])
+    cluster = uniform(1)
+    start = simulate(graph, cluster.times(graph), cluster, np.zeros(graph.nodes, int), priority).start
+    assert len(inputs) == 3 and np.array_equal(np.argsort(start[work]), [2, 1, 0])
+
+
+def test_sequential_moves_the_operators_of_its_unit_and_no_others() -> None:
+    """Also where the start splits units."""
+    problem = make_problem("DevicePlacement", mode="sequential", start="expert", groups=4)
+    graph = problem.load("layered/test-1")
+    units = problem.work(graph).units
+    env = ProblemEnv(problem, instance=graph)
+    env.reset(seed=0)
+    wanted = problem.job(graph).expert.copy()
+    over, rng = False, np.random.default_rng(0)
+    while not over:
+        unit, device = env.state.current, int(rng.integers(4))
+        if rng.random() < 0.5:
+            device = int(env.state.device[unit])  # what is shown
+        wanted[units.of == unit] = device
+        over = env.step(device)[2]
+        assert np.array_equal(env.solution()["placement"], wanted)
+
+
+def test_without_the_task_of_placement_the_experts_is_shown() -> None:
+    problem = make_problem("GraphOptimization", tasks="schedule+fusion", grouping="op")
+    graph = problem.load("layered/test-1")
+    env = ProblemEnv(problem, instance=graph)
+    env.reset(seed=0)
+    assert np.array_equal(env.state.device, problem.job(graph).expert)
+
+
+def test_policies_see_the_links() -> None:
+    def seen(**options: Any) -> dict[str, Any]:
+        env = gym.make("sysgym/DevicePlacement-v0", instance="layered/test-0", **options)
+        return env.reset(seed=0)[0]
+
+    base = seen()
+    for options in ({"bandwidth": 1.0}, {"latency_ns": 10**6}, {"link_mode": "pair"}):
+        other = seen(**options)
+        assert any(not np.array_equal(base[key], other[key]) for key in ("edges", "globals"))
+
+
+def test_throughput_counts_parameters() -> None:
+    problem = make_problem("DevicePlacement", objective="throughput", mem_factor=0.5)
+    graph = problem.load("layered/train-1")
+    assert not problem.judge(graph, {"placement": np.zeros(graph.nodes, int)}).feasible
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"objective": "throughput", "noise": 0.1}, "no order and no noise"),
+        ({"objective": "throughput", "schedule": "critical_path"}, "no order and no noise"),
+        ({"simulator": "placeto", "bandwidth": 1.0}, "leave out bandwidth"),
+        ({"generator": "foo"}, "unknown generator"),
+        ({"bandwidth": None}, "bandwidth must be a number"),
+        ({"latency_ns": None}, "latency_ns must be a whole number"),
+    ],
+)
+def test_options_that_would_not_be_heard_are_refused(options: dict[str, Any], words: str) -> None:
+    with pytest.raises(sysgym.UsageError, match=words):
+        make_problem("DevicePlacement", **options)
+
+
+def test_a_file_of_devices_rules_alone(tmp_path: Path) -> None:
+    file = tmp_path / "two.json"
+    file.write_text(json.dumps({"devices": [{}, {}]}))
+    with pytest.raises(sysgym.UsageError, match="leave out capacity, mem_factor"):
+        make_problem("DevicePlacement", devices=str(file), capacity=1e9, mem_factor=0.5)
+    file.write_text(json.dumps({"devices": [{}, {}], "bandwidth": [1, 2]}))
+    with pytest.raises(sysgym.UsageError, match="bandwidth must be a number or numbers of shape"):
+        make_problem("DevicePlacement", devices=str(file)).job(graph_of())
+    file.write_text(json.dumps({"devices": [{}, {}, {}], "bandwidth": [[0, 1, 1], [1, 0, 2], [1, 1, 0]]}))
+    with pytest.raises(sysgym.UsageError, match="links of one bandwidth"):
+        make_problem("DevicePlacement", devices=str(file), objective="throughput").job(graph_of())
+
+
+def test_long_rows_of_layers_are_cut_as_short_ones() -> None:
+    from sysgym.dataflow.groups import _greedy_blocks, block_bounds
+
+    rng = np.random.default_rng(0)
+    for _ in range(30):
+        weights = rng.integers(1, 100, int(rng.integers(5, 40)))
+        blocks = int(rng.integers(1, 6))
+        exact, fast = block_bounds(weights, blocks), _greedy_blocks(weights, blocks)
+        assert np.bincount(exact, weights).max() == np.bincount(fast, weights).max()
+        assert (np.diff(fast) >= 0).all() and fast.max() < blocks

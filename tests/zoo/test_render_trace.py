@@ -14,11 +14,11 @@ Inline = Callable[..., Any]
 
 
 def test_render_writes_traces_and_animations(inline: Inline, tmp_path: Path) -> None:
-    np.savez(tmp_path / "x.npz", placement=np.arange(22) % 2)
+    np.savez(tmp_path / "x.npz", placement=np.arange(16) % 2)
     base = ("render", "layered/train-0", "x.npz", "-p", "DevicePlacement")
     inline(*base, "-o", "x.json")
     trace = json.loads((tmp_path / "x.json").read_text())
-    assert sum(event["ph"] == "X" and event["tid"] == 0 for event in trace["traceEvents"]) == 22
+    assert sum(event["ph"] == "X" and event["tid"] == 0 for event in trace["traceEvents"]) == 16
     inline(*base, "-o", "x.gif")
     with Image.open(tmp_path / "x.gif") as moving:
         assert moving.n_frames > 10

@@ -34,7 +34,7 @@ def parse_pairs(pairs: Sequence[str], factory: Callable[..., Any], what: str) ->
 
 def parse_value(what: str, key: str, text: str, parameter: inspect.Parameter) -> Any:
     """The text of an option in the type that the parameter declares."""
-    kinds = str(parameter.annotation)
+    kinds = parameter.annotation.__name__ if isinstance(parameter.annotation, type) else str(parameter.annotation)
     if text.lower() in ("none", "null") and "None" in kinds:
         return None
     try:
@@ -45,6 +45,8 @@ def parse_value(what: str, key: str, text: str, parameter: inspect.Parameter) ->
         if "float" in kinds:
             return float(text)
     except (ValueError, KeyError):
+        if "str" in kinds:
+            return text
         raise UsageError(f"option {key} of {what} must be {kinds}, got {text!r}.") from None
     return text
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -49,15 +50,21 @@ class DeviceAnnealer:
     def __init__(
         self, *, steps: int = 4000, hot: float = 0.02, cold: float = 0.0005, groups: int = 64, metis: bool = True
     ) -> None:
-        if steps < 1 or groups < 1 or not 0 < cold <= hot:
-            raise UsageError(f"steps and groups must be at least 1 and 0 < cold <= hot, got {steps=} {groups=} {hot=}.")
+        whole = all(isinstance(value, int) and not isinstance(value, bool) for value in (steps, groups))
+        numbers = all(isinstance(value, int | float) for value in (hot, cold)) and isinstance(metis, bool)
+        if not (whole and numbers and steps >= 1 and groups >= 1 and 0 < cold <= hot):
+            raise UsageError(
+                "agent 'sa-device' needs whole numbers steps and groups of at least 1, 0 < cold <= hot and a true or "
+                f"false metis, got {steps=}, {groups=}, {hot=}, {cold=}, {metis=}."
+            )
         self.steps, self.hot, self.cold, self.groups, self.metis = steps, hot, cold, groups, metis
 
     def solve(self, problem: Any, instance: DataflowGraph, rng: np.random.Generator, budget: Budget) -> Solution:
         """The best decision found; the budget counts simulations."""
         clock, job, tasks = Clock(budget), problem.job(instance), rules.tasks_of(problem)
         search = Search(job, tasks, rng)
-        search.begin(self._placements(job, rng) if "placement" in tasks else [job.expert])
+        placements = self._placements(job, rng) if "placement" in tasks else [job.expert]
+        search.begin(placements, lambda: clock.spent(search.steps))
         limit = budget.steps if budget.steps is not None else (self.steps if budget.seconds is None else 10**9)
 
         def share() -> float:
@@ -67,10 +74,10 @@ class DeviceAnnealer:
         from sysgym.dataflow.features import make_work
 
         scales = [make_work(job, "layers", self.groups * 2**i) for i in range(3)]
-        while (done := share()) < 1 and job.devices * len(instance.op) > 1:
+        while (done := share()) < 1 and (job.devices > 1 or tasks != ("placement",)):
             heat = self.hot * (self.cold / self.hot) ** done
             search.move(scales[min(int(rng.integers(0, 1 + int(3 * done))), 2)], heat)
-            if search.steps - search.improved > max(300, limit // 8):
+            if search.steps - search.improved > max(300, min(limit, self.steps) // 8):
                 search.return_to_best()
         best = search.best
         arrays = {"placement": best.placement, "priority": best.priority, "fusion": best.fusion}
@@ -103,8 +110,8 @@ class Search:
         if "fusion" in tasks:
             self.moves.append(self._refuse)
 
-    def begin(self, placements: list[Array]) -> None:
-        """Take the best of some placements, each with the rules' priorities."""
+    def begin(self, placements: list[Array], spent: Callable[[], bool]) -> None:
+        """Take the best of some placements, each with the rules' priorities; one at least, while the budget lasts."""
         orders: list[Array | None] = [None]
         fusions: list[Array | None] = [None]
         if "schedule" in self.tasks:
@@ -114,6 +121,8 @@ class Search:
         for placement in placements:
             for order in orders:
                 for fusion in fusions:
+                    if self.steps and spent():
+                        return
                     self.try_answer(Answer(placement.astype(np.int32), order, fusion), 0.0)
 
     def try_answer(self, answer: Answer, heat: float) -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from sysgym.core.errors import unknown
+from sysgym.core.errors import UsageError, unknown
 from sysgym.core.problem import Array, Solution
 from sysgym_agents.core import Budget
 
@@ -150,7 +150,7 @@ def _follow(graph: DataflowGraph) -> Array:
 
 
 def _ties(graph: DataflowGraph, colocate: bool) -> Array:
-    """Group of operators that read the same parameter in the same phase, (N,) int64, -1 for none."""
+    """Group of operators that read the same parameter, (N,) int64, -1 for none."""
     tie = np.full(graph.nodes, -1, np.int64)
     if colocate:
         reads = graph.param_bytes[graph.edge_src] > 0
@@ -167,6 +167,8 @@ class HEFT(Rule):
 
     def __init__(self, *, priority: str = "best", fusion: str = "best", colocate: bool = True) -> None:
         super().__init__(priority=priority, fusion=fusion)
+        if not isinstance(colocate, bool):
+            raise UsageError(f"colocate must be true or false, got {colocate!r}.")
         self.colocate = colocate
 
     def place(self, job: Job, rng: np.random.Generator) -> Array:
@@ -191,6 +193,8 @@ class METF(Rule):
 
     def __init__(self, *, priority: str = "best", fusion: str = "best", colocate: bool = True) -> None:
         super().__init__(priority=priority, fusion=fusion)
+        if not isinstance(colocate, bool):
+            raise UsageError(f"colocate must be true or false, got {colocate!r}.")
         self.colocate = colocate
 
     def place(self, job: Job, rng: np.random.Generator) -> Array:

@@ -66,7 +66,7 @@ def earliest_finish(order, tie, in_ptr, in_tensor, tensor_src, tensor_bytes, tim
             begin = max(free[d], _arrival(v, d, in_ptr, in_tensor, tensor_src, tensor_bytes, source, place, finish,
                                           sent, bandwidth, latency))  # fmt: skip
             end = begin + times[d, v]
-            need = np.int64(0)
+            need = held[v]
             for e in range(in_ptr[v], in_ptr[v + 1]):
                 u = tensor_src[in_tensor[e]]
                 if place[u] < 0:
@@ -94,12 +94,14 @@ def earliest_start(tie, in_ptr, in_tensor, out_ptr, use_ptr, use_node, tensor_sr
     home = np.full(tie.max() + 2, -1, np.int32)
     pend = np.zeros(nodes, np.int32)
     ready, count = np.empty(nodes, np.int32), 0
-    reach = np.zeros((nodes, devices), np.int64)
+    reach, need = np.zeros((nodes, devices), np.int64), held.copy()
     place[:] = -1
     for v in range(nodes):
         for e in range(in_ptr[v], in_ptr[v + 1]):
             if not source[tensor_src[in_tensor[e]]]:
                 pend[v] += 1
+            else:  # a parameter that may come with it
+                need[v] += held[tensor_src[in_tensor[e]]]
         if pend[v] == 0 and not source[v]:
             ready[count] = v
             count += 1
@@ -112,7 +114,7 @@ def earliest_start(tie, in_ptr, in_tensor, out_ptr, use_ptr, use_node, tensor_sr
                 if wanted >= 0 and d != wanted:
                     continue
                 begin = max(free[d], reach[v, d])
-                if wanted < 0 and held[v] > room[d]:
+                if wanted < 0 and need[v] > room[d]:
                     begin += np.int64(2**60)
                 if begin < best_begin:
                     best, best_d, best_begin = i, d, begin

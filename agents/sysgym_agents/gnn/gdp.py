@@ -106,6 +106,7 @@ class GDP:
         """Train on graphs in turn, on from weights that are there; `callback` hears each update's metrics."""
         if not instances:
             raise UsageError(f"agent {self.name!r} needs at least one graph to train on.")
+        self._check(problem)
         seed = int(rng.integers(2**31))
         if self.net is None:
             self.vocabulary = sorted({name for graph in instances for name in graph.op_types})
@@ -118,6 +119,7 @@ class GDP:
         """The best decision of a training on the graph, or of a trained network's pass, samples and fine-tuning."""
         from sysgym_agents.gnn.gdp_train import arrays_of
 
+        self._check(problem)
         clock, seed = Clock(budget), int(rng.integers(2**31))
         if self.net is None:
             fresh = type(self)(**self.hyper)
@@ -134,7 +136,7 @@ class GDP:
             for update in range(self.hyper["tune"]):
                 if clock.spent(trainer.simulations):
                     break
-                trainer.update(update / self.hyper["tune"])
+                trainer.update(update / self.hyper["tune"], clock.spent)
         trainer.answer(0, 0)
         best = trainer.best[0]
         assert best is not None
@@ -165,6 +167,12 @@ class GDP:
         net = fresh._empty(0)
         fill(net, weights, path)
         self.hyper, self.vocabulary, self.net = fresh.hyper, words, net
+
+    def _check(self, problem: Any) -> None:
+        """UsageError if the problem asks for tasks that the agent has no head for."""
+        for task in tasks_of(problem):
+            if task != "placement" and task not in self._choices():
+                raise UsageError(f"agent {self.name!r} decides placements only, not {task}; use agent 'go'.")
 
     def _empty(self, seed: int) -> PlacerNet:
         import torch
@@ -209,7 +217,7 @@ class GDP:
             planned = max(1, min(planned, budget.steps // samples))
         while True:
             by_time = clock.seconds / budget.seconds if budget.seconds else 0.0
-            trainer.update(min(1.0, max(by_time, trainer.updates / planned)))
+            trainer.update(min(1.0, max(by_time, trainer.updates / planned)), clock.spent)
             last = trainer.updates >= planned or clock.spent()
             row = {"steps": float(trainer.simulations), "seconds": clock.seconds, **trainer.metrics}
             if (callback is not None and not callback(row)) or last:

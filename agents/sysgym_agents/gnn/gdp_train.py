@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -17,6 +17,7 @@ from sysgym_agents.gnn.gdp_net import Example, PlacerNet
 
 SHIFTS = (-0.2, -0.05, 0.0, 0.05, 0.2)  # of a unit's priority, of the range of the critical path
 CHOICES = {"schedule": len(SHIFTS), "fusion": len(FUSIONS) - 1}
+BATCH_UNITS = 200_000  # units of all samples together, where each has a pass of its own
 INVALID = 10.0  # the reward of an answer that does not fit is -INVALID (GDP, section 3.3)
 
 
@@ -159,17 +160,22 @@ class Trainer:
         self.best: list[Found | None] = [None] * len(self.examples)
         self.metrics: dict[str, float] = {}
 
-    def update(self, progress: float) -> None:
-        """Sample, simulate and learn once, on the next graph. `progress` 0..1 lowers learning rate and entropy."""
+    def update(self, progress: float, spent: Callable[[], bool] = lambda: False) -> None:
+        """Sample, simulate and learn once, on the next graph. `progress` 0..1 lowers learning rate and entropy.
+
+        `spent` is asked between epochs. Where each sample has a pass of its own, huge graphs get fewer samples.
+        """
         row = self.updates % len(self.examples)
         example, ppo = self.examples[row], self.ppo
+        alone = ppo.rounds * len(self.tasks) == 1
+        count = ppo.samples if alone else max(2, min(ppo.samples, BATCH_UNITS // example.work.units.count))
         even = min(0.2, ppo.explore * (1 - 0.75 * progress) / example.work.units.count)
         with torch.no_grad():
             encoded = self.net.encode(example)
-            decision = sample(self.net, encoded, self.tasks, ppo.rounds, ppo.samples, self.generator, even)
+            decision = sample(self.net, encoded, self.tasks, ppo.rounds, count, self.generator, even)
             old, _ = log_likelihood(self.net, encoded, self.tasks, decision, even)
         costs, over = evaluate(example, self.tasks, {t: v.numpy() for t, v in decision.last.items()})
-        self.simulations += ppo.samples
+        self.simulations += count
         self._remember(row, decision, costs, over)
         single = max(example.work.job.single_ns, 1.0)
         rewards = np.where(over > 0, -INVALID, -np.sqrt(costs / single))
@@ -177,7 +183,9 @@ class Trainer:
         for group in self.optimizer.param_groups:
             group["lr"] = ppo.learning_rate * max(1 - progress, 0.05)
         bonus = ppo.entropy * (0.1 + 0.9 * (1 - progress))
-        for _ in range(ppo.epochs):
+        for epoch in range(ppo.epochs):
+            if epoch and spent():
+                break
             self._learn(example, decision, old, advantage, (bonus, even), self._elite(row))
         self.updates += 1
         self.metrics = {"reward": float(rewards.mean()), "cost": float(costs.mean() / single),

@@ -100,9 +100,14 @@ def read_cluster(path: Path) -> Cluster:
 
 def _numbers(path: Path, key: str, value: Any, shape: tuple[int, ...], low: float, high: float) -> Array:
     try:
-        found = np.array(np.broadcast_to(np.array(value, np.float64), shape))
+        given = np.array(value, np.float64)
+        found = np.array(np.broadcast_to(given, shape))
+        if given.ndim and given.shape != shape:
+            raise ValueError(f"the shape is {given.shape}")
     except (TypeError, ValueError) as error:
         raise UsageError(f"{path}: {key} must be a number or numbers of shape {shape}: {error}.") from error
+    if len(shape) == 2:
+        np.fill_diagonal(found, np.clip(found.diagonal(), low, high))  # a device sends nothing to itself
     if not ((found >= low) & (found <= high)).all():
         raise UsageError(f"{path}: {key} must lie between {low:g} and {high:g}.")
     return found

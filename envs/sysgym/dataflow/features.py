@@ -73,14 +73,27 @@ class Work:
         return np.maximum(np.bincount(self.links[0], weights=self.links[2], minlength=self.units.count), 1.0)
 
     @cached_property
+    def link(self) -> tuple[float, float]:
+        """Mean bandwidth, bytes per ns, and mean latency, ns, between devices."""
+        cluster = self.job.cluster
+        apart = ~np.eye(cluster.devices, dtype=bool) if cluster.devices > 1 else np.ones((1, 1), bool)
+        return float(cluster.bandwidth[apart].mean()) / 1000, float(cluster.latency_ns[apart].mean())
+
+    @cached_property
+    def sending(self) -> float:
+        """Logarithm of the time to send every tensor once, over that of everything on a single device."""
+        graph = self.job.graph
+        total = float(graph.tensor_bytes.sum()) / self.link[0] + graph.tensors * self.link[1]
+        return float(np.log1p(min(total / max(self.job.single_ns, 1.0), 1e6)) / 4)
+
+    @cached_property
     def static(self) -> Mapping[str, Array]:
         """Static arrays of the observation: nodes (U, 18), edges (M, 2), edge_index (2, M)."""
         size = self.units.edge_bytes.astype(np.float64)
+        sending = np.minimum((size / self.link[0] + self.link[1]) / max(self.job.single_ns, 1.0), 100.0)
         return {
             "nodes": unit_features(self),
-            "edges": np.stack([np.log1p(size / 1e3) / 10, size / 12 / max(self.job.single_ns, 1)], axis=1).astype(
-                np.float32
-            ),
+            "edges": np.stack([np.log1p(size / 1e3) / 10, sending], axis=1).astype(np.float32),
             "edge_index": self.units.edge_index,
         }
 
@@ -101,10 +114,10 @@ def unit_features(work: Work) -> Array:
     graph = job.graph
     out_bytes = np.bincount(graph.tensor_src, weights=graph.tensor_bytes, minlength=graph.nodes)
     operators = work.sums(np.ones(graph.nodes))
-    up = critical_path_rank(graph, graph.time_ns, job.devices)
+    up = critical_path_rank(graph, graph.time_ns, job.devices, None, *work.link)
     down, alone = np.empty(graph.nodes), graph.time_ns.astype(np.float64)
     share = (job.devices - 1) / job.devices
-    kernels.downward_rank(graph.in_ptr, graph.edge_tensor, graph.tensor_src, graph.tensor_bytes, alone, 12.0, 1e4,
+    kernels.downward_rank(graph.in_ptr, graph.edge_tensor, graph.tensor_src, graph.tensor_bytes, alone, *work.link,
                           share, down)  # fmt: skip
     longest = max(float(up.max()), 1.0)
     source, target = units.edge_index

@@ -112,7 +112,7 @@ def check_graph(graph: DataflowGraph) -> None:
     for what, values, low, high in (
         ("op", graph.op, 0, len(graph.op_types) - 1), ("time_ns", graph.time_ns, 0, MAX_NUMBER),
         ("flops", graph.flops, 0, MAX_NUMBER), ("bytes", graph.traffic, 0, MAX_NUMBER),
-        ("param_bytes", graph.param_bytes, 0, MAX_NUMBER), ("layer", graph.layer, 0, 2**30),
+        ("param_bytes", graph.param_bytes, 0, MAX_NUMBER), ("layer", graph.layer, 0, 2**20),
         ("phase", graph.phase, 0, 2), ("coloc", graph.coloc, -1, 2**30),
         ("time_cpu_ns", graph.time_cpu_ns, 0, MAX_NUMBER), ("human_expert", graph.human_expert, 0, 2**15),
     ):  # fmt: skip

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,6 +24,8 @@ def block_bounds(weights: Array, blocks: int) -> Array:
     """Owner of each item, (L,) int32, when a row is cut into contiguous blocks of which the heaviest is lightest."""
     count = len(weights)
     blocks = min(blocks, count)
+    if count > 4096:
+        return _greedy_blocks(weights, blocks)
     before = np.concatenate([[0], np.cumsum(weights)])
     best = np.where(np.arange(count + 1) == 0, 0.0, np.inf)
     cuts = np.zeros((blocks, count + 1), np.int64)
@@ -42,9 +48,28 @@ def expert_placement(graph: DataflowGraph, devices: int) -> Array:
 
     The source's own (`human_expert`) where the graph carries one for as many devices.
     """
-    if len(graph.human_expert) and int(graph.human_expert.max()) < devices:
+    if len(graph.human_expert) and graph.devices == devices and int(graph.human_expert.max()) < devices:
         return graph.human_expert
-    return block_bounds(layer_times(graph), devices)[graph.layer]
+    labels, layer = np.unique(graph.layer, return_inverse=True)
+    work = np.bincount(layer, weights=graph.time_ns, minlength=len(labels)).astype(np.int64)
+    return np.asarray(block_bounds(work, devices)[layer], np.int32)
+
+
+def _greedy_blocks(weights: Array, blocks: int) -> Array:
+    """As `block_bounds`, for long rows: the least limit that first-fit blocks keep, found by bisection."""
+    before = np.concatenate([[0], np.cumsum(weights)]).astype(np.int64)
+
+    def cut(limit: int) -> list[int]:
+        ends = [0]
+        while ends[-1] < len(weights) and len(ends) <= blocks:
+            ends.append(max(int(np.searchsorted(before, before[ends[-1]] + limit, "right")) - 1, ends[-1] + 1))
+        return ends
+
+    low, high = int(weights.max()), int(before[-1])
+    while low < high:
+        middle = (low + high) // 2
+        low, high = (low, middle) if cut(middle)[-1] >= len(weights) else (middle + 1, high)
+    return np.repeat(np.arange(len(cut(low)) - 1), np.diff(np.minimum(cut(low), len(weights)))).astype(np.int32)
 
 
 @dataclass(frozen=True)
@@ -122,12 +147,30 @@ def _share_out(total: Array, wanted: int) -> Array:
     return np.asarray(np.maximum(1, np.rint(total / total.sum() * wanted)), np.int64)
 
 
+@contextmanager
+def _silence() -> Iterator[None]:
+    """Send what C code writes to stdout to nowhere."""
+    sys.stdout.flush()
+    kept, nowhere = os.dup(1), os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(nowhere, 1)
+        yield
+    finally:
+        os.dup2(kept, 1)
+        os.close(kept)
+        os.close(nowhere)
+
+
 def metis_groups(graph: DataflowGraph, groups: int, weights: Array | None = None, seed: int = 0) -> Array:
     """METIS parts of the graph, (N,): balanced time, few bytes between parts. MissingDependency without pymetis."""
     try:
         import pymetis
     except ImportError as error:
         raise MissingDependency("METIS needs pymetis, which is not installed; install sysgym[partitioners].") from error
+    if groups >= graph.nodes:
+        return np.arange(graph.nodes, dtype=np.int32)
+    if groups == 1:
+        return np.zeros(graph.nodes, np.int32)
     pairs = np.minimum(graph.edge_src, graph.edge_dst).astype(np.int64) * graph.nodes + graph.edge_dst
     unique, inverse = np.unique(pairs, return_inverse=True)
     size = np.bincount(inverse.ravel(), weights=graph.tensor_bytes[graph.edge_tensor], minlength=len(unique))
@@ -138,8 +181,9 @@ def metis_groups(graph: DataflowGraph, groups: int, weights: Array | None = None
     xadj = np.concatenate([[0], np.cumsum(np.bincount(source, minlength=graph.nodes))])
     work = graph.time_ns if weights is None else weights
     scaled = np.maximum(1, work / max(1.0, float(work.sum()) / 2**28)).astype(np.int64)
-    _, part = pymetis.part_graph(
-        groups, pymetis.CSRAdjacency(xadj.tolist(), target[order].tolist()), vweights=scaled.tolist(),
-        eweights=np.concatenate([cost, cost])[order].tolist(), options=pymetis.Options(seed=seed),
-    )  # fmt: skip
+    with _silence():  # METIS complains to stdout where parts are small
+        _, part = pymetis.part_graph(
+            groups, pymetis.CSRAdjacency(xadj.tolist(), target[order].tolist()), vweights=scaled.tolist(),
+            eweights=np.concatenate([cost, cost])[order].tolist(), options=pymetis.Options(seed=seed),
+        )  # fmt: skip
     return np.asarray(part, np.int32)

@@ -80,7 +80,10 @@ class Job:
         """Bytes of each device, (D,) int64; with `mem_factor` a multiple of the peak on a single device."""
         if self.rules.mem_factor is None:
             return self.cluster.capacity
-        peak = simulate(self.graph, self.times, self.cluster, self.single).peak_bytes[0]
+        if self.rules.objective == "throughput":
+            peak = self.graph.param_bytes.sum()
+        else:
+            peak = simulate(self.graph, self.times, self.cluster, self.single).peak_bytes[0]
         return np.full(self.devices, int(self.rules.mem_factor * float(peak)), np.int64)
 
     @cached_property
@@ -113,7 +116,7 @@ class Job:
             placement = placement[fused.first]
             priority = None if priority is None else fused.largest(priority)
         if self.rules.objective == "throughput":
-            bandwidth = float(self.cluster.bandwidth.mean()) / 1000
+            bandwidth = float(self.cluster.bandwidth[0, -1]) / 1000  # all links are alike: Rules.cluster
             loads = device_loads(graph, placement, times, bandwidth)
             held = np.bincount(placement, weights=graph.param_bytes, minlength=self.devices)
             over = int(np.maximum(held - self.capacity, 0).sum())
@@ -156,7 +159,7 @@ class Job:
         if not score.over_bytes:
             return Verdict(True, cost, metrics)
         capacity = int(self.capacity.max(initial=0))
-        metrics["excess"] = INVALID + score.over_bytes / max(capacity, 1)
+        metrics["excess"] = INVALID + min(score.over_bytes / max(capacity, 1), 1000.0)
         return Verdict(False, cost, metrics, self._violations(score, placement))
 
     def _details(self, outcome: Outcome) -> Mapping[str, float]:

@@ -10,6 +10,7 @@ import numpy as np
 
 from sysgym.core.errors import UsageError
 from sysgym.core.problem import Array, Size, Solution
+from sysgym.dataflow.cluster import LINK_MODES
 from sysgym.dataflow.features import Work
 from sysgym.dataflow.graph import DataflowGraph
 from sysgym.dataflow.job import Job, Memo, Score
@@ -43,7 +44,8 @@ class UnitMachine:
 
     node_features: tuple[str, ...] = ("device", "placed", "current", "start", "load", "local", "memory")
     global_features: tuple[str, ...] = (
-        "log_units", "log_operators", "log_devices", "cost", "best", "memory", "transfers", "progress",
+        "log_units", "log_operators", "log_devices", "cost", "best", "memory", "transfers", "sending",
+        "links", "progress",
     )  # fmt: skip
     keep_best = False
     tasks: tuple[str, ...] = ("placement",)
@@ -86,6 +88,16 @@ class UnitMachine:
         if plan.given is not None:
             return dict(plan.given)
         return {"placement": plan.device[self.work(graph).units.of]}
+
+    def move(self, graph: DataflowGraph, plan: Plan, unit: int, device: int) -> bool:
+        """Put the operators of a unit on a device, and leave the others; whether that changes anything."""
+        before = self.decisions(graph, plan)["placement"]
+        mine = self.work(graph).units.of == unit
+        plan.device[unit] = device
+        if (before[mine] == device).all():
+            return False
+        plan.given = {"placement": np.where(mine, device, before).astype(np.int32)}
+        return True
 
     def evaluate(self, graph: DataflowGraph, plan: Plan) -> None:
         """Score the decisions and keep them if they are the best."""
@@ -169,7 +181,7 @@ class UnitMachine:
                 np.log10(work.units.count) / 6, np.log10(graph.nodes) / 6, np.log2(job.devices) / 6,
                 min((score.cost if score else plan.cost) / single, 100.0), min(plan.cost / single, 100.0),
                 min(full, 10.0), 0.0 if outcome is None else outcome.transfers / max(graph.edges, 1),
-                plan.steps / max(plan.horizon, 1),
+                work.sending, LINK_MODES.index(job.cluster.link_mode) / 2, plan.steps / max(plan.horizon, 1),
             ],
             np.float32,
         )  # fmt: skip
@@ -178,4 +190,6 @@ class UnitMachine:
 def refuse_start(solution: Solution | None, mode: str) -> None:
     """UsageError where an episode is given a solution but does not go on from one."""
     if solution is not None:
-        raise UsageError(f"mode {mode!r} starts from nothing; a starting solution needs mode='refine'.")
+        raise UsageError(
+            f"mode {mode!r} starts from nothing; a starting solution needs mode='refine' of DevicePlacement."
+        )

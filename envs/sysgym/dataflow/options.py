@@ -23,6 +23,8 @@ def check_choices(problem: Any, choices: Mapping[str, tuple[str | None, ...]]) -
             raise unknown(option, value, [item for item in known if item is not None])
     if not isinstance(problem.generator, str):
         raise UsageError(f"option generator must be a text, got {problem.generator!r}.")
+    if problem.generator.split(":")[0] != "layered":
+        raise unknown("generator", problem.generator.split(":")[0], ["layered"])
 
 
 def rules_of(problem: Any) -> Rules:

@@ -23,9 +23,9 @@ class OneShot(UnitMachine):
 
     keep_best = True
 
-    def __init__(self, works: Memo, rules: Rules, start: str, rounds: int) -> None:
+    def __init__(self, works: Memo, rules: Rules, start: str, mode: str, rounds: int) -> None:
         super().__init__(works, rules, start)
-        self.rounds = rounds
+        self.mode, self.rounds = mode, rounds
 
     def action_space(self, size: Size) -> spaces.Space[Any]:
         """A device for every row; 0 where the row is no unit."""
@@ -33,7 +33,7 @@ class OneShot(UnitMachine):
 
     def start(self, graph: DataflowGraph, rng: np.random.Generator, solution: Solution | None = None) -> Plan:
         """Nothing is decided; what is shown is the start's placement. A starting solution is refused."""
-        refuse_start(solution, "oneshot")
+        refuse_start(solution, self.mode)
         return self.plan(graph, rng, None, self.rounds)
 
     def step(self, graph: DataflowGraph, plan: Plan, action: Any) -> Plan:
@@ -68,13 +68,11 @@ class Sequential(UnitMachine):
 
     def step(self, graph: DataflowGraph, plan: Plan, action: Any) -> Plan:
         """Set the device of the current unit and simulate."""
-        changed = plan.device[plan.current] != int(action)
-        plan.device[plan.current] = int(action)
+        changed = self.move(graph, plan, plan.current, int(action))
         plan.placed[plan.current] = 1
         plan.steps += 1
         plan.current = plan.steps if plan.steps < plan.horizon else -1
         if changed:
-            plan.given = None
             self.evaluate(graph, plan)
         return plan
 
@@ -163,19 +161,9 @@ class Refine(UnitMachine):
         allowed[size.nodes : size.nodes + work.job.devices] = 1
         return allowed
 
-    def decisions(self, graph: DataflowGraph, plan: Plan) -> dict[str, Array]:
-        """The placement on operators: moves change the operators of their unit only."""
-        if plan.given is None:
-            return super().decisions(graph, plan)
-        return {"placement": np.asarray(plan.given["placement"])}
-
     def step(self, graph: DataflowGraph, plan: Plan, action: Any) -> Plan:
         """Move a unit."""
-        unit, device = int(action[0]), int(action[1])
-        placement = self.decisions(graph, plan)["placement"]
-        placement = np.where(self.work(graph).units.of == unit, device, placement).astype(np.int32)
-        plan.given = {"placement": placement}
-        plan.device[unit] = device
+        self.move(graph, plan, int(action[0]), int(action[1]))
         plan.current = -1
         plan.steps += 1
         self.evaluate(graph, plan)
@@ -185,7 +173,7 @@ class Refine(UnitMachine):
 def make_mode(problem: DevicePlacement) -> UnitMachine:
     """The state machine that the options of the problem name."""
     if problem.mode in ("oneshot", "grouped"):
-        return OneShot(problem.works, problem.rules, problem.start, problem.rounds)
+        return OneShot(problem.works, problem.rules, problem.start, problem.mode, problem.rounds)
     if problem.mode == "sequential":
         return Sequential(problem.works, problem.rules, problem.start)
     return Refine(problem.works, problem.rules, problem.start, problem.steps)

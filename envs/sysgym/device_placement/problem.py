@@ -38,16 +38,17 @@ class DevicePlacement:
         mode: "oneshot" (all operators at once), "grouped" (all groups at once), "sequential" (unit by unit, each with
             a simulation: Placeto's process) or "refine" (move a unit, the best placement counts).
         grouping: what a unit is: "op", "layers" (layer x phase x chunk of time) or "metis" (needs pymetis); default
-            "op" in mode oneshot, else "layers". groups: about how many units.
+            "op" in mode oneshot, else "layers". groups: about how many units;
+            "layers" makes at least one of every layer and phase.
         rounds: steps of `oneshot` and `grouped`; each sees the simulation of the last, the best counts.
         steps: moves in an episode of `refine`; default twice the units, at least 16.
         start: what is shown first, and where `sequential` and `refine` start: "single" device, "expert" or "random".
         devices: how many like devices (default: as many as the graph's references use), or a JSON file of kinds,
-            speeds, capacities, bandwidths and latencies (see `sysgym.dataflow.cluster.read_cluster`).
+            speeds, capacities, bandwidths and latencies (see `sysgym.dataflow.cluster.read_cluster`), which then rules.
         link_mode: "egress_ingress" (one port each way a device), "pair" (a link for each pair) or "none" (no waiting).
         bandwidth: bytes per ns. latency_ns: added to each transfer. capacity: bytes of memory of a device.
         mem_factor: capacity as a multiple of the peak of everything on one device; below 1 forces a split.
-        objective: "latency" or "throughput".
+        objective: "latency" or "throughput", which counts parameters only as memory.
         schedule: order of ready operators: "fifo" (first come, first served) or "critical_path" (longest path first).
         simulator: "events" or "placeto" (Placeto's: one bus a device, no memory; for comparison with its papers).
         noise: deviation of log-normal factors on times; cost is the mean over noise_samples, drawn from noise_seed.
@@ -59,7 +60,9 @@ class DevicePlacement:
     device (of D), placed, current, start (of the makespan), load (of its device, of the makespan), local (share of
     bytes that stay on the device), memory (of its device). Edges: log bytes, sending time over the time of a single
     device. Globals: log_units, log_operators, log_devices, cost, best (over that of a single device), memory,
-    transfers (over reads), progress. `sequential` describes each device by load, near, memory, busy, here, work.
+    transfers (over reads), sending (log of the time to send every tensor once over that of a single device), links (0
+    none, 0.5 pair, 1 egress_ingress), progress. `sequential` describes each device by load, near, memory, busy, here,
+    work.
 
     Rewards: see `sysgym.core.rewards`; the scale is the cost of everything on one device, in `refine` a tenth of it.
     Out of memory costs at least 10 at the end.
@@ -104,7 +107,7 @@ class DevicePlacement:
         self.noise_samples, self.noise_seed, self.generator = noise_samples, noise_seed, generator
         check_choices(self, {"mode": MODES, "grouping": (None, *GROUPINGS), "start": STARTS})
         for option, high in (("rounds", 100), ("steps", 10**8), ("groups", 2**24)):
-            whole(option, getattr(self, option), 1, high)
+            whole(option, getattr(self, option), 1, high, optional=option != "rounds")
         if mode == "oneshot" and grouping not in (None, "op"):
             raise UsageError(f"mode 'oneshot' decides operators; for grouping {grouping!r} use mode='grouped'.")
         rules_of(self).check()

@@ -35,6 +35,14 @@ class Joint(UnitMachine):
         self.tasks, self.levels = tasks, levels
         self.global_features = (*UnitMachine.global_features[:-1], *(f"{task}_next" for task in tasks), "progress")
 
+    def plan(self, graph: DataflowGraph, rng: np.random.Generator, solution: Solution | None, horizon: int) -> Plan:
+        """As `UnitMachine.plan`; without the task of placement, what is shown is the expert's."""
+        found = super().plan(graph, rng, solution, horizon)
+        if "placement" not in self.tasks:
+            work = self.work(graph)
+            found.device = np.asarray(work.job.expert[work.first], np.int32)
+        return found
+
     def choices(self, size: Size) -> int:
         """Choices of each decision: devices or levels, whichever are more."""
         devices = size.columns if "placement" in self.tasks else 1

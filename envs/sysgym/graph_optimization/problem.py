@@ -94,7 +94,7 @@ class GraphOptimization:
         self.noise_samples, self.noise_seed, self.generator = noise_samples, noise_seed, generator
         check_choices(self, {"mode": MODES, "grouping": GROUPINGS, "start": STARTS})
         for option, low, high in (("levels", 2, 1024), ("rounds", 1, 100), ("groups", 1, 2**24)):
-            whole(option, getattr(self, option), low, high)
+            whole(option, getattr(self, option), low, high, optional=option == "groups")
         self.chosen = parse_tasks(tasks)
         rules_of(self).check()
 
@@ -157,7 +157,9 @@ class GraphOptimization:
         many = (instance.nodes,)
         specs = {
             "placement": ArraySpec(many, "int", 0, self.job(instance).devices - 1, "device of each operator"),
-            "priority": ArraySpec(many, "int", -(2**30), 2**30, "the ready operator of highest priority starts first"),
+            "priority": ArraySpec(
+                many, "int", 1 - 2**30, 2**30 - 1, "the ready operator of highest priority starts first"
+            ),
             "fusion": ArraySpec(many, "int", 0, 2**30, "order of taking readers in, highest first; 0: none"),
         }
         return {{"schedule": "priority"}.get(task, task): specs[{"schedule": "priority"}.get(task, task)]
