@@ -7,7 +7,6 @@ from dataclasses import fields
 from typing import Any
 
 from sysgym.core.errors import UsageError, unknown
-from sysgym.core.instances import find_entry
 from sysgym.dataflow.rules import Rules
 
 TOPIC = "dataflow"  # of the packaged graphs
@@ -30,15 +29,3 @@ def check_choices(problem: Any, choices: Mapping[str, tuple[str | None, ...]]) -
 def rules_of(problem: Any) -> Rules:
     """The rules that the options of a problem name."""
     return Rules(**{item.name: getattr(problem, item.name) for item in fields(Rules)})
-
-
-def reference_costs(problem: Any, instance: Any) -> Mapping[str, float]:
-    """`who -> ns`: the expert's placement, first come first served, on the problem's devices; then what the index has.
-
-    The index knows what `sa-device` reaches in a moment under the usual rules.
-    """
-    entry = find_entry(problem.instance_sets(), instance.name)
-    joint = hasattr(problem, "tasks")
-    usual = problem.rules == Rules(schedule="critical_path" if joint else "fifo")
-    known = entry.references.get(problem.tasks if joint else "placement", {}) if entry and usual else {}
-    return {"expert": problem.job(instance).expert_ns, **known}

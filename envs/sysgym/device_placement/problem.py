@@ -3,27 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import cached_property, partial
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from sysgym.core.errors import UsageError
-from sysgym.core.instances import InstanceSet, load_index
-from sysgym.core.problem import Array, ArraySpec, Size, Solution, Verdict
+from sysgym.core.problem import ArraySpec, Solution, Verdict
 from sysgym.core.solutions import check_arrays
-from sysgym.dataflow.options import GROUPINGS, STARTS, TOPIC, check_choices, reference_costs, rules_of
-from sysgym.dataflow.rules import Rules, whole
+from sysgym.dataflow.options import GROUPINGS, STARTS, check_choices, rules_of
+from sysgym.dataflow.problem import GraphProblem
+from sysgym.dataflow.rules import whole
 
 if TYPE_CHECKING:
-    from sysgym.dataflow.features import Work
     from sysgym.dataflow.graph import DataflowGraph
-    from sysgym.dataflow.job import Job, Memo
 
 MODES = ("oneshot", "grouped", "sequential", "refine")
 
 
-class DevicePlacement:
+class DevicePlacement(GraphProblem):
     """Place the operators of a neural network on devices so that a step takes as little time as possible.
 
     Description: the problem of ColocRL, HDP, Placeto, GDP (Zhou et al., arXiv 1910.01578) and GO (arXiv 2010.12438).
@@ -76,6 +74,7 @@ class DevicePlacement:
     )  # fmt: skip
     recommended_agent = "sa-device"
     default_instances = "layered/train"
+    tasks, usual_schedule = "placement", "fifo"
 
     def __init__(
         self,
@@ -112,19 +111,10 @@ class DevicePlacement:
             raise UsageError(f"mode 'oneshot' decides operators; for grouping {grouping!r} use mode='grouped'.")
         rules_of(self).check()
 
-    @cached_property
-    def rules(self) -> Rules:
-        """On what a graph runs and what counts."""
-        return rules_of(self)
-
-    @cached_property
-    def works(self) -> Memo:
-        """The job and units of each graph, made once."""
-        from sysgym.dataflow.features import work_of
-        from sysgym.dataflow.job import Memo
-
-        grouping = self.grouping or ("op" if self.mode == "oneshot" else "layers")
-        return Memo(partial(work_of, self.rules, grouping, self.groups))
+    @property
+    def unit_kind(self) -> str:
+        """What a unit is: op, layers or metis."""
+        return self.grouping or ("op" if self.mode == "oneshot" else "layers")
 
     @cached_property
     def machine(self) -> Any:
@@ -132,40 +122,6 @@ class DevicePlacement:
         from sysgym.device_placement.modes import make_mode
 
         return make_mode(self)
-
-    def work(self, instance: DataflowGraph) -> Work:
-        """The graph's job, cut into units."""
-        found: Work = self.works(instance)
-        return found
-
-    def job(self, instance: DataflowGraph) -> Job:
-        """The graph on its devices, for agents that evaluate placements themselves."""
-        return self.work(instance).job
-
-    def load(self, name: str) -> DataflowGraph:
-        """A graph by registered name, recipe or file; UsageError if it cannot be had or is malformed."""
-        from sysgym.dataflow.load import load_graph
-
-        return load_graph(name)
-
-    def generate(self, rng: np.random.Generator) -> DataflowGraph:
-        """A random graph of the `generator` family."""
-        from sysgym.dataflow.generate import random_graph
-
-        return random_graph(self.generator, rng)
-
-    def instance_sets(self) -> Mapping[str, InstanceSet]:
-        """Registered sets of graphs by name."""
-        return load_index(TOPIC)
-
-    def size(self, instance: DataflowGraph) -> Size:
-        """Units, links between them, and (columns) devices."""
-        work = self.work(instance)
-        return Size(work.units.count, len(work.units.edge_bytes), 1, work.job.devices)
-
-    def static(self, instance: DataflowGraph) -> Mapping[str, Array]:
-        """Features that never change: nodes (U, 18), edges (M, 2), edge_index (2, M)."""
-        return self.work(instance).static
 
     def solution_arrays(self, instance: DataflowGraph) -> Mapping[str, ArraySpec]:
         """`placement`: a device for each operator."""
@@ -176,31 +132,3 @@ class DevicePlacement:
         """Simulate a placement; InvalidSolution if it is none. Cost is the makespan, or the largest load, in ns."""
         found = check_arrays(self.solution_arrays(instance), solution)
         return self.job(instance).verdict(np.ascontiguousarray(found["placement"], np.int32))
-
-    def reference_costs(self, instance: DataflowGraph) -> Mapping[str, float]:
-        """Known costs, `who -> ns`: the expert's first, then the best known for the usual rules."""
-        return reference_costs(self, instance)
-
-    def render(self, instance: DataflowGraph, solution: Solution) -> Array:
-        """Gantt chart of devices and links, and memory over time, (H, W, 3) uint8."""
-        from sysgym.dataflow.render import draw
-
-        return draw(self.job(instance), solution)
-
-    def frames(self, instance: DataflowGraph, solution: Solution) -> list[Array]:
-        """The chart as time passes, for an animation, (H, W, 3) uint8 each; the last frame is the whole."""
-        from sysgym.dataflow.render import frames
-
-        return frames(self.job(instance), solution)
-
-    def trace(self, instance: DataflowGraph, solution: Solution) -> dict[str, Any]:
-        """The execution in Chrome's trace event format, for Perfetto or chrome://tracing."""
-        from sysgym.dataflow.chrome import chrome_trace
-
-        return chrome_trace(self.job(instance), solution)
-
-    def describe(self, instance: DataflowGraph, solution: Solution) -> str:
-        """Cost, memory and what each device does over time as text."""
-        from sysgym.dataflow.summary import describe
-
-        return describe(self.job(instance), solution)

@@ -3,28 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import cached_property, partial
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from sysgym.core.errors import UsageError, unknown
-from sysgym.core.instances import InstanceSet, load_index
-from sysgym.core.problem import Array, ArraySpec, Size, Solution, Verdict
+from sysgym.core.problem import ArraySpec, Solution, Verdict
 from sysgym.core.solutions import check_arrays
-from sysgym.dataflow.options import GROUPINGS, STARTS, TOPIC, check_choices, reference_costs, rules_of
-from sysgym.dataflow.rules import Rules, whole
+from sysgym.dataflow.options import GROUPINGS, STARTS, check_choices, rules_of
+from sysgym.dataflow.problem import GraphProblem
+from sysgym.dataflow.rules import whole
 
 if TYPE_CHECKING:
-    from sysgym.dataflow.features import Work
     from sysgym.dataflow.graph import DataflowGraph
-    from sysgym.dataflow.job import Job, Memo
 
 TASKS = ("placement", "schedule", "fusion")
 MODES = ("oneshot", "sequential")
 
 
-class GraphOptimization:
+class GraphOptimization(GraphProblem):
     """Decide placement, schedule and fusion of a dataflow graph together, so that a step takes little time.
 
     Description: the problem of GO, "Transferable Graph Optimizers for ML Compilers" (Zhou et al., NeurIPS 2020,
@@ -63,7 +61,7 @@ class GraphOptimization:
     )  # fmt: skip
     recommended_agent = "sa-device"
     default_instances = "layered/train"
-    objective, simulator = "latency", "events"
+    objective, simulator, usual_schedule = "latency", "events", "critical_path"
 
     def __init__(
         self,
@@ -98,18 +96,10 @@ class GraphOptimization:
         self.chosen = parse_tasks(tasks)
         rules_of(self).check()
 
-    @cached_property
-    def rules(self) -> Rules:
-        """On what a graph runs and what counts."""
-        return rules_of(self)
-
-    @cached_property
-    def works(self) -> Memo:
-        """The job and units of each graph, made once."""
-        from sysgym.dataflow.features import work_of
-        from sysgym.dataflow.job import Memo
-
-        return Memo(partial(work_of, self.rules, self.grouping, self.groups))
+    @property
+    def unit_kind(self) -> str:
+        """What a unit is: op, layers or metis."""
+        return self.grouping
 
     @cached_property
     def machine(self) -> Any:
@@ -117,40 +107,6 @@ class GraphOptimization:
         from sysgym.graph_optimization.modes import make_mode
 
         return make_mode(self)
-
-    def work(self, instance: DataflowGraph) -> Work:
-        """The graph's job, cut into units."""
-        found: Work = self.works(instance)
-        return found
-
-    def job(self, instance: DataflowGraph) -> Job:
-        """The graph on its devices, for agents that evaluate decisions themselves."""
-        return self.work(instance).job
-
-    def load(self, name: str) -> DataflowGraph:
-        """A graph by registered name, recipe or file; UsageError if it cannot be had or is malformed."""
-        from sysgym.dataflow.load import load_graph
-
-        return load_graph(name)
-
-    def generate(self, rng: np.random.Generator) -> DataflowGraph:
-        """A random graph of the `generator` family."""
-        from sysgym.dataflow.generate import random_graph
-
-        return random_graph(self.generator, rng)
-
-    def instance_sets(self) -> Mapping[str, InstanceSet]:
-        """Registered sets of graphs by name."""
-        return load_index(TOPIC)
-
-    def size(self, instance: DataflowGraph) -> Size:
-        """Units, links between them, and (columns) devices."""
-        work = self.work(instance)
-        return Size(work.units.count, len(work.units.edge_bytes), 1, work.job.devices)
-
-    def static(self, instance: DataflowGraph) -> Mapping[str, Array]:
-        """Features that never change: nodes (U, 18), edges (M, 2), edge_index (2, M)."""
-        return self.work(instance).static
 
     def solution_arrays(self, instance: DataflowGraph) -> Mapping[str, ArraySpec]:
         """The arrays of the tasks."""
@@ -171,34 +127,6 @@ class GraphOptimization:
         job = self.job(instance)
         placement = np.ascontiguousarray(found.get("placement", job.expert), np.int32)
         return job.verdict(placement, found.get("priority"), found.get("fusion"))
-
-    def reference_costs(self, instance: DataflowGraph) -> Mapping[str, float]:
-        """Known costs, `who -> ns`: the expert's placement first, then the best known for the usual rules."""
-        return reference_costs(self, instance)
-
-    def render(self, instance: DataflowGraph, solution: Solution) -> Array:
-        """Gantt chart of devices and links, and memory over time, (H, W, 3) uint8."""
-        from sysgym.dataflow.render import draw
-
-        return draw(self.job(instance), solution)
-
-    def frames(self, instance: DataflowGraph, solution: Solution) -> list[Array]:
-        """The chart as time passes, for an animation, (H, W, 3) uint8 each; the last frame is the whole."""
-        from sysgym.dataflow.render import frames
-
-        return frames(self.job(instance), solution)
-
-    def trace(self, instance: DataflowGraph, solution: Solution) -> dict[str, Any]:
-        """The execution in Chrome's trace event format, for Perfetto or chrome://tracing."""
-        from sysgym.dataflow.chrome import chrome_trace
-
-        return chrome_trace(self.job(instance), solution)
-
-    def describe(self, instance: DataflowGraph, solution: Solution) -> str:
-        """Cost, memory and what each device does over time as text."""
-        from sysgym.dataflow.summary import describe
-
-        return describe(self.job(instance), solution)
 
 
 def parse_tasks(text: str) -> tuple[str, ...]:

@@ -1,0 +1,111 @@
+"""What the problems on dataflow graphs share. Imports no kernels, so that listing problems stays cheap."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cached_property, partial
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from sysgym.core.instances import InstanceSet, find_entry, load_index
+from sysgym.core.problem import Array, Size, Solution
+from sysgym.dataflow.options import TOPIC, rules_of
+from sysgym.dataflow.rules import Rules
+
+if TYPE_CHECKING:
+    from sysgym.dataflow.features import Work
+    from sysgym.dataflow.graph import DataflowGraph
+    from sysgym.dataflow.job import Job, Memo
+
+
+class GraphProblem:
+    """Graphs, devices and pictures; a problem adds its options, modes and judge."""
+
+    generator: str
+    groups: int | None
+    tasks: str  # what is decided, joined by "+"
+    usual_schedule: str  # for which the index knows costs
+
+    @property
+    def unit_kind(self) -> str:
+        """What a unit is: op, layers or metis."""
+        raise NotImplementedError
+
+    @cached_property
+    def rules(self) -> Rules:
+        """On what a graph runs and what counts."""
+        return rules_of(self)
+
+    @cached_property
+    def works(self) -> Memo:
+        """The job and units of each graph, made once."""
+        from sysgym.dataflow.features import work_of
+        from sysgym.dataflow.job import Memo
+
+        return Memo(partial(work_of, self.rules, self.unit_kind, self.groups))
+
+    def work(self, instance: DataflowGraph) -> Work:
+        """The graph's job, cut into units."""
+        found: Work = self.works(instance)
+        return found
+
+    def job(self, instance: DataflowGraph) -> Job:
+        """The graph on its devices, for agents that evaluate placements themselves."""
+        return self.work(instance).job
+
+    def load(self, name: str) -> DataflowGraph:
+        """A graph by registered name, recipe or file; UsageError if it cannot be had or is malformed."""
+        from sysgym.dataflow.load import load_graph
+
+        return load_graph(name)
+
+    def generate(self, rng: np.random.Generator) -> DataflowGraph:
+        """A random graph of the `generator` family."""
+        from sysgym.dataflow.generate import random_graph
+
+        return random_graph(self.generator, rng)
+
+    def instance_sets(self) -> Mapping[str, InstanceSet]:
+        """Registered sets of graphs by name."""
+        return load_index(TOPIC)
+
+    def size(self, instance: DataflowGraph) -> Size:
+        """Units, links between them, and (columns) devices."""
+        work = self.work(instance)
+        return Size(work.units.count, len(work.units.edge_bytes), 1, work.job.devices)
+
+    def static(self, instance: DataflowGraph) -> Mapping[str, Array]:
+        """Features that never change: nodes (U, 18), edges (M, 2), edge_index (2, M)."""
+        return self.work(instance).static
+
+    def reference_costs(self, instance: DataflowGraph) -> Mapping[str, float]:
+        """`who -> ns`: the expert's, first come, first served; then what the index knows for the usual rules."""
+        entry = find_entry(self.instance_sets(), instance.name)
+        usual = self.rules == Rules(schedule=self.usual_schedule)
+        known = entry.references.get(self.tasks, {}) if entry and usual else {}
+        return {"expert": self.job(instance).expert_ns, **known}
+
+    def render(self, instance: DataflowGraph, solution: Solution) -> Array:
+        """Gantt chart of devices and links, and memory over time, (H, W, 3) uint8."""
+        from sysgym.dataflow.render import draw
+
+        return draw(self.job(instance), solution)
+
+    def frames(self, instance: DataflowGraph, solution: Solution) -> list[Array]:
+        """The chart as time passes, for an animation, (H, W, 3) uint8 each; the last frame is the whole."""
+        from sysgym.dataflow.render import frames
+
+        return frames(self.job(instance), solution)
+
+    def trace(self, instance: DataflowGraph, solution: Solution) -> dict[str, Any]:
+        """The execution in Chrome's trace event format, for Perfetto or chrome://tracing."""
+        from sysgym.dataflow.chrome import chrome_trace
+
+        return chrome_trace(self.job(instance), solution)
+
+    def describe(self, instance: DataflowGraph, solution: Solution) -> str:
+        """Cost, memory and what each device does over time as text."""
+        from sysgym.dataflow.summary import describe
+
+        return describe(self.job(instance), solution)
