@@ -96,6 +96,10 @@ class Machine(Protocol):
 class Problem(Protocol):
     """The rules of one task. Options are the keywords of its constructor, each with a default, and each is kept as an
     attribute of its own name.
+
+    It may also offer `parse_solution(instance, data, file_name)` and `format_solution(instance, solution, file_name)`
+    for files of the field's own, `frames(instance, solution)` (pictures of an animation) and `trace(instance, solution)`
+    (a Chrome trace), which `sysgym render` writes.
     """
 
     name: str
