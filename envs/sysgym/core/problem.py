@@ -98,7 +98,7 @@ class Problem(Protocol):
     attribute of its own name.
 
     It may also offer `parse_solution(instance, data, file_name)` and `format_solution(instance, solution, file_name)`
-    for files of the field's own, `frames(instance, solution)` (pictures of an animation) and `trace(instance, solution)`
+    for files of the field, `frames(instance, solution)` (pictures of an animation) and `trace(instance, solution)`
     (a Chrome trace), which `sysgym render` writes.
     """
 
