@@ -136,4 +136,4 @@ def learnt(names: list[str], seconds: float) -> list[dict[str, Any]]:
 def devices(quick: bool) -> list[dict[str, Any]]:
     """What the annealer and `gdp` reach on the models of the papers."""
     names = expand(make_problem("DevicePlacement").instance_sets(), "seeds/test" if quick else "seeds")
-    return [*annealed(names, 1 if quick else 20), *learnt(names, 3 if quick else 600)]
+    return [*annealed(names, 1 if quick else 20), *learnt(names, 3 if quick else 120)]

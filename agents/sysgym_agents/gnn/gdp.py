@@ -46,7 +46,7 @@ class GDP:
         imitate: weight of the likelihood of the best placement so far, which PPO alone forgets.
         updates: when `solve` trains on the graph itself. A budget's steps are simulations, `samples` an update.
         tune, tune_samples: updates on the graph before a trained agent answers, and placements for each of them.
-        trials: samples beside the greedy answer.
+        trials: samples beside the greedy answer, drawn from the softmax of half the scores.
     """
 
     problems: tuple[str, ...] = ("DevicePlacement",)
@@ -73,7 +73,7 @@ class GDP:
         updates: int = 300,
         tune: int = 0,
         tune_samples: int = 512,
-        trials: int = 16,
+        trials: int = 64,
     ) -> None:
         self._init(
             hidden=hidden, sage=sage, layers=layers, heads=heads, segment=segment, samples=samples, epochs=epochs,
@@ -256,7 +256,7 @@ class GO(GDP):
         updates: int = 300,
         tune: int = 0,
         tune_samples: int = 512,
-        trials: int = 16,
+        trials: int = 64,
     ) -> None:
         self._init(
             hidden=hidden, sage=sage, layers=layers, heads=heads, segment=segment, samples=samples, epochs=epochs,

@@ -18,6 +18,7 @@ from sysgym_agents.gnn.gdp_net import Example, PlacerNet
 SHIFTS = (-0.2, -0.05, 0.0, 0.05, 0.2)  # of a unit's priority, of the range of the critical path
 CHOICES = {"schedule": len(SHIFTS), "fusion": len(FUSIONS) - 1}
 BATCH_UNITS = 200_000  # units of all samples together, where each has a pass of its own
+HEAT = 2.0  # of the samples of a trained network for a graph that it may not know
 INVALID = 10.0  # the reward of an answer that does not fit is -INVALID (GDP, section 3.3)
 
 
@@ -86,7 +87,7 @@ def mixed(logits: Tensor, even: float) -> Tensor:
 
 def sample(
     net: PlacerNet, encoded: Any, tasks: Sequence[str], rounds: int, count: int, generator: torch.Generator | None,
-    even: float = 0.0,
+    even: float = 0.0, heat: float = 1.0,
 ) -> Decision:  # fmt: skip
     """Decisions of `count` samples, a task after the other, in rounds; the likeliest without a generator."""
     decided: dict[str, Tensor] = {}
@@ -97,7 +98,7 @@ def sample(
             if generator is None:
                 decided = {**decided, task: logits.argmax(dim=2)}
                 continue
-            shares = mixed(logits, even).exp()
+            shares = mixed(logits / heat, even).exp()
             flat = shares.expand(count, -1, -1).reshape(-1, shares.shape[2])
             decided = {**decided, task: torch.multinomial(flat, 1, generator=generator).reshape(count, -1)}
         found.append({task: decided[task] for task in tasks})
@@ -199,7 +200,7 @@ class Trainer:
             encoded = self.net.encode(example)
             found = [sample(self.net, encoded, self.tasks, ppo.rounds, 1, None)]
             if trials:
-                found.append(sample(self.net, encoded, self.tasks, ppo.rounds, trials, self.generator))
+                found.append(sample(self.net, encoded, self.tasks, ppo.rounds, trials, self.generator, heat=HEAT))
         for decision in found:
             costs, over = evaluate(example, self.tasks, {t: v.numpy() for t, v in decision.last.items()})
             self.simulations += len(costs)
