@@ -26,6 +26,7 @@ LIMITS = {  # of the hyper-parameters
     "updates": (1, 10**7), "tune": (0, 10**7), "tune_samples": (2, 2**16), "trials": (0, 2**16),
 }  # fmt: skip
 
+COOLING = 0.2  # how far learning rate and entropy fall in training on several graphs: sharp policies transfer badly
 TRIED_UNITS = 100_000  # units of all trials together, so that one pass over a huge graph stays one pass
 
 
@@ -112,7 +113,9 @@ class GDP:
             self.vocabulary = sorted({name for graph in instances for name in graph.op_types})
             self.net = self._empty(seed)
         examples = [self._example(problem, graph) for graph in instances]
-        trainer = self._trainer(self.net, problem, examples, seed)
+        trainer = self._trainer(self._copy(), problem, examples, seed)
+        trainer.average = self.net
+        trainer.cooling = 1.0 if len(examples) == 1 else COOLING
         self._run(trainer, Clock(budget), None if budget.steps is None and budget.seconds else 300, callback)
 
     def solve(self, problem: Any, instance: DataflowGraph, rng: np.random.Generator, budget: Budget) -> Solution:
@@ -217,7 +220,7 @@ class GDP:
             planned = max(1, min(planned, budget.steps // samples))
         while True:
             by_time = clock.seconds / budget.seconds if budget.seconds else 0.0
-            trainer.update(min(1.0, max(by_time, trainer.updates / planned)), clock.spent)
+            trainer.update(trainer.cooling * min(1.0, max(by_time, trainer.updates / planned)), clock.spent)
             last = trainer.updates >= planned or clock.spent()
             row = {"steps": float(trainer.simulations), "seconds": clock.seconds, **trainer.metrics}
             if (callback is not None and not callback(row)) or last:

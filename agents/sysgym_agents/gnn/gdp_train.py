@@ -154,6 +154,8 @@ class Trainer:
     """PPO over one or more graphs, one after the other; keeps the best answer seen for each."""
 
     def __init__(self, net: PlacerNet, examples: Sequence[Example], tasks: Sequence[str], ppo: Ppo, seed: int) -> None:
+        self.cooling = 1.0  # share of the fall of learning rate and entropy
+        self.average: PlacerNet | None = None  # follows the weights slowly, where it is set
         self.net, self.examples, self.tasks, self.ppo = net, list(examples), tuple(tasks), ppo
         self.optimizer = torch.optim.Adam(net.parameters(), lr=ppo.learning_rate)
         self.seed, self.updates, self.simulations = seed, 0, 0
@@ -189,9 +191,18 @@ class Trainer:
                 break
             self._learn(example, decision, old, advantage, (bonus, even), self._elite(row))
         self.updates += 1
+        if self.average is not None:
+            self._follow(self.average)
         self.metrics = {"reward": float(rewards.mean()), "cost": float(costs.mean() / single),
                         "best": self.best[row].key[1] / single if self.best[row] else 0.0,  # type: ignore[union-attr]
                         "feasible": float((over == 0).mean())}  # fmt: skip
+
+    def _follow(self, average: PlacerNet) -> None:
+        """Polyak's average of the weights, over the last hundred updates or so."""
+        share = 1 - min(0.99, (1 + self.updates) / (10 + self.updates))
+        with torch.no_grad():
+            for slow, fast in zip(average.parameters(), self.net.parameters(), strict=True):
+                slow.lerp_(fast, share)
 
     def answer(self, row: int, trials: int) -> None:
         """Remember the best of the likeliest decision for a graph and of some samples."""

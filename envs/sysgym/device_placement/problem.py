@@ -62,7 +62,7 @@ class DevicePlacement(GraphProblem):
     none, 0.5 pair, 1 egress_ingress), progress. `sequential` describes each device by load, near, memory, busy, here,
     work.
 
-    Metrics: makespan_ns (max_load_ns for throughput), speedup_vs_single and speedup_vs_expert (first come, first served;
+    Metrics: makespan_ns (max_load_ns for throughput), speedup_vs_single, speedup_vs_expert (first come, first served;
     above 1 is faster), peak_bytes and busy_ns of the device with most, busy_share (mean of devices), transfers,
     transfer_bytes, gap_to_bound (over the longest path or an even share of the work), devices.
 
