@@ -49,6 +49,7 @@ class Job:
         self.devices = self.cluster.devices
         self.times = self.cluster.times(graph)
         check_range(graph, self.times, self.cluster)
+        self._last: tuple[tuple[Array | None, ...], Score] | None = None
 
     @cached_property
     def single(self) -> Array:
@@ -103,8 +104,13 @@ class Job:
         return self._score(placement, None, None, "fifo").cost
 
     def score(self, placement: Array, priority: Array | None = None, fusion: Array | None = None) -> Score:
-        """Cost and memory of a decision; not checked for range here."""
-        return self._score(placement, priority, fusion, self.rules.schedule)
+        """Cost and memory of a decision; not checked for range here. The last one is remembered: who steps, judges."""
+        given = (placement, priority, fusion)
+        if self._last is not None and all(map(_same, self._last[0], given)):
+            return self._last[1]
+        found = self._score(placement, priority, fusion, self.rules.schedule)
+        self._last = (tuple(None if item is None else item.copy() for item in given), found)
+        return found
 
     def _score(self, placement: Array, priority: Array | None, fusion: Array | None, schedule: str) -> Score:
         graph, times, fused = self.graph, self.times, None
@@ -181,6 +187,10 @@ class Job:
             f"{self.capacity[d] / 1e9:.4g} GB"
             for d in np.flatnonzero(peaks > self.capacity).tolist()
         )
+
+
+def _same(one: Array | None, two: Array | None) -> bool:
+    return one is two if one is None or two is None else np.array_equal(one, two)
 
 
 class Memo:

@@ -57,9 +57,7 @@ class GraphOptimization(GraphProblem):
     name = "GraphOptimization"
     version = 0
     variants: tuple[Mapping[str, Any], ...] = (
-        {"mode": "oneshot", "levels": 4},
-        {"mode": "oneshot", "tasks": "schedule+fusion", "grouping": "op", "rounds": 2, "levels": 3},
-        {"mode": "sequential", "levels": 4},
+        {"mode": "oneshot", "rounds": 2, "levels": 4}, {"mode": "sequential", "levels": 4},
     )  # fmt: skip
     recommended_agent = "sa-device"
     default_instances = "layered/train"
