@@ -10,13 +10,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from sysgym.core.problem import Array
 from sysgym.dataflow.features import STATIC_FEATURES, Work
+from sysgym_agents.classical.dataflow import FUSIONS, fusion_rule
 from sysgym_agents.sb3.network import LABEL_WAVES, label_codes
 
 DEVICE_FEATURES = 3  # place in the row of devices, relative speed, memory over what all parameters need
@@ -32,6 +35,11 @@ class Example:
     edges: tuple[Tensor, Tensor]  # (2M,) int64 source and target, both directions
     weight: Tensor  # (2M, 3) float32 edge features and the direction
     devices: Tensor  # (D, 2 * LABEL_WAVES + DEVICE_FEATURES) float32
+
+    @cached_property
+    def fusions(self) -> Array:
+        """Priorities of the operators by each rule of fusion, (rules, N) int64."""
+        return np.stack([fusion_rule(self.work.job.graph, name) for name in FUSIONS[:-1]])
 
 
 def make_example(work: Work, vocabulary: Sequence[str]) -> Example:

@@ -10,9 +10,8 @@ import torch
 from torch import Tensor
 
 from sysgym.core.problem import Array
-from sysgym.dataflow.job import Job
 from sysgym.dataflow.simulate import TOP_PRIORITY, evaluate_batch
-from sysgym_agents.classical.dataflow import FUSIONS, fusion_rule
+from sysgym_agents.classical.dataflow import FUSIONS
 from sysgym_agents.gnn.gdp_net import Example, PlacerNet
 
 SHIFTS = (-0.2, -0.05, 0.0, 0.05, 0.2)  # of a unit's priority, of the range of the critical path
@@ -69,14 +68,8 @@ def arrays_of(example: Example, tasks: Sequence[str], choice: Mapping[str, Array
         shift = np.array(SHIFTS)[choice["schedule"]] * TOP_PRIORITY
         found["priority"] = job.critical_path + shift.astype(np.int64)[of]
     if "fusion" in tasks:
-        table = fusion_table(job)
-        found["fusion"] = table[choice["fusion"][of], np.arange(len(of))]
+        found["fusion"] = example.fusions[choice["fusion"][of], np.arange(len(of))]
     return found
-
-
-def fusion_table(job: Job) -> Array:
-    """Priorities of each rule of fusion, (rules, N) int64."""
-    return np.stack([fusion_rule(job.graph, name) for name in FUSIONS[:-1]])
 
 
 def mixed(logits: Tensor, even: float) -> Tensor:
@@ -193,7 +186,7 @@ class Trainer:
         self.updates += 1
         if self.average is not None:
             self._follow(self.average)
-        self.metrics = {"reward": float(rewards.mean()), "cost": float(costs.mean() / single),
+        self.metrics |= {"reward": float(rewards.mean()), "cost": float(costs.mean() / single),
                         "best": self.best[row].key[1] / single if self.best[row] else 0.0,  # type: ignore[union-attr]
                         "feasible": float((over == 0).mean())}  # fmt: skip
 
