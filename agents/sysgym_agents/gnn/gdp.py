@@ -27,6 +27,7 @@ LIMITS = {  # of the hyper-parameters
 }  # fmt: skip
 
 COOLING = 0.2  # how far learning rate and entropy fall in training on several graphs: sharp policies transfer badly
+HASTE = 1.5  # of epochs and learning rate in the few large updates of fine-tuning
 TRIED_UNITS = 100_000  # units of all trials together, so that one pass over a huge graph stays one pass
 
 
@@ -73,7 +74,7 @@ class GDP:
         imitate: float = 0.3,
         updates: int = 300,
         tune: int = 0,
-        tune_samples: int = 512,
+        tune_samples: int = 1024,
         trials: int = 64,
     ) -> None:
         self._init(
@@ -208,8 +209,10 @@ class GDP:
         from sysgym_agents.gnn.gdp_train import Ppo, Trainer
 
         hyper = self.hyper
-        ppo = Ppo(samples or hyper["samples"], hyper["epochs"], hyper["learning_rate"], hyper["clip"], hyper["entropy"],
-                  hyper.get("rounds", 1), hyper["explore"], hyper["imitate"])  # fmt: skip
+        haste = 1.0 if samples is None else HASTE
+        epochs, rate = round(haste * hyper["epochs"]), haste * hyper["learning_rate"]
+        ppo = Ppo(samples or hyper["samples"], epochs, rate, hyper["clip"], hyper["entropy"], hyper.get("rounds", 1),
+                  hyper["explore"], hyper["imitate"])  # fmt: skip
         return Trainer(net, examples, tasks_of(problem), ppo, seed)
 
     def _run(self, trainer: Trainer, clock: Clock, updates: int | None, callback: Callback | None) -> None:
@@ -258,7 +261,7 @@ class GO(GDP):
         rounds: int = 2,
         updates: int = 300,
         tune: int = 0,
-        tune_samples: int = 512,
+        tune_samples: int = 1024,
         trials: int = 64,
     ) -> None:
         self._init(
