@@ -265,3 +265,15 @@ def test_gdp_says_what_it_cannot_decide() -> None:
         GDP().solve(problem, problem.load("layered/train-0"), rng(), Budget(steps=64))
     with pytest.raises(sysgym.UsageError, match="needs whole numbers steps"):
         DeviceAnnealer(steps=1.5)  # type: ignore[arg-type]
+
+
+def test_a_budget_of_steps_is_used_and_kept() -> None:
+    problem = make_problem("DevicePlacement")
+    heard: list[float] = []
+    agent = GDP(**{**QUICK, "updates": 2})
+    graphs = [problem.load("layered/train-0")]
+    agent.fit(problem, graphs, rng(), Budget(steps=16 * 5), lambda row: heard.append(row["steps"]) or True)
+    assert heard[-1] == 16 * 5  # more than `updates`, which is for a training without a budget
+    heard.clear()
+    agent.fit(problem, graphs, rng(), Budget(), lambda row: heard.append(row["steps"]) or True)
+    assert heard[-1] == 16 * 2

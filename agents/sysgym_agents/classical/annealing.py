@@ -40,7 +40,7 @@ class DeviceAnnealer:
     groups are moved forward or back, and fusion rules are tried on the way.
 
     Hyper-parameters:
-        steps: simulations, if the budget has no steps. cooling: from `hot` to `cold`, relative to the cost.
+        steps: simulations, if there is no budget. hot, cold: first and last temperature, relative to the cost.
         groups: how many groups there are about at first; twice and four times as many later.
         metis: starts from METIS too, where pymetis is installed.
     """
@@ -107,17 +107,17 @@ class Search:
         self.moves = [self._relocate, self._stretch, self._swap, self._layer] if "placement" in tasks else []
         if "schedule" in tasks:
             self.moves.append(self._shift)
+        self.fusions: list[Array] = []
         if "fusion" in tasks:
             self.moves.append(self._refuse)
+            self.fusions = [rules.fusion_rule(job.graph, name) for name in rules.FUSIONS[:-1]]
 
     def begin(self, placements: list[Array], spent: Callable[[], bool]) -> None:
         """Take the best of some placements, each with the rules' priorities; one at least, while the budget lasts."""
         orders: list[Array | None] = [None]
-        fusions: list[Array | None] = [None]
+        fusions: list[Array | None] = [*self.fusions] or [None]
         if "schedule" in self.tasks:
             orders = [self.job.critical_path, np.zeros(self.job.graph.nodes, np.int64)]
-        if "fusion" in self.tasks:
-            fusions = [rules.fusion_rule(self.job.graph, name) for name in rules.FUSIONS[:-1]]
         for placement in placements:
             for order in orders:
                 for fusion in fusions:
@@ -220,7 +220,7 @@ class Search:
         """A group, or everything, follows another rule of fusion."""
         graph, rng = self.job.graph, self.rng
         before = np.zeros(graph.nodes, np.int64) if answer.fusion is None else answer.fusion
-        level = rules.fusion_rule(graph, rules.FUSIONS[int(rng.integers(len(rules.FUSIONS) - 1))])
+        level = self.fusions[int(rng.integers(len(self.fusions)))]
         if rng.random() < 0.9:
             level = np.where(work.units.of == int(rng.integers(work.units.count)), level, before)
         answer.fusion = level

@@ -159,17 +159,21 @@ def _ties(graph: DataflowGraph, colocate: bool) -> Array:
     return tie
 
 
-class HEFT(Rule):
-    """Heterogeneous earliest finish time (Topcuoglu et al. 2002): by upward rank, each where it ends first.
-
-    colocate: operators that read the same parameter stay together, without which unrolled networks fall apart.
-    """
+class ListScheduler(Rule):
+    """Base of the placers that go through operators once. colocate: readers of one parameter stay together."""
 
     def __init__(self, *, priority: str = "best", fusion: str = "best", colocate: bool = True) -> None:
         super().__init__(priority=priority, fusion=fusion)
         if not isinstance(colocate, bool):
             raise UsageError(f"colocate must be true or false, got {colocate!r}.")
         self.colocate = colocate
+
+
+class HEFT(ListScheduler):
+    """Heterogeneous earliest finish time (Topcuoglu et al. 2002): by upward rank, each where it ends first.
+
+    colocate: operators that read the same parameter stay together, without which unrolled networks fall apart.
+    """
 
     def place(self, job: Job, rng: np.random.Generator) -> Array:
         """Device of each operator, (N,) int32."""
@@ -185,17 +189,11 @@ class HEFT(Rule):
         return place
 
 
-class METF(Rule):
+class METF(ListScheduler):
     """Earliest time first under memory limits (Baechi's m-ETF, Jeon et al. 2020): the pair that can start first.
 
     colocate: operators that read the same parameter stay together.
     """
-
-    def __init__(self, *, priority: str = "best", fusion: str = "best", colocate: bool = True) -> None:
-        super().__init__(priority=priority, fusion=fusion)
-        if not isinstance(colocate, bool):
-            raise UsageError(f"colocate must be true or false, got {colocate!r}.")
-        self.colocate = colocate
 
     def place(self, job: Job, rng: np.random.Generator) -> Array:
         """Device of each operator, (N,) int32."""

@@ -4,34 +4,28 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from copy import deepcopy
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from sysgym.core.errors import UsageError, unknown
+from sysgym.core.errors import UsageError
 from sysgym.core.problem import Solution
 from sysgym_agents.classical.dataflow import pick, tasks_of
 from sysgym_agents.core import Budget, Callback, Clock
+from sysgym_agents.gnn.placement_learner import StoredLearner
 
 if TYPE_CHECKING:
     from sysgym.dataflow.graph import DataflowGraph
     from sysgym_agents.gnn.gdp_net import Example, PlacerNet
     from sysgym_agents.gnn.gdp_train import Trainer
 
-LIMITS = {  # of the hyper-parameters
-    "hidden": (4, 4096), "sage": (1, 64), "layers": (1, 64), "heads": (1, 64), "segment": (2, 2**16),
-    "samples": (2, 2**16), "epochs": (1, 1000), "learning_rate": (1e-8, 1.0), "clip": (1e-3, 10.0),
-    "entropy": (0.0, 100.0), "explore": (0.0, 1e6), "imitate": (0.0, 100.0), "rounds": (1, 16),
-    "updates": (1, 10**7), "tune": (0, 10**7), "tune_samples": (2, 2**16), "trials": (0, 2**16),
-}  # fmt: skip
-
 COOLING = 0.2  # how far learning rate and entropy fall in training on several graphs: sharp policies transfer badly
 HASTE = 1.5  # of epochs and learning rate in the few large updates of fine-tuning
 TRIED_UNITS = 100_000  # units of all trials together, so that one pass over a huge graph stays one pass
 
 
-class GDP:
+class GDP(StoredLearner):
     """Graph encoder and attention placer of "GDP: Generalized Device Placement for Dataflow Graphs" (2019), with PPO.
 
     GraphSAGE with max pooling over both directions, a Transformer with segment recurrence and without positions over
@@ -46,7 +40,7 @@ class GDP:
         samples, epochs, learning_rate, clip, entropy: of PPO; placements simulated for each update.
         explore: units of each sample that are drawn evenly from all choices, on average.
         imitate: weight of the likelihood of the best placement so far, which PPO alone forgets.
-        updates: when `solve` trains on the graph itself. A budget's steps are simulations, `samples` an update.
+        updates: of a training without a budget. A budget's steps are simulations, `samples` an update.
         tune, tune_samples: updates on the graph before a trained agent answers, and placements for each of them.
         trials: samples beside the greedy answer, drawn from the softmax of half the scores.
     """
@@ -56,6 +50,15 @@ class GDP:
     default_instances = "seeds/train"
     default_budget = Budget(seconds=600)
     name = "gdp"
+    whole: ClassVar = {
+        "hidden": (4, 4096), "sage": (1, 64), "layers": (1, 64), "heads": (1, 64), "segment": (2, 2**16),
+        "samples": (2, 2**16), "epochs": (1, 1000), "updates": (1, 10**7), "tune": (0, 10**7),
+        "tune_samples": (2, 2**16), "trials": (0, 2**16),
+    }  # fmt: skip
+    real: ClassVar = {
+        "learning_rate": (1e-8, 1.0), "clip": (1e-3, 10.0), "entropy": (0.0, 100.0), "explore": (0.0, 1e6),
+        "imitate": (0.0, 100.0),
+    }  # fmt: skip
 
     def __init__(
         self,
@@ -77,25 +80,16 @@ class GDP:
         tune_samples: int = 1024,
         trials: int = 64,
     ) -> None:
-        self._init(
+        super().__init__(
             hidden=hidden, sage=sage, layers=layers, heads=heads, segment=segment, samples=samples, epochs=epochs,
             learning_rate=learning_rate, clip=clip, entropy=entropy, explore=explore, imitate=imitate,
             updates=updates, tune=tune, tune_samples=tune_samples, trials=trials,
         )  # fmt: skip
+        self._check_heads()
 
-    def _init(self, **hyper: Any) -> None:
-        for key, value in hyper.items():
-            low, high = LIMITS[key]
-            whole = isinstance(low, int)
-            good = isinstance(value, int if whole else int | float) and not isinstance(value, bool)
-            if not good or not (math.isfinite(value) and low <= value <= high):
-                kind = "whole number" if whole else "number"
-                raise UsageError(f"{key} of agent {self.name!r} must be a {kind} from {low} to {high}, got {value!r}.")
-        if hyper["hidden"] % hyper["heads"]:
-            raise UsageError(f"hidden of agent {self.name!r} must be a multiple of heads, got {hyper['hidden']}.")
-        self.hyper = hyper
-        self.vocabulary: list[str] = []
-        self.net: PlacerNet | None = None
+    def _check_heads(self) -> None:
+        if self.hyper["hidden"] % self.hyper["heads"]:
+            raise UsageError(f"hidden of agent {self.name!r} must be a multiple of heads, got {self.hyper['hidden']}.")
 
     def fit(
         self,
@@ -106,36 +100,35 @@ class GDP:
         callback: Callback | None = None,
     ) -> None:
         """Train on graphs in turn, on from weights that are there; `callback` hears each update's metrics."""
+        from sysgym_agents.gnn.gdp_net import make_example
+
         if not instances:
             raise UsageError(f"agent {self.name!r} needs at least one graph to train on.")
         self._check(problem)
         seed = int(rng.integers(2**31))
         if self.net is None:
-            self.vocabulary = sorted({name for graph in instances for name in graph.op_types})
-            self.net = self._empty(seed)
-        examples = [self._example(problem, graph) for graph in instances]
-        trainer = self._trainer(self._copy(), problem, examples, seed)
+            self.vocabulary = tuple(sorted({name for graph in instances for name in graph.op_types}))
+            self.net = self._fresh(self.vocabulary, seed)
+        examples = [make_example(problem.work(graph), self.vocabulary) for graph in instances]
+        trainer = self._trainer(deepcopy(self.net), problem, examples, seed)
         trainer.average = self.net
         trainer.cooling = 1.0 if len(examples) == 1 else COOLING
-        self._run(trainer, Clock(budget), None if budget.steps is None and budget.seconds else 300, callback)
+        self._run(trainer, Clock(budget), callback)
 
     def solve(self, problem: Any, instance: DataflowGraph, rng: np.random.Generator, budget: Budget) -> Solution:
         """The best decision of a training on the graph, or of a trained network's pass, samples and fine-tuning."""
+        from sysgym_agents.gnn.gdp_net import make_example
         from sysgym_agents.gnn.gdp_train import arrays_of
 
         self._check(problem)
         clock, seed = Clock(budget), int(rng.integers(2**31))
+        words = self.vocabulary if self.net is not None else tuple(sorted(set(instance.op_types)))
+        example = make_example(problem.work(instance), words)
         if self.net is None:
-            fresh = type(self)(**self.hyper)
-            fresh.vocabulary = sorted(set(instance.op_types))
-            example = fresh._example(problem, instance)
-            trainer = self._trainer(fresh._empty(seed), problem, [example], seed)
-            share = Budget(budget.seconds, budget.steps)
-            self._run(trainer, Clock(share), self.hyper["updates"] if budget == Budget() else None, None)
+            trainer = self._trainer(self._fresh(words, seed), problem, [example], seed)
+            self._run(trainer, clock, None)
         else:
-            example = self._example(problem, instance)
-            net = self._copy()
-            trainer = self._trainer(net, problem, [example], seed, self.hyper["tune_samples"])
+            trainer = self._trainer(deepcopy(self.net), problem, [example], seed, self.hyper["tune_samples"])
             trainer.answer(0, min(self.hyper["trials"], TRIED_UNITS // example.work.units.count))
             for update in range(self.hyper["tune"]):
                 if clock.spent(trainer.simulations):
@@ -147,61 +140,22 @@ class GDP:
         tasks = tasks_of(problem)
         return pick(tasks, arrays_of(example, tasks, best.choice))
 
-    def save(self, path: Path) -> None:
-        """Write `agent.json` and `model.safetensors` into a folder."""
-        from sysgym_agents.gnn.weights import save_agent
-
-        if self.net is None:
-            raise UsageError(f"agent {self.name!r} has no weights to save; train it first.")
-        save_agent(path, self.name, {"hyper": self.hyper, "vocabulary": self.vocabulary}, self.net.state_dict())
-
-    def load(self, path: Path) -> None:
-        """Restore hyper-parameters, vocabulary and weights from a folder that `save` wrote."""
-        from sysgym_agents.gnn.weights import fill, load_agent
-
-        found, weights = load_agent(path, self.name)
-        hyper, words = found["hyper"], found.get("vocabulary")
-        for key in hyper:
-            if key not in self.hyper:
-                raise unknown(f"hyper-parameter of agent {self.name!r}", key, self.hyper)
-        if not isinstance(words, list) or not all(isinstance(word, str) for word in words) or len(words) > 100_000:
-            raise UsageError(f"{path}/agent.json lacks the vocabulary of operators; train and save the agent again.")
-        fresh = type(self)(**hyper)
-        fresh.vocabulary = words
-        net = fresh._empty(0)
-        fill(net, weights, path)
-        self.hyper, self.vocabulary, self.net = fresh.hyper, words, net
-
     def _check(self, problem: Any) -> None:
         """UsageError if the problem asks for tasks that the agent has no head for."""
         for task in tasks_of(problem):
             if task != "placement" and task not in self._choices():
                 raise UsageError(f"agent {self.name!r} decides placements only, not {task}; use agent 'go'.")
 
-    def _empty(self, seed: int) -> PlacerNet:
-        import torch
-
+    def make_net(self, vocabulary: int) -> PlacerNet:
+        """Encoder, attention and heads."""
         from sysgym_agents.gnn.gdp_net import PlacerNet
 
         hyper = self.hyper
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
-            return PlacerNet(len(self.vocabulary), hyper["hidden"], hyper["sage"], hyper["layers"], hyper["heads"],
-                             hyper["segment"], self._choices())  # fmt: skip
+        return PlacerNet(vocabulary, hyper["hidden"], hyper["sage"], hyper["layers"], hyper["heads"], hyper["segment"],
+                         self._choices())  # fmt: skip
 
     def _choices(self) -> dict[str, int]:
         return {}
-
-    def _copy(self) -> PlacerNet:
-        from copy import deepcopy
-
-        assert self.net is not None
-        return deepcopy(self.net)
-
-    def _example(self, problem: Any, graph: DataflowGraph) -> Example:
-        from sysgym_agents.gnn.gdp_net import make_example
-
-        return make_example(problem.work(graph), self.vocabulary)
 
     def _trainer(
         self, net: PlacerNet, problem: Any, examples: Sequence[Example], seed: int, samples: int | None = None
@@ -215,12 +169,13 @@ class GDP:
                   hyper["explore"], hyper["imitate"])  # fmt: skip
         return Trainer(net, examples, tasks_of(problem), ppo, seed)
 
-    def _run(self, trainer: Trainer, clock: Clock, updates: int | None, callback: Callback | None) -> None:
-        """Update until the budget is spent or the callback says stop; at least once."""
-        budget, samples = clock.budget, self.hyper["samples"]
-        planned = updates if updates is not None else 10**9
+    def _run(self, trainer: Trainer, clock: Clock, callback: Callback | None) -> None:
+        """Update until the budget is spent (without one, `updates` times) or the callback says stop; at least once."""
+        budget, planned = clock.budget, float(self.hyper["updates"])
         if budget.steps is not None:
-            planned = max(1, min(planned, budget.steps // samples))
+            planned = max(1, budget.steps // self.hyper["samples"])
+        elif budget.seconds is not None:
+            planned = math.inf
         while True:
             by_time = clock.seconds / budget.seconds if budget.seconds else 0.0
             trainer.update(trainer.cooling * min(1.0, max(by_time, trainer.updates / planned)), clock.spent)
@@ -242,6 +197,7 @@ class GO(GDP):
 
     problems = ("DevicePlacement", "GraphOptimization")
     name = "go"
+    whole: ClassVar = {**GDP.whole, "rounds": (1, 16)}
 
     def __init__(
         self,
@@ -264,11 +220,13 @@ class GO(GDP):
         tune_samples: int = 1024,
         trials: int = 64,
     ) -> None:
-        self._init(
+        StoredLearner.__init__(
+            self,
             hidden=hidden, sage=sage, layers=layers, heads=heads, segment=segment, samples=samples, epochs=epochs,
             learning_rate=learning_rate, clip=clip, entropy=entropy, explore=explore, imitate=imitate,
             rounds=rounds, updates=updates, tune=tune, tune_samples=tune_samples, trials=trials,
         )  # fmt: skip
+        self._check_heads()
 
     def _choices(self) -> dict[str, int]:
         from sysgym_agents.gnn.gdp_train import CHOICES

@@ -52,20 +52,15 @@ class Trainer(Protocol):
     def sample(self, left: int, stop: Stop, greedy: bool) -> None: ...
 
 
-class PlacementLearner:
-    """Base: `fit` trains on a family, `solve` draws placements and returns the best, or trains on the instance itself.
+class StoredLearner:
+    """Base of learners on dataflow graphs: hyper-parameters within their ranges, and weights on disk.
 
-    Subclasses give `name`, `whole` and `real` (least and most of each hyper-parameter; `simulations`,
-    `solve_simulations` and `samples` among them), and make the network and the trainer.
+    Subclasses give `name`, `whole` and `real` (least and most of each hyper-parameter), and make the network.
     """
 
     name: ClassVar[str]
     whole: ClassVar[Mapping[str, tuple[int, int]]]
     real: ClassVar[Mapping[str, tuple[float, float]]]
-    problems = ("DevicePlacement",)
-    needs_training = False  # it can train on the instance itself
-    default_instances = "layered/train"
-    default_budget = Budget(seconds=60)
 
     def __init__(self, **hyper: Any) -> None:
         self.hyper = hyper
@@ -82,6 +77,52 @@ class PlacementLearner:
     def make_net(self, vocabulary: int) -> Any:
         """A network of these hyper-parameters for so many types of operators, the unknown not counted."""
         raise NotImplementedError
+
+    def save(self, path: Path) -> None:
+        """Write `agent.json` and `model.safetensors` into a folder."""
+        from sysgym_agents.gnn.weights import save_agent
+
+        if self.net is None:
+            raise UsageError(f"agent {self.name!r} has no weights to save; train it first.")
+        description = {"hyper": self.hyper, "vocabulary": list(self.vocabulary)}
+        save_agent(path, self.name, description, self.net.state_dict())
+
+    def load(self, path: Path) -> None:
+        """Restore hyper-parameters and weights from a folder that `save` wrote."""
+        from sysgym_agents.gnn.weights import fill, load_agent
+
+        found, weights = load_agent(path, self.name)
+        hyper, vocabulary = found["hyper"], found.get("vocabulary")
+        for name in hyper:
+            if name not in self.hyper:
+                raise unknown(f"hyper-parameter of agent {self.name!r}", name, self.hyper)
+        if not isinstance(vocabulary, list) or not all(isinstance(item, str) for item in vocabulary):
+            raise UsageError(
+                f"{path}/agent.json must list types of operators under 'vocabulary'; train and save the agent again."
+            )
+        fresh = type(self)(**hyper)
+        net = fresh._fresh(vocabulary, 0)
+        fill(net, weights, path)
+        self.hyper, self.net, self.vocabulary = fresh.hyper, net, tuple(vocabulary)
+
+    def _fresh(self, vocabulary: Sequence[str], seed: int) -> Any:
+        import torch
+
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            return self.make_net(len(vocabulary))
+
+
+class PlacementLearner(StoredLearner):
+    """Base: `fit` trains on a family, `solve` draws placements and returns the best, or trains on the instance itself.
+
+    Subclasses have the hyper-parameters `simulations`, `solve_simulations` and `samples`, and make the trainer.
+    """
+
+    problems = ("DevicePlacement",)
+    needs_training = False  # it can train on the instance itself
+    default_instances = "layered/train"
+    default_budget = Budget(seconds=60)
 
     def make_trainer(
         self, net: Any, vocabulary: Sequence[str], problem: Any, instances: Sequence[DataflowGraph], seed: int
@@ -108,7 +149,7 @@ class PlacementLearner:
         fresh = self.net is None
         if fresh:
             vocabulary = sorted({name for graph in instances for name in graph.op_types})
-            self.net, self.vocabulary = self._fresh(vocabulary, rng), tuple(vocabulary)
+            self.net, self.vocabulary = self._fresh(vocabulary, int(rng.integers(2**31))), tuple(vocabulary)
         trainer = self.make_trainer(self.net, self.vocabulary, problem, instances, int(rng.integers(2**31)))
         self._train(trainer, clock, self.hyper["simulations"], fresh, callback)
 
@@ -119,45 +160,11 @@ class PlacementLearner:
             trainer = self.make_trainer(self.net, self.vocabulary, problem, [instance], int(rng.integers(2**31)))
             self._sample(trainer, clock, self.hyper["samples"])
         else:
-            net = self._fresh(instance.op_types, rng)
+            net = self._fresh(instance.op_types, int(rng.integers(2**31)))
             trainer = self.make_trainer(net, instance.op_types, problem, [instance], int(rng.integers(2**31)))
             self._train(trainer, clock, self.hyper["solve_simulations"], True, None)
         found = trainer.best[0].placement
         return {"placement": problem.job(instance).single if found is None else found}
-
-    def save(self, path: Path) -> None:
-        """Write `agent.json` and `model.safetensors` into a folder."""
-        from sysgym_agents.gnn.weights import save_agent
-
-        if self.net is None:
-            raise UsageError(f"agent {self.name!r} has no weights to save; train it first.")
-        description = {"hyper": self.hyper, "vocabulary": list(self.vocabulary)}
-        save_agent(path, self.name, description, self.net.state_dict())
-
-    def load(self, path: Path) -> None:
-        """Restore hyper-parameters and weights from a folder that `save` wrote."""
-        from sysgym_agents.gnn.weights import fill, load_agent
-
-        found, weights = load_agent(path, self.name)
-        hyper, vocabulary = found["hyper"], found.get("vocabulary")
-        for name in hyper:
-            if name not in self.hyper:
-                raise unknown(f"hyper-parameter of agent {self.name!r}", name, self.hyper)
-        if not isinstance(vocabulary, list) or not all(isinstance(item, str) for item in vocabulary):
-            raise UsageError(
-                f"{path}/agent.json must list types of operators under 'vocabulary'; train and save the agent again."
-            )
-        fresh = type(self)(**hyper)
-        net = fresh._fresh(vocabulary, np.random.default_rng(0))
-        fill(net, weights, path)
-        self.hyper, self.net, self.vocabulary = fresh.hyper, net, tuple(vocabulary)
-
-    def _fresh(self, vocabulary: Sequence[str], rng: np.random.Generator) -> Any:
-        import torch
-
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(int(rng.integers(2**31)))
-            return self.make_net(len(vocabulary))
 
     def _train(self, trainer: Trainer, clock: Clock, steps: int, fresh: bool, callback: Callback | None) -> None:
         """Update until the budget is spent; without one, for `steps` simulations."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from copy import copy as shallow
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -29,10 +29,9 @@ class Plan:
     horizon: int  # steps in the episode
     steps: int = 0
     given: Solution | None = None  # exact arrays that the episode began with, until a step changes something
-    score: Score | None = None  # of the decisions as they are; made when asked for
+    score: Score | None = None  # of the decisions as they are
     best: Any = None  # (infeasible, cost) of the best decisions so far
     best_solution: Solution | None = None
-    order: Array = field(default_factory=lambda: np.zeros(0, np.int32))  # in which units are visited
     cost: float = np.nan  # of the answer as it stands
 
 
@@ -48,7 +47,6 @@ class UnitMachine:
         "links", "progress",
     )  # fmt: skip
     keep_best = False
-    tasks: tuple[str, ...] = ("placement",)
 
     def __init__(self, works: Memo, rules: Rules, start: str) -> None:
         self.works, self.rules, self.start_from = works, rules, start
@@ -68,20 +66,17 @@ class UnitMachine:
             plan.given = {key: np.asarray(value) for key, value in solution.items()}
             placement = np.asarray(solution.get("placement", job.expert))
         elif self.start_from == "random":
-            plan.device = rng.integers(0, job.devices, count).astype(np.int32)
-            return self._begin(graph, plan)
+            placement = rng.integers(0, job.devices, count)[work.units.of]
         else:
             placement = job.expert if self.start_from == "expert" else job.single
-            plan.given = self._given(job, placement)
+        if solution is None:
+            plan.given = self._given(job, np.asarray(placement, np.int32))
         plan.device = np.asarray(placement[work.first], np.int32)
-        return self._begin(graph, plan)
+        self.evaluate(graph, plan)
+        return plan
 
     def _given(self, job: Job, placement: Array) -> Solution:
         return {"placement": placement}
-
-    def _begin(self, graph: DataflowGraph, plan: Plan) -> Plan:
-        self.evaluate(graph, plan)
-        return plan
 
     def decisions(self, graph: DataflowGraph, plan: Plan) -> dict[str, Array]:
         """The arrays of the decisions as they are, on operators."""
@@ -129,7 +124,7 @@ class UnitMachine:
         """A fork."""
         fork = shallow(plan)
         fork.device, fork.level, fork.fusion = plan.device.copy(), plan.level.copy(), plan.fusion.copy()
-        fork.placed, fork.order = plan.placed.copy(), plan.order.copy()
+        fork.placed = plan.placed.copy()
         return fork
 
     def cost(self, graph: DataflowGraph, plan: Plan) -> float:
@@ -157,14 +152,11 @@ class UnitMachine:
         source, target, size = work.links
         same = np.where(plan.device[source] == plan.device[target], size, 0.0)
         rows[:, 5] = np.bincount(source, weights=same, minlength=units.count) / work.neighbour_bytes
-        outcome = plan.score.outcome if plan.score is not None else None
+        assert plan.score is not None
+        outcome, fused = plan.score.outcome, plan.score.fused
         if outcome is not None:
             span = max(outcome.makespan_ns, 1)
-            if plan.score is not None and plan.score.fused is None:
-                rows[:, 3] = outcome.start[work.first] / span
-            else:
-                assert plan.score is not None and plan.score.fused is not None
-                rows[:, 3] = outcome.start[plan.score.fused.group[work.first]] / span
+            rows[:, 3] = outcome.start[work.first if fused is None else fused.group[work.first]] / span
             rows[:, 4] = (outcome.busy_ns / span)[plan.device]
             rows[:, 6] = np.minimum(outcome.peak_bytes / np.maximum(job.capacity, 1), 10.0)[plan.device]
         return rows
