@@ -127,7 +127,7 @@ def test_public_functions_are_documented() -> None:
             if (
                 isinstance(node, ast.ClassDef | ast.FunctionDef)
                 and not node.name.startswith("_")
-                and "gnn" not in str(file)
+                and node.name not in ("forward", "backward")  # torch.autograd.Function says what they are
             ):
                 protocol = isinstance(node, ast.FunctionDef) and isinstance(node.body[-1], ast.Expr)
                 nested = isinstance(node, ast.FunctionDef) and not _top_level(file, node)

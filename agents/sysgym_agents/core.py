@@ -2,7 +2,7 @@
 
 An Agent turns an instance, of any size, into a solution. A Learner can also `fit`; its weights are safetensors and
 its description is JSON. Agents register with an entry point in the group `sysgym.agents`, named as users call them
-(`metis = "sysgym_agents.classical.partitioning:Metis"`). Hyper-parameters are the keywords of the class, each with a
+(`metis = "sysgym_agents.partitioning.baselines:Metis"`). Hyper-parameters are the keywords of the class, each with a
 default. Modules that define agents import torch inside functions only, so that listing agents stays cheap.
 """
 

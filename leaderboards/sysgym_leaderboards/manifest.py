@@ -10,7 +10,7 @@ from typing import Any
 
 from sysgym.core.errors import InvalidSolution
 from sysgym_leaderboards.archive import ARRAY_FILE, MANIFEST, MAX_MEMBERS
-from sysgym_leaderboards.boards import BOARD_ID
+from sysgym_leaderboards.board import BOARD_ID
 
 SCHEMA = "sysgym-submission/1"
 Check = Callable[[Any], bool]

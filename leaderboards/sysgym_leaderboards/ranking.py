@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from sysgym.core.errors import UsageError
-from sysgym_leaderboards.boards import Board
+from sysgym_leaderboards.board import Board
 from sysgym_leaderboards.certificates import Row
 from sysgym_leaderboards.statistics import (
     Floats,

@@ -19,7 +19,7 @@ from typing import Any
 
 from sysgym.core.errors import InvalidSolution, UsageError
 from sysgym_leaderboards.archive import read_file_limited
-from sysgym_leaderboards.boards import Board, load_board
+from sysgym_leaderboards.board import Board, load_board
 from sysgym_leaderboards.certificates import Certificate, parse_certificate
 from sysgym_leaderboards.verify import Limits, verify, verify_bytes
 

@@ -24,7 +24,7 @@ from sysgym.core.errors import InvalidSolution, UsageError
 from sysgym.core.problem import Array, Solution
 from sysgym.core.solutions import parse_json, parse_npy
 from sysgym_leaderboards.archive import MANIFEST, read_file_limited, read_zip, write_zip
-from sysgym_leaderboards.boards import Board
+from sysgym_leaderboards.board import Board
 from sysgym_leaderboards.manifest import ABOUT, SCHEMA, check_manifest
 
 

@@ -22,7 +22,7 @@ from typing import IO, Any
 import sysgym
 from sysgym.core.errors import InvalidSolution, UsageError
 from sysgym_leaderboards.archive import read_file_limited
-from sysgym_leaderboards.boards import Board, load_board
+from sysgym_leaderboards.board import Board, load_board
 from sysgym_leaderboards.certificates import Certificate, parse_row
 
 WORKER = "sysgym_leaderboards.verify_worker"

@@ -27,7 +27,7 @@ import sysgym
 from sysgym.core.errors import InvalidSolution, UsageError
 from sysgym.core.problem import Array
 from sysgym.core.solutions import check_arrays
-from sysgym_leaderboards.boards import Board, instance_hash, parse_board
+from sysgym_leaderboards.board import Board, instance_hash, parse_board
 from sysgym_leaderboards.certificates import Row
 from sysgym_leaderboards.submissions import Answer, Submission, coverage_problem, read_bytes
 

@@ -12,7 +12,7 @@ import pytest
 import sysgym
 from sysgym.core.instances import find_entry
 from sysgym.core.registry import problem_class
-from sysgym_agents.classical.random import sample_action
+from sysgym_agents.general.random import sample_action
 from sysgym_leaderboards import Answer, Board, Store, board_names, load_board, pack, rank
 
 CASES = [

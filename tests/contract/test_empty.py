@@ -13,7 +13,7 @@ EMPTY = {  # "nothing" is the control
     "problems": "import sysgym.core.registry as r; r.problem_registry.entries = dict",
     "agents": "import sysgym_agents.core as c; c.agent_registry.entries = dict",
     "nothing": "",
-    "boards": "from pathlib import Path; import sysgym_leaderboards.boards as b; b.FOLDER = Path('nowhere')",
+    "boards": "from pathlib import Path; import sysgym_leaderboards.board as b; b.FOLDER = Path('nowhere')",
 }
 
 

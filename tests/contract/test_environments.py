@@ -26,7 +26,7 @@ import sysgym
 from sysgym.core.observation import FORMS
 from sysgym.core.registry import keyword_options, problem_class
 from sysgym.core.rewards import ILLEGAL
-from sysgym_agents.classical.random import sample_action
+from sysgym_agents.general.random import sample_action
 
 CASES = [
     pytest.param(name, dict(variant), id=f"{name.split('/')[1]}-{'-'.join(map(str, variant.values()))}")

@@ -26,8 +26,8 @@ import numpy as np
 import pytest
 
 from sysgym_leaderboards import Answer, Store, load_board, pack, rank
-from sysgym_leaderboards.export import board_report
-from sysgym_leaderboards.site import board_page
+from sysgym_leaderboards.publish.export import board_report
+from sysgym_leaderboards.publish.site import board_page
 
 BOARD = "partitioning-tiny-k2-v1"
 FIRST = "solutions/0/0/part.npy"

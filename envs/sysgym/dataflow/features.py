@@ -9,12 +9,12 @@ from functools import cached_property
 import numpy as np
 
 from sysgym.core.problem import Array
-from sysgym.dataflow import kernels
-from sysgym.dataflow.graph import DataflowGraph
-from sysgym.dataflow.groups import Units, make_units
-from sysgym.dataflow.job import Job
-from sysgym.dataflow.rules import Rules
-from sysgym.dataflow.simulate import critical_path_rank
+from sysgym.dataflow.graphs.graph import DataflowGraph
+from sysgym.dataflow.graphs.groups import Units, make_units
+from sysgym.dataflow.simulator import kernels
+from sysgym.dataflow.simulator.job import Job
+from sysgym.dataflow.simulator.rules import Rules
+from sysgym.dataflow.simulator.simulate import critical_path_rank
 
 STATIC_FEATURES = (
     "time", "output_bytes", "param_bytes", "flops", "operators", "layer", "forward", "backward", "update",

@@ -7,7 +7,7 @@ from dataclasses import fields
 from typing import Any
 
 from sysgym.core.errors import UsageError, unknown
-from sysgym.dataflow.rules import Rules
+from sysgym.dataflow.simulator.rules import Rules
 
 TOPIC = "dataflow"  # of the packaged graphs
 GROUPINGS = ("op", "layers", "metis")

@@ -11,12 +11,12 @@ import numpy as np
 from sysgym.core.instances import InstanceSet, find_entry, load_index
 from sysgym.core.problem import Array, Size, Solution
 from sysgym.dataflow.options import TOPIC, rules_of
-from sysgym.dataflow.rules import Rules
+from sysgym.dataflow.simulator.rules import Rules
 
 if TYPE_CHECKING:
     from sysgym.dataflow.features import Work
-    from sysgym.dataflow.graph import DataflowGraph
-    from sysgym.dataflow.job import Job, Memo
+    from sysgym.dataflow.graphs.graph import DataflowGraph
+    from sysgym.dataflow.simulator.job import Job, Memo
 
 
 class GraphProblem:
@@ -41,7 +41,7 @@ class GraphProblem:
     def works(self) -> Memo:
         """The job and units of each graph, made once."""
         from sysgym.dataflow.features import work_of
-        from sysgym.dataflow.job import Memo
+        from sysgym.dataflow.simulator.job import Memo
 
         return Memo(partial(work_of, self.rules, self.unit_kind, self.groups))
 
@@ -56,13 +56,13 @@ class GraphProblem:
 
     def load(self, name: str) -> DataflowGraph:
         """A graph by registered name, recipe or file; UsageError if it cannot be had or is malformed."""
-        from sysgym.dataflow.load import load_graph
+        from sysgym.dataflow.graphs.load import load_graph
 
         return load_graph(name)
 
     def generate(self, rng: np.random.Generator) -> DataflowGraph:
         """A random graph of the `generator` family."""
-        from sysgym.dataflow.generate import random_graph
+        from sysgym.dataflow.graphs.generate import random_graph
 
         return random_graph(self.generator, rng)
 
@@ -88,24 +88,24 @@ class GraphProblem:
 
     def render(self, instance: DataflowGraph, solution: Solution) -> Array:
         """Gantt chart of devices and links, and memory over time, (H, W, 3) uint8."""
-        from sysgym.dataflow.render import draw
+        from sysgym.dataflow.pictures.render import draw
 
         return draw(self.job(instance), solution)
 
     def frames(self, instance: DataflowGraph, solution: Solution) -> list[Array]:
         """The chart as time passes, for an animation, (H, W, 3) uint8 each; the last frame is the whole."""
-        from sysgym.dataflow.render import frames
+        from sysgym.dataflow.pictures.render import frames
 
         return frames(self.job(instance), solution)
 
     def trace(self, instance: DataflowGraph, solution: Solution) -> dict[str, Any]:
         """The execution in Chrome's trace event format, for Perfetto or chrome://tracing."""
-        from sysgym.dataflow.chrome import chrome_trace
+        from sysgym.dataflow.pictures.chrome import chrome_trace
 
         return chrome_trace(self.job(instance), solution)
 
     def describe(self, instance: DataflowGraph, solution: Solution) -> str:
         """Cost, memory and what each device does over time as text."""
-        from sysgym.dataflow.summary import describe
+        from sysgym.dataflow.pictures.summary import describe
 
         return describe(self.job(instance), solution)

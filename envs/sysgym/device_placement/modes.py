@@ -1,4 +1,4 @@
-"""The action modes of device placement; what they share is `sysgym.dataflow.machine`."""
+"""The action modes of device placement; what they share is `sysgym.dataflow.modes`."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from gymnasium import spaces
 
 from sysgym.core.errors import UsageError
 from sysgym.core.problem import Array, Size, Solution
-from sysgym.dataflow.graph import DataflowGraph
-from sysgym.dataflow.machine import Plan, UnitMachine, refuse_start
+from sysgym.dataflow.graphs.graph import DataflowGraph
+from sysgym.dataflow.modes import Plan, UnitMachine, refuse_start
 
 if TYPE_CHECKING:
-    from sysgym.dataflow.job import Memo
-    from sysgym.dataflow.rules import Rules
+    from sysgym.dataflow.simulator.job import Memo
+    from sysgym.dataflow.simulator.rules import Rules
     from sysgym.device_placement.problem import DevicePlacement
 
 

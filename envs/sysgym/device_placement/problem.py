@@ -13,10 +13,10 @@ from sysgym.core.problem import ArraySpec, Solution, Verdict
 from sysgym.core.solutions import check_arrays
 from sysgym.dataflow.options import GROUPINGS, STARTS, check_choices, rules_of
 from sysgym.dataflow.problem import GraphProblem
-from sysgym.dataflow.rules import whole
+from sysgym.dataflow.simulator.rules import whole
 
 if TYPE_CHECKING:
-    from sysgym.dataflow.graph import DataflowGraph
+    from sysgym.dataflow.graphs.graph import DataflowGraph
 
 MODES = ("oneshot", "grouped", "sequential", "refine")
 
@@ -42,7 +42,7 @@ class DevicePlacement(GraphProblem):
         steps: moves in an episode of `refine`; default twice the units, at least 16.
         start: what is shown first, and where `sequential` and `refine` start: "single" device, "expert" or "random".
         devices: how many like devices (default: as many as the graph's references use), or a JSON file of kinds,
-            speeds, capacities, bandwidths and latencies (see `sysgym.dataflow.cluster.read_cluster`), which then rules.
+            speeds, capacities, bandwidths and latencies (see `sysgym.dataflow.graphs.cluster`), which then rules.
         link_mode: "egress_ingress" (one port each way a device), "pair" (a link for each pair) or "none" (no waiting).
         bandwidth: bytes per ns. latency_ns: added to each transfer. capacity: bytes of memory of a device.
         mem_factor: capacity as a multiple of the peak of everything on one device; below 1 forces a split.

@@ -1,4 +1,4 @@
-"""The action modes of graph optimisation; what they share with device placement is `sysgym.dataflow.machine`."""
+"""The action modes of graph optimisation; what they share with device placement is `sysgym.dataflow.modes`."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ import numpy as np
 from gymnasium import spaces
 
 from sysgym.core.problem import Array, Size, Solution
-from sysgym.dataflow.graph import DataflowGraph
-from sysgym.dataflow.job import Job
-from sysgym.dataflow.machine import Plan, UnitMachine, refuse_start
-from sysgym.dataflow.simulate import TOP_PRIORITY
+from sysgym.dataflow.graphs.graph import DataflowGraph
+from sysgym.dataflow.modes import Plan, UnitMachine, refuse_start
+from sysgym.dataflow.simulator.job import Job
+from sysgym.dataflow.simulator.simulate import TOP_PRIORITY
 
 if TYPE_CHECKING:
-    from sysgym.dataflow.job import Memo
-    from sysgym.dataflow.rules import Rules
+    from sysgym.dataflow.simulator.job import Memo
+    from sysgym.dataflow.simulator.rules import Rules
     from sysgym.graph_optimization.problem import GraphOptimization
 
 LEVELS = {"schedule": "level", "fusion": "fusion"}  # tasks that are decided by a level, and the plan's array

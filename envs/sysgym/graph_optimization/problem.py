@@ -13,10 +13,10 @@ from sysgym.core.problem import ArraySpec, Solution, Verdict
 from sysgym.core.solutions import check_arrays
 from sysgym.dataflow.options import GROUPINGS, STARTS, check_choices, rules_of
 from sysgym.dataflow.problem import GraphProblem
-from sysgym.dataflow.rules import whole
+from sysgym.dataflow.simulator.rules import whole
 
 if TYPE_CHECKING:
-    from sysgym.dataflow.graph import DataflowGraph
+    from sysgym.dataflow.graphs.graph import DataflowGraph
 
 TASKS = ("placement", "schedule", "fusion")
 MODES = ("oneshot", "sequential")
@@ -28,7 +28,7 @@ class GraphOptimization(GraphProblem):
     Description: the problem of GO, "Transferable Graph Optimizers for ML Compilers" (Zhou et al., NeurIPS 2020,
     arXiv 2010.12438). Placement: a device for each operator. Schedule: a priority for each operator; a device starts
     its ready operator of highest priority. Fusion: a priority for each operator; operators take in their readers from
-    the highest priority down, groups run as one kernel whose time follows a roofline (see `sysgym.dataflow.fusion`).
+    the highest priority down, groups run as one kernel whose time follows a roofline (`sysgym.dataflow.graphs.fusion`).
     cost = makespan in ns of the fused graph in the simulator of `sysgym/DevicePlacement-v0`. Feasible if no device's
     memory is exceeded. Solution: `placement`, `priority` and `fusion`, each (N,) integers, those of the tasks.
     Instances: as for device placement.

@@ -22,7 +22,7 @@ from sysgym.core.problem import Array, Size, Solution
 from sysgym.graphs.csr import Graph
 from sysgym.partitioning import kernels
 from sysgym.partitioning.batch import PartitionBatch
-from sysgym.partitioning.cost import balance_limit
+from sysgym.partitioning.judge import balance_limit
 
 NONE = np.zeros(0, np.int32)
 

@@ -13,8 +13,8 @@ from sysgym.core.instances import InstanceSet, find_entry, load_index
 from sysgym.core.problem import Array, ArraySpec, Size, Solution, Verdict
 from sysgym.core.solutions import check_arrays
 from sysgym.graphs.csr import Graph
-from sysgym.partitioning.cost import balance_limit, judge_partition
 from sysgym.partitioning.instance import TOPIC, load_graph
+from sysgym.partitioning.judge import balance_limit, judge_partition
 
 if TYPE_CHECKING:
     from sysgym.partitioning.modes import PartitionMode

@@ -2,8 +2,11 @@
 
 import signal
 
-from sysgym_zoo.cli import chips, complete, graphs, jobs, lists, submissions
+from sysgym_zoo.cli import complete, lists, submissions
+from sysgym_zoo.cli import work as jobs
 from sysgym_zoo.cli.app import app
+from sysgym_zoo.tools import group as chips
+from sysgym_zoo.tools import trace as graphs
 
 __all__ = ["app", "chips", "complete", "graphs", "jobs", "lists", "main", "submissions"]
 

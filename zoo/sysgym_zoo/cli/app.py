@@ -76,7 +76,7 @@ def guarded(function: Callable[..., Any]) -> Callable[..., Any]:
 def explain(error: Exception) -> int:
     """Print one sentence about an error and return its exit code; SYSGYM_DEBUG=1 shows the traceback as well."""
     from sysgym.core.errors import SysgymError
-    from sysgym_zoo.console import was_interrupted
+    from sysgym_zoo.jobs.console import was_interrupted
 
     if os.environ.get("SYSGYM_DEBUG"):
         traceback.print_exc()
@@ -128,14 +128,14 @@ def root(
 
 def show_rows(kind: str, rows: list[dict[str, Any]], as_json: bool) -> None:
     """Print a table, or the same as JSON."""
-    from sysgym_zoo.console import show_json, table
+    from sysgym_zoo.jobs.console import show_json, table
 
     show_json(kind, {"rows": rows}) if as_json else print(table(rows))
 
 
 def show_paths(paths: list[Path], as_json: bool) -> None:
     """Print the files made, or the same as JSON."""
-    from sysgym_zoo.console import show_json
+    from sysgym_zoo.jobs.console import show_json
 
     if as_json:
         show_json("files", {"files": [str(path) for path in paths]})

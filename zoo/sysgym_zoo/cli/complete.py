@@ -65,25 +65,25 @@ def _problem(params: dict[str, Any]) -> Any:
 
 
 def _problems(params: dict[str, Any]) -> Iterable[str]:
-    from sysgym_zoo.catalogue import problem_names
+    from sysgym_zoo.jobs.catalogue import problem_names
 
     return problem_names()
 
 
 def _agents(params: dict[str, Any]) -> Iterable[str]:
-    from sysgym_zoo.catalogue import agent_rows
+    from sysgym_zoo.jobs.catalogue import agent_rows
 
     return [row["agent"] for row in agent_rows(params.get("problem"))]
 
 
 def _learners(params: dict[str, Any]) -> Iterable[str]:
-    from sysgym_zoo.catalogue import agent_rows
+    from sysgym_zoo.jobs.catalogue import agent_rows
 
     return [row["agent"] for row in agent_rows(params.get("problem")) if row["kind"] == "learner"]
 
 
 def _instances(params: dict[str, Any]) -> Iterable[str]:
-    from sysgym_zoo.catalogue import instance_words
+    from sysgym_zoo.jobs.catalogue import instance_words
 
     return instance_words(_problem(params)())
 
@@ -110,25 +110,25 @@ def _boards(params: dict[str, Any]) -> Iterable[str]:
 
 
 def _recipes(params: dict[str, Any]) -> Iterable[str]:
-    from sysgym_zoo.recipes import recipe_names
+    from sysgym_zoo.jobs.recipes import recipe_names
 
     return recipe_names()
 
 
 def _areas(params: dict[str, Any]) -> Iterable[str]:
-    from sysgym_zoo.bench import AREAS
+    from sysgym_zoo.bench.partitioning import AREAS
 
     return sorted(AREAS)
 
 
 def _formats(params: dict[str, Any]) -> Iterable[str]:
-    from sysgym_leaderboards.export import FORMATS
+    from sysgym_leaderboards.publish.export import FORMATS
 
     return FORMATS
 
 
 def _everything(params: dict[str, Any]) -> Iterable[str]:
-    from sysgym_zoo.catalogue import known_names
+    from sysgym_zoo.jobs.catalogue import known_names
 
     return known_names()
 

@@ -25,7 +25,7 @@ def pack(
     as_json: AsJson = False,
 ) -> None:
     """Build a submission from recorded solutions."""
-    from sysgym_zoo.boards import pack_runs
+    from sysgym_zoo.jobs.boards import pack_runs
 
     show_paths([pack_runs(runs, board, output, agent, author or [], code, licence)], as_json)
 
@@ -41,8 +41,8 @@ def submit(
     as_json: AsJson = False,
 ) -> None:
     """Verify a submission and record it on the local board. Exit code 3 if it is rejected."""
-    from sysgym_zoo import boards as module
-    from sysgym_zoo.console import show_json
+    from sysgym_zoo.jobs import boards as module
+    from sysgym_zoo.jobs.console import show_json
 
     certificate = module.submit(pack, board, store)
     show_json("certificate", certificate.as_dict()) if as_json else print(module.outcome(certificate))
@@ -54,7 +54,7 @@ def submit(
 def board_list(as_json: AsJson = False) -> None:
     """Leaderboards."""
 
-    from sysgym_zoo.boards import board_rows
+    from sysgym_zoo.jobs.boards import board_rows
 
     show_rows("boards", board_rows(), as_json)
 
@@ -66,7 +66,7 @@ def board_show(
     as_json: AsJson = False,
 ) -> None:
     """The ranking of a board."""
-    from sysgym_zoo.boards import standings
+    from sysgym_zoo.jobs.boards import standings
 
     show_rows("ranking", standings(board, store), as_json)
 
@@ -80,7 +80,7 @@ def board_verify(
     as_json: AsJson = False,
 ) -> None:
     """Check the hash chain and judge every stored solution again. Exit code 3 if anything differs."""
-    from sysgym_zoo.boards import verify
+    from sysgym_zoo.jobs.boards import verify
 
     if not verify(board, store, as_json):
         raise typer.Exit(3)
@@ -97,7 +97,7 @@ def board_export(
     as_json: AsJson = False,
 ) -> None:
     """Write boards as JSON, CSV or a static page with pictures of the best solutions."""
-    from sysgym_zoo.boards import export
+    from sysgym_zoo.jobs.boards import export
 
     show_paths(export(board or [], out, kind, store), as_json)
 
@@ -109,7 +109,7 @@ def board_audit(
     as_json: AsJson = False,
 ) -> None:
     """Check a result table from elsewhere. Exit code 3 if an entry is incomplete or a figure is not the rows'."""
-    from sysgym_zoo.boards import audit_rows
+    from sysgym_zoo.jobs.boards import audit_rows
 
     rows = audit_rows(results, published)
     show_rows("audit", rows, as_json)

@@ -1,0 +1,1 @@
+"""Agents for chip macro placement."""

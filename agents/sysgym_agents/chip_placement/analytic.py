@@ -1,0 +1,110 @@
+"""The analytic placer: gradients spread all macros, then annealing moves hard and soft ones on the exact cost."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from sysgym.core.problem import Solution
+from sysgym_agents.chip_placement.placers import as_solution, inside, prepare, start_placement
+from sysgym_agents.core import Budget, Clock
+
+if TYPE_CHECKING:
+    from sysgym.chip_placement.formats.plc import Placement
+    from sysgym.chip_placement.instance import Chip
+    from sysgym.core.problem import Array
+    from sysgym_agents.chip_placement.placers import Setting
+
+SHARE = 0.2  # of the seconds, at most, that the gradients may take
+
+
+def compile_kernels(setting: Setting, start: Placement, nodes: Array) -> None:
+    """Run the kernels once, for nothing: where they are not cached yet, compiling takes longer than some budgets."""
+    from sysgym_agents.chip_placement.polish import polish
+    from sysgym_agents.chip_placement.spreading import spread
+
+    rng, netlist, canvas = np.random.default_rng(0), setting.netlist, setting.canvas
+    if netlist.nets and len(nodes):
+        spread(netlist, canvas, start, rng, nodes, iterations=1)
+        polish(netlist, canvas, start, rng, Budget(steps=1), tries=0)
+
+
+class AnalyticPlacer:
+    """Gradients on smooth wirelength and density, then annealing of hard and soft macros on the exact cost.
+
+    The gradients place hard and soft macros together from the middle of the canvas; hard ones go to the nearest free
+    places; then both kinds move at any coordinates with the exact change of the proxy, at falling temperatures. Soft
+    macros stay where that puts them: no forces.
+
+    Hyper-parameters:
+        starts: runs of the gradients, of which the cheapest goes on; 0 starts from a packing, soft macros by forces.
+        iterations: of the gradients, fewer if a fifth of the seconds would not do.
+        sweeps, tries: temperatures, and moves a macro at each; a budget of steps takes the place of `sweeps`, and
+            seconds set the temperature by the share of them that is spent.
+        hot, cold: first and last temperature as a share of the cost at the start, a macro.
+        share: of the moves that go to hard macros, as a multiple of their share of the macros.
+        soft: whether soft macros move in the annealing.
+
+    Seconds count from when the kernels are compiled, which they are once on a machine.
+    """
+
+    problems = ("ChipPlacement",)
+
+    def __init__(
+        self, *, starts: int = 2, iterations: int = 400, sweeps: int = 1000, tries: int = 4, hot: float = 0.08,
+        cold: float = 1.5e-3, share: float = 3.0, soft: bool = True,
+    ) -> None:  # fmt: skip
+        self.starts, self.iterations, self.sweeps, self.tries = starts, iterations, sweeps, tries
+        self.hot, self.cold, self.share, self.soft = hot, cold, share, soft
+
+    def solve(self, problem: Any, instance: Chip, rng: np.random.Generator, budget: Budget) -> Solution:
+        """Spread, make legal, anneal; UsageError if no legal placement is found."""
+        from sysgym.chip_placement.formats.netlist import SOFT
+        from sysgym_agents.chip_placement.polish import polish
+
+        setting, start = prepare(problem, instance, instance.placement)
+        movable = instance.movable
+        soft = np.flatnonzero((setting.netlist.kind == SOFT) & ~start.fixed) if setting.forces else movable[:0]
+        compile_kernels(setting, start, np.append(movable, soft))
+        clock = Clock(budget)
+        found = self._start(problem, instance, rng, setting, start, np.append(movable, soft), budget.seconds)
+        if not setting.netlist.nets or not len(movable) + len(soft):
+            return as_solution(instance, found)
+        left = None if budget.seconds is None else max(budget.seconds - clock.seconds, 0.0)
+        many = max(len(movable) * self.share + len(soft), 1.0)
+        found = polish(
+            setting.netlist, setting.canvas, found, rng, Budget(left, budget.steps), setting.weights, self.hot,
+            self.cold, len(movable) * self.share / many, soft if self.soft else soft[:0], setting.square_soft,
+            self.tries, self.sweeps,
+        )  # fmt: skip
+        return as_solution(instance, found)
+
+    def _start(
+        self, problem: Any, chip: Chip, rng: np.random.Generator, setting: Setting, start: Placement, nodes: Array,
+        seconds: float | None,
+    ) -> Placement:  # fmt: skip
+        """The cheapest legal placement of the gradients; a packing where they leave no room."""
+        from sysgym.chip_placement.geometry.packing import legalise
+        from sysgym_agents.chip_placement.polish import merged
+        from sysgym_agents.chip_placement.spreading import spread
+
+        best, least, clock = None, np.inf, Clock(Budget())
+        keep, reduced = setting._replace(forces=False), merged(setting.netlist)
+        for run in range(self.starts if len(nodes) and setting.netlist.nets else 0):
+            limit = None if seconds is None else SHARE * seconds - clock.seconds
+            if run and limit is not None and limit < clock.seconds / run:
+                break
+            found = spread(reduced, setting.canvas, start, rng, nodes, 0.5 * (run % 2), setting.square_soft,
+                           self.iterations, limit)  # fmt: skip
+            legal = legalise(setting.netlist, setting.canvas, found, problem.spacing)
+            if legal is None:
+                break
+            legal = inside(setting.netlist, setting.canvas, legal, setting.square_soft)
+            cost = setting.cost(keep.settle(legal))
+            if cost < least:
+                best, least = legal, cost
+        if best is None:
+            packed = prepare(problem, chip, start_placement(chip, rng, problem.spacing))[1]
+            best = setting.settle(packed).as_placement()
+        return best

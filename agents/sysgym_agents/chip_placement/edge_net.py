@@ -1,0 +1,105 @@
+"""The network of `edge-gnn`: an edge-centric encoder, attention on the current macro and a deconvolution head."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import Any
+
+import torch
+from gymnasium import spaces
+from torch import Tensor, nn
+from torch.nn.functional import grid_sample, softmax
+
+from sysgym_agents.chip_placement.edges import EdgeMean, make_links
+from sysgym_agents.general.sb3.network import ILLEGAL, Encoded, StoredGraphs, mlp
+from sysgym_agents.general.sb3.policies import GraphMaskablePolicy
+
+CHANNELS = (32, 16, 8, 4)  # of the maps of 4, 8, 16 and 32 cells a side
+QUALITIES = 3  # what pre-training predicts: wirelength cost, density cost, congestion cost
+
+
+class EdgeNet(nn.Module):
+    """Scores the cells of a canvas for the current macro, with the interface of `GraphNet`.
+
+    As in arXiv 2004.10746: nodes and metadata through a dense layer each; `layers` of edge embeddings; the context
+    joins metadata, the mean of all nodes' messages, attention of the current node to all, and the current node; a
+    dense layer and strided transposed convolutions make maps of the canvas. Different from it: maps span the canvas
+    and are read at the centres of the cells, so that one network plays grids of any size; and a cell's own features
+    (`candidates`) join its map values before the last layers.
+    """
+
+    def __init__(
+        self, observation_space: spaces.Dict, action_space: spaces.Space, hidden: int, layers: int,
+        graphs: StoredGraphs | None,
+    ) -> None:  # fmt: skip
+        super().__init__()
+        assert graphs is not None and "candidates" in observation_space.spaces
+        width = max(hidden // 4, 4)  # 8 by default, as published
+        shapes = {key: space.shape or () for key, space in observation_space.items()}
+        self.graphs = graphs
+        self.links = make_links(*graphs.edges, graphs.nodes.shape[1])
+        self.nodes = mlp([graphs.nodes.shape[2] + shapes["dynamic"][1], width])
+        self.metadata = mlp([shapes["globals"][0], width])
+        self.passing = nn.ModuleList(EdgeMean(width) for _ in range(layers))
+        self.query, self.key = nn.Linear(width, width, bias=False), nn.Linear(width, width, bias=False)
+        self.norm = nn.BatchNorm1d(4 * width)  # what it learns in pre-training stays as it is
+        self.context = mlp([4 * width, hidden, hidden])
+        self.seed = nn.Linear(hidden, CHANNELS[0] * 16)
+        steps: list[nn.Module] = []
+        for inside, outside in pairwise(CHANNELS):
+            steps += [nn.ReLU(), nn.ConvTranspose2d(inside, outside, 4, stride=2, padding=1)]
+        self.maps = nn.Sequential(*steps)
+        self.cell = nn.Linear(shapes["candidates"][1] + CHANNELS[-1], hidden)
+        self.around = nn.Linear(hidden, hidden)
+        self.action_head = mlp([hidden, hidden, 1])
+        self.value_head = mlp([hidden, hidden, 1])
+        self.quality_head = mlp([hidden, hidden, QUALITIES])
+
+    def train(self, mode: bool = True, statistics: bool = False) -> EdgeNet:
+        """As every module; the statistics of the context are only taken while pre-training."""
+        super().train(mode)
+        self.norm.train(mode and statistics)
+        return self
+
+    def encode(self, obs: dict[str, Tensor]) -> Encoded:
+        """Node embeddings (B, N, W) and the context (B, H)."""
+        ids = obs["graph_id"].long().reshape(-1)
+        mask = self.graphs.node_mask[ids]
+        raw = torch.cat([self.graphs.nodes[ids], obs["dynamic"].float()], dim=2)
+        x = torch.relu(self.nodes(raw)) * mask[:, :, None]
+        for layer in self.passing:
+            x = layer(x, self.links, ids.numpy())
+        x = x * mask[:, :, None]
+        average = x.sum(dim=1) / mask.sum(dim=1, keepdim=True).clamp(min=1.0)
+        focus = obs["focus"].long().reshape(-1)
+        current = x[torch.arange(len(x)), focus.clamp(min=0)] * (focus >= 0)[:, None]
+        scores = torch.einsum("bw,bnw->bn", self.query(current), self.key(x)) / x.shape[2] ** 0.5
+        attended = torch.einsum("bn,bnw->bw", softmax(scores.masked_fill(mask == 0, -1e9), dim=1), x)
+        metadata = torch.relu(self.metadata(obs["globals"].float()))
+        joined = self.norm(torch.cat([metadata, average, attended, current], dim=1))
+        return Encoded(x, torch.relu(self.context(joined)))
+
+    def act(self, obs: dict[str, Tensor], found: Encoded) -> Tensor:
+        """Masked scores of all cells, (B, A, 1)."""
+        cells = obs["candidates"].float()
+        maps = self.maps(self.seed(found.context).reshape(-1, CHANNELS[0], 4, 4))
+        read = grid_sample(maps, cells[:, None, :, :2], align_corners=False, padding_mode="border")[:, :, 0]
+        both = torch.cat([cells, read.transpose(1, 2)], dim=2)
+        scores = self.action_head(torch.relu(self.cell(both) + self.around(found.context)[:, None]))
+        return torch.where(obs["action_mask"].bool()[:, :, None], scores, ILLEGAL)
+
+    def value(self, found: Encoded) -> Tensor:
+        """State values, (B, 1)."""
+        return self.value_head(found.context)
+
+    def quality(self, found: Encoded) -> Tensor:
+        """Predicted wirelength, density and congestion costs, standardised, (B, 3)."""
+        return self.quality_head(found.context)
+
+
+class EdgePolicy(GraphMaskablePolicy):
+    """`EdgeNet` behind MaskablePPO."""
+
+    def _build(self, lr_schedule: Any) -> None:
+        self.net = EdgeNet(self.observation_space, self.action_space, self.hidden, self.layers, self.graphs)  # type: ignore[assignment]
+        self.optimizer = self.optimizer_class(self.parameters(), lr=lr_schedule(1), **self.optimizer_kwargs)

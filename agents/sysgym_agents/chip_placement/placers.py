@@ -1,0 +1,270 @@
+"""Classical placers of macros: greedy packing, simulated annealing and coordinate descent on the exact proxy.
+
+The annealer is that of TILOS' MacroPlacement (`CodeElements/SimulatedAnnealing`): moves on the grid's centres that
+keep macros legal, and the force-directed placer for the soft macros after every sweep. The descent is that of Circuit
+Training (`environment/coordinate_descent_placer.py`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from sysgym.core.errors import UsageError, unknown
+from sysgym.core.problem import Solution
+from sysgym_agents.core import Budget, Clock
+
+if TYPE_CHECKING:
+    from sysgym.chip_placement.formats.netlist import Netlist
+    from sysgym.chip_placement.formats.plc import Canvas, Placement
+    from sysgym.chip_placement.geometry.moves import Moves
+    from sysgym.chip_placement.instance import Chip
+
+CHANCES = (0.24, 0.24, 0.04, 0.24, 0.24)  # of swap, shift, mirror, move, shuffle
+STARTS = ("packing", "anneal")
+
+
+def start_placement(chip: Chip, rng: np.random.Generator, spacing: float = 0.0) -> Placement:
+    """A legal placement of the hard macros (`find_packing`); UsageError if none is found."""
+    from sysgym.chip_placement.geometry.packing import find_packing
+
+    found = find_packing(chip.netlist, chip.canvas, chip.placement, rng, spacing)
+    if found is None:
+        raise UsageError(
+            f"no legal placement of {chip.name} was found to start from: its macros leave little room on the canvas."
+        )
+    return found
+
+
+def with_soft(chip: Chip, placement: Placement, square_soft: bool = True) -> Placement:
+    """The placement with soft macros placed by forces, none of them sticking out of the canvas."""
+    from sysgym.chip_placement.geometry.force import place_soft
+
+    return inside(chip.netlist, chip.canvas, place_soft(chip.netlist, chip.canvas, placement), square_soft)
+
+
+def inside(netlist: Netlist, canvas: Canvas, placement: Placement, square_soft: bool = True) -> Placement:
+    """The placement with its soft macros shifted into the canvas, as far as they fit; fixed ones stay."""
+    from sysgym.chip_placement.cost import macro_sizes
+    from sysgym.chip_placement.formats.netlist import SOFT
+
+    width, height = macro_sizes(netlist, square_soft, placement.orientation)
+    x, y = placement.x.copy(), placement.y.copy()
+    soft = (netlist.kind == SOFT) & ~placement.fixed
+    for at, size, end in ((x, width, canvas.width), (y, height, canvas.height)):
+        half = np.minimum(size[soft], end) / 2
+        at[soft] = np.clip(at[soft], half, end - half)
+    return replace(placement, x=x[netlist.parent], y=y[netlist.parent])
+
+
+def as_solution(chip: Chip, placement: Placement) -> Solution:
+    """The named arrays of a placement."""
+    rows = chip.macros
+    return {
+        "x": placement.x[rows], "y": placement.y[rows], "orientation": placement.orientation[rows].astype(np.int64),
+    }  # fmt: skip
+
+
+def objective_of(problem: Any, chip: Chip) -> tuple[Netlist, Canvas, tuple[float, float, float]]:
+    """Netlist, canvas and weights whose proxy is the cost of the problem, up to a factor.
+
+    For the macro-only wirelength these are the nets between macros, with the weight on wirelength alone.
+    """
+    from sysgym.chip_placement.geometry.wire import wire
+
+    canvas = problem.rules.canvas(chip.canvas)
+    if problem.pays_for == "proxy":
+        return chip.netlist, canvas, problem.weights
+    nets, netlist, count = wire(chip).nets, chip.netlist, len(chip.netlist.kind)
+    pins = count + np.arange(len(nets.macro))
+    more = np.zeros(len(pins))
+    parent = np.append(netlist.parent, chip.macros[nets.macro]).astype(np.int32)
+    reduced = replace(
+        netlist, kind=np.append(netlist.kind, np.full(len(pins), 3)).astype(np.int8),
+        width=np.append(netlist.width, more), height=np.append(netlist.height, more), x=netlist.x[parent],
+        y=netlist.y[parent], orientation=netlist.orientation[parent], parent=parent,
+        x_offset=np.append(netlist.x_offset, nets.x_offset), y_offset=np.append(netlist.y_offset, nets.y_offset),
+        ptr=nets.ptr, pins=pins.astype(np.int32), weight=nets.weight, names=(),
+    )  # fmt: skip
+    return reduced, canvas, (1.0, 0.0, 0.0)
+
+
+class Setting(NamedTuple):
+    """What a placement costs, and how its soft macros are placed."""
+
+    netlist: Netlist
+    canvas: Canvas
+    weights: tuple[float, float, float] = (1.0, 0.5, 0.5)
+    square_soft: bool = True
+    forces: bool = True  # whether the force-directed placer places the soft macros
+
+    def settle(self, placement: Placement) -> Moves:
+        """The maps of a placement, its soft macros placed anew."""
+        from sysgym.chip_placement.geometry.force import place_soft
+        from sysgym.chip_placement.geometry.moves import Moves
+
+        if self.forces:
+            placement = place_soft(self.netlist, self.canvas, placement)
+            placement = inside(self.netlist, self.canvas, placement, self.square_soft)
+        return Moves(self.netlist, self.canvas, placement, self.square_soft)
+
+    def cost(self, state: Moves) -> float:
+        """The weighted proxy as it stands."""
+        return state.cost().proxy(self.weights)
+
+    def fixed_arguments(self, state: Moves) -> tuple[Any, ...]:
+        """What the kernels take from the weights to the tables."""
+        return (np.array(self.weights), state.obstacles, self.canvas.width, self.canvas.height, state.divisor,
+                *state.capacity, int(self.canvas.smoothing), *state.scratch, *state.tables())  # fmt: skip
+
+
+def prepare(problem: Any, chip: Chip, start: Placement) -> tuple[Setting, Placement]:
+    """The setting of a problem and a placement over the nodes of its netlist."""
+    netlist, canvas, weights = objective_of(problem, chip)
+    full = netlist is chip.netlist
+    if not full:
+        start = replace(start, **{key: getattr(start, key)[netlist.parent] for key in vars(start)})
+    return Setting(netlist, canvas, weights, problem.square_soft, full and chip.has_soft), start
+
+
+def anneal(
+    netlist: Netlist, canvas: Canvas, placement: Placement, rng: np.random.Generator, budget: Budget,
+    weights: tuple[float, float, float] = (1.0, 0.5, 0.5), sweeps: int = 60, tries: int = 20,
+    hot: float = 5e-3, cold: float = 1e-8, soft: bool = True, square_soft: bool = True, workers: int = 1,
+) -> Placement:  # fmt: skip
+    """Anneal a legal placement of hard macros; the best placement found, soft macros placed.
+
+    Each of `sweeps` makes `tries` moves a hard macro at one temperature, from `hot` to `cold` geometrically, then
+    places the soft macros anew (`soft`). With seconds in the budget, the share of them that is spent sets the
+    temperature. Of `workers` chains, which take turns, the worst go on from the best at every tenth of the schedule
+    (go with the winners): a tenth of them, at least one.
+    """
+    from sysgym_agents.chip_placement import chip_kernels
+
+    clock, setting = Clock(budget), Setting(netlist, canvas, weights, square_soft, soft)
+    chains = [setting.settle(placement) for _ in range(max(workers, 1))]
+    costs = [setting.cost(state) for state in chains]
+    best, best_cost = chains[0].as_placement(), costs[0]
+    done = stage = 0
+    while not clock.spent(done) and (budget.seconds is not None or done < sweeps):
+        progress = clock.seconds / budget.seconds if budget.seconds is not None else done / max(sweeps - 1, 1)
+        temperature = hot * (cold / hot) ** min(progress, 1.0)
+        for k, state in enumerate(chains):
+            chip_kernels.sweep(rng, tries * len(state.movable), temperature, np.array(CHANCES), state.movable,
+                               *setting.fixed_arguments(state))  # fmt: skip
+            chains[k] = setting.settle(state.as_placement())
+            costs[k] = setting.cost(chains[k])
+            if costs[k] < best_cost:
+                best, best_cost = chains[k].as_placement(), costs[k]
+            if clock.spent():
+                break
+        done += 1
+        if int(10 * progress) > stage:
+            stage = int(10 * progress)
+            ranking = np.argsort(costs, kind="stable")
+            for k in range(min(len(chains) // 2, -(-len(chains) // 10))):
+                winner, loser = ranking[k], ranking[-1 - k]
+                chains[loser], costs[loser] = chains[winner].copy(), costs[winner]
+    return best
+
+
+def descend(
+    setting: Setting, placement: Placement, rng: np.random.Generator, budget: Budget, epochs: int = 2, reach: int = 5
+) -> Placement:
+    """Coordinate descent: the best placement found, soft macros placed.
+
+    In each epoch the hard macros, in random order, try all places within `reach` cells (in x and y together) in four
+    orientations, and take the one of least cost; then the soft macros are placed anew. A step is one macro.
+    """
+    from sysgym_agents.chip_placement import chip_kernels
+
+    clock, state = Clock(budget), setting.settle(placement)
+    best, best_cost, steps = state.as_placement(), setting.cost(state), 0
+    for _ in range(epochs):
+        for node in rng.permutation(state.movable):
+            if clock.spent(steps):
+                break
+            chip_kernels.best_place(node, reach, *setting.fixed_arguments(state))
+            steps += 1
+        for found in (state, setting.settle(state.as_placement())):  # forces may undo the gain
+            if setting.cost(found) < best_cost:
+                best, best_cost = found.as_placement(), setting.cost(found)
+            state = found
+        if clock.spent(steps):
+            break
+    return best
+
+
+class Spiral:
+    """Packs hard macros by descending area along a spiral from the border inwards; forces place the soft ones."""
+
+    problems = ("ChipPlacement",)
+
+    def solve(self, problem: Any, instance: Chip, rng: np.random.Generator, budget: Budget) -> Solution:
+        """The packing; UsageError if there is none."""
+        found = start_placement(instance, rng, problem.spacing)
+        if instance.has_soft:
+            found = with_soft(instance, found, problem.square_soft)
+        return as_solution(instance, found)
+
+
+class SAPlacer:
+    """Simulated annealing of hard macros on the exact cost with TILOS' moves, soft macros placed after each sweep.
+
+    Hyper-parameters:
+        sweeps: temperatures, from `hot` to `cold` geometrically; a budget of steps takes their place, and seconds set
+            the temperature by the share of them that is spent.
+        tries: moves a hard macro in each sweep.
+        workers: chains, in turn; every tenth of the schedule the worst go on from the best.
+    """
+
+    problems = ("ChipPlacement",)
+
+    def __init__(
+        self, *, sweeps: int = 60, tries: int = 20, hot: float = 5e-3, cold: float = 1e-8, workers: int = 1
+    ) -> None:
+        self.sweeps, self.tries, self.hot, self.cold, self.workers = sweeps, tries, hot, cold, workers
+
+    def solve(self, problem: Any, instance: Chip, rng: np.random.Generator, budget: Budget) -> Solution:
+        """Anneal from a packing; UsageError if there is none."""
+        setting, start = prepare(problem, instance, start_placement(instance, rng, problem.spacing))
+        if not setting.netlist.nets or not instance.movable.size:
+            return as_solution(instance, setting.settle(start).as_placement())
+        sweeps = self.sweeps if budget.steps is None else budget.steps
+        found = anneal(setting.netlist, setting.canvas, start, rng, budget, setting.weights, sweeps, self.tries,
+                       self.hot, self.cold, setting.forces, setting.square_soft, self.workers)  # fmt: skip
+        return as_solution(instance, found)
+
+
+class CDPlacer:
+    """Coordinate descent of Circuit Training on the exact cost, from a packing or a short annealing.
+
+    Each hard macro, in random order, takes the cheapest place within `reach` cells in four orientations; forces place
+    the soft macros after each epoch.
+
+    Hyper-parameters:
+        epochs: passes over the macros.
+        reach: cells that a macro may go, in x and y together.
+        start: "packing" or "anneal", 20 sweeps (or half of the seconds) of `sa-placer`.
+    """
+
+    problems = ("ChipPlacement",)
+
+    def __init__(self, *, epochs: int = 2, reach: int = 5, start: str = "packing") -> None:
+        if start not in STARTS:
+            raise unknown("start", start, STARTS)
+        self.epochs, self.reach, self.start = epochs, reach, start
+
+    def solve(self, problem: Any, instance: Chip, rng: np.random.Generator, budget: Budget) -> Solution:
+        """Descend; UsageError if there is no packing. A step of the budget is one macro."""
+        clock = Clock(budget)
+        setting, found = prepare(problem, instance, start_placement(instance, rng, problem.spacing))
+        if self.start == "anneal" and instance.movable.size and setting.netlist.nets:
+            half = None if budget.seconds is None else budget.seconds / 2
+            found = anneal(setting.netlist, setting.canvas, found, rng, Budget(half), setting.weights, 20,
+                           soft=setting.forces, square_soft=setting.square_soft)  # fmt: skip
+        left = None if budget.seconds is None else max(budget.seconds - clock.seconds, 0.0)
+        found = descend(setting, found, rng, Budget(left, budget.steps), self.epochs, self.reach)
+        return as_solution(instance, found)

@@ -1,1 +1,0 @@
-"""Reference agents without learning."""

@@ -1,0 +1,1 @@
+"""Agents for device placement and graph optimisation."""

@@ -1,0 +1,227 @@
+"""Simulated annealing of placement, schedule and fusion over groups of operators, on the exact simulator."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from sysgym.core.errors import UsageError
+from sysgym.core.problem import Array, Solution
+from sysgym_agents.core import Budget, Clock
+from sysgym_agents.dataflow import baselines as rules
+
+if TYPE_CHECKING:
+    from sysgym.dataflow.features import Work
+    from sysgym.dataflow.graphs.graph import DataflowGraph
+    from sysgym.dataflow.simulator.job import Job
+
+PLACERS = (rules.Single, rules.Expert, rules.LayerRoundRobin, rules.Blocks, rules.HEFT, rules.METF)
+FREE_PLACERS = (rules.HEFT, rules.METF)  # again without co-location
+
+
+@dataclass
+class Answer:
+    """A decision on operators and its score."""
+
+    placement: Array
+    priority: Array | None
+    fusion: Array | None
+    key: tuple[bool, float] = (True, np.inf)
+
+
+class DeviceAnnealer:
+    """Moves groups of operators between devices, from the best classical placement, by simulated annealing.
+
+    Moves change a group, a group and its neighbours in time, a swap of two devices' groups, or a layer; groups are cut
+    by layer, phase and chunks of time, ever finer. In graph optimisation, priorities start from the critical path and
+    groups are moved forward or back, and fusion rules are tried on the way.
+
+    Hyper-parameters:
+        steps: simulations, if there is no budget. hot, cold: first and last temperature, relative to the cost.
+        groups: how many groups there are about at first; twice and four times as many later.
+        metis: starts from METIS too, where pymetis is installed.
+    """
+
+    problems = rules.PROBLEMS
+
+    def __init__(
+        self, *, steps: int = 4000, hot: float = 0.02, cold: float = 0.0005, groups: int = 64, metis: bool = True
+    ) -> None:
+        whole = all(isinstance(value, int) and not isinstance(value, bool) for value in (steps, groups))
+        numbers = all(isinstance(value, int | float) for value in (hot, cold)) and isinstance(metis, bool)
+        if not (whole and numbers and steps >= 1 and groups >= 1 and 0 < cold <= hot):
+            raise UsageError(
+                "agent 'sa-device' needs whole numbers steps and groups of at least 1, 0 < cold <= hot and a true or "
+                f"false metis, got {steps=}, {groups=}, {hot=}, {cold=}, {metis=}."
+            )
+        self.steps, self.hot, self.cold, self.groups, self.metis = steps, hot, cold, groups, metis
+
+    def solve(self, problem: Any, instance: DataflowGraph, rng: np.random.Generator, budget: Budget) -> Solution:
+        """The best decision found; the budget counts simulations."""
+        clock, job, tasks = Clock(budget), problem.job(instance), rules.tasks_of(problem)
+        search = Search(job, tasks, rng)
+        placements = self._placements(job, rng) if "placement" in tasks else [job.expert]
+        search.begin(placements, lambda: clock.spent(search.steps))
+        limit = budget.steps if budget.steps is not None else (self.steps if budget.seconds is None else 10**9)
+
+        def share() -> float:
+            by_time = clock.seconds / budget.seconds if budget.seconds else 0.0
+            return max(by_time, search.steps / limit)
+
+        from sysgym.dataflow.features import make_work
+
+        scales = [make_work(job, "layers", self.groups * 2**i) for i in range(3)]
+        while (done := share()) < 1 and (job.devices > 1 or tasks != ("placement",)):
+            heat = self.hot * (self.cold / self.hot) ** done
+            search.move(scales[min(int(rng.integers(0, 1 + int(3 * done))), 2)], heat)
+            if search.steps - search.improved > max(300, min(limit, self.steps) // 8):
+                search.return_to_best()
+        best = search.best
+        arrays = {"placement": best.placement, "priority": best.priority, "fusion": best.fusion}
+        nodes = instance.nodes
+        return rules.pick(tasks, {name: np.zeros(nodes, np.int64) if value is None else value
+                                  for name, value in arrays.items()})  # fmt: skip
+
+    def _placements(self, job: Job, rng: np.random.Generator) -> list[Array]:
+        found = [placer().place(job, rng) for placer in PLACERS]
+        found += [placer(colocate=False).place(job, rng) for placer in FREE_PLACERS]
+        if self.metis:
+            try:
+                import pymetis  # noqa: F401
+            except ImportError:
+                return found
+            found += [rules.MetisPlacement().place(job, rng) for _ in range(4)]
+        return found
+
+
+class Search:
+    """The annealer's current and best decision."""
+
+    def __init__(self, job: Job, tasks: tuple[str, ...], rng: np.random.Generator) -> None:
+        self.job, self.tasks, self.rng = job, tasks, rng
+        self.steps, self.improved = 0, 0
+        self.now = self.best = Answer(job.expert, None, None)
+        self.moves = [self._relocate, self._stretch, self._swap, self._layer] if "placement" in tasks else []
+        if "schedule" in tasks:
+            self.moves.append(self._shift)
+        self.fusions: list[Array] = []
+        if "fusion" in tasks:
+            self.moves.append(self._refuse)
+            self.fusions = [rules.fusion_rule(job.graph, name) for name in rules.FUSIONS[:-1]]
+
+    def begin(self, placements: list[Array], spent: Callable[[], bool]) -> None:
+        """Take the best of some placements, each with the rules' priorities; one at least, while the budget lasts."""
+        orders: list[Array | None] = [None]
+        fusions: list[Array | None] = [*self.fusions] or [None]
+        if "schedule" in self.tasks:
+            orders = [self.job.critical_path, np.zeros(self.job.graph.nodes, np.int64)]
+        for placement in placements:
+            for order in orders:
+                for fusion in fusions:
+                    if self.steps and spent():
+                        return
+                    self.try_answer(Answer(placement.astype(np.int32), order, fusion), 0.0)
+
+    def try_answer(self, answer: Answer, heat: float) -> None:
+        """Score an answer; take it if it is better, or by chance if it is a little worse."""
+        score = self.job.score(answer.placement, answer.priority, answer.fusion)
+        answer.key = (score.over_bytes > 0, score.cost + score.over_bytes / 1e3)
+        self.steps += 1
+        (bad, cost), (now_bad, now_cost) = answer.key, self.now.key
+        worse = (cost - now_cost) / max(now_cost, 1.0) if np.isfinite(now_cost) else -1.0
+        if bad < now_bad or (bad == now_bad and (worse <= 0 or self.rng.random() < np.exp(-worse / max(heat, 1e-12)))):
+            self.now = answer
+        if answer.key < self.best.key:
+            self.best, self.improved = answer, self.steps
+
+    def return_to_best(self) -> None:
+        """Go on from the best answer."""
+        self.now, self.improved = self.best, self.steps
+
+    def move(self, work: Work, heat: float) -> None:
+        """Try a random move on the groups of `work`."""
+        answer = Answer(self.now.placement, self.now.priority, self.now.fusion)
+        move = self.moves[int(self.rng.integers(len(self.moves)))]
+        if move(answer, work):
+            self.try_answer(answer, heat)
+        else:
+            self.steps += 1  # nothing to change: counts, so that a search always ends
+
+    def _device(self, work: Work, unit: int, placement: Array) -> int:
+        """Another device: often a neighbour's, else any."""
+        here = int(placement[work.first[unit]])
+        around = work.links[1][work.link_ptr[unit] : work.link_ptr[unit + 1]]
+        if len(around) and self.rng.random() < 0.5:
+            there = int(placement[work.first[around[int(self.rng.integers(len(around)))]]])
+            if there != here:
+                return there
+        return (here + 1 + int(self.rng.integers(self.job.devices - 1))) % self.job.devices
+
+    def _relocate(self, answer: Answer, work: Work) -> bool:
+        if self.job.devices == 1:
+            return False
+        unit = int(self.rng.integers(work.units.count))
+        device = self._device(work, unit, answer.placement)
+        answer.placement = np.where(work.units.of == unit, device, answer.placement).astype(np.int32)
+        return True
+
+    def _stretch(self, answer: Answer, work: Work) -> bool:
+        """A group and the linked groups of its layer go to one device."""
+        if self.job.devices == 1:
+            return False
+        unit = int(self.rng.integers(work.units.count))
+        device = self._device(work, unit, answer.placement)
+        around = work.links[1][work.link_ptr[unit] : work.link_ptr[unit + 1]]
+        layer = self.job.graph.layer[work.first]
+        chosen = np.zeros(work.units.count, bool)
+        chosen[unit] = True
+        chosen[around[(layer[around] == layer[unit]) & (self.rng.random(len(around)) < 0.7)]] = True
+        answer.placement = np.where(chosen[work.units.of], device, answer.placement).astype(np.int32)
+        return True
+
+    def _swap(self, answer: Answer, work: Work) -> bool:
+        a, b = self.rng.integers(work.units.count, size=2)
+        first, second = answer.placement[work.first[a]], answer.placement[work.first[b]]
+        if first == second:
+            return False
+        of = work.units.of
+        moved = np.where(of == a, second, np.where(of == b, first, answer.placement))
+        answer.placement = moved.astype(np.int32)
+        return True
+
+    def _layer(self, answer: Answer, work: Work) -> bool:
+        """All operators of a layer, or those of one of its phases, go to one device."""
+        if self.job.devices == 1:
+            return False
+        graph = self.job.graph
+        unit = int(self.rng.integers(work.units.count))
+        chosen = graph.layer == graph.layer[work.first[unit]]
+        if self.rng.random() < 0.5:
+            chosen &= graph.phase == graph.phase[work.first[unit]]
+        answer.placement = np.where(chosen, self._device(work, unit, answer.placement), answer.placement).astype(
+            np.int32
+        )
+        return True
+
+    def _shift(self, answer: Answer, work: Work) -> bool:
+        """A group is scheduled earlier or later."""
+        from sysgym.dataflow.simulator.simulate import TOP_PRIORITY
+
+        unit = int(self.rng.integers(work.units.count))
+        before = np.zeros(self.job.graph.nodes, np.int64) if answer.priority is None else answer.priority
+        by = int(self.rng.normal(0, 0.1) * TOP_PRIORITY)
+        answer.priority = np.clip(before + np.where(work.units.of == unit, by, 0), -(2**29), 2**29)
+        return True
+
+    def _refuse(self, answer: Answer, work: Work) -> bool:
+        """A group, or everything, follows another rule of fusion."""
+        graph, rng = self.job.graph, self.rng
+        before = np.zeros(graph.nodes, np.int64) if answer.fusion is None else answer.fusion
+        level = self.fusions[int(rng.integers(len(self.fusions)))]
+        if rng.random() < 0.9:
+            level = np.where(work.units.of == int(rng.integers(work.units.count)), level, before)
+        answer.fusion = level
+        return True

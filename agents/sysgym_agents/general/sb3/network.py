@@ -1,0 +1,191 @@
+"""The network of `GraphPolicy`: message passing over the standard observation and heads that score actions.
+
+No layer is tied to the number of nodes or actions, so a network trained on one size plays any other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from gymnasium import spaces
+from torch import Tensor, nn
+
+from sysgym.core.problem import Array
+from sysgym_agents.learning.products import MeanOperator, mean_operator, multiply
+
+ILLEGAL = -1e8  # logit or value of a masked action
+LABEL_WAVES = 8  # sines and cosines that encode a label such as a part number
+
+
+class Encoded(NamedTuple):
+    """What the encoder found."""
+
+    nodes: Tensor | None  # (B, N, H), None without message passing
+    context: Tensor  # (B, H)
+
+
+def mlp(sizes: list[int]) -> nn.Sequential:
+    """Linear layers with ReLU between them."""
+    layers: list[nn.Module] = []
+    for inputs, outputs in pairwise(sizes):
+        layers += [nn.Linear(inputs, outputs), nn.ReLU()]
+    return nn.Sequential(*layers[:-1])
+
+
+def label_codes(count: int) -> Tensor:
+    """Fixed codes of the labels 0..count-1, (count, 2 * LABEL_WAVES) float32, the same whatever the count."""
+    labels = torch.arange(count, dtype=torch.float32)[:, None]
+    waves = labels * torch.pi * torch.tensor([2.0**-i for i in range(LABEL_WAVES)])
+    return torch.cat([torch.sin(waves + 0.5), torch.cos(waves + 0.5)], dim=1)
+
+
+class MessagePassing(nn.Module):
+    """One residual GraphSAGE layer with a weighted mean over neighbours (Hamilton et al. 2017, algorithm 1)."""
+
+    def __init__(self, hidden: int) -> None:
+        super().__init__()
+        self.own, self.near = nn.Linear(hidden, hidden), nn.Linear(hidden, hidden, bias=False)
+
+    def forward(self, x: Tensor, mean: MeanOperator, ids: Array) -> Tensor:
+        """x (B, N, H), row b on graph ids[b] of `mean`."""
+        return torch.relu(x + torch.relu(self.own(x) + multiply(mean, ids, self.near(x))))
+
+
+class StoredGraphs:
+    """The graphs that `graph_id` of a dynamic observation points at, each stored once.
+
+    `static` lists their padded arrays (`ProblemEnv.static_observation`), in the order of their ids.
+    """
+
+    def __init__(self, static: Sequence[Mapping[str, Array]]) -> None:
+        self.nodes = torch.from_numpy(np.stack([item["nodes"] for item in static]))
+        self.node_mask = torch.from_numpy(np.stack([item["node_mask"] for item in static])).float()
+        self.edges = (  # index (G, 2, E), weight (G, E), mask (G, E)
+            np.stack([item["edge_index"] for item in static]), np.stack([item["edges"][:, 0] for item in static]),
+            np.stack([item["edge_mask"] for item in static]),
+        )  # fmt: skip
+        self.mean = mean_operator(*self.edges, self.nodes.shape[1])
+
+
+class GraphNet(nn.Module):
+    """Encoder, action head and value head for one observation and action space.
+
+    `outputs` numbers stand for each action: 1 logit or value, or the quantiles of QR-DQN. With `layers=0` nodes and
+    edges are not read: actions are scored from their own features (`candidates`) and the globals. With `graphs`,
+    observations are dynamic ones; the weights are the same as for full observations, and so are the scores.
+    """
+
+    def __init__(
+        self, observation_space: spaces.Dict, action_space: spaces.Space, hidden: int, layers: int, outputs: int = 1,
+        graphs: StoredGraphs | None = None,
+    ) -> None:  # fmt: skip
+        super().__init__()
+        self.graphs = graphs
+        self.action_space, self.outputs, self.layers = action_space, outputs, layers
+        shapes = {key: space.shape or () for key, space in observation_space.items()}
+        context = shapes["globals"][0] + (2 * hidden if layers else 0)
+        if layers:
+            rows = shapes["nodes"] if graphs is None else shapes["dynamic"]
+            width = rows[1] + (0 if graphs is None else graphs.nodes.shape[2])
+            self.embed = nn.Linear(width, hidden)
+            self.passing = nn.ModuleList(MessagePassing(hidden) for _ in range(layers))
+        self.context = mlp([context, hidden, hidden])
+        node_width = hidden if layers else 0
+        self.scores_candidates = "candidates" in shapes
+        if self.scores_candidates:
+            self.action_head = mlp([shapes["candidates"][1] + node_width + hidden, hidden, hidden, outputs])
+        elif isinstance(action_space, spaces.Discrete) and layers and action_space.n == rows[0]:
+            self.action_head = mlp([node_width + hidden, hidden, outputs])
+        else:
+            self.node_head = mlp([node_width + hidden, hidden, hidden])
+            self.label_head = mlp([2 * LABEL_WAVES, hidden, hidden])
+            self.pick_head = mlp([hidden, hidden, outputs])
+        self.value_head = mlp([hidden, hidden, 1])
+
+    def _graph(self, obs: dict[str, Tensor]) -> tuple[Tensor, Tensor, MeanOperator, Array]:
+        """Node features (B, N, F) and mask (B, N, 1), and the operator with the graph of each row."""
+        if self.graphs is not None:
+            ids = obs["graph_id"].long().reshape(-1)
+            device = ids.device
+            static = self.graphs.nodes.to(device)[ids]
+            mask = self.graphs.node_mask.to(device)[ids]
+            nodes = torch.cat([static, obs["dynamic"].float()], dim=2)
+            return nodes, mask[:, :, None], self.graphs.mean, ids.cpu().numpy()
+        nodes, mask = obs["nodes"].float(), obs["node_mask"].float()
+        index, weight, real = (obs[key].cpu().numpy() for key in ("edge_index", "edges", "edge_mask"))
+        mean = mean_operator(index, weight[:, :, 0], real, nodes.shape[1])
+        return nodes, mask[:, :, None], mean, np.arange(len(nodes))
+
+    def encode(self, obs: dict[str, Tensor]) -> Encoded:
+        """Node embeddings and the context of each observation."""
+        globals_ = obs["globals"].float()
+        if not self.layers:
+            return Encoded(None, self.context(globals_))
+        nodes, mask, mean, ids = self._graph(obs)
+        x = torch.relu(self.embed(nodes))
+        for layer in self.passing:
+            x = layer(x, mean, ids)
+        x = x * mask
+        average = x.sum(dim=1) / mask.sum(dim=1).clamp(min=1.0)
+        focus = obs["focus"].long().reshape(len(x))
+        focused = x[torch.arange(len(x)), focus.clamp(min=0)] * (focus >= 0)[:, None]
+        return Encoded(x, self.context(torch.cat([globals_, average, focused], dim=1)))
+
+    def _candidate_scores(self, obs: dict[str, Tensor], found: Encoded) -> Tensor:
+        features = obs["candidates"].float()
+        parts = [features, found.context[:, None].expand(-1, features.shape[1], -1)]
+        if found.nodes is not None:
+            index = obs["candidate_nodes"].long()
+            rows = torch.gather(found.nodes, 1, index.clamp(min=0)[:, :, None].expand(-1, -1, found.nodes.shape[2]))
+            parts.append(rows * (index >= 0)[:, :, None])
+        return self.action_head(torch.cat(parts, dim=2))
+
+    def _label_scores(self, found: Encoded, per_node: bool, count: int) -> Tensor:
+        """Scores of `count` labels, for the context (B, count, O) or for every node (B, N, count, O)."""
+        labels = self.label_head(label_codes(count).to(found.context.device))
+        query = self._with_context(found) if per_node else self._context_only(found)
+        return self.pick_head(torch.tanh(query[..., None, :] + labels))
+
+    def _with_context(self, found: Encoded) -> Tensor:
+        assert found.nodes is not None
+        spread = found.context[:, None].expand(-1, found.nodes.shape[1], -1)
+        return self.node_head(torch.cat([found.nodes, spread], dim=2))
+
+    def _context_only(self, found: Encoded) -> Tensor:
+        if found.nodes is None:
+            return self.node_head(found.context)
+        blank = torch.zeros_like(found.nodes[:, 0])
+        return self.node_head(torch.cat([blank, found.context], dim=1))
+
+    def act(self, obs: dict[str, Tensor], found: Encoded) -> Tensor:
+        """Masked scores of all actions, (B, A, outputs); the choices of MultiDiscrete stand end to end."""
+        space = self.action_space
+        batch = len(obs["globals"])
+        if self.scores_candidates:
+            scores = self._candidate_scores(obs, found)
+        elif hasattr(self, "action_head"):
+            assert found.nodes is not None
+            spread = found.context[:, None].expand(-1, found.nodes.shape[1], -1)
+            scores = self.action_head(torch.cat([found.nodes, spread], dim=2))
+        elif isinstance(space, spaces.Discrete):
+            scores = self._label_scores(found, False, int(space.n))
+        else:
+            assert isinstance(space, spaces.MultiDiscrete) and found.nodes is not None
+            count = found.nodes.shape[1]
+            if len(space.nvec) == count and (space.nvec == space.nvec[0]).all():
+                scores = self._label_scores(found, True, int(space.nvec[0])).reshape(batch, -1, self.outputs)
+            elif space.nvec[0] == count:
+                first = self.pick_head(torch.tanh(self._with_context(found)))
+                rest = [self._label_scores(found, False, int(n)) for n in space.nvec[1:]]
+                scores = torch.cat([first, *rest], dim=1)
+            else:
+                scores = torch.cat([self._label_scores(found, False, int(n)) for n in space.nvec], dim=1)
+        return torch.where(obs["action_mask"].bool()[:, :, None], scores, ILLEGAL)
+
+    def value(self, found: Encoded) -> Tensor:
+        """State values, (B, 1)."""
+        return self.value_head(found.context)

@@ -1,1 +1,0 @@
-"""Graph neural networks and the learners that use them directly on instances."""

@@ -1,0 +1,1 @@
+"""What learners share: layers, sparse products, weights, snapshots, the training loop."""

@@ -1,0 +1,276 @@
+"""Baselines of graph partitioning: streaming rules, FM (flat and multilevel), spectral, METIS and KaHIP."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from sysgym.core.errors import MissingDependency, UsageError
+from sysgym.core.problem import Array, Solution
+from sysgym.graphs.csr import Graph
+from sysgym_agents.core import Budget, Clock
+
+PARTITIONING = ("Partitioning",)
+KAHIP_MOST_DEGREE = 10**6  # weighted; its perfectly balanced mode keeps a bucket for every possible gain
+
+
+def cut_of(graph: Graph, part: Array) -> int:
+    """Weight of the edges between parts."""
+    return int(graph.adjwgt[part[graph.sources] != part[graph.adjncy]].sum()) // 2
+
+
+def rebalance_and_refine(graph: Graph, part: Array, k: int, l_max: int, rng: np.random.Generator) -> Array:
+    """A copy of `part` (n,) int32 moved within the limit where it can be, then improved by FM."""
+    from sysgym_agents.partitioning import partition_kernels as kernels
+
+    better = np.array(part, np.int32)
+    arrays = (graph.xadj, graph.adjncy, graph.adjwgt, graph.vwgt)
+    kernels.rebalance(*arrays, better, k, l_max)
+    kernels.refine(*arrays, better, k, l_max, 20, max(100, graph.nodes // 50))
+    return better
+
+
+def _best(graph: Graph, k: int, l_max: int, parts: list[Array]) -> Array:
+    """The feasible partition of least cut, else the one with the lightest heaviest part."""
+
+    def key(part: Array) -> tuple[float, int]:
+        heaviest = np.bincount(part, weights=graph.vwgt, minlength=k).max()
+        return max(heaviest - l_max, 0.0), cut_of(graph, part)
+
+    return min(parts, key=key)
+
+
+class _Streaming:
+    problems = PARTITIONING
+
+    def __init__(self, *, order: str = "bfs") -> None:
+        self.order = order
+
+    def _solve(self, problem: Any, graph: Graph, rng: np.random.Generator, alpha: float, gamma: float) -> Solution:
+        from sysgym.partitioning.modes import node_order
+        from sysgym_agents.partitioning.partition_kernels import stream
+
+        part, load = np.full(graph.nodes, -1, np.int32), np.zeros(problem.k, np.int64)
+        capacity = max(graph.total_node_weight / problem.k, 1.0)
+        stream(graph.xadj, graph.adjncy, graph.adjwgt, graph.vwgt, node_order(graph, self.order, rng), part, load,
+               problem.limit(graph), alpha, gamma, capacity)  # fmt: skip
+        return {"part": part}
+
+
+class LDG(_Streaming):
+    """Linear deterministic greedy: one pass, neighbours weighted by the room left (Stanton and Kliot, KDD 2012)."""
+
+    def solve(self, problem: Any, instance: Graph, rng: np.random.Generator, budget: Budget) -> Solution:
+        """One pass over the nodes in `order`."""
+        return self._solve(problem, instance, rng, 0.0, 0.0)
+
+
+class Fennel(_Streaming):
+    """Fennel: one pass, neighbours minus a growing price of load, gamma = 1.5 (Tsourakakis et al., WSDM 2014)."""
+
+    def __init__(self, *, order: str = "bfs", gamma: float = 1.5) -> None:
+        super().__init__(order=order)
+        self.gamma = gamma
+
+    def solve(self, problem: Any, instance: Graph, rng: np.random.Generator, budget: Budget) -> Solution:
+        """One pass over the nodes in `order`; alpha = m k^(gamma-1) / W^gamma as in the paper's section 3."""
+        weight = max(instance.total_node_weight, 1)
+        alpha = instance.total_edge_weight * problem.k ** (self.gamma - 1) / weight**self.gamma
+        return self._solve(problem, instance, rng, alpha, self.gamma)
+
+
+class FM:
+    """Multilevel Fiduccia-Mattheyses: coarsen, grow and refine on the coarsest graph, refine up; best of `runs`.
+
+    `levels=False` is flat FM from breadth-first growing. With a time budget, runs go on until it is spent.
+    """
+
+    problems = PARTITIONING
+
+    def __init__(self, *, runs: int = 5, levels: bool = True, passes: int = 20) -> None:
+        self.runs, self.levels, self.passes = runs, levels, passes
+
+    def solve(self, problem: Any, instance: Graph, rng: np.random.Generator, budget: Budget) -> Solution:
+        """The best feasible partition of the runs that the budget allows (at least one)."""
+        clock = Clock(budget)
+        found: list[Array] = []
+        limit = problem.limit(instance)
+        run = 0
+        while run == 0 or not clock.spent(run):
+            if budget.seconds is None and run >= self.runs:
+                break
+            found = [_best(instance, problem.k, limit, [*found, self._run(problem.k, instance, limit, rng)])]
+            run += 1
+        return {"part": found[0]}
+
+    def _run(self, k: int, graph: Graph, limit: int, rng: np.random.Generator) -> Array:
+        levels = coarsen(graph, max(30 * k, 100), rng) if self.levels else [(graph, np.zeros(0, np.int32))]
+        coarsest = levels[-1][0]
+        starts = [self._grown(k, coarsest, limit, rng) for _ in range(10 if self.levels else 1)]
+        part = _best(coarsest, k, limit, starts)
+        for finer, coarse in reversed(levels[:-1]):
+            part = self._improve(k, finer, part[coarse], limit)
+        return part
+
+    def _grown(self, k: int, graph: Graph, limit: int, rng: np.random.Generator) -> Array:
+        from sysgym.partitioning.kernels import grow
+
+        part, load = np.full(graph.nodes, -1, np.int32), np.zeros(k, np.int64)
+        grow(graph.xadj, graph.adjncy, graph.vwgt, rng.permutation(graph.nodes), part, load, limit)
+        return self._improve(k, graph, part, limit)
+
+    def _improve(self, k: int, graph: Graph, part: Array, limit: int) -> Array:
+        from sysgym_agents.partitioning import partition_kernels as kernels
+
+        arrays = (graph.xadj, graph.adjncy, graph.adjwgt, graph.vwgt)
+        kernels.rebalance(*arrays, part, k, limit)
+        kernels.refine(*arrays, part, k, limit, self.passes, max(100, graph.nodes // 50))
+        return part
+
+
+def coarsen(graph: Graph, smallest: int, rng: np.random.Generator) -> list[tuple[Graph, Array]]:
+    """Levels from the graph itself to one of about `smallest` nodes, by heavy-edge matching.
+
+    Each level is its graph and the coarse node of each of its nodes, (n,) int32; the last level's map is empty.
+    """
+    from sysgym_agents.partitioning import partition_kernels as kernels
+
+    levels: list[tuple[Graph, Array]] = []
+    heaviest = max(int(1.5 * graph.total_node_weight / smallest), int(graph.vwgt.max(initial=1)))
+    while graph.nodes > smallest:
+        arrays = (graph.xadj, graph.adjncy, graph.adjwgt, graph.vwgt)
+        coarse, count = kernels.match(*arrays, rng.permutation(graph.nodes), heaviest)
+        if count > 0.95 * graph.nodes:
+            break
+        levels.append((graph, coarse))
+        graph = Graph(graph.name, *kernels.contract(*arrays, coarse, count))
+    return [*levels, (graph, np.zeros(0, np.int32))]
+
+
+class Spectral:
+    """Spectral clustering on Laplacian eigenvectors, then balancing by moves of least loss (von Luxburg 2007).
+
+    k-means on `vectors` eigenvectors (default: k) weighs nothing; `rebalance` makes the answer feasible. No FM.
+    """
+
+    problems = PARTITIONING
+
+    def __init__(self, *, vectors: int = 0, rounds: int = 20) -> None:
+        self.vectors, self.rounds = vectors, rounds
+
+    def solve(self, problem: Any, instance: Graph, rng: np.random.Generator, budget: Budget) -> Solution:
+        """Eigenvectors, k-means from k-means++ seeds, balancing."""
+        from scipy.cluster.vq import kmeans2
+
+        from sysgym.graphs.spectral import laplacian_eigenvectors
+        from sysgym_agents.partitioning.partition_kernels import rebalance
+
+        k = problem.k
+        if k == 2 and not self.vectors:  # the weighted median of the Fiedler vector is balanced by itself
+            fiedler = laplacian_eigenvectors(instance, 1)[:, 0]
+            order = np.argsort(fiedler, kind="stable")
+            half = np.cumsum(instance.vwgt[order]) > instance.total_node_weight / 2
+            part = np.empty(instance.nodes, np.int32)
+            part[order] = half
+        else:
+            points = laplacian_eigenvectors(instance, self.vectors or k)
+            if instance.nodes <= k:
+                part = np.arange(instance.nodes, dtype=np.int32)
+            else:
+                part = kmeans2(points, k, iter=self.rounds, minit="++", rng=rng, missing="raise")[1].astype(np.int32)
+        arrays = (instance.xadj, instance.adjncy, instance.adjwgt, instance.vwgt)
+        rebalance(*arrays, part, k, problem.limit(instance))
+        return {"part": part}
+
+
+class Metis:
+    """METIS 5 (Karypis and Kumar 1998) through pymetis. Its balance is soft: the answer may be infeasible.
+
+    Weights must fit the integers that METIS was built with (64 bits in the wheels, 32 in some distributions).
+    """
+
+    problems = PARTITIONING
+
+    def __init__(self, *, recursive: bool = False, cuts: int = 1, seed: int = -1) -> None:
+        self.recursive, self.cuts, self.seed = recursive, cuts, seed
+
+    def solve(self, problem: Any, instance: Graph, rng: np.random.Generator, budget: Budget) -> Solution:
+        """One call; `cuts` partitions are tried inside. The seed is drawn from `rng` unless one is given."""
+        try:
+            import pymetis
+        except ImportError as error:
+            raise MissingDependency("agent 'metis' needs pymetis: pip install 'sysgym[partitioners]'.") from error
+        check_widths("metis", instance, _metis_bits(pymetis))
+        options = pymetis.Options(ufactor=max(1, round(1000 * problem.eps)), seed=self._seed(rng), ncuts=self.cuts)
+        _, labels = pymetis.part_graph(
+            problem.k, pymetis.CSRAdjacency(instance.xadj, instance.adjncy), eweights=instance.adjwgt,
+            vweights=instance.vwgt, recursive=self.recursive, options=options,
+        )  # fmt: skip
+        return {"part": np.asarray(labels, np.int32)}
+
+    def _seed(self, rng: np.random.Generator) -> int:
+        return self.seed if self.seed >= 0 else int(rng.integers(1, 2**31 - 1))
+
+
+def _metis_bits(pymetis: Any) -> int:
+    """Width of METIS' integers; 32, the narrower build, where pymetis does not tell."""
+    width = getattr(pymetis._internal, "_idx_type_width", None)
+    return int(width()) if width else 32
+
+
+class Kahip:
+    """KaHIP's KaFFPa (Sanders and Schulz 2011) through its wheel; modes fast, eco, strong.
+
+    Its balance is soft where nodes are few or weighted: the answer may be infeasible. The library crashes, hangs or
+    overflows on some instances, which are refused: more parts than nodes, weights beyond 32 bits, and eps=0 with node
+    weights or with a weighted degree above a million.
+    """
+
+    problems = PARTITIONING
+    presets = ("fast", "eco", "strong")
+
+    def __init__(self, *, preset: str = "eco") -> None:
+        from sysgym.core.errors import unknown
+
+        if preset not in self.presets:
+            raise unknown("preset of kahip", preset, self.presets)
+        self.preset = preset
+
+    def solve(self, problem: Any, instance: Graph, rng: np.random.Generator, budget: Budget) -> Solution:
+        """One call with a seed drawn from `rng`."""
+        try:
+            import kahip
+        except ImportError as error:
+            raise MissingDependency("agent 'kahip' needs kahip: pip install 'sysgym[partitioners]'.") from error
+        self._check(problem, instance)
+        mode = {"fast": 0, "eco": 1, "strong": 2}[self.preset]
+        _, labels = kahip.kaffpa(
+            instance.vwgt.tolist(), instance.xadj.tolist(), instance.adjwgt.tolist(), instance.adjncy.tolist(),
+            problem.k, problem.eps, True, int(rng.integers(1, 2**31 - 1)), mode,
+        )  # fmt: skip
+        return {"part": np.asarray(labels, np.int32)}
+
+    def _check(self, problem: Any, graph: Graph) -> None:
+        """UsageError for what the library does not survive."""
+        check_widths("kahip", graph, 32)
+        if problem.k > graph.nodes:
+            raise UsageError(
+                f"agent 'kahip' cannot split the {graph.nodes} nodes of {graph.name} into {problem.k} parts; "
+                "choose k of at most the number of nodes, or another agent such as 'fm'."
+            )
+        if problem.eps == 0 and ((graph.vwgt != 1).any() or graph.degree.max(initial=0) > KAHIP_MOST_DEGREE):
+            raise UsageError(
+                f"agent 'kahip' cannot balance {graph.name} perfectly, as it has node weights or edges heavier than "
+                f"{KAHIP_MOST_DEGREE} at a node; choose eps above 0, or another agent such as 'fm'."
+            )
+
+
+def check_widths(agent: str, graph: Graph, bits: int) -> None:
+    """UsageError if the sums of node or edge weights (each edge twice) do not fit signed integers of so many bits."""
+    for what, total in (("node", graph.total_node_weight), ("edge", 2 * graph.total_edge_weight)):
+        if total >= 2 ** (bits - 1):
+            raise UsageError(
+                f"agent {agent!r} counts in {bits}-bit integers, the {what} weights of {graph.name} sum to {total}; "
+                "scale them down, or choose another agent such as 'fm'."
+            )

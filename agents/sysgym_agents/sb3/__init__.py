@@ -1,1 +1,0 @@
-"""Stable-Baselines3 and sb3-contrib algorithms with one graph policy."""

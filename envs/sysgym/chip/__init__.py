@@ -1,1 +1,0 @@
-"""Chip macro placement: netlists and placements of Circuit Training, and the public proxy cost."""

@@ -1,0 +1,1 @@
+"""Chip macro placement: rules, files, geometry and action modes."""

@@ -1,0 +1,1 @@
+"""Files of chips: Circuit Training's netlists and placements, bookshelf, GSRC and MCNC."""

@@ -1,0 +1,54 @@
+"""Any file of a placement design, told by its ending and, where two formats share one, by its content."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from sysgym.chip_placement.formats.bookshelf import part_of, read_bookshelf
+from sysgym.chip_placement.formats.cache import read_netlist_cached
+from sysgym.chip_placement.formats.floorplan import read_floorplan
+from sysgym.chip_placement.formats.netlist import Netlist, read_text
+from sysgym.chip_placement.formats.plc import Canvas, Placement
+from sysgym.core.errors import UsageError
+
+ACCEPTED = (
+    "netlist.pb.txt (Circuit Training), .aux, .nodes, .nets, .pl or .scl (bookshelf) and .block or .nets "
+    "(MCNC, GSRC), each also gzipped"
+)
+
+
+def read_design(path: str | Path) -> tuple[str, Netlist, Canvas | None, Placement | None]:
+    """Name, netlist, canvas and positions of a design from any of its files.
+
+    Canvas and positions are None for a protobuf netlist, whose placement file holds them (`read_plc`). UsageError if
+    the format is not read here or the file is damaged.
+    """
+    path = Path(path)
+    refuse_lef_def(path)
+    ending = part_of(path)
+    if path.name.removesuffix(".gz").endswith((".pb.txt", ".pb")) or ending == "pbtxt":
+        netlist = read_netlist_cached(path)
+        return netlist.name, netlist, None, None
+    if ending == "block" or (ending == "nets" and not _is_bookshelf(path)):
+        netlist, canvas, placement = read_floorplan(path)
+    elif ending in ("aux", "nodes", "nets", "pl", "scl", "wts"):
+        netlist, canvas, placement = read_bookshelf(path)
+    else:
+        raise UsageError(f"{path.name} is no design file by its ending; expected {ACCEPTED}.")
+    return netlist.name, netlist, canvas, placement
+
+
+def refuse_lef_def(path: str | Path) -> None:
+    """UsageError with a way out if the ending is that of LEF or DEF."""
+    ending = part_of(Path(path))
+    if ending in ("lef", "def"):
+        raise UsageError(
+            f"{Path(path).name} is a {ending.upper()} file, which is not read here; accepted are {ACCEPTED}; "
+            "convert it to netlist.pb.txt with the public translators of TILOS MacroPlacement (FormatTranslators)."
+        )
+
+
+def _is_bookshelf(path: Path) -> bool:
+    """Whether a `.nets` file is one of bookshelf, which counts pins; the floorplanning suites do not."""
+    head = read_text(path)[:4000]
+    return head.lstrip().startswith("UCLA") or "NumPins" in head

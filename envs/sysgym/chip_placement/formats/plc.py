@@ -1,0 +1,202 @@
+"""Placement files (`.plc`) of Circuit Training: the canvas in comments, a line for each placed node."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from sysgym.chip_placement.formats.netlist import HARD, ORIENTATIONS, PIN, PORT, SOFT, Netlist, read_text
+from sysgym.core.errors import UsageError
+from sysgym.core.problem import Array
+
+MOST_CELLS, MOST_SMOOTHING = 4096, 100
+
+
+@dataclass(frozen=True)
+class Canvas:
+    """Where to place and how to route; lengths in microns, routes a micron."""
+
+    width: float
+    height: float
+    columns: int
+    rows: int
+    routes: tuple[float, float] = (57.031, 56.818)  # horizontal, vertical
+    macro_routes: tuple[float, float] = (39.583, 30.303)  # those that a hard macro blocks
+    smoothing: float = 0.0
+    blockages: tuple[tuple[float, float, float, float, float], ...] = ()  # x0, y0, x1, y1, rate
+    congestion_grid: tuple[int, int] | None = None  # columns, rows for routing; None = those for placing
+    origin: tuple[float, float] = (0.0, 0.0)  # lower left corner in the coordinates of a bookshelf file
+
+    @property
+    def cell(self) -> tuple[float, float]:
+        """Width and height of a cell for placing and for density."""
+        return self.width / self.columns, self.height / self.rows
+
+    @property
+    def routing(self) -> tuple[int, int]:
+        """Columns and rows of the grid for routing."""
+        return self.congestion_grid or (self.columns, self.rows)
+
+    @property
+    def routing_cell(self) -> tuple[float, float]:
+        """Width and height of a cell for routing."""
+        return self.width / self.routing[0], self.height / self.routing[1]
+
+    def automatic_congestion(self) -> Canvas:
+        """The same canvas with Circuit Training's own grid for routing: cells that hold a thousand routes a side."""
+        side = 2 * 1000 / (self.routes[0] + self.routes[1])
+        return replace(self, congestion_grid=(max(1, int(self.width / side)), max(1, int(self.height / side))))
+
+
+@dataclass(frozen=True)
+class Placement:
+    """Positions of all n nodes of a netlist; `placed` is false where a file lists none."""
+
+    x: Array  # (n,) float64, centres; of pins those of their macro
+    y: Array
+    orientation: Array  # (n,) int8
+    placed: Array  # (n,) bool
+    fixed: Array  # (n,) bool
+
+
+def default_canvas(netlist: Netlist) -> Canvas:
+    """What Google's evaluator assumes for a netlist alone: a square filled to 60 %, a grid of 10 x 10."""
+    macros = netlist.macros
+    side = float(np.sqrt((netlist.width[macros] * netlist.height[macros]).sum() / 0.6))
+    if side <= 0:
+        raise UsageError(f"the macros of {netlist.name} have no area, so no canvas follows from them; give one by plc.")
+    return Canvas(side, side, 10, 10)
+
+
+def netlist_placement(netlist: Netlist) -> Placement:
+    """The positions that the netlist itself records."""
+    return _with_pins(netlist, netlist.x.copy(), netlist.y.copy(), netlist.orientation.copy(),
+                      np.ones(len(netlist.kind), bool), netlist.kind == PORT)  # fmt: skip
+
+
+def _with_pins(netlist: Netlist, x: Array, y: Array, orientation: Array, placed: Array, fixed: Array) -> Placement:
+    """Let each pin stand where its macro stands; `pin_positions` adds the offsets."""
+    at = netlist.parent
+    return Placement(x[at], y[at], orientation[at], placed[at], fixed[at])
+
+
+_NUMBER = r"([-+.\deE]+)"
+_HEADER = {
+    "grid": re.compile(r"Columns\s*:\s*(\d+)\s+Rows\s*:\s*(\d+)"),
+    "size": re.compile(rf"Width\s*:\s*{_NUMBER}\s+Height\s*:\s*{_NUMBER}"),
+    "routes": re.compile(rf"Routes per micron, hor\s*:\s*{_NUMBER}\s+ver\s*:\s*{_NUMBER}"),
+    "macro_routes": re.compile(rf"Routes used by macros, hor\s*:\s*{_NUMBER}\s+ver\s*:\s*{_NUMBER}"),
+    "smoothing": re.compile(rf"Smoothing factor\s*:\s*{_NUMBER}"),
+    "congestion_grid": re.compile(r"Congestion Columns\s*:\s*(\d+)\s+Congestion Rows\s*:\s*(\d+)"),
+    "blockage": re.compile(rf"Blockage\s*:\s*{_NUMBER}\s+{_NUMBER}\s+{_NUMBER}\s+{_NUMBER}\s+{_NUMBER}"),
+}
+
+
+def read_plc(path: str | Path, netlist: Netlist) -> tuple[Canvas, Placement]:
+    """Canvas and positions of a placement file; UsageError names the line that is wrong."""
+    return parse_plc(read_text(Path(path)), netlist, path)
+
+
+def parse_plc(text: str, netlist: Netlist, source: str | Path = "plc") -> tuple[Canvas, Placement]:
+    """As `read_plc`, from text."""
+    lines = text.splitlines()
+    canvas = _parse_canvas(lines, source)
+    count = len(netlist.kind)
+    x, y = np.zeros(count), np.zeros(count)
+    orientation, placed, fixed = np.zeros(count, np.int8), np.zeros(count, bool), np.zeros(count, bool)
+    for number, line in enumerate(lines, 1):
+        words = line.split()
+        if not words or words[0][0] == "#":
+            continue
+        try:
+            at, right, up, facing, flag = int(words[0]), float(words[1]), float(words[2]), words[3], words[4]
+        except (ValueError, IndexError):
+            raise UsageError(
+                f"{source} line {number}: expected 'node_index x y orientation fixed', got {line[:60]!r}."
+            ) from None
+        if 0 <= at < count and placed[at]:
+            raise UsageError(f"{source} line {number}: node {at} is placed a second time.")
+        if not 0 <= at < count or netlist.kind[at] == PIN:
+            raise UsageError(f"{source} line {number}: node {at} is no macro, port or cell of {netlist.name}.")
+        if facing not in (*ORIENTATIONS, "-") or flag not in ("0", "1") or not np.isfinite([right, up]).all():
+            raise UsageError(f"{source} line {number}: {line[:60]!r} is no placement of a node.")
+        x[at], y[at], placed[at], fixed[at] = right, up, True, flag == "1"
+        orientation[at] = 0 if facing == "-" else ORIENTATIONS.index(facing)
+    return canvas, _with_pins(netlist, x, y, orientation, placed, fixed)
+
+
+def _parse_canvas(lines: list[str], source: str | Path) -> Canvas:
+    canvas = Canvas(0.0, 0.0, 0, 0)
+    for number, line in enumerate(lines, 1):
+        if not line.startswith("#"):
+            continue
+        for key, pattern in _HEADER.items():
+            match = pattern.search(line)
+            if match is None or (key == "grid" and "Congestion" in line):
+                continue
+            try:
+                values = tuple(float(value) for value in match.groups())
+            except ValueError:
+                raise UsageError(f"{source} line {number}: {line[:60]!r} holds a word for a number.") from None
+            if key == "congestion_grid":
+                canvas = replace(canvas, congestion_grid=(max(1, int(values[0])), max(1, int(values[1]))))
+            elif key == "grid":
+                canvas = replace(canvas, columns=int(values[0]), rows=int(values[1]))
+            elif key == "size":
+                canvas = replace(canvas, width=values[0], height=values[1])
+            elif key == "smoothing":
+                canvas = replace(canvas, smoothing=values[0])
+            elif key == "blockage":
+                canvas = replace(canvas, blockages=(*canvas.blockages, values))  # type: ignore[arg-type]
+            else:
+                canvas = replace(canvas, **{key: values})  # type: ignore[arg-type]
+    if min(canvas.width, canvas.height, canvas.columns, canvas.rows) <= 0:
+        raise UsageError(
+            f"{source} names no canvas; its comments must hold 'Columns : C  Rows : R' and 'Width : W  Height : H'."
+        )
+    return check_canvas(canvas, source)
+
+
+def check_canvas(canvas: Canvas, source: str | Path) -> Canvas:
+    """The canvas, the corners of its blockages sorted; UsageError for sizes, routes or grids that cannot be."""
+    numbers = [canvas.width, canvas.height, canvas.smoothing, *canvas.routes, *canvas.macro_routes]
+    numbers += [value for blockage in canvas.blockages for value in blockage]
+    sides = [canvas.columns, canvas.rows, *canvas.routing]
+    if not np.isfinite(numbers).all() or min(canvas.width, canvas.height) <= 0:
+        raise UsageError(f"{source} describes a canvas with sizes that are not finite and positive.")
+    if min(canvas.routes) <= 0 or min(canvas.macro_routes) < 0 or not 0 <= canvas.smoothing <= MOST_SMOOTHING:
+        raise UsageError(
+            f"{source} has routes per micron {canvas.routes}, used by macros {canvas.macro_routes}, smoothing "
+            f"{canvas.smoothing:g}; expected positive routes, none negative, and a smoothing up to {MOST_SMOOTHING}."
+        )
+    if not 1 <= min(sides) <= max(sides) <= MOST_CELLS:
+        raise UsageError(f"{source} has a grid of {max(sides)} cells a side; expected 1 to {MOST_CELLS}.")
+    sorted_ = tuple(
+        (min(x0, x1), min(y0, y1), max(x0, x1), max(y0, y1), rate) for x0, y0, x1, y1, rate in canvas.blockages
+    )
+    return replace(canvas, blockages=sorted_)
+
+
+def format_plc(netlist: Netlist, canvas: Canvas, placement: Placement) -> str:
+    """A placement file that this module, Circuit Training and TILOS' tools read.
+
+    Positions have all digits: with Circuit Training's six, macros that touch would overlap when it is read again.
+    """
+    routing = canvas.congestion_grid
+    lines = [
+        f"# Columns : {canvas.columns}  Rows : {canvas.rows}",
+        *([f"# Congestion Columns : {routing[0]}  Congestion Rows : {routing[1]}"] if routing else []),
+        f"# Width : {canvas.width!r}  Height : {canvas.height!r}",
+        f"# Routes per micron, hor : {canvas.routes[0]:.12g}  ver : {canvas.routes[1]:.12g}",
+        f"# Routes used by macros, hor : {canvas.macro_routes[0]:.12g}  ver : {canvas.macro_routes[1]:.12g}",
+        f"# Smoothing factor : {canvas.smoothing:g}",
+        *(f"# Blockage : {' '.join(f'{value:.12g}' for value in item)}" for item in canvas.blockages),
+        "#", "# node_index x y orientation fixed",
+    ]  # fmt: skip
+    for at in np.flatnonzero(placement.placed & (netlist.kind != PIN)):
+        facing = ORIENTATIONS[placement.orientation[at]] if netlist.kind[at] in (HARD, SOFT) else "-"
+        lines.append(f"{at} {float(placement.x[at])!r} {float(placement.y[at])!r} {facing} {int(placement.fixed[at])}")
+    return "\n".join(lines) + "\n"

@@ -1,0 +1,1 @@
+"""Where macros are and may be: sizes, overlaps, wires, forces and incremental moves."""

@@ -1,0 +1,106 @@
+"""Where macros may stand, and whether they all do: masks of grid cells and strict legality."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from sysgym.chip_placement.cost import macro_sizes
+from sysgym.chip_placement.formats.netlist import HARD, PORT, SOFT, Netlist
+from sysgym.chip_placement.formats.plc import Canvas, Placement
+from sysgym.chip_placement.geometry import legal_kernels as kernels
+from sysgym.core.problem import Array
+
+
+class Rectangles(NamedTuple):
+    """The nodes of a netlist, then the blockages of the canvas, as rectangles; (n + b,) each."""
+
+    x: Array  # centres in microns
+    y: Array
+    width: Array
+    height: Array
+    placed: Array  # bool
+    obstacles: Array  # indices that no hard macro may overlap: hard macros and blockages
+
+
+def rectangles(netlist: Netlist, canvas: Canvas, placement: Placement, square_soft: bool = True) -> Rectangles:
+    """Fresh arrays of a placement and its blockages, whatever their rates: a macro is never legal on one."""
+    width, height = macro_sizes(netlist, square_soft, placement.orientation)
+    left, low, right, high, _ = np.array(canvas.blockages, float).reshape(-1, 5).T
+    hard = np.flatnonzero(netlist.kind == HARD)
+    return Rectangles(
+        np.append(placement.x, (left + right) / 2), np.append(placement.y, (low + high) / 2),
+        np.append(width, right - left), np.append(height, high - low),
+        np.append(placement.placed, np.ones(len(left), bool)), np.append(hard, len(width) + np.arange(len(left))),
+    )  # fmt: skip
+
+
+def node_mask(netlist: Netlist, canvas: Canvas, placement: Placement, node: int, spacing: float = 0.0) -> Array:
+    """Cells on whose centre a macro may be put, (rows, columns) int8; a placed macro is in its own way.
+
+    Circuit Training's `get_node_mask`: inside the canvas, no overlap with a placed hard or soft macro.
+    """
+    width, height = macro_sizes(netlist)
+    mask = np.zeros((canvas.rows, canvas.columns), np.int8)
+    kernels.node_mask(netlist.macros, placement.placed, placement.x, placement.y, width, height, width[node],
+                      height[node], canvas.width, canvas.height, spacing, mask)  # fmt: skip
+    return mask
+
+
+class Faults(NamedTuple):
+    """What keeps a placement from being legal, beyond a millionth of a micron."""
+
+    missing: int  # macros without a place
+    overlaps: int  # pairs of hard macros, or of a hard macro and a blockage
+    area: float  # of these overlaps, in square microns
+    hard_outside: int  # macros that leave the canvas
+    soft_outside: int
+
+    def sentences(self, soft: bool = True) -> tuple[str, ...]:
+        """One for each kind of fault; without soft macros where those do not count."""
+        found = (
+            (self.missing, f"{self.missing} macros are not placed"),
+            (self.overlaps, f"{self.overlaps} pairs of hard macros (or a macro and a blockage) overlap, by "
+                            f"{self.area:.6g} square microns in all"),
+            (self.hard_outside, f"{self.hard_outside} hard macros stick out of the canvas"),
+            (self.soft_outside if soft else 0, f"{self.soft_outside} soft macros stick out of the canvas"),
+        )  # fmt: skip
+        return tuple(sentence for count, sentence in found if count)
+
+
+def find_faults(netlist: Netlist, canvas: Canvas, placement: Placement, square_soft: bool = True) -> Faults:
+    """Count what is illegal. Soft macros may overlap, but not leave the canvas: what is outside would cost nothing.
+
+    Where fixed macros stand is nobody's fault: they may overlap each other and blockages, and stick out.
+    """
+    found = rectangles(netlist, canvas, placement, square_soft)
+    arrays = (found.placed, found.x, found.y, found.width, found.height)
+    pairs, area = kernels.overlaps(found.obstacles, *arrays)
+    still = np.append(placement.fixed, np.ones(len(found.x) - len(placement.fixed), bool))
+    among, shared = kernels.overlaps(found.obstacles[still[found.obstacles]], *arrays)
+    hard, soft = (
+        kernels.outside(np.flatnonzero((netlist.kind == kind) & ~placement.fixed), *arrays, canvas.width, canvas.height)
+        for kind in (HARD, SOFT)
+    )
+    missing = int((~placement.placed[netlist.macros]).sum())
+    return Faults(missing, int(pairs - among), float(area - shared), int(hard), int(soft))
+
+
+def adjacency(netlist: Netlist) -> tuple[Array, Array, Array]:
+    """Links between macros and ports: (a, b, weight) with a < b, weights summed over all (driver, sink) pairs.
+
+    Circuit Training's `get_macro_and_clustered_port_adjacency` before ports are clustered.
+    """
+    sizes = np.diff(netlist.ptr)
+    driver = np.repeat(netlist.parent[netlist.pins[netlist.ptr[:-1]]], sizes - 1)
+    first = np.zeros(len(netlist.pins), bool)
+    first[netlist.ptr[:-1]] = True
+    sink = netlist.parent[netlist.pins[~first]]
+    weight = np.repeat(netlist.weight, sizes - 1)
+    known = np.isin(netlist.kind, (HARD, SOFT, PORT))
+    real = (driver != sink) & known[driver] & known[sink]
+    low, high = np.minimum(driver, sink)[real].astype(np.int64), np.maximum(driver, sink)[real]
+    keys, inverse = np.unique(low * len(netlist.kind) + high, return_inverse=True)
+    total = np.bincount(inverse, weight[real], len(keys))
+    return (keys // len(netlist.kind)).astype(np.int32), (keys % len(netlist.kind)).astype(np.int32), total

@@ -1,0 +1,1 @@
+"""Standard cells to soft macros, by Circuit Training's rules."""

@@ -1,0 +1,1 @@
+"""The action modes of chip placement."""

@@ -1,0 +1,253 @@
+"""Chip macro placement as a sysgym problem."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from sysgym.core.errors import InvalidSolution, UsageError, unknown
+from sysgym.core.instances import InstanceSet, find_entry, load_index
+from sysgym.core.problem import Array, ArraySpec, Size, Solution, Verdict
+from sysgym.core.solutions import check_arrays
+
+if TYPE_CHECKING:
+    from sysgym.chip_placement.instance import Chip
+    from sysgym.chip_placement.judge import Rules
+
+TOPIC = "chip"
+CHOICES = {
+    "mode": ("sequential", "hpwl", "refine", "oneshot"),
+    "objective": ("proxy", "hpwl"),
+    "order": ("area", "nets", "connected", "netlist", "random"),
+    "congestion_grid": ("legacy", "auto"),
+    "soft": ("force", "keep"),
+    "start": ("spiral", "random"),
+}
+
+
+class ChipPlacement:
+    """Place the macros of a chip: short wires, no crowded spots, room for routing.
+
+    Description: the problem of "Chip Placement with Deep Reinforcement Learning" (Mirhoseini et al., arXiv 2004.10746)
+    with the public proxy cost of Circuit Training and TILOS' MacroPlacement: wirelength cost + 0.5 density cost + 0.5
+    congestion cost, all exact to the recorded figures. `objective="hpwl"` is the macro-only wirelength of MaskPlace and
+    WireMask-BBO instead. A placement is feasible if no two hard macros overlap (touching is allowed), none stands on a
+    blockage, all are inside the canvas, and fixed ones stay. Solution: `x`, `y` (microns, centres) and `orientation`
+    (0 to 7: N, FN, S, FS, E, FE, W, FW) of all hard and soft macros in the order of the netlist, or a `.plc` file
+    (`.pl` for bookshelf). Instances: Circuit Training's `netlist.pb.txt`, bookshelf, GSRC/MCNC floorplans.
+
+    Options:
+        mode: "sequential" (macro by macro on cells, soft macros by forces at the end), "hpwl" (macro by macro, dense
+            reward, wire mask), "refine" (moves on a complete placement) or "oneshot" (all at once).
+        objective: "proxy" or "hpwl"; default "proxy", in mode "hpwl" it is "hpwl".
+        wirelength_weight, density_weight, congestion_weight: of the parts of the proxy.
+        plc: file with canvas and fixed positions for a netlist; default `initial.plc` beside it.
+        square_soft: soft macros are squares of their area (Circuit Training); false: as in the file.
+        congestion_grid: "legacy" (the grid for placing) or "auto" (cells of a thousand routes a side).
+        smoothing: cells over which routes are spread; default as the canvas says.
+        grid: cells along the longer side of the canvas; default as the canvas says.
+        spacing: microns between macros in the masks of `sequential` and `oneshot`.
+        order: in which macros are placed: area, nets (WireMask), connected (most links to those before), netlist,
+            random; default "area", in mode "hpwl" "nets".
+        orient: `sequential` chooses among N, FN, S, FS too.
+        soft: "force" (placed by forces at the end of an episode) or "keep" (as in the instance).
+        start: where `refine` starts: macros packed along a "spiral" or on "random" cells.
+        steps: moves in an episode of `refine`; default 20 a hard macro.
+        generator: recipe of `generate`, such as "tiles:rows=4,columns=4" (a seed is drawn).
+
+    Observation: nodes are the macros, then clusters of ports. Features: width, height (of the half perimeter of the
+    canvas), hard, soft, port, degree (of the mean), then what the mode shows: x, y (-1 to 1), placed, mirror_x,
+    mirror_y, current; in mode "hpwl" x, y, width, height, placed, current (over the canvas). Unplaced macros stand
+    where forces alone put them. `sequential` describes each cell to the current macro by x, y (-1 to 1), wire (length
+    of its nets there beyond the shortest, over a fifth of their weight times the half perimeter), border (distance
+    over a quarter of the shorter side), near, around (-1 to 1, how full the first and the first three cells around it
+    are; outside counts as full), mirror_x, mirror_y; "hpwl" by wire, column, row. Actions on cells are
+    row * columns + column of the instance's own grid.
+
+    Rewards: see `sysgym.core.rewards`. The scale is 1 for the proxy (0.1 in `refine`), for hpwl a twentieth of the
+    canvas' half perimeter times the weight of the nets. The running cost of `sequential` is 0 until the end.
+    Version history: v0, first release.
+    """
+
+    name = "ChipPlacement"
+    version = 0
+    variants = (
+        {"mode": "sequential"}, {"mode": "sequential", "orient": True}, {"mode": "hpwl"}, {"mode": "refine"},
+        {"mode": "oneshot"},
+    )  # fmt: skip
+    recommended_agent = "analytic"
+    default_instances = "tiles/train"
+
+    def __init__(
+        self,
+        *,
+        mode: str = "sequential",
+        objective: str | None = None,
+        wirelength_weight: float = 1.0,
+        density_weight: float = 0.5,
+        congestion_weight: float = 0.5,
+        plc: str | None = None,
+        square_soft: bool = True,
+        congestion_grid: str = "legacy",
+        smoothing: int | None = None,
+        grid: int | None = None,
+        spacing: float = 0.0,
+        order: str | None = None,
+        orient: bool = False,
+        soft: str = "force",
+        start: str = "spiral",
+        steps: int | None = None,
+        generator: str = "tiles:rows=3,columns=3",
+    ) -> None:
+        self.mode, self.objective, self.order = mode, objective, order
+        self.wirelength_weight, self.density_weight = wirelength_weight, density_weight
+        self.congestion_weight, self.congestion_grid = congestion_weight, congestion_grid
+        self.plc, self.square_soft, self.smoothing, self.grid = plc, square_soft, smoothing, grid
+        self.spacing, self.orient, self.soft, self.start, self.steps = spacing, orient, soft, start, steps
+        self.generator = generator
+        for option, known in CHOICES.items():
+            value = getattr(self, option)
+            if value not in known and not (value is None and option in ("objective", "order")):
+                raise unknown(option, value, known)
+        for option, text in (("plc", plc), ("generator", generator)):
+            if not isinstance(text, str) and not (option == "plc" and text is None):
+                raise UsageError(f"option {option} must be a text, got {text!r}.")
+        if mode == "hpwl" and objective == "proxy":
+            raise UsageError("mode 'hpwl' pays for wirelength between macros; use objective='hpwl', or another mode.")
+        for option, low, high in (("smoothing", 0, 100), ("grid", 1, 1024), ("steps", 1, 10**8)):
+            value = getattr(self, option)
+            whole = isinstance(value, int | np.integer) and not isinstance(value, bool)
+            if value is not None and not (whole and low <= value <= high):
+                raise UsageError(f"option {option} must be a whole number from {low} to {high}, got {value!r}.")
+        for option in ("wirelength_weight", "density_weight", "congestion_weight", "spacing"):
+            value = getattr(self, option)
+            if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 1e6:
+                raise UsageError(f"option {option} must be a number from 0 to a million, got {value!r}.")
+        for option in ("square_soft", "orient"):
+            if not isinstance(getattr(self, option), bool):
+                raise UsageError(f"option {option} must be true or false, got {getattr(self, option)!r}.")
+
+    @property
+    def pays_for(self) -> str:
+        """The objective in force: `proxy` or `hpwl`."""
+        return self.objective or ("hpwl" if self.mode == "hpwl" else "proxy")
+
+    @property
+    def weights(self) -> tuple[float, float, float]:
+        """Of wirelength cost, density cost and congestion cost in the proxy."""
+        return self.wirelength_weight, self.density_weight, self.congestion_weight
+
+    @cached_property
+    def rules(self) -> Rules:
+        """What a placement costs."""
+        from sysgym.chip_placement.judge import Rules
+
+        return Rules(self.pays_for, self.weights, self.square_soft, self.congestion_grid == "auto", self.smoothing)
+
+    @cached_property
+    def machine(self) -> Any:
+        """The state machine of the chosen mode (imports numba)."""
+        from sysgym.chip_placement.modes.choose import make_mode
+
+        return make_mode(self)
+
+    def load(self, name: str) -> Chip:
+        """A chip by registered name, recipe or file; UsageError if it cannot be had or is malformed."""
+        from sysgym.chip_placement.load import load_chip
+
+        return load_chip(name, self.plc, self.grid)
+
+    def generate(self, rng: np.random.Generator) -> Chip:
+        """A random chip of the `generator` family."""
+        from sysgym.chip_placement.generate import generate_chip
+
+        joint = "," if ":" in self.generator else ":"
+        return generate_chip(f"{self.generator}{joint}seed={int(rng.integers(2**31))}")
+
+    def instance_sets(self) -> Mapping[str, InstanceSet]:
+        """Registered sets of chips by name."""
+        return load_index(TOPIC)
+
+    def size(self, instance: Chip) -> Size:
+        """Rows and directed links of the graph, and the grid."""
+        graph = instance.graph
+        return Size(len(graph.nodes), len(graph.edges), instance.canvas.rows, instance.canvas.columns)
+
+    def static(self, instance: Chip) -> Mapping[str, Array]:
+        """Features that never change: nodes (n, 6), edges (2e, 1), edge_index (2, 2e)."""
+        graph = instance.graph
+        return {"nodes": graph.nodes, "edges": graph.edges, "edge_index": graph.edge_index}
+
+    def solution_arrays(self, instance: Chip) -> Mapping[str, ArraySpec]:
+        """`x`, `y` in microns and `orientation` of all macros, in the order of the netlist."""
+        many, far = (len(instance.macros),), 10 * (instance.canvas.width + instance.canvas.height)
+        return {
+            "x": ArraySpec(many, "float", -far, far, "centres of the macros, microns"),
+            "y": ArraySpec(many, "float", -far, far, "centres of the macros, microns"),
+            "orientation": ArraySpec(many, "int", 0, 7, "N, FN, S, FS, E, FE, W, FW"),
+        }
+
+    def judge(self, instance: Chip, solution: Solution) -> Verdict:
+        """Cost, feasibility and metrics of a placement; InvalidSolution if it is none. See `judge_chip`."""
+        from sysgym.chip_placement.judge import judge_chip
+
+        return judge_chip(instance, check_arrays(self.solution_arrays(instance), solution), self.rules)
+
+    def reference_costs(self, instance: Chip) -> Mapping[str, float]:
+        """Known costs, `who -> cost`, for the objective in force with its usual choices; empty with others."""
+        entry = find_entry(self.instance_sets(), instance.name)
+        usual = self.rules == type(self)(objective=self.pays_for).rules and self.plc is None and self.grid is None
+        if self.pays_for == "hpwl":
+            usual = self.plc is None
+        return entry.references.get(f"objective={self.pays_for}", {}) if entry and usual else {}
+
+    def parse_solution(self, instance: Chip, data: bytes, file_name: str) -> Solution:
+        """A `.plc` placement, or a bookshelf `.pl`; may be gzipped. All macros must be placed."""
+        from sysgym.chip_placement.formats.bookshelf import parse_pl
+        from sysgym.chip_placement.formats.plc import parse_plc
+        from sysgym.core.data import decompress
+
+        text = decompress(file_name, data).decode("utf-8", "replace")
+        try:
+            if file_name.removesuffix(".gz").endswith(".pl"):
+                placement = parse_pl(text, instance.netlist, instance.canvas, file_name)
+            else:
+                placement = parse_plc(text, instance.netlist, file_name)[1]
+        except UsageError as error:
+            raise InvalidSolution(str(error)) from error
+        rows = instance.macros
+        missing = int((~placement.placed[rows]).sum())
+        if missing:
+            raise InvalidSolution(f"{missing} of {len(rows)} macros have no place in it; a solution places all.")
+        return {"x": placement.x[rows], "y": placement.y[rows], "orientation": placement.orientation[rows]}
+
+    def format_solution(self, instance: Chip, solution: Solution, file_name: str) -> bytes:
+        """The placement as a `.plc` file with the canvas, or as a bookshelf `.pl`."""
+        from sysgym.chip_placement.formats.bookshelf import format_pl
+        from sysgym.chip_placement.formats.plc import format_plc
+        from sysgym.chip_placement.judge import complete
+
+        placement = complete(instance, *(np.asarray(solution[key]) for key in ("x", "y", "orientation")))
+        write = format_pl if file_name.endswith(".pl") else format_plc
+        return write(instance.netlist, instance.canvas, placement).encode()
+
+    def render(self, instance: Chip, solution: Solution) -> Array:
+        """Macros, soft macros, ports and nets, beside maps of density and congestion, (H, W, 3) uint8."""
+        from sysgym.chip_placement.render import draw
+
+        return draw(self, instance, solution)
+
+    def frames(self, instance: Chip, solution: Solution) -> list[Array]:
+        """The placement as it grows, for an animation, (H, W, 3) uint8 each; the last frame is the whole."""
+        from sysgym.chip_placement.render import frames
+
+        return frames(self, instance, solution)
+
+    def describe(self, instance: Chip, solution: Solution) -> str:
+        """Costs, legality and a coarse map of the macros as text."""
+        from sysgym.chip_placement.render import describe
+
+        return describe(self, instance, solution)

@@ -1,0 +1,1 @@
+"""Dataflow graphs, the devices that run them, files, generators, fusion and groups."""

@@ -1,0 +1,113 @@
+"""Reader and writer of dataflow graphs: JSON of the format `sysgym.dataflow/1`, gzipped or not.
+
+Required: `format`, `name`, `op_types`, `nodes` (arrays `op`, `time_ns`), `tensors` (`src`, `bytes`), `edges` (`tensor`,
+`dst`). The rest has a meaning when absent: one device, class 0 (never fused), no flops, traffic or parameters, layer
+and phase 0, no co-location.
+"""
+
+from __future__ import annotations
+
+import gzip
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from sysgym.core.data import decompress
+from sysgym.core.errors import UsageError
+from sysgym.core.problem import Array
+from sysgym.dataflow.graphs.graph import DataflowGraph, check_graph
+
+FORMAT = "sysgym.dataflow/1"
+TYPES = {
+    "op": np.int32, "time_ns": np.int64, "flops": np.int64, "bytes": np.int64, "param_bytes": np.int64,
+    "layer": np.int32, "phase": np.int8, "coloc": np.int32, "time_cpu_ns": np.int64, "human_expert": np.int32,
+}  # fmt: skip
+OPTIONAL = ("time_cpu_ns", "human_expert")
+
+
+def parse_graph(name: str, data: bytes, label: str | None = None) -> DataflowGraph:
+    """A graph from the content of a file; UsageError with what is wrong. `label` is the name it gets."""
+    try:
+        found = json.loads(decompress(name, data))
+    except (ValueError, RecursionError) as error:
+        raise UsageError(f"{name} is no JSON: {error}.") from error
+    if not isinstance(found, dict) or found.get("format") != FORMAT:
+        what = found.get("format") if isinstance(found, dict) else type(found).__name__
+        raise UsageError(f"{name} must be an object with format {FORMAT!r}, got {what!r}; `sysgym trace` writes one.")
+    nodes, tensors, edges = (_table(name, found, key) for key in ("nodes", "tensors", "edges"))
+    op_types = found.get("op_types")
+    if not isinstance(op_types, list) or not op_types or not all(isinstance(item, str) for item in op_types):
+        raise UsageError(f"{name}: op_types must be a list of names.")
+    count = len(nodes["op"]) if isinstance(nodes.get("op"), list) else 0
+    columns = {}
+    for key, kind in TYPES.items():
+        if key in nodes or key in ("op", "time_ns"):
+            columns[key] = _integers(name, f"nodes.{key}", nodes.get(key), kind)
+        else:
+            columns[key] = np.full(0 if key in OPTIONAL else count, -1 if key == "coloc" else 0, kind)
+    devices = found.get("devices", 1)
+    if isinstance(devices, bool) or not isinstance(devices, int) or not 1 <= devices <= 64:
+        raise UsageError(f"{name}: devices must be a whole number from 1 to 64, got {devices!r}.")
+    graph = DataflowGraph(
+        name=label or str(found.get("name", name)), devices=devices, op_types=tuple(op_types),
+        op_class=_integers(name, "op_class", found.get("op_class", [0] * len(op_types)), np.int8),
+        op=columns["op"], time_ns=columns["time_ns"], flops=columns["flops"], traffic=columns["bytes"],
+        param_bytes=columns["param_bytes"], layer=columns["layer"], phase=columns["phase"], coloc=columns["coloc"],
+        tensor_src=_integers(name, "tensors.src", tensors.get("src"), np.int32),
+        tensor_bytes=_integers(name, "tensors.bytes", tensors.get("bytes"), np.int64),
+        edge_tensor=_integers(name, "edges.tensor", edges.get("tensor"), np.int32),
+        edge_dst=_integers(name, "edges.dst", edges.get("dst"), np.int32),
+        time_cpu_ns=columns["time_cpu_ns"], human_expert=columns["human_expert"],
+        **{key: str(found.get(key, "")) for key in ("family", "task", "config", "source", "time_model")},
+        licence=str(found.get("license", "")),
+    )  # fmt: skip
+    check_graph(graph)
+    return graph
+
+
+def read_graph(path: Path, label: str | None = None) -> DataflowGraph:
+    """A graph from a file; UsageError if there is none or it is malformed."""
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise UsageError(f"{path} cannot be read: {error.strerror or error}.") from error
+    return parse_graph(str(path), data, label or str(path))
+
+
+def format_graph(graph: DataflowGraph) -> bytes:
+    """The graph as gzipped JSON; the same graph gives the same bytes."""
+    nodes = {key: getattr(graph, "traffic" if key == "bytes" else key).tolist() for key in TYPES}
+    content = {
+        "format": FORMAT, "name": graph.name, "family": graph.family, "task": graph.task, "config": graph.config,
+        "source": graph.source, "license": graph.licence, "devices": graph.devices, "time_model": graph.time_model,
+        "num_nodes": graph.nodes, "num_tensors": graph.tensors, "num_edges": graph.edges,
+        "op_types": list(graph.op_types), "op_class": graph.op_class.tolist(),
+        "nodes": {key: value for key, value in nodes.items() if value or key not in OPTIONAL},
+        "tensors": {"src": graph.tensor_src.tolist(), "bytes": graph.tensor_bytes.tolist()},
+        "edges": {"tensor": graph.edge_tensor.tolist(), "dst": graph.edge_dst.tolist()},
+    }  # fmt: skip
+    return gzip.compress((json.dumps(content, separators=(",", ":")) + "\n").encode(), 9, mtime=0)
+
+
+def _table(name: str, found: dict[str, Any], key: str) -> dict[str, Any]:
+    table = found.get(key)
+    if not isinstance(table, dict):
+        raise UsageError(f"{name}: {key!r} must be an object of arrays, got {type(table).__name__}.")
+    return table
+
+
+def _integers(name: str, key: str, values: Any, kind: Any) -> Array:
+    """A list of whole numbers as an array of a type it fits in."""
+    if not isinstance(values, list):
+        raise UsageError(f"{name}: {key} must be a list of whole numbers, got {type(values).__name__}.")
+    try:
+        wide = np.array(values, np.int64) if values else np.zeros(0, np.int64)
+        exact = wide.ndim == 1 and all(type(value) is int for value in values)
+    except (ValueError, TypeError, OverflowError):
+        exact = False
+    limits = np.iinfo(kind)
+    if not exact or (len(wide) and (wide.min() < limits.min or wide.max() > limits.max)):
+        raise UsageError(f"{name}: {key} must hold whole numbers from {limits.min} to {limits.max} only.")
+    return wide.astype(kind)

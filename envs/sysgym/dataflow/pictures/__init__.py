@@ -1,0 +1,1 @@
+"""Gantt charts, traces and texts of what runs when."""

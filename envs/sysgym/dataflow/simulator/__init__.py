@@ -1,0 +1,1 @@
+"""What a placement costs: the event-driven simulator, Placeto's, and throughput."""

@@ -1,0 +1,1 @@
+"""Boards as JSON, CSV and static pages."""

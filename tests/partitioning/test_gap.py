@@ -1,0 +1,410 @@
+"""GAP: its loss against `judge` and a dense transcription, its contract, and what its training is worth."""
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+
+from sysgym.core.errors import UsageError
+from sysgym.graphs.csr import Graph, from_edges
+from sysgym.graphs.generate import generate_graph
+from sysgym.partitioning.judge import judge_partition
+from sysgym.partitioning.problem import Partitioning
+from sysgym_agents.core import Budget, Learner
+from sysgym_agents.learning.layers import NORMS, graph_operator, multiply, stack_graphs
+from sysgym_agents.partitioning.gap import GAP
+from sysgym_agents.partitioning.gap_loss import expected_imbalance, expected_ncut, gap_loss
+from sysgym_agents.partitioning.gap_model import best_partition, even_argmax, level_logits, make_example
+
+QUICK = {"hidden": 32, "iterations": 400, "trials": 2}
+BEATS_RANDOM, BEATS_BREADTH_FIRST = 0.25, 0.8  # largest shares of their cuts that count as having learnt
+SMALL = [generate_graph("delaunay:n=100,seed=1")]
+TRANSFER_BAR, LOOSEST = 1.5, 0.2  # cut over METIS' (geometric mean) and imbalance, before repair
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    """Small matrices gain nothing from threads, and a busy machine loses much by them."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+def tiny() -> Graph:
+    """Six weighted nodes; node 5 is isolated."""
+    return from_edges("tiny", 6, [0, 0, 1, 2, 3], [1, 2, 2, 3, 4], [3, 1, 2, 5, 4], [1, 2, 3, 1, 2, 4])
+
+
+def tensors(graph: Graph) -> tuple:
+    degree, weight = (torch.tensor(x, dtype=torch.float64) for x in (graph.degree, graph.vwgt))
+    return graph_operator(graph, "none", torch.float64), degree, weight
+
+
+def soft(graph: Graph, parts: int, seed: int = 0) -> torch.Tensor:
+    draws = np.random.default_rng(seed).standard_normal((graph.nodes, parts))
+    return torch.softmax(torch.tensor(draws), dim=1)
+
+
+def dense_adjacency(graph: Graph) -> torch.Tensor:
+    dense = torch.zeros(graph.nodes, graph.nodes, dtype=torch.float64)
+    dense[graph.sources.astype(np.int64), graph.adjncy.astype(np.int64)] = torch.tensor(graph.adjwgt).double()
+    return dense
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_a_hard_partition_costs_what_judge_says(seed: int) -> None:
+    graph = generate_graph(f"geometric:n=80,seed={seed}")
+    part = np.random.default_rng(seed).permutation(80) % 4
+    adjacency, degree, weight = tensors(graph)
+    y = torch.nn.functional.one_hot(torch.tensor(part), 4).double()
+    metrics = judge_partition(graph, part, 4, 0.03).metrics
+    assert float(expected_ncut(y, adjacency, degree)) == pytest.approx(metrics["ncut"], abs=1e-12)
+    assert 1 - float(expected_imbalance(y, weight)) == pytest.approx(metrics["balancedness"], abs=1e-12)
+
+
+def test_an_even_spread_is_balanced_and_cuts_everything() -> None:
+    adjacency, degree, weight = tensors(tiny())
+    y = torch.full((6, 3), 1 / 3, dtype=torch.float64)
+    assert float(expected_ncut(y, adjacency, degree)) == pytest.approx(2.0, abs=1e-12)
+    assert float(expected_imbalance(y, weight)) == pytest.approx(0.0, abs=1e-12)
+
+
+def test_the_sparse_loss_equals_the_dense_formula_of_the_paper() -> None:
+    graph = tiny()
+    adjacency, degree, weight = tensors(graph)
+    y, dense = soft(graph, 3), dense_adjacency(graph)
+    ncut = ((y / (degree @ y)) @ (1 - y).T * dense).sum()
+    share = weight.sum() / 3
+    balance = ((weight @ y - share) ** 2).sum() / (3 * share**2)
+    torch.testing.assert_close(gap_loss(y, adjacency, degree, weight, 2.0), ncut + 2.0 * balance)
+
+
+def test_the_gradient_of_the_loss() -> None:
+    graph = tiny()
+    adjacency, degree, weight = tensors(graph)
+    y = soft(graph, 3).requires_grad_()
+    assert torch.autograd.gradcheck(lambda y: gap_loss(y, adjacency, degree, weight, 1.5), (y,))
+
+
+def test_collapse_into_one_part_stays_finite() -> None:
+    adjacency, degree, weight = tensors(tiny())
+    y = torch.zeros(6, 3, dtype=torch.float64)
+    y[:, 0] = 1
+    y.requires_grad_()
+    loss = gap_loss(y, adjacency, degree, weight, 1.0)
+    loss.backward()
+    assert float(loss.detach()) == pytest.approx(2 + 2)  # two empty parts count 1 each; balance (4 + 1 + 1) / 3
+    assert torch.isfinite(y.grad).all()
+
+
+@pytest.mark.parametrize("norm", NORMS)
+def test_operators_equal_dense_products_both_ways(norm: str) -> None:
+    graph = tiny()
+    dense, degree = dense_adjacency(graph), torch.tensor(graph.degree).double().clamp_min(1)
+    if norm == "row":
+        dense = dense / degree[:, None]
+    if norm == "symmetric":
+        dense = dense / (degree[:, None] * degree).sqrt()
+    operator = graph_operator(graph, norm, torch.float64)
+    x = soft(graph, 4).requires_grad_()
+    torch.testing.assert_close(multiply(operator, x), dense @ x)
+    assert torch.autograd.gradcheck(lambda x: multiply(operator, x), (x,))
+
+
+def test_a_stack_of_graphs_acts_like_its_parts() -> None:
+    graphs = [tiny(), generate_graph("grid:n=12"), from_edges("alone", 1, [], [])]
+    stacked, member = stack_graphs(graphs)
+    x = soft(stacked, 3)
+    whole = multiply(graph_operator(stacked, "row", torch.float64), x)
+    for i, graph in enumerate(graphs):
+        rows = torch.tensor(member == i)
+        torch.testing.assert_close(whole[rows], multiply(graph_operator(graph, "row", torch.float64), x[rows]))
+    assert (stacked.nodes, stacked.edges) == (sum(g.nodes for g in graphs), sum(g.edges for g in graphs))
+
+
+def test_levelling_evens_out_expected_and_rounded_weights() -> None:
+    rng = np.random.default_rng(0)
+    logits = torch.tensor(rng.standard_normal((500, 4)) * 2 + np.array([3, 0, 0, -2]), dtype=torch.float32)
+    weight = torch.tensor(rng.integers(1, 5, 500), dtype=torch.float32)
+    share = weight.sum() / 4
+    expected = weight @ torch.softmax(level_logits(logits, weight, 30), dim=1)
+    assert float((expected / share - 1).abs().max()) < 0.01
+    rounded = torch.bincount(even_argmax(logits, weight, 40), weights=weight, minlength=4)
+    assert float(rounded.max() / share) < 1.05
+    assert torch.equal(even_argmax(logits, weight, 0), logits.argmax(dim=1))
+
+
+@pytest.fixture(scope="module")
+def trained() -> GAP:
+    torch.set_num_threads(1)
+    return quickly_trained()
+
+
+def quickly_trained() -> GAP:
+    agent = GAP(**QUICK)
+    graphs = [generate_graph(f"delaunay:n={n},seed={n}") for n in (300, 400, 500)]
+    agent.fit(Partitioning(k=4), graphs, np.random.default_rng(7), Budget())
+    return agent
+
+
+def breadth_first(graph: Graph, parts: int) -> np.ndarray:
+    from scipy.sparse import csr_matrix
+    from scipy.sparse.csgraph import breadth_first_order
+
+    matrix = csr_matrix((graph.adjwgt, graph.adjncy, graph.xadj), (graph.nodes, graph.nodes))
+    part = np.zeros(graph.nodes, np.int64)
+    part[breadth_first_order(matrix, 0, return_predecessors=False)] = np.arange(graph.nodes) * parts // graph.nodes
+    return part
+
+
+def test_training_on_small_graphs_pays_on_larger_unseen_ones(trained: GAP) -> None:
+    problem = Partitioning(k=4)
+    for name in ("delaunay:n=1500,seed=91", "delaunay:n=3000,seed=92"):
+        graph = generate_graph(name)
+        mine = problem.judge(graph, {"part": trained.predict(problem, graph)})
+        scattered = np.random.default_rng(0).permutation(graph.nodes) % 4
+        assert mine.metrics["imbalance"] <= LOOSEST
+        assert mine.cost <= BEATS_RANDOM * problem.judge(graph, {"part": scattered}).cost
+        assert mine.cost <= BEATS_BREADTH_FIRST * problem.judge(graph, {"part": breadth_first(graph, 4)}).cost
+
+
+def test_the_same_seed_gives_the_same_weights(trained: GAP) -> None:
+    again = quickly_trained()
+    state = again.net.state_dict()
+    assert all(torch.equal(state[name], tensor) for name, tensor in trained.net.state_dict().items())
+
+
+def test_weights_survive_saving(trained: GAP, tmp_path) -> None:
+    graph, problem = generate_graph("delaunay:n=700,seed=93"), Partitioning(k=4)
+    trained.save(tmp_path / "first")
+    loaded = GAP()
+    loaded.load(tmp_path / "first")
+    loaded.save(tmp_path / "second")
+    assert np.array_equal(trained.predict(problem, graph), loaded.predict(problem, graph))
+    for name in ("agent.json", "model.safetensors"):
+        assert (tmp_path / "first" / name).read_bytes() == (tmp_path / "second" / name).read_bytes()
+    assert len(list((tmp_path / "first").iterdir())) == 2
+
+
+def test_signs_of_the_eigenvectors_do_not_matter(trained: GAP) -> None:
+    example = make_example(generate_graph("delaunay:n=900,seed=94"), 4)
+    flipped = example._replace(features=example.features * torch.tensor([-1.0, 1.0, -1.0, 1.0]))
+    parts = [best_partition(trained.net, case, 2.0, 40, flips=True) for case in (example, flipped)]
+    assert np.array_equal(*parts)
+
+
+def test_solving_repairs_to_the_limit(trained: GAP) -> None:
+    problem, graph = Partitioning(k=4), generate_graph("delaunay:n=1000,seed=95")
+    solution = trained.solve(problem, graph, np.random.default_rng(0), Budget())
+    verdict = problem.judge(graph, solution)
+    assert verdict.feasible
+    assert verdict.cost <= problem.judge(graph, {"part": trained.predict(problem, graph)}).cost * 1.1
+
+
+@pytest.mark.parametrize(
+    "graph", [tiny(), from_edges("alone", 1, [], []), generate_graph("grid:n=30")], ids=lambda g: g.name
+)
+def test_without_weights_it_learns_the_instance_itself(graph: Graph) -> None:
+    agent, problem = GAP(solve_iterations=60, hidden=16), Partitioning(k=2)
+    parts = [agent.solve(problem, graph, np.random.default_rng(3), Budget())["part"] for _ in range(2)]
+    assert np.array_equal(*parts)
+    assert agent.net is None
+    problem.judge(graph, {"part": parts[0]})
+
+
+def test_budget_and_callback_stop_training() -> None:
+    graphs, heard = [generate_graph("delaunay:n=100,seed=1")], []
+    agent = GAP(hidden=8)
+
+    def listen(metrics: dict[str, float]) -> bool:
+        heard.append(metrics["steps"])
+        return len(heard) < 3
+
+    agent.fit(Partitioning(k=3), graphs, np.random.default_rng(0), Budget(), listen)
+    assert heard == [20, 40, 60]
+    heard.clear()
+    agent.fit(Partitioning(k=3), graphs, np.random.default_rng(0), Budget(steps=50), listen)
+    assert heard == [20, 40, 50]  # the last step always
+
+
+def fitted(steps: int, **hyper) -> tuple[GAP, list[float]]:
+    """A small agent for k=3 after so many steps, and the steps that its callback heard of."""
+    agent, heard = GAP(hidden=8, **hyper), []
+    agent.fit(
+        Partitioning(k=3), SMALL, np.random.default_rng(0), Budget(steps=steps), lambda m: not heard.append(m["steps"])
+    )
+    return agent, heard
+
+
+@pytest.mark.parametrize(("steps", "hyper"), [(7, {}), (45, {}), (45, {"iterations": 10}), (41, {"trials": 30})])
+def test_a_budget_of_steps_is_the_number_of_steps(steps: int, hyper: dict[str, int]) -> None:
+    assert fitted(steps, **hyper)[1] == [*range(20, steps, 20), steps]
+
+
+def test_the_iterations_end_with_a_callback_too() -> None:
+    heard = []
+    agent = GAP(hidden=8, iterations=33)
+    agent.fit(Partitioning(k=3), SMALL, np.random.default_rng(0), Budget(), lambda m: not heard.append(m["steps"]))
+    assert heard == [20, 33]
+
+
+def test_fitting_goes_on_from_weights(tmp_path, monkeypatch) -> None:
+    agent, _ = fitted(60)
+    agent.save(tmp_path)
+    loaded = GAP()
+    loaded.load(tmp_path)
+    before = {name: tensor.clone() for name, tensor in loaded.net.state_dict().items()}
+    monkeypatch.setattr("sysgym_agents.partitioning.gap_model._fresh", lambda *_: pytest.fail("a new initialisation"))
+    loaded.fit(Partitioning(k=3), SMALL, np.random.default_rng(1), Budget(steps=1))
+    moved = [(tensor - before[name]).abs().max() for name, tensor in loaded.net.state_dict().items()]
+    assert 0 < max(moved) <= 1.01 * loaded.hyper["learning_rate"]  # one step of Adam
+    with pytest.raises(UsageError, match="split into 3 parts, training them on for 4 is not possible; use k=3"):
+        loaded.fit(Partitioning(k=4), SMALL, np.random.default_rng(1), Budget(steps=1))
+
+
+@pytest.mark.parametrize("stop", [20, 60, 200])
+def test_training_goes_on_exactly_where_it_was_saved(stop: int, tmp_path) -> None:
+    """Within the first trial, within the last, and in the main part; the new agent gets nothing but the folder."""
+    problem, graphs = Partitioning(k=2), [generate_graph(f"delaunay:n=60,seed={s}") for s in range(2)]
+    whole = GAP(hidden=8)
+    whole.fit(problem, graphs, np.random.default_rng(3), Budget(steps=300))
+    first = GAP(hidden=8)
+    assert not first.save_training(tmp_path)
+
+    def save(row: dict[str, float]) -> bool:
+        if row["steps"] == stop:
+            first.save(tmp_path)
+            first.save_training(tmp_path)
+        return row["steps"] < stop
+
+    first.fit(problem, graphs, np.random.default_rng(3), Budget(steps=300), save)
+    second = GAP()
+    second.load(tmp_path)
+    assert not second.load_training(tmp_path, Budget(steps=1000))  # another schedule
+    assert second.load_training(tmp_path, Budget(steps=300 - stop))
+    steps = []
+    second.fit(
+        problem, graphs, np.random.default_rng(9), Budget(steps=300 - stop), lambda r: not steps.append(r["steps"])
+    )
+    assert steps[-1] == 300 - stop
+    weights = [agent.net.state_dict() for agent in (whole, second)]
+    assert all(torch.equal(weights[0][key], weights[1][key]) for key in weights[0])
+    text = (tmp_path / "training.json").read_text()
+    (tmp_path / "training.json").write_text('{"iterations": "many"}')
+    with pytest.raises(UsageError, match="the state of another training"):
+        second.load_training(tmp_path, Budget())
+    (tmp_path / "training.json").write_text(text)
+    wider = GAP(hidden=16)
+    wider.load_training(tmp_path, Budget(steps=300 - stop))
+    with pytest.raises(UsageError, match="does not fit this agent and problem"):
+        wider.fit(problem, graphs, np.random.default_rng(9), Budget(steps=300 - stop))
+
+
+def test_the_callback_can_save_what_there_is(tmp_path) -> None:
+    agent = GAP(hidden=8)
+    agent.fit(
+        Partitioning(k=3), SMALL, np.random.default_rng(0), Budget(steps=5), lambda _: agent.save(tmp_path) or True
+    )
+    again = GAP()
+    again.load(tmp_path)
+    assert again.parts == 3
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "sentence"),
+    [
+        ("model.safetensors", lambda data: data[:-7], "holds no weights"),
+        ("model.safetensors", lambda data: data[:5], "holds no weights"),
+        ("model.safetensors", lambda data: b"", "holds no weights"),
+        ("model.safetensors", lambda data: b"\xff" * 100, "holds no weights"),
+        ("model.safetensors", lambda data: data[:-4] + b"\x00\x00\xc0\x7f", "not finite"),
+        ("agent.json", lambda data: b"[1, 2]", "must be an object"),
+        ("agent.json", lambda data: b"{}", "must be an object"),
+        ("agent.json", lambda data: b'{"hyper": [], "parts": 3}', "must be an object"),
+        ("agent.json", lambda data: b'{"hyper": {}, "parts": "3"}', "must be an object"),
+        ("agent.json", lambda data: data[:20], "no valid JSON"),
+        ("agent.json", lambda data: data.replace(b"0.005", b"NaN"), "learning_rate of agent 'gap' must be"),
+        ("agent.json", lambda data: data.replace(b'"hidden"', b'"hiden"'), "Did you mean 'hidden'"),
+        ("agent.json", lambda data: data.replace(b'"hidden": 8', b'"hidden": 9'), "does not fit agent.json"),
+    ],
+)
+def test_damaged_weights_are_refused(file: str, content, sentence: str, tmp_path) -> None:
+    fitted(2)[0].save(tmp_path)
+    damaged = content((tmp_path / file).read_bytes())
+    assert damaged != (tmp_path / file).read_bytes()
+    (tmp_path / file).write_bytes(damaged)
+    agent = GAP()
+    with pytest.raises(UsageError, match=sentence):
+        agent.load(tmp_path)
+    assert agent.net is None
+
+
+@pytest.mark.parametrize(
+    "hyper",
+    [
+        {"learning_rate": float("nan")}, {"learning_rate": 0}, {"learning_rate": float("inf")}, {"balance": -1.0},
+        {"balance": float("nan")}, {"balance": "2"}, {"learning_rate": True}, {"layers": -1}, {"hidden": 2.5},
+        {"hidden": 10**9}, {"trials": 0}, {"flips": 1}, {"repair": "no"},
+    ],
+)  # fmt: skip
+def test_hyper_parameters_out_of_range(hyper: dict[str, object]) -> None:
+    with pytest.raises(UsageError, match=f"{next(iter(hyper))} of agent 'gap' must be"):
+        GAP(**hyper)
+
+
+def test_a_graph_without_nodes_is_refused(trained: GAP) -> None:
+    none = Graph("none", *(np.zeros(size, np.int64) for size in (1, 0, 0, 0)))
+    for act in (
+        lambda: trained.predict(Partitioning(k=4), none),
+        lambda: GAP().solve(Partitioning(k=2), none, np.random.default_rng(0), Budget()),
+        lambda: GAP().fit(Partitioning(k=2), [none], np.random.default_rng(0), Budget(steps=1)),
+    ):
+        with pytest.raises(UsageError, match="none has no nodes"):
+            act()
+
+
+def test_what_cannot_be_done_is_said(trained: GAP, tmp_path) -> None:
+    graph = generate_graph("delaunay:n=100,seed=1")
+    with pytest.raises(UsageError, match="into 4 parts, not 2; train with k=2"):
+        trained.solve(Partitioning(k=2), graph, np.random.default_rng(0), Budget())
+    with pytest.raises(UsageError, match="call fit or load first"):
+        GAP().predict(Partitioning(k=2), graph)
+    with pytest.raises(UsageError, match="train it first"):
+        GAP().save(tmp_path)
+    with pytest.raises(UsageError, match="holds no weights"):
+        GAP().load(tmp_path)
+    with pytest.raises(UsageError, match="hidden"):
+        GAP(hidden=0)
+
+
+def test_it_is_a_learner_whose_listing_is_cheap() -> None:
+    assert isinstance(GAP(), Learner)
+    code = "import sys, sysgym_agents.partitioning.gap; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@pytest.mark.slow
+def test_transfer_to_meshes_ten_times_as_large() -> None:
+    pymetis = pytest.importorskip("pymetis")
+    sizes = (400, 500, 600, 700, 800, 900, 1000, 1200)
+    graphs = [generate_graph(f"delaunay:n={n},seed={seed}") for seed, n in enumerate(sizes, 101)]
+    problem, agent = Partitioning(k=4), GAP()
+    agent.fit(problem, graphs, np.random.default_rng(0), Budget())
+    ratios = []
+    for name in (
+        "delaunay:n=4000,seed=21",
+        "delaunay:n=5500,seed=22",
+        "delaunay:n=8000,seed=23",
+        "delaunay:n=10000,seed=24",
+    ):
+        graph = generate_graph(name)
+        options = pymetis.Options(ufactor=30, seed=1)
+        adjacency = pymetis.CSRAdjacency(graph.xadj, graph.adjncy)
+        metis, _ = pymetis.part_graph(4, adjacency, recursive=False, options=options)
+        verdict = problem.judge(graph, {"part": agent.predict(problem, graph)})
+        assert verdict.metrics["imbalance"] <= LOOSEST
+        ratios.append(verdict.cost / metis)
+    assert np.exp(np.mean(np.log(ratios))) <= TRANSFER_BAR

@@ -1,0 +1,171 @@
+"""`sysgym bench chip`: chip placement beside the figures that its peers were measured at, on an embedded design.
+
+The peers' figures are recorded, not measured here: CPU time of TILOS' MacroPlacement (Python and C++), MaskPlace and
+WireMask-BBO on a core of a cloud server, and for Google's binary what TILOS report.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+
+from sysgym import UsageError, make_problem
+from sysgym.chip_placement.cost import proxy_cost
+from sysgym.chip_placement.formats.cache import read_netlist_cached
+from sysgym.chip_placement.formats.netlist import SOFT, parse_netlist, read_text
+from sysgym.chip_placement.geometry.force import place_soft
+from sysgym.chip_placement.geometry.legal import node_mask
+from sysgym.chip_placement.geometry.moves import Moves
+from sysgym.chip_placement.geometry.wire import placing_order
+from sysgym.chip_placement.instance import Chip
+from sysgym.core import data
+from sysgym.core.instances import find_entry
+from sysgym_agents.chip_placement.placers import SAPlacer, anneal, start_placement
+from sysgym_agents.chip_placement.wiremask import Arranger, centred
+from sysgym_agents.core import Budget
+from sysgym_zoo.bench.partitioning import beside, each, row
+from sysgym_zoo.jobs.console import say
+
+DESIGN, TITLE = "designs/ariane133_NanGate45", "ariane133"
+MACROS_ONLY = "ibm01/ibm01"
+
+
+def costs(chip: Chip, seconds: float) -> list[dict[str, Any]]:
+    """The proxy from scratch, after a move, legal cells, forces."""
+    rng, netlist, canvas = np.random.default_rng(0), chip.netlist, chip.canvas
+    placement = place_soft(netlist, canvas, start_placement(chip, rng))
+    full = 1e3 * each(lambda: proxy_cost(netlist, canvas, placement), seconds)
+    rows = beside(f"full cost, {TITLE}", full, "ms", "<= 3", {"TILOS' Python": 13200, "Google's, with a move": 6})
+    moves = Moves(netlist, canvas, placement)
+
+    def play() -> None:
+        nodes = rng.choice(moves.movable, 100).tolist()
+        at = (rng.integers((0, 0), (canvas.columns, canvas.rows), (100, 2)) + 0.5) * canvas.cell
+        for node, (x, y) in zip(nodes, at.tolist(), strict=True):
+            moves.put([node], [x], [y], [0])
+            moves.cost()
+
+    rows += beside(
+        f"incremental move and cost, {TITLE}", 10 * each(play, seconds), "ms", "<= 0.15", {"TILOS' C++": 0.16}
+    )
+    some = replace(
+        placement, placed=~np.isin(netlist.parent, [*chip.movable[60:], *np.flatnonzero(netlist.kind == SOFT)])
+    )
+    mask = 1e6 * each(lambda: node_mask(netlist, canvas, some, int(chip.movable[60])), seconds)
+    rows += beside(f"node mask with 60 macros placed, {TITLE}", mask, "us", "", {"TILOS' Python": 80000})
+    forces = each(lambda: place_soft(netlist, canvas, placement), seconds)
+    return rows + beside(f"300 steps of forces, {TITLE}", forces, "s", "<= 0.3", {"TILOS' C++": 0.5, "Google's": 0.74})
+
+
+def episodes(instance: str, seconds: float, **options: Any) -> float:
+    """Steps a CPU second of random legal actions with the dynamic observation, resets included."""
+    env = gym.make("sysgym/ChipPlacement-v0", instance=instance, obs="dynamic", disable_env_checker=True, **options)
+    rng, shell = np.random.default_rng(0), env.unwrapped
+    many = isinstance(env.action_space, gym.spaces.MultiDiscrete)
+
+    def draw() -> Any:
+        mask = shell.action_masks()  # type: ignore[attr-defined]
+        if not many:
+            return int(rng.choice(np.flatnonzero(mask)))
+        parts = np.split(mask, np.cumsum(env.action_space.nvec)[:-1])  # type: ignore[attr-defined]
+        return [int(rng.choice(np.flatnonzero(part))) for part in parts]
+
+    def play() -> tuple[int, float]:
+        spent, steps, over = -time.process_time(), 0, False
+        env.reset(seed=int(rng.integers(2**31)))
+        while not over:
+            spent += time.process_time()
+            action = draw()
+            spent -= time.process_time()
+            over = env.step(action)[2]
+            steps += 1
+        return steps, spent + time.process_time()
+
+    play()  # compiles, or loads what is compiled
+    found = [play()]
+    while sum(spent for _, spent in found) < seconds:
+        found.append(play())
+    return sum(steps for steps, _ in found) / sum(spent for _, spent in found)
+
+
+def environments(public: Chip | None, seconds: float) -> list[dict[str, Any]]:
+    """Steps of the modes."""
+    found = episodes(DESIGN, seconds, mode="sequential")
+    rows = beside(f"sequential with forces at the end, {TITLE}", found, "steps/s", ">= 500",
+                   {"TILOS' Python": 0.03, "TILOS' Python without forces": 5})  # fmt: skip
+    rows.append(row(f"refine, {TITLE}", episodes(DESIGN, seconds, mode="refine", steps=2000), "steps/s"))
+    if public is not None:
+        found = episodes(MACROS_ONLY, seconds, mode="hpwl", grid=144)
+        rows += beside("hpwl, ibm01 at grid 144", found, "steps/s", ">= 5000", {"MaskPlace": 323})
+    return rows
+
+
+def placers(chip: Chip, public: Chip | None, seconds: float) -> list[dict[str, Any]]:
+    """Placers: moves of the annealer, placements by wire mask."""
+    tries, sweeps = 20, 2 if seconds < 1 else 10
+    start = start_placement(chip, np.random.default_rng(0))
+
+    def run() -> None:
+        anneal(chip.netlist, chip.canvas, start, np.random.default_rng(0), Budget(), sweeps=sweeps, tries=tries,
+               soft=False)  # fmt: skip
+
+    moves = sweeps * tries * len(chip.movable) / each(run, seconds)
+    rows = beside(f"annealing with the exact cost, {TITLE}", moves, "moves/s", ">= 5000", {"TILOS' C++": 5000})
+    if public is not None:
+        arranger, guides = Arranger(public, placing_order(public, "nets")), centred(public)
+        whole = 1e3 * each(lambda: arranger.cost(guides), seconds)
+        rows += beside(
+            "placement of all macros by wire mask, ibm01 at grid 144", whole, "ms", "", {"WireMask-BBO": 2500}
+        )
+    return rows
+
+
+def parsing(seconds: float) -> list[dict[str, Any]]:
+    """Reading the netlist of the design: from its text, and parsed before."""
+    problem = make_problem("ChipPlacement")
+    entry = find_entry(problem.instance_sets(), DESIGN)
+    assert entry is not None
+    path = data.find(entry.files[0])
+    assert path is not None
+
+    def cold(path: Path) -> None:
+        parse_netlist(read_text(path), "design", path)
+
+    first, again = each(lambda: cold(path), seconds), each(lambda: read_netlist_cached(path), seconds)
+    rows = beside(f"netlist read for the first time, {TITLE}", first, "s", "<= 1", {"TILOS' Python": 1.24})
+    return [*rows, row(f"netlist read again, {TITLE}", again, "s", "<= 0.3")]
+
+
+def annealed(seeds: int, sweeps: int) -> list[dict[str, Any]]:
+    """What the annealer reaches; TILOS' C++ annealer: 0.6779, 0.6829 and 0.6895 in 41, 37 and 36 CPU seconds."""
+    problem = make_problem("ChipPlacement")
+    chip, costs, times = problem.load(DESIGN), [], []
+    for seed in range(1, seeds + 1):
+        started = time.process_time()
+        solution = SAPlacer().solve(problem, chip, np.random.default_rng(seed), Budget(steps=sweeps))
+        times.append(time.process_time() - started)
+        verdict = problem.judge(chip, solution)
+        costs.append(verdict.cost if verdict.feasible else np.inf)
+        say(f"sa-placer, seed {seed}: proxy {costs[-1]:.4f} after {times[-1]:.0f} CPU seconds")
+    what = f"sa-placer, {sweeps} sweeps, {TITLE}"
+    return [
+        row(f"{what}: median of {seeds} seeds (TILOS' C++: 0.6829)", float(np.median(costs)), "proxy", "<= 0.69"),
+        row(f"{what}: CPU time of a seed", max(times), "s", "<= 60"),
+    ]
+
+
+def chip(quick: bool) -> list[dict[str, Any]]:
+    """Rows of the area `chip`."""
+    design, seconds = make_problem("ChipPlacement").load(DESIGN), 0.3 if quick else 3.0
+    try:
+        public = make_problem("ChipPlacement", grid=144).load(MACROS_ONLY)
+    except UsageError as error:
+        say(f"without the rows of {MACROS_ONLY}: {error}")
+        public = None
+    rows = costs(design, seconds) + environments(public, seconds) + placers(design, public, seconds) + parsing(seconds)
+    return rows if quick else rows + annealed(3, 200)

@@ -1,0 +1,139 @@
+"""`sysgym bench dataflow`: the simulator, its floor and its peers; `bench devices`: what agents reach.
+
+The peers' figures are recorded, not measured here: CPU time an operator of three simulators.
+"""
+
+from __future__ import annotations
+
+import resource
+import time
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+
+from sysgym import make_problem
+from sysgym.core.instances import expand
+from sysgym.dataflow.graphs.fusion import fuse, fused_graph
+from sysgym.dataflow.graphs.graph import DataflowGraph
+from sysgym.dataflow.simulator import kernels
+from sysgym.dataflow.simulator.job import Job
+from sysgym.dataflow.simulator.rules import Rules
+from sysgym.dataflow.simulator.simulate import evaluate_batch, simulate
+from sysgym_agents.core import Budget
+from sysgym_agents.dataflow.annealing import DeviceAnnealer
+from sysgym_agents.dataflow.baselines import MetisPlacement
+from sysgym_agents.dataflow.gdp import GDP
+from sysgym_zoo.bench.partitioning import beside, each, row
+from sysgym_zoo.jobs.console import say
+
+PEERS_NS = {"Placeto's": 250_000.0, "Baechi's": 220_000.0, "DOPPLER's SimPy": 1_400_000.0}  # an operator
+
+
+def _floor(graph: DataflowGraph, seconds: float) -> float:
+    finish = np.empty(graph.nodes, np.int64)
+    return each(lambda: kernels.longest_path(graph.in_ptr, graph.edge_src, graph.time_ns, finish), seconds)
+
+
+def simulator(name: str, seconds: float) -> list[dict[str, Any]]:
+    """Nanoseconds an operator of single, expert and random placements, and ratios."""
+    graph = make_problem("DevicePlacement").load(name)
+    job = Job(graph, Rules())
+    floor = _floor(graph, seconds)
+    rows = [row(f"{name}: one longest-path pass", 1e9 * floor / graph.nodes, "ns/op")]
+    scattered = np.random.default_rng(0).integers(0, job.devices, graph.nodes)
+    for title, placement in (("single", job.single), ("expert", job.expert), ("random", scattered)):
+        spent = each(lambda p=placement: simulate(graph, job.times, job.cluster, p), seconds)  # type: ignore[misc]
+        expert = title == "expert"
+        peers = PEERS_NS if expert else {}
+        rows += beside(f"{name}: {title} placement, memory on", 1e9 * spent / graph.nodes, "ns/op", "", peers)
+        rows.append(row(f"{name}: {title} / longest path", spent / floor, "x", "<= 130" if expert else ""))
+    grouped = fuse(graph, job.expert, np.ones(graph.nodes, np.int64))
+    spent = each(lambda: fuse(graph, job.expert, np.ones(graph.nodes, np.int64)), seconds)
+    rows.append(row(f"{name}: fusion", 1e3 * spent, "ms"))
+    spent = each(lambda: fused_graph(graph, grouped, job.times), seconds)
+    rows.append(row(f"{name}: the fused graph", 1e3 * spent, "ms"))
+    return rows
+
+
+def environment(name: str, seconds: float) -> list[dict[str, Any]]:
+    """Evaluations a second through `env.step`, and in a batch."""
+    env = gym.make("sysgym/DevicePlacement-v0", instance=name, mode="oneshot", obs="raw", disable_env_checker=True)
+    inner: Any = env.unwrapped
+    rng = np.random.default_rng(0)
+    actions = [rng.integers(0, inner.size.columns, inner.size.nodes) for _ in range(64)]
+
+    def play() -> None:
+        for action in actions:
+            env.reset()
+            env.step(action)
+
+    rows = [row(f"{name}: reset and step, obs raw", 64 / each(play, seconds), "evaluations/s", ">= 1000")]
+    job, placements = inner.problem.job(inner.instance), np.stack(actions)
+    batch = each(lambda: evaluate_batch(job.graph, job.times, job.cluster, placements, threads=1), seconds)
+    rows.append(row(f"{name}: evaluate_batch, one thread", 64 / batch, "evaluations/s"))
+    return rows
+
+
+def one_pass(name: str) -> list[dict[str, Any]]:
+    """CPU seconds and memory of a decision for every operator by an untuned network."""
+    problem = make_problem("DevicePlacement", mode="oneshot", schedule="critical_path")
+    agent, graph = GDP(), problem.load(name)
+    agent.fit(problem, [problem.load("layered/train-0")], np.random.default_rng(0), Budget(steps=32))
+    started = time.process_time()
+    agent.solve(problem, graph, np.random.default_rng(0), Budget())
+    rows = [
+        row(f"{name}: gdp's one pass over {graph.nodes} operators", time.process_time() - started, "CPU s", "<= 20")
+    ]
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
+    return [*rows, row(f"{name}: largest memory of this process", peak, "GB", "<= 6")]
+
+
+def dataflow(quick: bool) -> list[dict[str, Any]]:
+    """Speed of the simulator, the environment and one pass of the network."""
+    large, middle = ("seeds/rnnlm_2l", "seeds/txl_2l") if quick else ("seeds/gnmt_8l", "seeds/inception_v3_b32")
+    seconds = 0.05 if quick else 1.0
+    return [*simulator(large, seconds), *environment(middle, seconds), *one_pass(large)]
+
+
+def _geomean(values: list[float]) -> float:
+    return float(np.exp(np.mean(np.log(values))))
+
+
+def annealed(names: list[str], seconds: float) -> list[dict[str, Any]]:
+    """Speed-up of `sa-device` over the expert's placement, first come first served, by tasks."""
+    rows = []
+    for tasks, bar in (("placement", ">= 1.19"), ("placement+schedule", ">= 1.45"), ("placement+schedule+fusion", "")):
+        problem = make_problem("GraphOptimization", tasks=tasks, schedule="fifo")
+        found = []
+        for name in names:
+            graph = problem.load(name)
+            solution = DeviceAnnealer().solve(problem, graph, np.random.default_rng(0), Budget(seconds=seconds))
+            found.append(problem.judge(graph, solution).metrics["speedup_vs_expert"])
+            say(f"{name} {tasks}: {found[-1]:.4g}")
+        rows.append(row(f"sa-device, {seconds:g} s: {tasks}, expert / time", _geomean(found), "x", bar))
+    return rows
+
+
+def learnt(names: list[str], seconds: float) -> list[dict[str, Any]]:
+    """`gdp` trained on each graph alone, against METIS with critical-path priorities and the expert."""
+    problem = make_problem("DevicePlacement", schedule="critical_path")
+    wins, beats, rows = 0, 0, []
+    for name in names:
+        graph = problem.load(name)
+        rng = np.random.default_rng(0)
+        metis = problem.judge(graph, MetisPlacement().solve(problem, graph, rng, Budget())).cost
+        verdict = problem.judge(graph, GDP().solve(problem, graph, rng, Budget(seconds=seconds)))
+        wins += verdict.cost < metis
+        beats += verdict.metrics["speedup_vs_expert"] > 1
+        rows.append(row(f"gdp, {seconds:g} s: {name}, expert / time", verdict.metrics["speedup_vs_expert"], "x"))
+        say(f"{name}: gdp {verdict.cost / 1e6:.4g} ms, METIS {metis / 1e6:.4g} ms")
+    rows.append(row("gdp is faster than METIS with the critical path", wins, f"of {len(names)}", ">= 10"))
+    rows.append(row("gdp is faster than the expert", beats, f"of {len(names)}", f">= {len(names)}"))
+    return rows
+
+
+def devices(quick: bool) -> list[dict[str, Any]]:
+    """What the annealer and `gdp` reach on the models of the papers."""
+    names = expand(make_problem("DevicePlacement").instance_sets(), "seeds/test" if quick else "seeds")
+    return [*annealed(names, 1 if quick else 20), *learnt(names, 3 if quick else 120)]

@@ -1,0 +1,248 @@
+"""`sysgym bench`: speeds as ratios to peers and to the kernel's own floor, all measured in this process."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+
+from sysgym import make_problem
+from sysgym.core.env import ProblemEnv
+from sysgym.core.errors import unknown
+from sysgym.graphs.csr import Graph, to_networkx
+
+
+def row(what: str, value: float, unit: str, bar: str = "") -> dict[str, Any]:
+    """One line of the table; `bar` is a comparison such as ">= 10", and `met` tells whether the value passes it.
+
+    A value that is not finite (never reached) is shown as none, and passes nothing.
+    """
+    if not np.isfinite(value):
+        return {"what": what, "value": None, "unit": unit, "bar": bar, "met": False if bar else None}
+    sign, _, limit = bar.partition(" ")
+    met = None if not bar else value >= float(limit) if sign == ">=" else value <= float(limit)
+    return {"what": what, "value": float(f"{value:.4g}"), "unit": unit, "bar": bar, "met": met}
+
+
+def _cpu(function: Callable[[], Any], repeats: int = 1) -> float:
+    """Least CPU seconds of one call."""
+    best = np.inf
+    for _ in range(repeats):
+        started = time.process_time()
+        function()
+        best = min(best, time.process_time() - started)
+    return float(best)
+
+
+def each(function: Callable[[], Any], seconds: float) -> float:
+    """CPU seconds of a call: the median over as many calls as fit into `seconds`, three at least."""
+    function()  # compiles, or loads what is compiled
+    found: list[float] = []
+    while sum(found) < seconds or len(found) < 3:
+        started = time.process_time()
+        function()
+        found.append(time.process_time() - started)
+    return float(np.median(found))
+
+
+def beside(what: str, value: float, unit: str, bar: str, peers: dict[str, float]) -> list[dict[str, Any]]:
+    """A row for our figure and one for each peer's recorded figure, as how many times faster ours is."""
+    more = unit.endswith("/s")
+    rows = [row(what, value, unit, bar)]
+    for peer, theirs in peers.items():
+        ratio = value / theirs if more else theirs / value
+        rows.append(row(f"{what}: faster than {peer} ({theirs:g} {unit})", ratio, "x"))
+    return rows
+
+
+def _raw_env(graph: Graph, steps: int) -> ProblemEnv:
+    problem = make_problem("Partitioning", k=8, mode="refine", moves="raw", start="random", steps=steps)
+    return gym.make(
+        "sysgym/Partitioning-v0", instance=graph, obs="raw", disable_env_checker=True, k=8, mode="refine", moves="raw",
+        start="random", steps=problem.steps,
+    )  # type: ignore[return-value]  # fmt: skip
+
+
+def _moves(rng: np.random.Generator, nodes: int, count: int) -> Any:
+    return np.stack([rng.integers(nodes, size=count), rng.integers(8, size=count)], axis=1)
+
+
+def raw_moves(nodes: int, count: int) -> list[dict[str, Any]]:
+    """`env.step` on a grid against the kernel alone."""
+    from sysgym.partitioning import kernels
+
+    problem = make_problem("Partitioning", k=8)
+    graph = problem.load(f"grid:n={nodes}")
+    env = _raw_env(graph, 4 * count)
+    env.reset(seed=0)
+    reset = _cpu(lambda: env.reset(seed=0), 3)
+    actions = _moves(np.random.default_rng(0), graph.nodes, count)
+
+    def play() -> None:
+        for action in actions:
+            env.step(action)
+
+    stepped = _cpu(play) / count
+    state = env.unwrapped.state  # type: ignore[attr-defined]
+    arrays = (
+        graph.xadj,
+        graph.adjncy,
+        graph.adjwgt,
+        graph.vwgt,
+        state.part,
+        state.conn,
+        state.load,
+        state.trail,
+        state.s,
+    )
+    kernels.random_moves(*arrays, actions[:1])
+    floor = _cpu(lambda: kernels.random_moves(*arrays, actions)) / count
+    title = f"raw moves, grid of {graph.nodes} nodes"
+    large = graph.nodes >= 1_000_000  # the bars are for a million nodes
+    return [
+        row(f"{title}: env.step", 1 / stepped, "steps/s", ">= 100000" if large else ""),
+        row(f"{title}: kernel alone", 1 / floor, "moves/s"),
+        row(f"{title}: env.step / kernel", stepped / floor, "x"),
+        row(f"{title}: shell beyond the kernel", 1e6 * (stepped - floor), "us/step", "<= 40"),
+        row(f"{title}: reset", reset, "s", "<= 1" if large else ""),
+    ]
+
+
+def recomputation(name: str) -> list[dict[str, Any]]:
+    """One incremental step against recomputing the cut with networkx, and with `judge`."""
+    import networkx as nx
+
+    problem = make_problem("Partitioning", k=8)
+    graph = problem.load(name)
+    twin = to_networkx(graph)
+    env = _raw_env(graph, 10**6)
+    env.reset(seed=0)
+    part = env.unwrapped.solution()["part"]  # type: ignore[attr-defined]
+    blocks = [set(np.flatnonzero(part == p).tolist()) for p in range(8)]
+    peer = _cpu(lambda: sum(nx.cut_size(twin, block, weight="weight") for block in blocks) / 2, 3)
+    judged = _cpu(lambda: [problem.judge(graph, {"part": part}) for _ in range(20)], 3) / 20
+    actions = _moves(np.random.default_rng(0), graph.nodes, 2000)
+    stepped = _cpu(lambda: [env.step(action) for action in actions], 3) / len(actions)
+    return [
+        row(f"{name}: networkx recomputation / env.step", peer / stepped, "x"),
+        row(f"{name}: judge / env.step", judged / stepped, "x"),
+    ]
+
+
+def _sampler(env: Any, num_envs: int, raw: bool, rng: np.random.Generator) -> Callable[[], Any]:
+    """Legal random actions for all rows: raw moves on the smallest graph's nodes, or by the mask of the batch."""
+    nodes = min(item.nodes for item in env.instances.items)
+
+    def draw() -> Any:
+        if raw:
+            return np.stack([rng.integers(nodes, size=num_envs), rng.integers(4, size=num_envs)], axis=1)
+        mask = env.batch.rows["mask"] if num_envs > 1 else env.state.mask[None]
+        chosen = np.where(mask != 0, rng.random(mask.shape), -1.0).argmax(axis=1)
+        return chosen if num_envs > 1 else chosen[0]
+
+    return draw
+
+
+def vectors(count: int, num_envs: int = 256) -> list[dict[str, Any]]:
+    """The native vector environment against one environment, per step, with episode ends and resets."""
+    rows = []
+    cases: tuple[tuple[str, str, dict[str, Any]], ...] = (
+        ("refine, raw moves, raw observation", "raw", {"mode": "refine", "moves": "raw", "steps": 500}),
+        ("refine, raw moves, dynamic observation", "dynamic", {"mode": "refine", "moves": "raw", "steps": 500}),
+        ("refine, candidates, dynamic observation", "dynamic", {"mode": "refine", "steps": 500}),
+        ("assign, dynamic observation", "dynamic", {"mode": "assign"}),
+        ("assign, full observation", "full", {"mode": "assign"}),
+    )
+    for title, form, options in cases:
+        keywords: dict[str, Any] = {"instances": "tiny/train", "obs": form, "k": 4, "eps": 0.1, **options}
+        raw = options.get("moves") == "raw"
+        many: Any = gym.make_vec(
+            "sysgym/Partitioning-v0", num_envs=num_envs, vectorization_mode="vector_entry_point", **keywords
+        ).unwrapped
+        one: Any = gym.make("sysgym/Partitioning-v0", disable_env_checker=True, **keywords)
+        draw = _sampler(many, num_envs, raw, np.random.default_rng(0))
+        draw_one = _sampler(one.unwrapped, 1, raw, np.random.default_rng(0))
+        many.reset(seed=0), one.reset(seed=0)
+        spent = {"many": 0.0, "one": 0.0}
+        for _ in range(max(count // num_envs, 20)):
+            actions = draw()
+            started = time.process_time()
+            many.step(actions)
+            spent["many"] += time.process_time() - started
+        for _ in range(count // 4):
+            action = draw_one()[0] if raw else draw_one()
+            started = time.process_time()
+            if one.step(action)[2]:
+                one.reset()
+            spent["one"] += time.process_time() - started
+        single = spent["one"] / (count // 4)
+        batched = spent["many"] / max(count // num_envs, 20) / num_envs
+        rows.append(row(f"one environment: {title}", 1e6 * single, "us/step"))
+        rows.append(row(f"{num_envs} in a vector / one: {title}", single / batched, "x", ">= 10"))
+    return rows
+
+
+def partitioning(quick: bool) -> list[dict[str, Any]]:
+    """Figures of graph partitioning."""
+    rows = raw_moves(10_000 if quick else 1_000_000, 2_000 if quick else 200_000)
+    rows += recomputation("delaunay:n=1000,seed=1" if quick else "delaunay:n=10000,seed=1")
+    rows += vectors(2_000 if quick else 40_000)
+    return rows
+
+
+def learning(quick: bool) -> list[dict[str, Any]]:
+    """What learners reach; see `bench_learning`."""
+    from sysgym_zoo.bench.learning import learning as run
+
+    return run(quick)
+
+
+def rollouts(quick: bool) -> list[dict[str, Any]]:
+    """Memory and CPU time of training on graphs; see `bench_rollouts`."""
+    from sysgym_zoo.bench.rollouts import rollouts as run
+
+    return run(quick)
+
+
+def chip(quick: bool) -> list[dict[str, Any]]:
+    """Speed of chip placement; see `bench_chip`."""
+    from sysgym_zoo.bench.chip import chip as run
+
+    return run(quick)
+
+
+def placing(quick: bool) -> list[dict[str, Any]]:
+    """What the learners of chip placement reach; see `bench_placing`."""
+    from sysgym_zoo.bench.placing import placing as run
+
+    return run(quick)
+
+
+def dataflow(quick: bool) -> list[dict[str, Any]]:
+    """Speed of the simulator of dataflow graphs; see `bench_dataflow`."""
+    from sysgym_zoo.bench.dataflow import dataflow as run
+
+    return run(quick)
+
+
+def devices(quick: bool) -> list[dict[str, Any]]:
+    """What agents reach on the models of GDP and GO; see `bench_dataflow`."""
+    from sysgym_zoo.bench.dataflow import devices as run
+
+    return run(quick)
+
+
+AREAS = {
+    "partitioning": partitioning, "learning": learning, "rollouts": rollouts, "chip": chip, "placing": placing,
+    "dataflow": dataflow, "devices": devices,
+}  # fmt: skip
+
+
+def bench(area: str, quick: bool) -> list[dict[str, Any]]:
+    """Rows of one area; UsageError lists the areas."""
+    if area not in AREAS:
+        raise unknown("bench area", area, AREAS)
+    return AREAS[area](quick)

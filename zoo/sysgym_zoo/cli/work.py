@@ -1,0 +1,259 @@
+"""Commands that do the work: demo, train, solve, judge, evaluate, render, report, bench."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from sysgym_zoo.cli import complete
+from sysgym_zoo.cli.app import (
+    AsJson,
+    InstanceName,
+    Options,
+    Out,
+    ProblemName,
+    Seed,
+    Threads,
+    app,
+    command,
+    show_paths,
+    show_rows,
+)
+
+
+@command(app)
+def demo(
+    out: Annotated[Path, typer.Option("--out", help="Folder for everything that the demo makes.")] = Path("demo"),
+    seconds: Annotated[float, typer.Option("--seconds", min=1.0, max=3600.0, help="Training time.")] = 40.0,
+    as_json: AsJson = False,
+) -> None:
+    """The main job: train a small agent, evaluate it on unseen graphs, submit, verify, rank. About two minutes."""
+    from sysgym_zoo.jobs.demo import demo as run
+
+    run(out, seconds, as_json)
+
+
+@command(app)
+def train(
+    problem: ProblemName = "Partitioning",
+    agent: Annotated[
+        str | None,
+        typer.Option("--agent", "-a", help="A learner, such as ppo-refine or gap.", autocompletion=complete.learners),
+    ] = None,
+    options: Options = None,
+    instances: Annotated[
+        str | None,
+        typer.Option(help="Set (or ;-separated names and files) to train on.", autocompletion=complete.instances),
+    ] = None,
+    recipe: Annotated[
+        str | None, typer.Option(help="Packaged recipe or TOML file.", autocompletion=complete.recipes)
+    ] = None,
+    change: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="Hyper-parameter, key=value; repeatable.", autocompletion=complete.hyper),
+    ] = None,
+    steps: Annotated[int | None, typer.Option(help="Environment steps, or iterations, to train for.")] = None,
+    seconds: Annotated[float | None, typer.Option(help="Seconds to train for.")] = None,
+    seed: Seed = 0,
+    threads: Threads = 1,
+    out: Out = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on from the last checkpoint of --out.")] = False,
+    save_every: Annotated[float, typer.Option(min=0.0, help="Seconds between checkpoints.")] = 30.0,
+    as_json: AsJson = False,
+) -> None:
+    """Train a learner: metrics, TensorBoard events, checkpoints and the agent in a run folder."""
+    from sysgym_zoo.jobs.console import show_json
+    from sysgym_zoo.jobs.train import train as run
+
+    folder, record = run(
+        problem, agent, options or [], instances, recipe, change or [], steps, seconds, seed, threads, out, resume,
+        save_every,
+    )  # fmt: skip
+    if as_json:
+        show_json("run", {"run": str(folder), **record})
+    else:
+        print(folder)
+    if record["status"] == "interrupted":
+        raise typer.Exit(130)
+
+
+@command(app)
+def solve(
+    instance: InstanceName,
+    problem: ProblemName = "Partitioning",
+    agent: Annotated[
+        str | None, typer.Option("--agent", "-a", help="A name or a run folder.", autocompletion=complete.agents)
+    ] = None,
+    options: Options = None,
+    seconds: Annotated[float | None, typer.Option(min=0.0, help="Time budget.")] = None,
+    seed: Seed = 0,
+    threads: Threads = 1,
+    output: Annotated[Path | None, typer.Option("-o", "--output", help="Solution file to write.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Solve one instance and judge the answer. Exit code 3 if it is infeasible."""
+    from sysgym.core.solutions import write_solution
+    from sysgym_zoo.jobs.evaluate import solve_once, time_budget
+    from sysgym_zoo.jobs.resolve import build_agent, build_problem, trained_options
+    from sysgym_zoo.jobs.runs import set_threads
+
+    budget = time_budget(seconds)
+    built = build_problem(problem, options or [])
+    chosen = built.recommended_agent if agent is None else agent
+    built = trained_options([chosen], built, options or [])
+    name, solver = build_agent(chosen, built)
+    loaded = built.load(instance)
+    set_threads(threads) if hasattr(solver, "fit") else None
+    row, solution = solve_once(built, loaded, solver, name, seed, budget)
+    if output is not None:
+        write_solution(built, loaded, solution, output)
+    _verdict(row, as_json, {"solution": dict(solution)} if output is None and as_json else {})
+
+
+@command(app)
+def judge(
+    instance: InstanceName,
+    solution: Annotated[Path, typer.Argument(help="Solution: .json, .npz, .npy or the field's own format.")],
+    problem: ProblemName = "Partitioning",
+    options: Options = None,
+    as_json: AsJson = False,
+) -> None:
+    """Check a solution, whoever made it. Exit code 3 if it is infeasible or no solution at all."""
+    import time
+
+    from sysgym import content_hash
+    from sysgym.core.solutions import read_solution
+    from sysgym_zoo.jobs.resolve import build_problem
+
+    built = build_problem(problem, options or [])
+    loaded = built.load(instance)
+    wall, cpu = time.perf_counter(), time.process_time()
+    verdict = built.judge(loaded, read_solution(built, loaded, solution))
+    row = {
+        "problem": f"{built.name}-v{built.version}", "instance": loaded.name, "instance_hash": content_hash(loaded),
+        "agent": None, "seed": None, **verdict.as_dict(),
+        "seconds": time.perf_counter() - wall, "cpu_seconds": time.process_time() - cpu,
+    }  # fmt: skip
+    _verdict(row, as_json, {})
+
+
+def _verdict(row: dict[str, Any], as_json: bool, extra: dict[str, Any]) -> None:
+    from sysgym_zoo.jobs.console import number, show_json
+
+    if as_json:
+        show_json("verdict", {**row, **extra})
+    else:
+        agent = f" by {row['agent']}" if row["agent"] else ""
+        print(
+            f"{row['instance']}{agent}: cost {number(row['cost'])}, {'feasible' if row['feasible'] else 'INFEASIBLE'}"
+        )
+        for key, value in row["metrics"].items():
+            print(f"  {key:20} {number(value)}")
+        if row.get("ratio") is not None:
+            reference = row["reference"]
+            print(f"  {'ratio':20} {number(row['ratio'])} to {reference['who']} ({number(reference['cost'])})")
+        for violation in row["violations"]:
+            print(f"  violation: {violation}")
+    if not row["feasible"]:
+        raise typer.Exit(3)
+
+
+@command(app)
+def evaluate(
+    agent: Annotated[
+        list[str] | None,
+        typer.Option("--agent", "-a", help="A name or a run folder; repeatable.", autocompletion=complete.agents),
+    ] = None,
+    instances: Annotated[
+        str | None,
+        typer.Option(help="Set (or ;-separated names and files) to solve.", autocompletion=complete.instances),
+    ] = None,
+    problem: ProblemName = "Partitioning",
+    options: Options = None,
+    seeds: Annotated[int, typer.Option(help="Seeds 0..n-1 on every instance.")] = 5,
+    seconds: Annotated[float | None, typer.Option(min=0.0, help="Time budget of one solution.")] = None,
+    threads: Threads = 1,
+    out: Out = None,
+    as_json: AsJson = False,
+) -> None:
+    """Agents on instances and seeds: a table, and a run folder with every row and solution."""
+    from sysgym_zoo.jobs import evaluate as module
+    from sysgym_zoo.jobs.console import say, show_json, table
+    from sysgym_zoo.jobs.resolve import build_agent, build_problem, instance_names, trained_options
+
+    built = build_problem(problem, options or [])
+    chosen = agent or [built.recommended_agent]
+    built = trained_options(chosen, built, options or [])
+    solvers = [build_agent(name, built) for name in chosen]
+    wanted = built.default_instances if instances is None else instances
+    loaded = [built.load(name) for name in instance_names(built, wanted)]
+    folder, rows = module.evaluate(built, solvers, loaded, seeds, seconds, threads, out)
+    summary = module.summarise(rows)
+    if as_json:
+        show_json("evaluation", {"run": str(folder), "summary": summary, "rows": rows})
+    else:
+        print(table(summary))
+        say(f"rows and solutions: {folder}")
+
+
+@command(app)
+def render(
+    instance: InstanceName,
+    solution: Annotated[Path, typer.Argument(help="Solution file.")],
+    output: Annotated[
+        Path, typer.Option("-o", "--output", help="File to write: .png, .gif (animation) or .json (trace).")
+    ],
+    problem: ProblemName = "Partitioning",
+    options: Options = None,
+    as_json: AsJson = False,
+) -> None:
+    """Draw a solution: a .gif shows how it grows, a .json is a trace for Perfetto, where the problem has them."""
+    from sysgym import UsageError
+    from sysgym.core.solutions import read_solution
+    from sysgym_zoo.jobs.pictures import save, save_trace
+    from sysgym_zoo.jobs.resolve import build_problem
+
+    built = build_problem(problem, options or [])
+    moving, traced = (output.suffix.lower() == suffix for suffix in (".gif", ".json"))
+    if moving and not hasattr(built, "frames"):
+        raise UsageError(f"{built.name} draws no animation; use a name that ends in .png instead of {output}.")
+    if traced and not hasattr(built, "trace"):
+        raise UsageError(f"{built.name} has no trace; use a name that ends in .png instead of {output}.")
+    loaded = built.load(instance)
+    answer = read_solution(built, loaded, solution)
+    if traced:
+        save_trace(built.trace(loaded, answer), output)
+    else:
+        save(built.frames(loaded, answer) if moving else [built.render(loaded, answer)], output)
+    show_paths([output], as_json)
+
+
+@command(app)
+def report(
+    runs: Annotated[list[Path], typer.Argument(help="Run folders of evaluations.")],
+    write: Annotated[Path | None, typer.Option(help="Markdown file with report markers to update.")] = None,
+    name: Annotated[str, typer.Option(help="Name of the markers.")] = "results",
+    as_json: AsJson = False,
+) -> None:
+    """The table of recorded evaluations, as Markdown; --write puts it between the markers of a file."""
+    from sysgym_zoo.jobs.report import report as make
+    from sysgym_zoo.jobs.report import update
+
+    rows, text = make(runs)
+    if write is not None:
+        update(write, name, text)
+    show_rows("report", rows, True) if as_json else print(text)
+
+
+@command(app)
+def bench(
+    area: Annotated[str, typer.Argument(help="What to measure.", autocompletion=complete.areas)] = "partitioning",
+    quick: Annotated[bool, typer.Option("--quick", help="Small sizes, for a smoke test.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Speed against peers and the kernel's own floor, as ratios measured in this process."""
+    from sysgym_zoo.bench.partitioning import bench as run
+
+    show_rows("bench", run(area, quick), as_json)

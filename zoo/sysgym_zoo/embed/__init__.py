@@ -1,0 +1,1 @@
+"""Maintainers' commands that write the packaged instances and their indices."""

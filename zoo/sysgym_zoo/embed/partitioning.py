@@ -1,0 +1,182 @@
+"""Maintainers' command that writes the packaged graphs and the index of all partitioning sets.
+
+`python -m sysgym_zoo.embed.partitioning` generates the embedded graphs from seeds, reads the public ones below
+SYSGYM_DATA, and records checksums, content hashes, sizes and reference cuts: METIS (k-way, seed 1) as measured here,
+and the best known cuts of the tables beside the public data.
+"""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import hashlib
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from sysgym.core.data import decompress
+from sysgym.core.problem import content_hash
+from sysgym.core.registry import make_problem
+from sysgym.core.solutions import read_solution
+from sysgym.graphs.csr import Graph
+from sysgym.graphs.generate import generate_graph
+from sysgym.graphs.io import format_metis, parse_graph
+from sysgym_agents.core import Budget
+from sysgym_agents.partitioning.baselines import Metis
+
+ROOT = Path(__file__).parents[3] / "envs" / "sysgym" / "data" / "partitioning"
+FAMILIES = ("delaunay", "grid", "geometric", "barabasi_albert", "erdos_renyi", "stochastic_block")
+KS, EPS = (2, 4, 8), (0.03, 0.05)
+WALSHAW_SPLIT = {
+    "train": ("add20", "data", "3elt", "uk", "whitaker3", "crack"),
+    "valid": ("wing_nodal", "fe_4elt2"),
+}
+RAW = "https://raw.githubusercontent.com"
+WALSHAW_URL = f"{RAW}/LudwikJaniuk/expander-decomp/15df4cb/graphs"
+NETWORK_URLS = {  # the other networks were converted or mended, so no public file has their checksum
+    **{name: f"{RAW}/networkit/networkit/master/input/{name}.graph"
+       for name in ("jazz", "celegans_metabolic", "power", "PGPgiantcompo", "lesmis")},
+    **{name: f"{RAW}/KaHIP/KaHIP/master/examples/{name}.graph" for name in ("delaunay_n15", "example_weighted")},
+    "delaunay_n10": f"{RAW}/kahypar/mt-kahypar/master/tests/instances/delaunay_n10.graph",
+}  # fmt: skip
+
+
+def recipe(family: str, n: int, rows: int, seed: int) -> str:
+    """A generator recipe; a grid has no randomness, so its splits differ by shape."""
+    return f"grid:n={n},rows={rows}" if family == "grid" else f"{family}:n={n},seed={seed}"
+
+
+def recipes() -> dict[str, dict[str, tuple[str, str]]]:
+    """Embedded sets: set -> instance -> (split, recipe)."""
+    tiny = {
+        f"{family}-{split}": (split, recipe(family, n, rows, seed))
+        for seed, (split, n, rows) in enumerate((("train", 64, 4), ("valid", 48, 6), ("test", 64, 8)), 1)
+        for family in ("delaunay", "grid", "geometric", "stochastic_block")
+    }
+    delaunay = {}
+    for split, count, low, high, seed in (
+        ("train", 8, 300, 1000, 100),
+        ("valid", 4, 300, 600, 200),
+        ("test", 8, 300, 600, 300),
+    ):
+        for i, n in enumerate(np.linspace(low, high, count).astype(int)):
+            delaunay[f"{split}-{i}"] = (split, f"delaunay:n={n},seed={seed + i}")
+    families = {
+        f"{family}-{split}": (split, recipe(family, n, rows, seed))
+        for seed, (split, n, rows) in enumerate((("train", 800, 25), ("valid", 800, 20), ("test", 1000, 20)), 400)
+        for family in FAMILIES
+    }
+    return {"tiny": tiny, "delaunay": delaunay, "families": families}
+
+
+def references(graph: Graph, measured: dict[tuple[int, float], dict[str, float]]) -> dict[str, dict[str, float]]:
+    """Reference cuts by options: METIS where its answer is feasible, then what `measured` knows."""
+    found: dict[str, dict[str, float]] = {}
+    for eps in EPS:
+        for k in sorted({*KS, *(key[0] for key in measured)}):
+            problem = make_problem("Partitioning", k=k, eps=eps)
+            row: dict[str, float] = {}
+            for recursive in (False, True):
+                agent = Metis(recursive=recursive, seed=1)
+                verdict = problem.judge(graph, agent.solve(problem, graph, np.random.default_rng(0), Budget()))
+                if verdict.feasible:
+                    row["metis"] = verdict.cost
+                    break
+            row |= measured.get((k, eps), {})
+            if row:
+                found[f"k={k},eps={eps:g}"] = row
+    return found
+
+
+def describe(graph: Graph, file: str, split: str, data: bytes, url: str, measured: Any) -> dict[str, Any]:
+    """One row of the index."""
+    return {
+        "split": split,
+        "file": file,
+        "url": url,
+        "sha256": hashlib.sha256(data).hexdigest(),
+        "hash": content_hash(graph),
+        "nodes": graph.nodes,
+        "edges": graph.edges,
+        "references": references(graph, measured),
+    }
+
+
+def embedded_sets() -> dict[str, Any]:
+    """Generate and write the packaged graphs."""
+    about = {
+        "tiny": "48 to 64 nodes from four families; for tests and first steps",
+        "delaunay": "triangulations of uniform points, 300 to 1000 nodes",
+        "families": "one graph of 800 to 1000 nodes from each of six families and split",
+    }
+    sets = {}
+    for name, members in recipes().items():
+        rows = {}
+        for short, (split, text) in members.items():
+            graph = generate_graph(text)
+            data = format_metis(graph).encode()
+            file = ROOT / name / f"{short}.graph.gz"
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_bytes(gzip.compress(data, 9, mtime=0))
+            rows[short] = describe(graph, f"{name}/{short}.graph.gz", split, data, "", {})
+        sets[name] = {"version": 1, "source": "embedded", "licence": "MIT", "about": about[name], "instances": rows}
+    return sets
+
+
+def best_known(folder: Path) -> dict[str, dict[tuple[int, float], dict[str, float]]]:
+    """The tables beside the public data: graph -> (k, eps) -> who -> cut."""
+    found: dict[str, dict[tuple[int, float], dict[str, float]]] = {}
+    with (folder / "best_found_eps3.csv").open() as stream:
+        for row in csv.DictReader(stream):
+            if int(row["k"]) <= 16:
+                key = (int(row["k"]), 0.03)
+                found.setdefault(row["graph"], {})[key] = {"best_known": float(row["best_found_cut"])}
+    bisection = make_problem("Partitioning", k=2, eps=0.05)
+    for file in sorted((folder / "walshaw" / "best_k2_eps5").iterdir()):
+        name = file.name.split(".")[0]
+        graph = parse_graph(name, "x.graph", (folder / "walshaw" / f"{name}.graph.gz").read_bytes())
+        verdict = bisection.judge(graph, read_solution(bisection, graph, file))
+        found.setdefault(name, {})[(2, 0.05)] = {"archive": verdict.cost}
+    return found
+
+
+def public_sets(folder: Path) -> dict[str, Any]:
+    """Describe the public graphs that lie in `folder`."""
+    known = best_known(folder)
+    about = {
+        "walshaw": (
+            "unstated; cite Soper, Walshaw, Cross 2004",
+            "17 graphs of C. Walshaw's Graph Partitioning Archive",
+        ),
+        "networks": (
+            "MIT (networkit, KaHIP, Mt-KaHyPar); NeuroCUT's five unstated",
+            "social, power and weighted graphs",
+        ),
+        "compgraph": ("BSD-3", "training-step computation graphs of five vision models, plain and weighted"),
+    }
+    sets = {}
+    for name, (licence, text) in about.items():
+        rows = {}
+        for path in sorted((folder / name).glob("*.graph.gz")):
+            short = path.name.removesuffix(".graph.gz")
+            data = decompress(path.name, path.read_bytes())
+            split = next((s for s, members in WALSHAW_SPLIT.items() if short in members), "test")
+            url = f"{WALSHAW_URL}/{short}.graph" if name == "walshaw" else NETWORK_URLS.get(short, "")
+            key = short.replace(".weighted", "_w")
+            graph = parse_graph(f"{name}/{short}", path.name, data)
+            rows[short] = describe(graph, f"{name}/{path.name}", split, data, url, known.get(key, {}))
+        sets[name] = {"version": 1, "source": "public", "licence": licence, "about": text, "instances": rows}
+    return sets
+
+
+def main() -> None:
+    """Write the packaged graphs and `index.json`."""
+    sets = embedded_sets() | public_sets(Path(os.environ["SYSGYM_DATA"]) / "partitioning")
+    (ROOT / "index.json").write_text(json.dumps(sets, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()

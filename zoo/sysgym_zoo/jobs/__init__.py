@@ -1,0 +1,1 @@
+"""What commands do: runs, training, evaluation, reports."""

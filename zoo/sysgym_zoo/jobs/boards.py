@@ -1,0 +1,201 @@
+"""Leaderboards from the command line: pack recorded solutions, submit, show, verify, export."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from sysgym import InvalidSolution, UsageError
+from sysgym.core.errors import unknown
+from sysgym_leaderboards import Store, board_names, load_board, rank
+from sysgym_zoo.jobs.console import say, show_json
+
+
+def board_rows() -> list[dict[str, Any]]:
+    """The installed boards; one that cannot be read is left out, `sysgym doctor` says why."""
+    rows = []
+    for name in board_names():
+        try:
+            board = load_board(name)
+        except UsageError as error:
+            say(f"left out: {error}")
+            continue
+        rows.append(
+            {
+                "board": board.id,
+                "problem": board.problem,
+                "options": ", ".join(f"{k}={v}" for k, v in board.options.items()),
+                "instances": ", ".join(board.instances),
+                "seeds": board.seeds,
+                "reference": board.reference,
+                "title": board.title,
+            }
+        )
+    return rows
+
+
+def _rows_of(folders: Sequence[Path], agent: str | None) -> tuple[str, list[tuple[Path, dict[str, Any]]]]:
+    """The recorded rows of one agent, with their folders; UsageError if the agent is not clear."""
+    from sysgym_zoo.jobs.report import read_rows
+
+    rows = [(folder, row) for folder in folders for row in read_rows(folder)]
+    names = sorted({row["agent"] for _, row in rows})
+    if agent is None and len(names) != 1:
+        raise UsageError(f"these runs hold the agents {', '.join(names)}; choose one with --agent.")
+    chosen = names[0] if agent is None else agent
+    if chosen not in names:
+        raise unknown("agent of these runs", chosen, names)
+    return chosen, [(folder, row) for folder, row in rows if row["agent"] == chosen]
+
+
+def read_arrays(file: Path) -> dict[str, Any]:
+    """A recorded solution."""
+    from sysgym.core.solutions import parse_npz
+
+    try:
+        return parse_npz(file.read_bytes())
+    except (OSError, InvalidSolution) as error:
+        why = str(getattr(error, "strerror", None) or error).rstrip(".")
+        raise UsageError(f"the solution {file} cannot be read: {why}; evaluate it again.") from error
+
+
+def pack_runs(
+    folders: Sequence[Path],
+    board_name: str,
+    output: Path,
+    agent: str | None,
+    authors: Sequence[str],
+    code: str,
+    licence: str,
+) -> Path:
+    """A submission from the solutions of evaluation runs."""
+    from sysgym_leaderboards import Answer, pack
+    from sysgym_zoo.jobs.resolve import load_run
+
+    board = load_board(board_name)
+    name, rows = _rows_of(folders, agent)
+    record = load_run(folders[0])
+    for folder in folders:
+        problem, options = load_run(folder)["problem"], load_run(folder)["problem"]["options"]
+        if f"{problem['name']}-v{problem['version']}" != board.problem:
+            raise UsageError(f"board {board.id} is for {board.problem}, {folder} is of {problem['name']}.")
+        for key, value in board.options.items():
+            if options.get(key) == value:
+                continue
+            raise UsageError(
+                f"board {board.id} is for {key}={value}, the run used {key}={options.get(key)}; evaluate anew."
+            )
+    solutions = {}
+    wanted = set(board.pairs())
+    for folder, row in rows:
+        if (row["instance"], row["seed"]) in solutions:
+            raise UsageError(f"these runs solve {row['instance']} with seed {row['seed']} twice; name one of them.")
+        if (row["instance"], row["seed"]) in wanted:
+            solutions[row["instance"], row["seed"]] = Answer(
+                read_arrays(folder / row["solution"]), cost=row["cost"], seconds=row["seconds"]
+            )
+    hardware = record["hardware"]
+    manifest: dict[str, Any] = {
+        "agent": name,
+        "authors": list(authors),
+        "licence": licence,
+        "hardware": f"{hardware['processor']}, {hardware['cores']} cores",
+        "threads": record["threads"],
+        "suite_version": record["versions"]["sysgym"],
+        "created": record["started"],
+    }
+    if code:
+        manifest["code"] = code
+    return pack(output, board, manifest, solutions)
+
+
+def _named_board(name: str) -> str:
+    if name not in board_names():
+        raise UsageError(f"the submission is for the board {name!r}, which is not installed; give its file by --board.")
+    return name
+
+
+def submit(file: Path, board_name: str | None, store_path: Path | None) -> Any:
+    """Verify and record a submission; its certificate, accepted or not."""
+    from sysgym_leaderboards import read_submission
+
+    board = load_board(_named_board(read_submission(file).board) if board_name is None else board_name)
+    return Store(store_path).submit(file, board)
+
+
+def outcome(certificate: Any) -> str:
+    """One line: accepted, with what was judged, or rejected, with the reason."""
+    if not certificate.accepted:
+        return f"rejected on {certificate.board}: {certificate.reason}"
+    feasible = sum(row.feasible for row in certificate.rows)
+    judged = f"{len(certificate.rows)} solutions judged, {feasible} feasible"
+    return f"accepted on {certificate.board}: {certificate.agent}, {judged}"
+
+
+def standings(board_name: str, store_path: Path | None) -> list[dict[str, Any]]:
+    """The ranking of a board."""
+    board = load_board(board_name)
+    rows = rank(board, Store(store_path).entries(board))
+    if not rows:
+        say(f"nobody has submitted to {board.id} yet.")
+    return [
+        {
+            "rank": row.rank,
+            "agent": row.agent,
+            "score": row.score,
+            "low": row.low,
+            "high": row.high,
+            "iqm": row.iqm,
+            "gap": row.gap,
+            "wins": row.wins,
+            "feasible": f"{100 * row.feasible:.0f} %",
+            "entry": row.number,
+            "same_as": row.same_as,
+        }
+        for row in rows
+    ]
+
+
+def audit_rows(results: Path, published: Path | None) -> list[dict[str, Any]]:
+    """What the rows of a result table from elsewhere say, and which published figures disagree."""
+    from sysgym_leaderboards import audit, read_published, read_results
+
+    return [
+        {
+            "algorithm": item.algorithm,
+            "geomean": item.geomean,
+            "seconds": item.seconds,
+            "rows": item.rows,
+            "problems": " ".join([item.refused, *item.flags]).strip(),
+        }
+        for item in audit(read_results(results), read_published(published) if published else None)
+    ]
+
+
+def problems_in(board_name: str | None, store_path: Path | None) -> list[str]:
+    """What is wrong with the chain or with any stored solution, judged again; empty if nothing is."""
+    store = Store(store_path)
+    return [*store.check_chain(), *store.reverify(None if board_name is None else load_board(board_name))]
+
+
+def verify(board_name: str | None, store_path: Path | None, as_json: bool) -> bool:
+    """Check the chain and judge everything again, and say what is wrong; whether nothing is."""
+    problems = problems_in(board_name, store_path)
+    number, head = Store(store_path).head()
+    if as_json:
+        show_json("verification", {"entries": number, "head": head, "problems": problems})
+    else:
+        print("\n".join(problems) or f"{number} entries verified, chain head {head[:16]}")
+    return not problems
+
+
+def export(names: Sequence[str], out: Path, kind: str, store_path: Path | None) -> list[Path]:
+    """Write boards; the files made."""
+    from sysgym_leaderboards.publish.export import export as write
+
+    store = Store(store_path)
+    boards = [load_board(name) for name in names or store.boards()]
+    if not boards:
+        raise UsageError("no board has an entry yet; name one, or submit first.")
+    return write(store, boards, out, format=kind)

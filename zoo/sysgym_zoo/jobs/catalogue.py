@@ -1,0 +1,242 @@
+"""What there is: problems, agents, instances, data sets, boards and their documentation."""
+
+from __future__ import annotations
+
+import contextlib
+import inspect
+import json
+from pathlib import Path
+from typing import Any
+
+from sysgym import UsageError, problem_ids
+from sysgym.core import data
+from sysgym.core.errors import unknown
+from sysgym.core.instances import SPLITS, find_entry
+from sysgym.core.registry import environment_id, keyword_options, make_problem, problem_class, problem_registry
+from sysgym_agents.core import agent_class, agent_names, agent_registry, is_learner
+from sysgym_leaderboards import board_names, load_board
+from sysgym_zoo.jobs.recipes import load_recipe, recipe_names
+
+
+def first_line(thing: Any) -> str:
+    """First sentence of a docstring."""
+    text = inspect.getdoc(thing) or ""
+    return text.split("\n\n")[0].replace("\n", " ")
+
+
+def _load(registry: Any, name: str) -> Any:
+    """The registered thing, or the sentence that says why it cannot be loaded."""
+    try:
+        return registry.get(name)
+    except UsageError as error:
+        return str(error)
+
+
+def problem_names() -> list[str]:
+    """Short names, as `--problem` takes them."""
+    return [name.removeprefix("sysgym/").rpartition("-v")[0] for name in problem_ids()]
+
+
+def problem_rows() -> list[dict[str, Any]]:
+    """Registered problems."""
+    rows = []
+    for name, identifier in zip(problem_registry.names(), problem_ids(), strict=True):
+        found = _load(problem_registry, name)
+        broken = isinstance(found, str)
+        rows.append(
+            {
+                "id": identifier,
+                "recommended": None if broken else found.recommended_agent,
+                "about": f"BROKEN: {found}" if broken else first_line(found),
+            }
+        )
+    return rows
+
+
+def agent_rows(problem: str | None) -> list[dict[str, Any]]:
+    """Registered agents, of one problem if it is named."""
+    wanted = problem_class(problem).name if problem else None  # type: ignore[attr-defined]
+    rows = []
+    for name in agent_names():
+        found = _load(agent_registry, name)
+        if isinstance(found, str):
+            rows.append({"agent": name, "kind": "broken", "problems": None, "about": found})
+        elif wanted is None or not found.problems or wanted in found.problems:
+            kind = "learner" if is_learner(found) else "baseline"
+            rows.append(
+                {
+                    "agent": name,
+                    "kind": kind,
+                    "problems": ", ".join(found.problems) or "any",
+                    "about": first_line(found),
+                }
+            )
+    return rows
+
+
+def instance_rows(problem: str, within: str | None) -> list[dict[str, Any]]:
+    """Sets of a problem, or the instances of one set (or `SET/SPLIT`)."""
+    sets = make_problem(problem).instance_sets()
+    if within is None:
+        return [
+            {
+                "set": name,
+                "source": group.source,
+                "version": group.version,
+                **{split: len(group.names(split)) for split in ("train", "valid", "test")},
+                "about": group.about,
+            }
+            for name, group in sets.items()
+        ]
+    name, _, split = within.partition("/")
+    if name not in sets:
+        raise unknown("set", within, sets)
+    kept = set(sets[name].names(split or None))
+    return [
+        {"instance": e.name, "split": e.split, "nodes": e.nodes, "edges": e.edges, "hash": e.hash[:12]}
+        for e in sets[name].entries
+        if e.name in kept
+    ]
+
+
+def data_rows(problem: str) -> list[dict[str, Any]]:
+    """Data sets and whether they are on this machine; a generated instance, which has no file, always is."""
+    rows = []
+    for name, group in make_problem(problem).instance_sets().items():
+        here = sum(all(data.find(file) is not None for file in entry.files) for entry in group.entries)
+        rows.append(
+            {
+                "set": name,
+                "source": group.source,
+                "files": len(group.entries),
+                "here": here,
+                "licence": group.licence,
+                "about": group.about,
+            }
+        )
+    return rows
+
+
+def _entries(problem: str, name: str) -> list[Any]:
+    sets = make_problem(problem).instance_sets()
+    entry = find_entry(sets, name)
+    if entry is not None:
+        return [entry]
+    if name not in sets:
+        raise unknown("data set", name, [*sets, *(entry.name for group in sets.values() for entry in group.entries)])
+    return list(sets[name].entries)
+
+
+def fetch(problem: str, name: str) -> list[dict[str, Any]]:
+    """Fetch the files of a set (or one instance); where they lie. UsageError lists those that cannot be had."""
+    rows: list[dict[str, Any]] = []
+    failed = []
+    for entry in _entries(problem, name):
+        if not entry.files:
+            raise UsageError(f"{entry.name} is generated when it is used; there is no file to fetch.")
+        try:
+            rows += [{"instance": entry.name, "path": str(data.download(file))} for file in entry.files]
+        except UsageError as error:
+            failed.append(f"{entry.name}: {error}")
+    if failed:
+        got = f"{len(rows)} of {len(rows) + len(failed)} files of {name!r} are here. "
+        raise UsageError(got + "Missing: " + " ".join(failed))
+    return rows
+
+
+def file_path(problem: str, name: str) -> Path:
+    """Where the file of an instance lies; UsageError if it is not on this machine."""
+    entries = _entries(problem, name)
+    if len(entries) > 1:
+        raise UsageError(f"{name!r} is a set; name one instance, such as {entries[0].name!r}.")
+    if entries[0].file is None:
+        raise UsageError(f"{name!r} is generated when it is used; it has no file.")
+    path = data.find(entries[0].file)
+    if path is None:
+        data.read(entries[0].file)  # raises with the sentence that says how to get it
+    assert path is not None
+    return path
+
+
+def options_text(factory: Any) -> str:
+    """Options and their defaults, a line each."""
+    lines = [f"  {name} = {parameter.default!r}" for name, parameter in keyword_options(factory).items()]
+    return "\n".join(lines) or "  (none)"
+
+
+def describe(name: str) -> dict[str, Any]:
+    """Documentation of whatever has this name."""
+    if name in agent_names():
+        factory = agent_class(name)
+        text = (
+            f"agent {name}\n\n{inspect.getdoc(factory)}\n\nHyper-parameters (--set key=value):\n{options_text(factory)}"
+        )
+        return {"kind": "agent", "name": name, "text": text}
+    if name in recipe_names():
+        recipe = load_recipe(name)
+        return {
+            "kind": "recipe",
+            "name": name,
+            "recipe": recipe,
+            "text": f"recipe {name}\n\n{json.dumps(recipe, indent=1)}",
+        }
+    if name in board_names():
+        board = load_board(name).as_dict()
+        return {"kind": "board", "name": name, "board": board, "text": f"board {name}\n\n{json.dumps(board, indent=1)}"}
+    try:
+        identifier = environment_id(name)
+    except UsageError:
+        return _describe_instance(name)
+    factory = problem_class(name)
+    options = f"Options (-O key=value) and defaults:\n{options_text(factory)}"
+    text = f"problem {identifier}\n\n{inspect.getdoc(factory)}\n\n{options}"
+    return {"kind": "problem", "name": identifier, "text": text}
+
+
+def instance_words(problem: Any) -> list[str]:
+    """Names of a problem's sets, of their splits and of their instances."""
+    words = []
+    for name, group in problem.instance_sets().items():
+        splits = sorted({entry.split for entry in group.entries})
+        words += [name, *(f"{name}/{split}" for split in splits), *group.names()]
+    return words
+
+
+def _problems() -> list[Any]:
+    """Every registered problem with its default options, without those that cannot be built."""
+    found = []
+    for name in problem_registry.names():
+        with contextlib.suppress(Exception):  # a broken plugin is for `sysgym doctor`
+            found.append(make_problem(name))
+    return found
+
+
+def known_names() -> list[str]:
+    """Everything that `sysgym show` knows."""
+    instances = [word for problem in _problems() for word in instance_words(problem)]
+    return [*agent_names(), *recipe_names(), *board_names(), *problem_ids(), *problem_names(), *instances]
+
+
+def _describe_instance(name: str) -> dict[str, Any]:
+    for problem in _problems():
+        sets = problem.instance_sets()
+        group, split = sets.get(name.partition("/")[0]), name.partition("/")[2]
+        if group is not None and split in ("", *SPLITS):
+            chosen = [entry for entry in group.entries if split in ("", entry.split)]
+            lines = [f"  {e.name}  {e.split}  {e.nodes} nodes, {e.edges} edges" for e in chosen]
+            head = f"set {name} of {problem.name}, {group.source}, licence {group.licence}\n\n{group.about}\n"
+            return {
+                "kind": "set",
+                "name": name,
+                "instances": [e.name for e in chosen],
+                "text": "\n".join([head, *lines]),
+            }
+        entry = find_entry(sets, name)
+        if entry is not None:
+            references = "\n".join(f"  {key}: {dict(row)}" for key, row in entry.references.items())
+            text = (
+                f"instance {name} of {problem.name}, split {entry.split}\n\n{entry.nodes} nodes, {entry.edges} edges\n"
+                f"content {entry.hash}\n\nReference costs:\n{references or '  (none)'}"
+            )
+            return {"kind": "instance", "name": name, "references": dict(entry.references), "text": text}
+    raise unknown("name", name, known_names())

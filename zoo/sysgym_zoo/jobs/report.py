@@ -1,0 +1,82 @@
+"""`sysgym report`: tables from recorded evaluations, so that no number is typed by hand."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from sysgym import UsageError
+from sysgym.core.errors import unknown
+from sysgym.core.registry import keyword_options, problem_class
+from sysgym_zoo.jobs.console import markdown
+from sysgym_zoo.jobs.evaluate import summarise
+from sysgym_zoo.jobs.resolve import load_run
+
+ROW = {"agent", "instance", "seed", "feasible", "cost", "seconds", "solution"}
+
+
+def read_rows(folder: Path) -> list[dict[str, Any]]:
+    """The rows of an evaluation."""
+    record = load_run(folder)
+    if record.get("kind") != "evaluate":
+        raise UsageError(f"{folder} is a {record.get('kind')} run; a report needs runs of `sysgym evaluate`.")
+    if record.get("status") != "done":
+        raise UsageError(f"{folder} ended as {record.get('status')!r}; evaluate it again before reporting.")
+    try:
+        rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    except (OSError, ValueError) as error:
+        raise UsageError(f"the rows of {folder} cannot be read ({error}); evaluate it again.") from error
+    if not rows or not all(isinstance(row, dict) and set(row) >= ROW for row in rows):
+        raise UsageError(f"{folder}/metrics.jsonl does not hold the rows of an evaluation; evaluate it again.")
+    return rows
+
+
+def telling_options(problem: dict[str, Any]) -> dict[str, Any]:
+    """Options that a reader must know: those that are not at their default, and the size and slack of a partition."""
+    try:
+        known = keyword_options(problem_class(problem["name"]))
+    except UsageError:  # the plugin is not here any more
+        known = {}
+    defaults = {name: parameter.default for name, parameter in known.items()}
+    options = problem["options"].items()
+    return {key: value for key, value in options if key in ("k", "eps") or value != defaults.get(key, value)}
+
+
+def report(folders: Sequence[Path]) -> tuple[list[dict[str, Any]], str]:
+    """Summary rows of all runs, and the same as Markdown with what was run below."""
+    rows: list[dict[str, Any]] = []
+    notes = []
+    for folder in folders:
+        record = load_run(folder)
+        rows += summarise(read_rows(folder))
+        options = ", ".join(f"{key}={value}" for key, value in telling_options(record["problem"]).items())
+        options = f" ({options})" if options else ""
+        groups = ", ".join(sorted({item["name"].split("/")[0] for item in record["instances"]}))
+        limit = record["budget"]["seconds"]
+        notes.append(
+            f"{record['problem']['name']}-v{record['problem']['version']}{options} on {groups}, "
+            f"{len(record['instances'])} instances, {record['seeds']} seeds, "
+            f"{'no time limit' if limit is None else f'{limit:g} s a solution'}, {record['threads']} thread(s), "
+            f"{record['hardware']['processor']}."
+        )
+    return rows, markdown(rows) + "\n\n" + "\n".join(notes)
+
+
+def update(file: Path, name: str, text: str) -> None:
+    """Put `text` between `<!-- sysgym report: NAME -->` and `<!-- end -->` of a Markdown file."""
+    begin, end = f"<!-- sysgym report: {name} -->", "<!-- end -->"
+    try:
+        content = file.read_text() if file.exists() else ""
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"cannot read {file}: {getattr(error, 'strerror', None) or error}.") from error
+    names = re.findall(r"<!-- sysgym report: (\S+) -->", content)
+    if names and name not in names:
+        raise unknown(f"report marker of {file}", name, names)
+    if begin not in content or end not in content.split(begin, 1)[1]:
+        raise UsageError(f"{file} has no lines {begin!r} and {end!r}; add them where the table belongs.")
+    head, rest = content.split(begin, 1)
+    _, tail = rest.split(end, 1)
+    file.write_text(f"{head}{begin}\n{text}\n{end}{tail}")

@@ -1,0 +1,154 @@
+"""Run folders: one execution and everything needed to repeat it.
+
+`run.json` (what was run, with which seed, versions, threads, hardware and instance hashes), `metrics.jsonl` (a row a
+report), TensorBoard events in `tensorboard/`, the agent in `agent/`, checkpoints in `checkpoints/STEPS/`, solutions
+of an evaluation in `solutions/`.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import time
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from sysgym.core.errors import UsageError
+from sysgym_zoo.jobs.console import clean, was_interrupted
+
+PACKAGES = (
+    "sysgym",
+    "gymnasium",
+    "numpy",
+    "scipy",
+    "numba",
+    "torch",
+    "stable-baselines3",
+    "sb3-contrib",
+    "pymetis",
+    "kahip",
+)
+
+
+def versions() -> dict[str, str]:
+    """Versions of the packages that results depend on; absent ones are left out."""
+    found = {"python": platform.python_version()}
+    for package in PACKAGES:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def hardware() -> dict[str, Any]:
+    """Processor and cores."""
+    model = platform.processor() or platform.machine()
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.is_file():
+        names = [
+            line.split(":", 1)[1].strip() for line in cpuinfo.read_text().splitlines() if line.startswith("model name")
+        ]
+        model = names[0] if names else model
+    return {"processor": model, "cores": os.cpu_count(), "system": platform.system()}
+
+
+def set_threads(threads: int) -> None:
+    """Fix the number of torch threads: results depend on it."""
+    import torch
+
+    torch.set_num_threads(threads)
+
+
+def fresh_folder(out: Path | None, stem: str, hint: str = "") -> Path:
+    """The folder that the user named (it must be new or empty), or the next free one below `runs/`."""
+    if out is not None:
+        if out.exists() and (not out.is_dir() or any(out.iterdir())):
+            raise UsageError(f"{out} exists already; name a new folder with --out{hint}.")
+        folder = out
+    else:
+        number = 1
+        while (Path("runs") / f"{stem}-{number}").exists():
+            number += 1
+        folder = Path("runs") / f"{stem}-{number}"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(f"cannot make the run folder {folder}: {error.strerror or error}.") from error
+    return folder
+
+
+def describe_instances(problem: Any, instances: list[Any]) -> list[dict[str, str]]:
+    """Names and content hashes."""
+    from sysgym import content_hash
+
+    return [{"name": item.name, "hash": content_hash(item)} for item in instances]
+
+
+def keep_metrics(folder: Path, steps: float) -> None:
+    """Drop the rows of `metrics.jsonl` after some steps, and a last row that a kill cut off."""
+    file = folder / "metrics.jsonl"
+    kept = []
+    for line in file.read_text().splitlines() if file.is_file() else []:
+        try:
+            if json.loads(line)["steps"] > steps:
+                break
+        except ValueError:
+            break
+        kept.append(line + "\n")
+    if file.is_file():
+        file.write_text("".join(kept))
+
+
+class Run:
+    """Writes a run folder. Use as a context manager: leaving it records how the run ended."""
+
+    def __init__(self, folder: Path, record: dict[str, Any], tensorboard: bool = False) -> None:
+        self.folder = folder
+        self.record = {
+            "schema": "sysgym-run/1",
+            **record,
+            "versions": versions(),
+            "hardware": hardware(),
+            "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+            "status": "running",
+        }
+        self._clock, self._cpu = time.perf_counter(), time.process_time()
+        self._writer: Any = None
+        if tensorboard:
+            from torch.utils.tensorboard import SummaryWriter
+
+            self._writer = SummaryWriter(str(folder / "tensorboard"))
+        self._save()
+
+    def _save(self) -> None:
+        temporary = self.folder / "run.json.new"
+        temporary.write_text(json.dumps(clean(self.record), indent=1) + "\n")
+        temporary.replace(self.folder / "run.json")
+
+    def log(self, row: dict[str, Any], step: int | None = None) -> None:
+        """A row of metrics; numbers also go to TensorBoard."""
+        with (self.folder / "metrics.jsonl").open("a") as stream:
+            stream.write(json.dumps(clean(row)) + "\n")
+        if self._writer is not None and step is not None:
+            for key, value in row.items():
+                if isinstance(value, int | float) and key != "steps":
+                    self._writer.add_scalar(key if "/" in key else f"sysgym/{key}", value, step)
+
+    def finish(self, status: str, **extra: Any) -> None:
+        """Record how the run ended."""
+        self.record |= {"status": status, "seconds": time.perf_counter() - self._clock, **extra}
+        self.record["cpu_seconds"] = time.process_time() - self._cpu
+        self._save()
+
+    def __enter__(self) -> Run:
+        return self
+
+    def __exit__(self, kind: Any, error: Any, trace: Any) -> None:
+        if self.record["status"] == "running":
+            status = "interrupted" if was_interrupted(error) else "failed" if kind else "done"
+            self.finish(status, **({"error": str(error)} if kind else {}))
+        if self._writer is not None:
+            self._writer.close()

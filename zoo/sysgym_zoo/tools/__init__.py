@@ -1,0 +1,1 @@
+"""Commands for one family, found by their entry points."""

@@ -1,0 +1,52 @@
+"""Commands for chip placement alone: group."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from sysgym_zoo.cli.app import AsJson, Seed, app, command
+
+
+@command(app)
+def group(
+    netlist: Annotated[Path, typer.Argument(help="A full netlist with standard cells, .pb.txt or .pb.txt.gz.")],
+    output: Annotated[Path, typer.Option("-o", "--output", help="Clustered netlist to write, .pb.txt or .pb.txt.gz.")],
+    width: Annotated[float | None, typer.Option(help="Width of the canvas in microns.")] = None,
+    height: Annotated[float | None, typer.Option(help="Height of the canvas in microns.")] = None,
+    columns: Annotated[int | None, typer.Option(help="Columns of its grid.")] = None,
+    rows: Annotated[int | None, typer.Option(help="Rows of its grid; default: about square cells.")] = None,
+    plc: Annotated[Path | None, typer.Option(help="Placement file that names the canvas instead.")] = None,
+    groups: Annotated[Path | None, typer.Option(help="The group of every node, one a line, to be used as is.")] = None,
+    partition: Annotated[
+        Path | None,
+        typer.Option(help="The part of every node, one a line, as hMETIS and Mt-KaHyPar write it."),
+    ] = None,
+    free_groups: Annotated[
+        int,
+        typer.Option(min=1, max=100_000, help="Groups besides those around macros and ports, where neither is given."),
+    ] = 500,
+    write_plc: Annotated[
+        Path | None, typer.Option(help="Placement file to write too, such as initial.plc: canvas, ports, start.")
+    ] = None,
+    seed: Seed = 0,
+    as_json: AsJson = False,
+) -> None:
+    """Group the standard cells of a chip into soft macros, by Circuit Training's rules.
+
+    Without --groups and --partition, Mt-KaHyPar finds the groups (pip install 'sysgym[partitioners]').
+    """
+    from sysgym_zoo.jobs.console import number, show_json
+    from sysgym_zoo.tools.grouping import group as run
+
+    found = run(netlist, output, plc, (width, height, columns, rows), groups, partition, free_groups, seed, write_plc)
+    if as_json:
+        show_json("grouping", found)
+        return
+    print(found["file"])
+    for key in ("nodes", "nets", "cells"):
+        print(f"  {key:12} {number(found[f'{key}_before'])} -> {number(found[f'{key}_after'])}")
+    for key in ("soft_macros", "hard_macros", "ports"):
+        print(f"  {key.replace('_', ' '):12} {number(found[key])}")

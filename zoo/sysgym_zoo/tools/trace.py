@@ -1,0 +1,61 @@
+"""Commands for dataflow graphs alone: trace."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from sysgym_zoo.cli.app import AsJson, app, command
+
+
+@command(app)
+def trace(
+    model: Annotated[str, typer.Argument(help="module:function that returns (torch module, inputs), or a file .onnx.")],
+    output: Annotated[Path, typer.Option("-o", "--output", help="Dataflow graph to write, .json.gz or .json.")],
+    train: Annotated[bool, typer.Option("--train", help="A training step: forward, backward and update.")] = False,
+    argument: Annotated[
+        list[str] | None, typer.Option("--arg", help="Argument of the function, key=value; repeatable.")
+    ] = None,
+    name: Annotated[str | None, typer.Option(help="Name of the graph; default: the function or file.")] = None,
+    devices: Annotated[int, typer.Option(help="Devices that the graph is meant for, 1 to 64.")] = 2,
+    times: Annotated[Path | None, typer.Option(help='JSON of nanoseconds by operator: {"addmm": 41000}.')] = None,
+    profile: Annotated[
+        Path | None, typer.Option(help="Chrome trace of torch.profiler; its mean times replace those it names.")
+    ] = None,
+    peak_tflops: Annotated[float, typer.Option(help="Peak of the device, 1e12 flop/s.")] = 9.3,
+    bandwidth: Annotated[float, typer.Option(help="Memory bandwidth of the device, 1e9 bytes/s.")] = 732.0,
+    compute_efficiency: Annotated[float, typer.Option(help="Part of the peak that operators reach.")] = 0.6,
+    memory_efficiency: Annotated[float, typer.Option(help="Part of the bandwidth that operators reach.")] = 0.75,
+    launch: Annotated[int, typer.Option(help="Nanoseconds to start an operator.")] = 5000,
+    as_json: AsJson = False,
+) -> None:
+    """Turn a model of your own into a graph for dataflow problems. It runs once, without data or weights.
+
+    Times are those of a P100 by its peak and bandwidth, unless --times or --profile say otherwise.
+    """
+    from sysgym_zoo.jobs.console import number, show_json
+    from sysgym_zoo.tools.tracing.command import Measured
+    from sysgym_zoo.tools.tracing.command import trace as run
+    from sysgym_zoo.tools.tracing.cost import Roofline
+
+    roofline = Roofline(peak_tflops * 1e12, bandwidth * 1e9, compute_efficiency, memory_efficiency, launch)
+    found = run(
+        model, output, train=train, pairs=argument or (), name=name, devices=devices,
+        measured=Measured(times, profile), roofline=roofline,
+    )  # fmt: skip
+    if as_json:
+        show_json("trace", found)
+        return
+    print(found["output"])
+    for key in ("nodes", "tensors", "edges", "layers"):
+        print(f"  {key:12} {number(found[key])}")
+    print(f"  {'time':12} {found['total_time_ns'] / 1e6:.3f} ms on one device ({found['time_model']})")
+    print(f"  {'flops':12} {found['flops'] / 1e9:.3f} G")
+    print(f"  {'parameters':12} {found['param_bytes'] / 1e6:.3f} MB")
+    if times is not None or profile is not None:
+        shown = f"{found['operators_measured']} of {found['operators']} operators, {found['nodes_measured']} nodes"
+        print(f"  {'own times':12} {shown}")
+    if found["times_unused"]:
+        print(f"  {'not in graph':12} {', '.join(found['times_unused'])}")

@@ -1,0 +1,1 @@
+"""From a torch module or an ONNX file to a dataflow graph."""

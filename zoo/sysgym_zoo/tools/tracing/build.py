@@ -1,0 +1,158 @@
+"""A dataflow graph put together operator by operator, in the order in which they run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from sysgym.core.errors import UsageError
+from sysgym.core.problem import Array
+from sysgym.dataflow.graphs.graph import FORWARD, DataflowGraph, check_graph
+from sysgym_zoo.tools.tracing.cost import Timing
+from sysgym_zoo.tools.tracing.ops import LEAVES, Shape, class_of, flops_of, traffic_of
+
+UNKNOWN = -1  # the label of a layer that is still to be found
+
+
+@dataclass
+class Node:
+    """An operator of a graph in the making. `reads` and `writes` are tensors; `pair` is the parameter it updates."""
+
+    op: str
+    reads: tuple[int, ...]
+    writes: tuple[int, ...]
+    flops: int
+    traffic: int
+    layer: int
+    phase: int
+    param_bytes: int = 0
+    pair: int = -1
+
+
+@dataclass(frozen=True)
+class Heading:
+    """What a graph says of itself."""
+
+    name: str
+    devices: int = 2
+    train: bool = False
+    config: str = ""
+    source: str = ""
+    family: str = ""
+
+
+class GraphBuilder:
+    """Nodes and tensors so far. Only what leads to a root is kept in the end."""
+
+    def __init__(self) -> None:
+        """An empty graph."""
+        self.nodes: list[Node] = []
+        self.source: list[int] = []  # of each tensor, the node that writes it
+        self.sizes: list[int] = []  # of each tensor, bytes
+        self.kinds: dict[str, tuple[bool, bool]] = {}  # of each operator, whether it is pointwise or a reduction
+
+    def _add(self, op: str, reads: Iterable[int], sizes: Sequence[int], **fields: int) -> Node:
+        writes = range(len(self.sizes), len(self.sizes) + len(sizes))
+        self.source += [len(self.nodes)] * len(sizes)
+        self.sizes += sizes
+        layer = fields.pop("layer", UNKNOWN)
+        node = Node(op, tuple(sorted(set(reads))), tuple(writes), layer=layer, **fields)
+        self.nodes.append(node)
+        return node
+
+    def leaf(self, op: str, size: int) -> int:
+        """Add a param, input or const of so many bytes; its tensor."""
+        held = size if op == "param" else 0
+        return self._add(op, (), [size], flops=0, traffic=0, phase=FORWARD, param_bytes=held).writes[0]
+
+    def operator(
+        self, op: str, reads: Iterable[int], sizes: Sequence[int], inputs: Sequence[Shape], outputs: Sequence[Shape],
+        read: int, written: int, *, layer: int = UNKNOWN, phase: int = FORWARD, transposed: bool = False,
+    ) -> tuple[int, ...]:  # fmt: skip
+        """Add an operator; the tensors it writes, of `sizes` bytes. `read` and `written` are bytes of traffic.
+
+        Without a layer, it belongs to the last of the layers whose tensors it reads.
+        """
+        flops = flops_of(op, inputs, outputs, transposed)
+        node = self._add(op, reads, sizes, flops=flops, traffic=traffic_of(op, read, written), phase=phase, layer=layer)
+        if layer == UNKNOWN:
+            node.layer = max((self.layer_of(tensor) for tensor in node.reads), default=0)
+        return node.writes
+
+    def layer_of(self, tensor: int) -> int:
+        """Label of the layer that writes a tensor; 0 for a parameter or input."""
+        return max(0, self.nodes[self.source[tensor]].layer)
+
+    def update(self, parameter: int, gradient: int, size: int, shape: Shape, phase: int) -> None:
+        """Add the step of gradient descent of a parameter: it reads both and writes the parameter in place."""
+        node = self._add(
+            "sgd_update", (parameter, gradient), (), flops=flops_of("sgd_update", [shape], []),
+            traffic=3 * size, phase=phase, pair=self.source[parameter],
+        )  # fmt: skip
+        node.layer = UNKNOWN
+
+    def finish(self, heading: Heading, roots: Iterable[int], timing: Timing) -> DataflowGraph:
+        """The checked graph of what leads to the tensors `roots`, or to an update; UsageError if nothing runs."""
+        alive = self._alive(roots)
+        nodes = [self.nodes[v] for v in alive]
+        if all(node.op in LEAVES for node in nodes):
+            raise UsageError(f"{heading.name} runs no operator; its outputs must depend on tensors it computes.")
+        self._label_leaves(alive)
+        number = {old: new for new, old in enumerate(alive)}
+        tensors = [tensor for node in nodes for tensor in node.writes]
+        row = {tensor: new for new, tensor in enumerate(tensors)}
+        edges = [(new, row[tensor]) for new, node in enumerate(nodes) for tensor in node.reads]
+        edges.sort()
+        ops = sorted({node.op for node in nodes})
+        index = {op: i for i, op in enumerate(ops)}
+        groups = [
+            number[node.pair] if node.pair >= 0 else new if node.op == "param" else -1 for new, node in enumerate(nodes)
+        ]
+        times = [timing.time_ns(node.op, node.flops, node.traffic) for node in nodes]
+        graph = DataflowGraph(
+            name=heading.name, devices=heading.devices, op_types=tuple(ops),
+            op_class=_array([class_of(op, heading.train, *self.kinds.get(op, (False, False))) for op in ops], np.int8),
+            op=_array([index[node.op] for node in nodes], np.int32), time_ns=_array(times, np.int64),
+            flops=_array([node.flops for node in nodes], np.int64),
+            traffic=_array([node.traffic for node in nodes], np.int64),
+            param_bytes=_array([node.param_bytes for node in nodes], np.int64),
+            layer=_array([node.layer for node in nodes], np.int32),
+            phase=_array([node.phase for node in nodes], np.int8), coloc=_array(groups, np.int32),
+            tensor_src=_array([number[self.source[tensor]] for tensor in tensors], np.int32),
+            tensor_bytes=_array([self.sizes[tensor] for tensor in tensors], np.int64),
+            edge_tensor=_array([tensor for _, tensor in edges], np.int32),
+            edge_dst=_array([dst for dst, _ in edges], np.int32),
+            time_cpu_ns=np.zeros(0, np.int64), human_expert=np.zeros(0, np.int32), family=heading.family,
+            task="train" if heading.train else "infer", config=heading.config, source=heading.source,
+            time_model=timing.label,
+        )  # fmt: skip
+        check_graph(graph)
+        return graph
+
+    def _alive(self, roots: Iterable[int]) -> list[int]:
+        """Nodes that lead to a root or are an update, ascending."""
+        wanted = {self.source[tensor] for tensor in roots}
+        wanted |= {v for v, node in enumerate(self.nodes) if node.pair >= 0}
+        for v in range(len(self.nodes) - 1, -1, -1):
+            if v in wanted:
+                wanted |= {self.source[tensor] for tensor in self.nodes[v].reads}
+        return sorted(wanted)
+
+    def _label_leaves(self, alive: Sequence[int]) -> None:
+        """A parameter, input or constant belongs to the layer that reads it first; an update to its parameter's."""
+        for v in alive:
+            node = self.nodes[v]
+            if node.pair >= 0:
+                node.layer = max(0, self.nodes[node.pair].layer)
+            for tensor in node.reads:
+                leaf = self.nodes[self.source[tensor]]
+                if leaf.layer == UNKNOWN:
+                    leaf.layer = node.layer
+        for v in alive:
+            self.nodes[v].layer = max(0, self.nodes[v].layer)
+
+
+def _array(values: list[int], kind: type) -> Array:
+    return np.array(values, np.int64).astype(kind)

@@ -1,0 +1,109 @@
+"""From `module:function` to the model that the function builds."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import os
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from sysgym.core.errors import UsageError, unknown
+from sysgym.core.registry import keyword_options
+from sysgym_zoo.jobs.resolve import parse_value
+
+
+def find_builder(target: str) -> Callable[..., Any]:
+    """The function that `module:function` names; UsageError if there is none."""
+    name, colon, function = target.partition(":")
+    if not (colon and name and function):
+        raise UsageError(
+            f"expected module:function, such as sysgym_zoo.models.rnn:rnnlm, or a file .onnx, got {target!r}."
+        )
+    module = _import(name.removesuffix(".py"))
+    found = getattr(module, function, None)
+    if found is None:
+        raise unknown(f"function of {name}", function, _public(module))
+    if not callable(found):
+        raise UsageError(f"{target} is a {type(found).__name__}; expected a function that returns (module, inputs).")
+    return found  # type: ignore[no-any-return]
+
+
+def _public(module: Any) -> list[str]:
+    """Functions that a module exports, or that it defines."""
+    found = {key: value for key, value in vars(module).items() if inspect.isfunction(value) and key[0] != "_"}
+    exported = getattr(module, "__all__", None)
+    return [key for key, value in found.items() if (value.__module__ == module.__name__ if exported is None else
+                                                    key in exported)]  # fmt: skip
+
+
+@contextmanager
+def current_folder() -> Iterator[None]:
+    """While it is open, modules of the current folder can be imported before any other."""
+    here = os.getcwd()
+    sys.path.insert(0, here)
+    try:
+        yield
+    finally:
+        if here in sys.path:
+            sys.path.remove(here)
+
+
+def _import(name: str) -> Any:
+    """A module by its name."""
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        if error.name is not None and (name == error.name or name.startswith(f"{error.name}.")):
+            raise UsageError(
+                f"there is no module {name!r}, neither in the current folder nor installed; name one that holds the "
+                "function."
+            ) from error
+        raise UsageError(f"module {name!r} needs {error.name}, which is not installed.") from error
+    except Exception as error:  # the module is the user's and may raise anything
+        raise UsageError(f"module {name!r} cannot be imported: {first_line(error)}.") from error
+
+
+def parse_arguments(function: Callable[..., Any], pairs: Sequence[str], what: str) -> dict[str, Any]:
+    """`key=value` words as keywords of a function, of the types it declares or its defaults have."""
+    known = keyword_options(function)
+    found = {}
+    for pair in pairs:
+        key, equals, text = pair.partition("=")
+        if not equals:
+            raise UsageError(f"expected key=value, got {pair!r}.")
+        if key not in known:
+            raise unknown(f"argument of {what}", key, known)
+        parameter = known[key]
+        if parameter.annotation is parameter.empty and parameter.default not in (parameter.empty, None):
+            parameter = parameter.replace(annotation=type(parameter.default).__name__)
+        found[key] = parse_value(what, key, text, parameter)
+    missing = [key for key, each in known.items() if each.default is each.empty and key not in found]
+    if missing:
+        raise UsageError(f"{what} needs a value for {missing[0]}; give it with --arg {missing[0]}=VALUE.")
+    return found
+
+
+def build_model(target: str, pairs: Sequence[str] = ()) -> tuple[Any, Any, dict[str, Any]]:
+    """The module, its example inputs, and the arguments that `module:function` was called with."""
+    function = find_builder(target)
+    arguments = parse_arguments(function, pairs, target)
+    try:
+        found = function(**arguments)
+    except UsageError:
+        raise
+    except Exception as error:  # the function is the user's and may raise anything
+        raise UsageError(f"{target} failed: {first_line(error)}.") from error
+    if not isinstance(found, tuple) or len(found) != 2:
+        got = f"{len(found)} values" if isinstance(found, tuple) else f"a {type(found).__name__}"
+        raise UsageError(f"{target} must return (module, example inputs), it returned {got}.")
+    module, inputs = found
+    return module, inputs, arguments
+
+
+def first_line(error: BaseException) -> str:
+    """The kind of an error and the first line of what it says, without a full stop."""
+    line = (str(error).strip().splitlines() or [""])[0].strip().rstrip(".")
+    return f"{type(error).__name__}: {line}" if line else type(error).__name__
