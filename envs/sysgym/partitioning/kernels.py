@@ -11,7 +11,8 @@ from __future__ import annotations
 import heapq
 
 import numpy as np
-from numba import njit
+
+from sysgym.core.compiled import njit
 
 CUT, BEST, BEST_FEASIBLE, STEPS, TRAIL, START_CUT, HORIZON, L_MAX, TOTAL, NODES, CURSOR, COUNT, STOPPED = range(13)
 SCALARS = 13
@@ -22,7 +23,7 @@ MOVE_FEATURES = ("gain", "internal", "external", "degree", "from_load", "to_load
 PART_FEATURES = ("share", "load", "room", "relative_load")
 
 
-@njit(cache=True)
+@njit
 def build_conn(xadj, adjncy, adjwgt, vwgt, part, conn, load, s):
     """Fill `conn`, `load` and the cut (edges between assigned nodes of different parts) from `part`."""
     conn[:] = 0
@@ -41,7 +42,7 @@ def build_conn(xadj, adjncy, adjwgt, vwgt, part, conn, load, s):
     s[CUT] = twice // 2
 
 
-@njit(cache=True)
+@njit
 def boundary_size(part, conn, degree, s):
     """Nodes with a neighbour in another part."""
     count = 0
@@ -51,7 +52,7 @@ def boundary_size(part, conn, degree, s):
     return count
 
 
-@njit(cache=True)
+@njit
 def spread(vwgt, order, part, load):
     """Assign every node without a part, in `order`, to the lightest part."""
     for v in order:
@@ -61,7 +62,7 @@ def spread(vwgt, order, part, load):
             load[lightest] += vwgt[v]
 
 
-@njit(cache=True)
+@njit
 def grow(xadj, adjncy, vwgt, order, part, load, l_max):
     """Grow parts one after the other by breadth-first search from the first free node in `order`."""
     n, parts = len(vwgt), len(load)
@@ -99,7 +100,7 @@ def grow(xadj, adjncy, vwgt, order, part, load, l_max):
     spread(vwgt, order, part, load)
 
 
-@njit(cache=True)
+@njit
 def grow_greedy(xadj, adjncy, adjwgt, vwgt, order, part, load, l_max):
     """Greedy graph growing (Karypis and Kumar 1998, section 3.2): one part after the other takes the frontier node
     that adds least to the cut, from the first free node in `order`, until it holds its share.
@@ -139,7 +140,7 @@ def grow_greedy(xadj, adjncy, adjwgt, vwgt, order, part, load, l_max):
     spread(vwgt, order, part, load)
 
 
-@njit(cache=True)
+@njit
 def move(xadj, adjncy, adjwgt, vwgt, part, conn, load, trail, s, v, b):
     """Move node `v` to part `b` and keep the best feasible partition: `trail` holds the moves since it."""
     a = part[v]
@@ -162,7 +163,7 @@ def move(xadj, adjncy, adjwgt, vwgt, part, conn, load, trail, s, v, b):
         s[TRAIL] = 0
 
 
-@njit(cache=True)
+@njit
 def best_part(part, trail, s):
     """The best feasible partition seen (the start if none was feasible): undo the moves made since."""
     best = part[: s[NODES]].copy()
@@ -171,7 +172,7 @@ def best_part(part, trail, s):
     return best
 
 
-@njit(cache=True)
+@njit
 def find_candidates(vwgt, degree, part, conn, load, tabu, s, cand_node, cand_part, cand_x, mask):
     """List the best feasible moves of boundary nodes, best gain first, one target a node, tabu nodes left out."""
     size, parts, n = len(cand_node), len(load), s[NODES]
@@ -224,7 +225,7 @@ def find_candidates(vwgt, degree, part, conn, load, tabu, s, cand_node, cand_par
     mask[0] = 1  # where no move is left, action 0 ends the episode
 
 
-@njit(cache=True)
+@njit
 def choose(xadj, adjncy, adjwgt, vwgt, degree, part, conn, load, tabu, trail, s, cand_node, cand_part, cand_x, mask,
            action, tenure):  # fmt: skip
     """Play candidate `action`, then list the next candidates."""
@@ -239,7 +240,7 @@ def choose(xadj, adjncy, adjwgt, vwgt, degree, part, conn, load, tabu, trail, s,
         s[STOPPED] = 1
 
 
-@njit(cache=True)
+@njit
 def show_parts(vwgt, degree, conn, load, order, s, cand_node, cand_x, mask):
     """Describe each part to the node that is next, and mask those it fits in (the lightest where it fits in none)."""
     parts = len(load)
@@ -267,7 +268,7 @@ def show_parts(vwgt, degree, conn, load, order, s, cand_node, cand_x, mask):
     s[COUNT] = max(count, 1)
 
 
-@njit(cache=True)
+@njit
 def place(xadj, adjncy, adjwgt, vwgt, degree, part, conn, load, order, s, cand_node, cand_x, mask, p):
     """Put the next node into part `p`, then describe the parts to the one after it."""
     v = order[s[CURSOR]]
@@ -284,7 +285,7 @@ def place(xadj, adjncy, adjwgt, vwgt, degree, part, conn, load, order, s, cand_n
     show_parts(vwgt, degree, conn, load, order, s, cand_node, cand_x, mask)
 
 
-@njit(cache=True)
+@njit
 def node_rows(degree, part, conn, load, tabu, s, active, out):
     """Changing node features, columns NODE_FEATURES; `active` is the focused node or -1."""
     for v in range(s[NODES]):
@@ -301,7 +302,7 @@ def node_rows(degree, part, conn, load, tabu, s, active, out):
         out[v, 4] = 1.0 if v == active or tabu[v] > s[STEPS] else 0.0
 
 
-@njit(cache=True)
+@njit
 def global_row(load, s, eps, sizes, out):
     """Global features, columns GLOBAL_FEATURES; the first three, `sizes` (3,) float32, never change."""
     per_total = 1.0 / max(s[TOTAL], 1)
@@ -313,7 +314,7 @@ def global_row(load, s, eps, sizes, out):
     out[7] = 1.0 if s[STOPPED] else min(s[STEPS] / max(s[HORIZON], 1), 1.0)
 
 
-@njit(cache=True)
+@njit
 def choose_all(xadj, adjncy, adjwgt, vwgt, degree, part, conn, load, tabu, trail, s, cand_node, cand_part, cand_x,
                mask, actions, live, tenure):  # fmt: skip
     """`choose` in every live row of a batch."""
@@ -323,7 +324,7 @@ def choose_all(xadj, adjncy, adjwgt, vwgt, degree, part, conn, load, tabu, trail
                    s[i], cand_node[i], cand_part[i], cand_x[i], mask[i], actions[i], tenure)  # fmt: skip
 
 
-@njit(cache=True)
+@njit
 def move_all(xadj, adjncy, adjwgt, vwgt, part, conn, load, trail, s, actions, live):
     """`move` in every live row of a batch; actions (B, 2)."""
     for i in range(len(actions)):
@@ -334,7 +335,7 @@ def move_all(xadj, adjncy, adjwgt, vwgt, part, conn, load, trail, s, actions, li
                 s[i, STOPPED] = 1
 
 
-@njit(cache=True)
+@njit
 def place_all(xadj, adjncy, adjwgt, vwgt, degree, part, conn, load, order, s, cand_node, cand_x, mask, actions, live):
     """`place` in every live row of a batch."""
     for i in range(len(actions)):
@@ -343,7 +344,7 @@ def place_all(xadj, adjncy, adjwgt, vwgt, degree, part, conn, load, order, s, ca
                   cand_node[i], cand_x[i], mask[i], actions[i])  # fmt: skip
 
 
-@njit(cache=True)
+@njit
 def rows_all(degree, part, conn, load, tabu, s, order, focused, eps, sizes, column, nodes, globals_, with_nodes):
     """`node_rows` (written from `column` on, if wanted) and `global_row` of every row of a batch."""
     for i in range(len(s)):
@@ -353,7 +354,7 @@ def rows_all(degree, part, conn, load, tabu, s, order, focused, eps, sizes, colu
         global_row(load[i], s[i], eps, sizes[i], globals_[i])
 
 
-@njit(cache=True)
+@njit
 def random_moves(xadj, adjncy, adjwgt, vwgt, part, conn, load, trail, s, moves):
     """The kernel's own floor for `sysgym bench`: play (count, 2) moves without any shell around them."""
     for i in range(len(moves)):
@@ -361,7 +362,7 @@ def random_moves(xadj, adjncy, adjwgt, vwgt, part, conn, load, trail, s, moves):
         move(xadj, adjncy, adjwgt, vwgt, part, conn, load, trail, s, moves[i, 0], moves[i, 1])
 
 
-@njit(cache=True)
+@njit
 def breadth_first(xadj, adjncy, order, visited):
     """Breadth-first order of all nodes; each component starts at its first node in `order`."""
     seen = np.zeros(len(order), np.bool_)
