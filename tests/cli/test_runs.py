@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -126,35 +125,15 @@ def test_same_seed_same_weights_and_rows(sysgym: Run, tmp_path: Path) -> None:
     assert sorted(costs[0]) == sorted(costs[1])
 
 
-def test_interrupted_training_keeps_its_weights_and_resumes(sysgym: Run, tmp_path: Path) -> None:
-    process = subprocess.Popen(
-        [
-            sys.executable,
-            "-m",
-            "sysgym_zoo.cli",
-            "train",
-            "-a",
-            "ppo-refine",
-            "--instances",
-            "tiny/train",
-            "-O",
-            "eps=0.2",
-            "--set",
-            "n_steps=64",
-            "--seconds",
-            "60",
-            "--out",
-            "run",
-        ],
-        cwd=tmp_path,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
+def test_interrupted_training_keeps_its_weights_and_resumes(sysgym: Any, tmp_path: Path) -> None:
+    small = ("-O", "eps=0.2", "--set", "n_steps=64")
+    process = sysgym.start(
+        "train", "-a", "ppo-refine", "--instances", "tiny/train", *small, "--seconds", "60", "--out", "run"
     )
     metrics = tmp_path / "run" / "metrics.jsonl"
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline and not metrics.is_file():
-        time.sleep(0.1)
+        time.sleep(0.02)
     process.send_signal(signal.SIGINT)
     process.communicate(timeout=60)
     assert process.returncode == 130

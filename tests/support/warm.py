@@ -123,7 +123,6 @@ def import_everything() -> None:
     import pkgutil
 
     import numba
-    import torch.utils.tensorboard
 
     importlib.import_module("torch._dynamo")  # the first optimiser would: more than a second
     numba.njit(lambda x: x + 1)(1)  # as long as the first kernel takes to come from its file
