@@ -12,13 +12,14 @@ from sysgym.chip_placement.formats.plc import Canvas, Placement, default_canvas,
 from sysgym.chip_placement.generate import generate_chip, is_recipe
 from sysgym.chip_placement.graph import without_cells
 from sysgym.chip_placement.instance import Chip
-from sysgym.chip_placement.problem import TOPIC
 from sysgym.core import data
 from sysgym.core.errors import UsageError, unknown
 from sysgym.core.instances import Entry, find_entry, load_index
 from sysgym.core.problem import content_hash
 
 ENDINGS = (".txt", ".pb", ".aux", ".nodes", ".nets", ".pl", ".scl", ".block", ".lef", ".def")
+
+TOPIC = "chip"  # of the packaged chips
 
 
 def make_chip(name: str, netlist: Netlist, canvas: Canvas | None, placement: Placement | None) -> Chip:
