@@ -7,12 +7,14 @@ import subprocess
 import sys
 import warnings
 from collections.abc import Callable, Iterator
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import pytest
+from forked import ForkedModule
 from meter import Meter
 from typer.testing import CliRunner
 from warm import Command, Warm
@@ -63,6 +65,15 @@ def chip_data(public_data: Path) -> Path:
 def dataflow_data(public_data: Path) -> Path:
     """Public computation graphs and reference values."""
     return part_of(public_data, "dataflow")
+
+
+# ------------------------------------------------------------------------------------------------ judging
+
+
+@pytest.fixture
+def forked_judge(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Submissions are judged in forks of this process, where a test is not about the process that judges them."""
+    monkeypatch.setattr(import_module("sysgym_leaderboards.verify"), "subprocess", ForkedModule)
 
 
 # ------------------------------------------------------------------------------------------------ commands
