@@ -113,6 +113,22 @@ def test_info_has_the_same_keys_at_every_step(case: Case, played: Record) -> Non
         assert len(pickle.dumps(seen[-1])) < 1024
         assert keys_of(seen[-1]) == keys_of(played.first[1])
         assert seen[-1]["judged"] == (len(seen) == 5 and seen[2])
+    vector = case.make_vec(2)
+    keys = set(vector.reset(seed=0)[1])
+    for _ in range(5):
+        actions = [
+            sample_action(np.random.default_rng(0), vector.single_action_space, m) for m in vector.action_masks()
+        ]
+        assert set(vector.step(np.array(actions))[4]) == keys
+
+
+@pytest.mark.parametrize("case", over_cases())
+def test_an_integer_may_come_as_an_array_of_one(case: Case, played: Record) -> None:
+    """As `predict` of a batch of one returns it."""
+    env = case.make().unwrapped
+    env.reset(seed=SEED)
+    step = played.steps[0]
+    assert digest(env.step(np.atleast_1d(step.action))) == digest(step.seen)
 
 
 # --------------------------------------------------------------------------------------------- played once more
