@@ -96,9 +96,9 @@ class Sysgym:
         assert "Traceback" not in done.stderr
         return done
 
-    def start(self, *words: str, **environment: str) -> Command:
-        """Start a command, for a signal or a kill."""
-        return self.warm.start(list(words), self.folder, self._environment(environment))
+    def start(self, *words: str, terminal: str | None = None, **environment: str) -> Command:
+        """Start a command, for a signal or a kill, or on a terminal."""
+        return self.warm.start(list(words), self.folder, self._environment(environment), terminal)
 
 
 @pytest.fixture(scope="session")

@@ -27,7 +27,7 @@ CASES = {
                      "--set", "batch_size=64"],
     "gap": ["--set", "hidden=16"],
 }  # fmt: skip
-STEPS = {"ppo": 2560, "maskable-ppo": 2560, "gap": 1000}
+STEPS = {"ppo": 1280, "maskable-ppo": 1280, "gap": 400}
 
 
 def metrics(folder: Path) -> list[dict[str, float]]:

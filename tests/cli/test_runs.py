@@ -27,20 +27,20 @@ def test_train_evaluate_pack_submit_show_verify_export(sysgym: Run, tmp_path: Pa
             "--instances",
             "tiny/train",
             "--steps",
-            "4096",
+            "1024",
             "--set",
-            "n_steps=128",
+            "n_steps=32",
             "--out",
             "agent",
             "--json",
         ).stdout
     )
     assert trained["status"] == "done" and trained["problem"]["options"]["eps"] == 0.2
-    assert trained["agent"]["hyper"]["n_steps"] == 128 and trained["agent"]["hyper"]["gamma"] == 0.99
+    assert trained["agent"]["hyper"]["n_steps"] == 32 and trained["agent"]["hyper"]["gamma"] == 0.99
     assert len(trained["instances"]) == 4 and len(trained["instances"][0]["hash"]) == 64
     folder = tmp_path / "agent"
     rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
-    assert rows[-1]["steps"] == 4096 and "rollout/ep_rew_mean" in rows[-1]
+    assert rows[-1]["steps"] == 1024 and "rollout/ep_rew_mean" in rows[-1]
     assert list((folder / "tensorboard").glob("events*")) and (folder / "agent" / "model.safetensors").is_file()
     evaluated = json.loads(
         sysgym(

@@ -90,14 +90,18 @@ class Warm:
         assert line, "the warm process has ended"
         return json.loads(line)
 
-    def start(self, words: list[str], folder: Path, environment: dict[str, str]) -> Command:
-        """Start a command in a folder; its standard input is empty."""
+    def start(
+        self, words: list[str], folder: Path, environment: dict[str, str], terminal: str | None = None
+    ) -> Command:
+        """Start a command in a folder; its standard input is empty, its output goes to files, or to a terminal."""
         changed = [name for name in NEVER_FORKED if environment.get(name) != os.environ.get(name)]
         assert not changed, f"{changed} cannot be set for a forked command"
         with self.lock:
             self.number += 1
             stem = self.folder / str(self.number)
         files = {name: Path(f"{stem}.{name}") for name in ("stdout", "stderr", "compiling")}
+        if terminal:
+            files["stdout"] = files["stderr"] = Path(terminal)
         request = {"words": words, "folder": str(folder), "environment": environment}
         return Command(self, self.ask({**request, **{name: str(path) for name, path in files.items()}})["pid"], files)
 
