@@ -9,11 +9,11 @@ import re
 from collections.abc import Callable
 from functools import lru_cache
 from importlib.metadata import EntryPoint, entry_points
-from typing import Any
+from typing import Any, TypeVar
 
 from sysgym.core.errors import UsageError, unknown
 from sysgym.core.options import keyword_options, refuse_unknown
-from sysgym.core.problem import AnyProblem, Problem, members
+from sysgym.core.problem import Problem, members
 
 PROBLEMS = "sysgym.problems"
 MEMBERS = {  # what the class behind an entry point must have, by group
@@ -22,6 +22,7 @@ MEMBERS = {  # what the class behind an entry point must have, by group
 }
 _ID = re.compile(r"^(?:(?P<namespace>[\w-]+)/)?(?P<name>[\w-]+?)-v(?P<version>\d+)$")
 
+P = TypeVar("P")  # a problem
 REPAIR = "repair or uninstall that package."
 
 failures: dict[str, str] = {}  # entry point -> why it could not be used; shown by `sysgym doctor`
@@ -102,7 +103,7 @@ def environment_id(name: str) -> str:
     return resolved if "/" in resolved else f"sysgym/{resolved}"
 
 
-def make_problem(name: str, **options: Any) -> AnyProblem:
+def make_problem(name: str, **options: Any) -> Any:
     """Build a problem by name; an unknown option raises UsageError and lists the known ones.
 
     >>> make_problem("Partitioning", k=4).k
@@ -110,22 +111,21 @@ def make_problem(name: str, **options: Any) -> AnyProblem:
     """
     factory = problem_class(name)
     refuse_unknown(_resolve(name), factory, options)
-    made: AnyProblem = factory(**options)
-    return made
+    return factory(**options)
 
 
-def options_of(problem: AnyProblem) -> dict[str, Any]:
+def options_of(problem: object) -> dict[str, Any]:
     """The options that a problem was built with. Each is kept as an attribute of its own name."""
     return {name: getattr(problem, name) for name in keyword_options(type(problem))}
 
 
-def with_options(problem: AnyProblem, **changes: Any) -> AnyProblem:
+def with_options(problem: P, **changes: Any) -> P:
     """The same problem with some options changed.
 
     >>> with_options(make_problem("Partitioning", k=4), mode="assign").k
     4
     """
-    refuse_unknown(problem.name, type(problem), changes)
+    refuse_unknown(type(problem).__name__, type(problem), changes)
     return type(problem)(**{**options_of(problem), **changes})
 
 

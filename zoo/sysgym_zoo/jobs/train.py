@@ -13,12 +13,12 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from sysgym import UsageError, content_hash, make_problem
-from sysgym.core.options import keyword_options
+from sysgym.core.options import keyword_options, parse_pairs
 from sysgym.core.registry import options_of, problem_class
 from sysgym_agents.core import Budget, agent_class, check_fits, is_learner, make_agent
 from sysgym_zoo.jobs.console import Progress, say
 from sysgym_zoo.jobs.recipes import default_recipe, load_recipe
-from sysgym_zoo.jobs.resolve import instance_names, load_run, parse_pairs
+from sysgym_zoo.jobs.resolve import instance_names, load_run
 from sysgym_zoo.jobs.runs import Run, describe_instances, fresh_folder, keep_metrics, set_threads
 
 CHECKPOINT_SECONDS = 30.0
