@@ -16,6 +16,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import pytest
 from forked import ForkedModule
 from meter import Meter
+from public import PARTITIONING, PUBLIC
 from typer.testing import CliRunner
 from warm import Command, Warm
 
@@ -35,36 +36,16 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.fixture(scope="session")
 def public_data() -> Path:
-    """The folder that SYSGYM_DATA names; tests that need it are skipped without one."""
-    named = os.environ.get("SYSGYM_DATA")
-    if not named:
+    """The folder that SYSGYM_DATA names; tests that need it are skipped without one. See `public` for its parts."""
+    if not PUBLIC.is_dir():
         pytest.skip("SYSGYM_DATA is not set")
-    return Path(named)
-
-
-def part_of(folder: Path, name: str) -> Path:
-    """A topic's folder; tests are skipped where it is not."""
-    if not (folder / name).is_dir():
-        pytest.skip(f"SYSGYM_DATA holds no {name}")
-    return folder / name
+    return PUBLIC
 
 
 @pytest.fixture(scope="session")
 def partition_data(public_data: Path) -> Path:
     """Public graphs and partitions."""
-    return part_of(public_data, "partitioning")
-
-
-@pytest.fixture(scope="session")
-def chip_data(public_data: Path) -> Path:
-    """Public netlists and placements."""
-    return part_of(public_data, "chip")
-
-
-@pytest.fixture(scope="session")
-def dataflow_data(public_data: Path) -> Path:
-    """Public computation graphs and reference values."""
-    return part_of(public_data, "dataflow")
+    return PARTITIONING
 
 
 # ------------------------------------------------------------------------------------------------ judging
