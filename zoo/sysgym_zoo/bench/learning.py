@@ -9,7 +9,7 @@ import numpy as np
 from sysgym import UsageError, make_problem
 from sysgym.core.env import ProblemEnv
 from sysgym_agents.core import Budget, make_agent
-from sysgym_zoo.bench.partitioning import row
+from sysgym_zoo.jobs.measuring import geomean, row
 from sysgym_zoo.jobs.resolve import instance_names
 from sysgym_zoo.jobs.runs import set_threads
 
@@ -18,10 +18,6 @@ MESHES = [
     "delaunay:n=4000,seed=21", "delaunay:n=5500,seed=22", "delaunay:n=8000,seed=23", "delaunay:n=10000,seed=24",
     "walshaw/3elt", "walshaw/whitaker3", "walshaw/crack", "walshaw/fe_4elt2",
 ]  # fmt: skip
-
-
-def _geomean(values: list[float]) -> float:
-    return float(np.exp(np.mean(np.log(values))))
 
 
 def refine(seconds: float, start: str, steps: int | None, bar: str) -> list[dict[str, Any]]:
@@ -38,7 +34,7 @@ def refine(seconds: float, start: str, steps: int | None, bar: str) -> list[dict
             env = ProblemEnv(problem, instance=graph, obs="raw")
             env.reset(seed=int(np.random.default_rng(seed).integers(2**31)))  # as the agents' first episode starts
             found.append(cost / env.machine.cost(graph, env.state))
-        return _geomean(found)
+        return geomean(found)
 
     agent = make_agent("ppo-refine")
     rows = [
@@ -67,11 +63,11 @@ def gap(seconds: float, meshes: list[str]) -> list[dict[str, Any]]:
         peer = problem.judge(graph, metis.solve(problem, graph, np.random.default_rng(0), Budget()))
         ratios.append(found.cost / peer.cost)
         rows.append(row(f"gap / METIS: {name} (imbalance {100 * found.metrics['imbalance']:.1f} %)", ratios[-1], "x"))
-    rows.append(row(f"gap / METIS: geometric mean of {len(ratios)} unseen meshes", _geomean(ratios), "x", "<= 1.5"))
+    rows.append(row(f"gap / METIS: geometric mean of {len(ratios)} unseen meshes", geomean(ratios), "x", "<= 1.5"))
     return rows
 
 
-def learning(quick: bool) -> list[dict[str, Any]]:
+def rows(quick: bool) -> list[dict[str, Any]]:
     """A minute of training each."""
     set_threads(1)
     seconds = 2.0 if quick else 60.0

@@ -10,7 +10,7 @@ from sysgym import UsageError, make_problem
 from sysgym.core.env import ProblemEnv
 from sysgym_agents.core import Budget, make_agent
 from sysgym_agents.general.random import sample_action
-from sysgym_zoo.bench.partitioning import row
+from sysgym_zoo.jobs.measuring import left_out, row
 from sysgym_zoo.jobs.resolve import instance_names
 from sysgym_zoo.jobs.runs import set_threads
 
@@ -94,7 +94,7 @@ def transfer(steps: int, tuning: int, alone: Watch) -> list[dict[str, Any]]:
     return rows
 
 
-def placing(quick: bool) -> list[dict[str, Any]]:
+def rows(quick: bool) -> list[dict[str, Any]]:
     """All figures; those on public chips only where they are on this machine."""
     set_threads(1)
     rows, _ = scratch("ppo-place", 2_200 if quick else 150_000, "" if quick else "<= 0.8")
@@ -105,4 +105,4 @@ def placing(quick: bool) -> list[dict[str, Any]]:
     try:
         return rows + transfer(70_000, 17_000, alone)
     except UsageError as error:
-        return [*rows, {"what": f"transfer left out: {error}", "value": None, "unit": "", "bar": "", "met": None}]
+        return [*rows, left_out(f"transfer left out: {error}")]

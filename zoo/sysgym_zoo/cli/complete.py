@@ -116,9 +116,9 @@ def _recipes(params: dict[str, Any]) -> Iterable[str]:
 
 
 def _areas(params: dict[str, Any]) -> Iterable[str]:
-    from sysgym_zoo.bench.partitioning import AREAS
+    from sysgym_zoo.jobs.benchmarks import areas as known
 
-    return sorted(AREAS)
+    return sorted(known())
 
 
 def _formats(params: dict[str, Any]) -> Iterable[str]:

@@ -249,11 +249,11 @@ def report(
 
 @command(app)
 def bench(
-    area: Annotated[str, typer.Argument(help="What to measure.", autocompletion=complete.areas)] = "partitioning",
+    area: Annotated[str, typer.Argument(help="What to measure.", autocompletion=complete.areas)],
     quick: Annotated[bool, typer.Option("--quick", help="Small sizes, for a smoke test.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Speed against peers and the kernel's own floor, as ratios measured in this process."""
-    from sysgym_zoo.bench.partitioning import bench as run
+    from sysgym_zoo.jobs.benchmarks import measure
 
-    show_rows("bench", run(area, quick), as_json)
+    show_rows("bench", measure(area, quick), as_json)

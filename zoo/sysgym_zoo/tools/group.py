@@ -1,4 +1,4 @@
-"""Commands for chip placement alone: group."""
+"""`sysgym group`: the standard cells of a chip become soft macros."""
 
 from __future__ import annotations
 
@@ -7,10 +7,9 @@ from typing import Annotated
 
 import typer
 
-from sysgym_zoo.cli.app import AsJson, Seed, app, command
+from sysgym_zoo.cli.app import AsJson, Seed
 
 
-@command(app)
 def group(
     netlist: Annotated[Path, typer.Argument(help="A full netlist with standard cells, .pb.txt or .pb.txt.gz.")],
     output: Annotated[Path, typer.Option("-o", "--output", help="Clustered netlist to write, .pb.txt or .pb.txt.gz.")],
