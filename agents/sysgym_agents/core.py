@@ -16,8 +16,9 @@ from typing import Any, NamedTuple, Protocol, runtime_checkable
 import numpy as np
 
 from sysgym.core.errors import UsageError, unknown
+from sysgym.core.options import refuse_unknown
 from sysgym.core.problem import Instance, Solution
-from sysgym.core.registry import Registry, check_options
+from sysgym.core.registry import Registry
 
 AGENTS = "sysgym.agents"
 agent_registry = Registry(AGENTS)
@@ -102,7 +103,7 @@ def agent_class(name: str) -> Callable[..., Any]:
 def make_agent(name: str, **hyper: Any) -> Any:
     """Build an agent by name; an unknown hyper-parameter raises UsageError and lists the known ones."""
     factory = agent_class(name)
-    check_options(f"agent {name!r}", factory, hyper)
+    refuse_unknown(f"agent {name!r}", factory, hyper)
     return factory(**hyper)
 
 

@@ -16,7 +16,7 @@ from sysgym.chip_placement.formats.netlist import HARD, SOFT
 from sysgym.chip_placement.geometry.legal import find_faults
 from sysgym.chip_placement.geometry.moves import Moves
 from sysgym.chip_placement.geometry.packing import legalise, pack_tightly
-from sysgym.chip_placement.judge import complete
+from sysgym.chip_placement.judge import all_nodes
 from sysgym.core.problem import Solution
 from sysgym.core.registry import make_problem
 from sysgym_agents import Budget
@@ -145,7 +145,7 @@ def test_merged_nets_cost_the_same() -> None:
     many = len(chip.macros)
     for _ in range(3):
         at = rng.uniform(0, 1, (2, many)) * np.array([[chip.canvas.width], [chip.canvas.height]])
-        placement = complete(chip, *at, rng.integers(0, 4, many).astype(np.int8))
+        placement = all_nodes(chip, *at, rng.integers(0, 4, many).astype(np.int8))
         costs = [proxy_cost(item, chip.canvas, placement) for item in (chip.netlist, fewer)]
         assert costs[0] == pytest.approx(costs[1], rel=1e-12)
     light = replace(chip.netlist, weight=chip.netlist.weight * 0.3)

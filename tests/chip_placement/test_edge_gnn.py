@@ -124,7 +124,7 @@ def test_ppo_learns_to_place_tiles() -> None:
     agent.fit(problem, [chip], np.random.default_rng(0), Budget(steps=5000), watch)
     assert rewards[-1] > 0.65 * rewards[1]
     cost = problem.judge(chip, agent.solve(problem, chip, np.random.default_rng(0), Budget())).cost
-    assert cost / ProblemEnv(problem, instance=chip).machine.scale(chip, None) < -0.65 * rewards[1]
+    assert cost / ProblemEnv(problem, instance=chip).dynamics.scale(chip, None) < -0.65 * rewards[1]
 
 
 @pytest.mark.slow

@@ -19,7 +19,7 @@ from sysgym.chip_placement.geometry.force import place_soft
 from sysgym.chip_placement.geometry.legal import node_mask
 from sysgym.chip_placement.geometry.moves import Moves
 from sysgym.chip_placement.instance import Chip
-from sysgym.chip_placement.judge import complete
+from sysgym.chip_placement.judge import all_nodes
 from sysgym.core.env import ProblemEnv
 from sysgym_agents import Budget
 from sysgym_agents.core import make_agent
@@ -42,7 +42,7 @@ def blocked(chip: Chip, *boxes: tuple[float, float, float, float]) -> Chip:
 def test_the_judge_says_what_the_parts_say() -> None:
     chip = generate_chip(TILES)
     solution = spiral(chip)
-    placement = complete(chip, **solution)
+    placement = all_nodes(chip, **solution)
     parts = proxy_cost(chip.netlist, chip.canvas, placement)
     problem = make_problem("ChipPlacement", wirelength_weight=2.0, density_weight=0.25, congestion_weight=1.5)
     verdict = problem.judge(chip, solution)
@@ -88,7 +88,7 @@ def test_what_is_illegal_is_said_and_counted() -> None:
     assert macros_only.judge(chip, {**solution, **moved(soft[0], -5.0, 5.0)}).feasible
     fixed = chip.placement.fixed.copy()
     fixed[chip.macros[one]] = True
-    pinned = replace(chip, placement=replace(complete(chip, **solution), fixed=fixed[chip.netlist.parent]))
+    pinned = replace(chip, placement=replace(all_nodes(chip, **solution), fixed=fixed[chip.netlist.parent]))
     assert problem.judge(pinned, solution).feasible
     apart = solution["x"].copy()
     apart[one] += 1e-2
@@ -145,7 +145,7 @@ def test_sequential_episodes_equal_placing_by_hand(orient: bool) -> None:
     placement = replace(chip.placement, placed=chip.netlist.kind == PORT)
     over, last = False, np.inf
     while not over:
-        row = env.machine.focus(env.instance, env.state)
+        row = env.dynamics.focus(env.instance, env.state)
         node = int(chip.macros[row])
         assert area[row] <= last
         last = area[row]
@@ -224,7 +224,7 @@ def test_refine_moves_cost_what_judging_anew_says_and_stay_legal() -> None:
         verdict = problem.judge(chip, {"x": x, "y": y, "orientation": facing})
         assert verdict.feasible and env.state.now == pytest.approx(verdict.cost, rel=1e-9)
         least = min(least, env.state.now)
-    assert env.machine.cost(chip, env.state) == pytest.approx(least, rel=1e-9) and kinds == {0, 1, 2}
+    assert env.dynamics.cost(chip, env.state) == pytest.approx(least, rel=1e-9) and kinds == {0, 1, 2}
 
 
 def test_oneshot_goes_to_the_nearest_free_cell() -> None:
@@ -250,7 +250,7 @@ def test_the_automatic_congestion_grid_is_circuit_trainings() -> None:
     assert small.metrics["congestion_cost"] != legacy.metrics["congestion_cost"]
     assert small.metrics["density_cost"] == legacy.metrics["density_cost"]
     routing = chip.canvas.automatic_congestion()
-    placement = complete(chip, **solution)
+    placement = all_nodes(chip, **solution)
     hor, _ = congestion_maps(chip.netlist, routing, placement, *macro_sizes(chip.netlist))
     assert hor.shape == routing.routing[::-1]
     state = Moves(chip.netlist, routing, placement)
@@ -290,9 +290,9 @@ def test_where_nothing_fits_the_first_step_tells(mode: str, reward: str) -> None
     chip = replace(chip, canvas=replace(chip.canvas, width=9.0))
     env = ProblemEnv("ChipPlacement", instance=chip, mode=mode, objective="hpwl", reward=reward)
     env.reset(seed=0)
-    assert env.action_masks().sum() == 1 and env.machine.cost(chip, env.state) == 0
+    assert env.action_masks().sum() == 1 and env.dynamics.cost(chip, env.state) == 0
     _, value, over, _, info = env.step(0)
-    scale = env.machine.scale(chip, env.state)
+    scale = env.dynamics.scale(chip, env.state)
     assert over and not info["verdict"]["feasible"]
     assert value == pytest.approx(-info["verdict"]["cost"] / scale - info["verdict"]["metrics"]["excess"])
 
@@ -341,7 +341,7 @@ def test_fixed_macros_are_judged_where_they_belong() -> None:
         x[0] += shift
         verdict = problem.judge(chip, {**solution, "x": x})
         assert verdict.feasible == legal and verdict.cost == cost
-    both = replace(chip, placement=replace(complete(chip, **solution), fixed=np.ones_like(chip.placement.fixed)))
+    both = replace(chip, placement=replace(all_nodes(chip, **solution), fixed=np.ones_like(chip.placement.fixed)))
     over = {key: getattr(both.placement, key).copy() for key in ("x", "y")}
     first, second = (chip.netlist.parent == chip.macros[i] for i in (0, 1))
     over["x"][second], over["y"][second] = over["x"][first][0], over["y"][first][0]

@@ -15,10 +15,9 @@ from sysgym import UsageError
 from sysgym.chip_placement.formats.bookshelf import read_bookshelf
 from sysgym.chip_placement.formats.netlist import HARD, ORIENTATIONS, SOFT, parse_netlist
 from sysgym.chip_placement.formats.plc import Canvas, netlist_placement
-from sysgym.chip_placement.geometry.wire import macro_hpwl, macro_nets, placing_order, wire
+from sysgym.chip_placement.geometry.wire import ORDERS, macro_hpwl, macro_nets, placing_order, wire
 from sysgym.chip_placement.instance import Chip
 from sysgym.chip_placement.modes.wiremask import WireMaskMode
-from sysgym.chip_placement.problem import CHOICES
 from sysgym.core.problem import Size
 
 IBM01 = Path(os.environ.get("SYSGYM_DATA", "none")) / "chip" / "bookshelf" / "ibm01.nodes.gz"
@@ -161,7 +160,7 @@ def test_hpwl_equals_its_definition(seed: int) -> None:
     assert soft.any() and not np.isin(np.flatnonzero(soft), nets.macro).any()
 
 
-@pytest.mark.parametrize("order", CHOICES["order"])
+@pytest.mark.parametrize("order", ORDERS)
 @pytest.mark.parametrize("seed", range(6))
 def test_masks_wire_and_cost_equal_brute_force_all_along(seed: int, order: str) -> None:
     """Fixed macros in any orientation and blockages stand in the way of half the cases."""
@@ -181,7 +180,7 @@ def test_masks_wire_and_cost_equal_brute_force_all_along(seed: int, order: str) 
         assert mode.cost(chip, state) == pytest.approx(before, rel=1e-9, abs=1e-9)
         for action in rng.choice(143, 12, replace=False).tolist():
             row, column = divmod(action, 13)
-            assert mode.legal(chip, state, action) == mask[action]
+            assert mode.legal(chip, state, action, size) == mask[action]
             centre = column * w + chip.netlist.width[current] / 2, row * h + chip.netlist.height[current] / 2
             more = slow_hpwl(chip, {**at, current: (*centre, 0)}) - before
             assert features[action, 0] == pytest.approx(more / half, rel=1e-5, abs=1e-6)
@@ -260,11 +259,11 @@ def test_padding_stride_and_strange_actions() -> None:
     assert np.array_equal(found[0][:143].reshape(11, 13, 3), found[1].reshape(14, 16, 3)[:11, :13])
     assert masks[1].sum() == masks[0].sum() > 0
     for mode, state, mask in zip((plain, wide), states, masks, strict=True):
-        assert [mode.legal(chip, state, a) for a in range(224)] == mask.astype(bool).tolist()
-        assert not mode.legal(chip, state, -1) and not mode.legal(chip, state, 10**6)
+        assert [mode.legal(chip, state, a, size) for a in range(224)] == mask.astype(bool).tolist()
+        assert not mode.legal(chip, state, -1, size) and not mode.legal(chip, state, 10**6, size)
         for action in (None, "0", [0, 0], {}, 1.0):
             with pytest.raises(TypeError):
-                mode.legal(chip, state, action)
+                mode.legal(chip, state, action, size)
     row, column = np.argwhere(masks[1].reshape(14, 16))[5].tolist()
     ends = plain.step(chip, states[0], row * 13 + column), wide.step(chip, states[1], np.int64(row * 16 + column))
     assert np.array_equal(plain.solution(chip, ends[0])["x"], wide.solution(chip, ends[1])["x"])

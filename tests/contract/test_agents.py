@@ -14,7 +14,8 @@ import numpy as np
 import pytest
 
 import sysgym
-from sysgym.core.registry import keyword_options, make_problem, problem_class, with_options
+from sysgym.core.options import keyword_options
+from sysgym.core.registry import make_problem, problem_class, with_options
 from sysgym_agents.core import Agent, Budget, Learner, agent_class, agent_names, check_fits, is_learner, make_agent
 
 TINY = {  # of the hyper-parameters that an agent has, so that a fit takes a moment

@@ -24,7 +24,8 @@ from stable_baselines3.common.env_checker import check_env as check_env_sb3
 
 import sysgym
 from sysgym.core.observation import FORMS
-from sysgym.core.registry import keyword_options, problem_class
+from sysgym.core.options import keyword_options
+from sysgym.core.registry import problem_class
 from sysgym.core.rewards import ILLEGAL
 from sysgym_agents.general.random import sample_action
 
@@ -52,7 +53,7 @@ def moves(env: gym.Env, seed: int, steps: int) -> Iterator[Any]:
     inner = env.unwrapped
     yield env.reset(seed=seed)[0]
     for _ in range(steps):
-        mask = inner.machine.mask(inner.instance, inner.state, inner.size)
+        mask = inner.dynamics.mask(inner.instance, inner.state, inner.size)
         action = sample_action(rng, env.action_space, mask)
         observation, reward, terminated, truncated, info = env.step(action)
         start = env.reset()[0] if terminated else None
@@ -193,7 +194,7 @@ def test_vector_environment_equals_single_ones(name: str, variant: dict[str, Any
     for _ in range(steps):
         for i in range(count):
             assert all(np.array_equal(observations[key][i], alone[i][key]) for key in alone[i])
-        masks = [env.unwrapped.machine.mask(env.unwrapped.instance, env.unwrapped.state, env.unwrapped.size)
+        masks = [env.unwrapped.dynamics.mask(env.unwrapped.instance, env.unwrapped.state, env.unwrapped.size)
                  for env in singles]  # fmt: skip
         assert np.array_equal(vector.unwrapped.action_masks(), np.stack(masks).astype(bool))
         actions = [sample_action(rng, vector.single_action_space, mask) for mask in masks]
@@ -369,7 +370,7 @@ def test_final_cost_is_judged_cost_and_return_adds_up(name: str, variant: dict[s
     rng = np.random.default_rng(1)
     for seed in range(3):
         env.reset(seed=seed)
-        start, scale = env.machine.cost(env.instance, env.state), env.machine.scale(env.instance, env.state)
+        start, scale = env.dynamics.cost(env.instance, env.state), env.dynamics.scale(env.instance, env.state)
         total, over, info = 0.0, False, {}
         while not over:
             mask = env.action_masks()
@@ -379,7 +380,7 @@ def test_final_cost_is_judged_cost_and_return_adds_up(name: str, variant: dict[s
             assert len(pickle.dumps(info)) < 1024
         verdict = env.problem.judge(env.instance, env.solution())
         assert info["verdict"] == verdict.as_dict()
-        assert env.machine.cost(env.instance, env.state) == verdict.cost
+        assert env.dynamics.cost(env.instance, env.state) == verdict.cost
         penalty = 0.0 if verdict.feasible else verdict.metrics.get("excess", 1.0)
         expected = (start - verdict.cost if reward == "improvement" else -verdict.cost) / scale - penalty
         assert total == pytest.approx(expected, rel=1e-9, abs=1e-9)

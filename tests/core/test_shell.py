@@ -122,7 +122,7 @@ def test_dynamic_and_static_make_the_full_observation() -> None:
     static = split.static_observation()
     assert np.array_equal(whole["nodes"], np.concatenate([static["nodes"], part["dynamic"]], axis=1))
     assert all(np.array_equal(whole[key], static[key]) for key in ("edges", "edge_index", "edge_mask", "node_mask"))
-    names = ("weight", "degree", "pe0", "pe1", *full.machine.node_features)
+    names = ("weight", "degree", "pe0", "pe1", *full.dynamics.node_features)
     assert whole["nodes"].shape[1] == len(names)
 
 

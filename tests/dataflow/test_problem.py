@@ -166,7 +166,7 @@ def test_sequential_visits_every_unit_once_and_rewards_add_up() -> None:
         action = sample_action(rng, env.action_space, env.action_masks())
         observation, reward, over, _, info = env.step(action)
         total += reward
-    units = env.machine.work(env.instance).units
+    units = env.dynamics.work(env.instance).units
     assert visited == list(range(units.count))
     single = env.problem.job(env.instance).single_ns
     assert total == pytest.approx(1 - info["verdict"]["cost"] / single)
@@ -219,7 +219,7 @@ def test_rounds_show_the_last_decision_and_keep_the_best() -> None:
         place = action[problem.work(graph).units.of]
         costs.append(problem.judge(graph, {"placement": place}).cost)
         observation, _, over, _, info = env.step(action)
-        column = list(env.machine.node_features).index("device") - len(env.machine.node_features)
+        column = list(env.dynamics.node_features).index("device") - len(env.dynamics.node_features)
         assert np.allclose(observation["nodes"][:, column], (action + 0.5) / 2)
         assert over == (step == 2)
     assert info["verdict"]["cost"] == min(costs)

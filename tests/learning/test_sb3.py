@@ -102,7 +102,7 @@ def test_ppo_refine_transfers_to_larger_graphs() -> None:
         env.reset(seed=int(np.random.default_rng(seed).integers(2**31)))
         solution = agent.solve(problem, graph, np.random.default_rng(seed), Budget())
         del rng
-        ratios.append(problem.judge(graph, solution).cost / env.machine.cost(graph, env.state))
+        ratios.append(problem.judge(graph, solution).cost / env.dynamics.cost(graph, env.state))
     assert np.mean(ratios) < 0.8
 
 

@@ -11,9 +11,9 @@ from sysgym import UsageError
 from sysgym.core.env import ProblemEnv
 from sysgym.graphs import Graph, from_edges
 from sysgym.graphs.generate import generate_graph
-from sysgym.partitioning import kernels
+from sysgym.graphs.labels import kernels
+from sysgym.graphs.labels.modes import State, node_order
 from sysgym.partitioning.judge import judge_partition
-from sysgym.partitioning.modes import State, node_order
 
 
 def awkward(seed: int = 0) -> Graph:
@@ -67,7 +67,7 @@ def test_ten_thousand_random_moves(k: int) -> None:
             assert env.state.load.sum() == graph.vwgt.sum()
     assert count == 10_000
     found = env.verdict()
-    start = env.state.s[kernels.START_CUT]
+    start = env.state.f[kernels.START]
     assert found.feasible and found.cost == min(best, start)
 
 
@@ -80,7 +80,7 @@ def test_assign_keeps_up_with_recomputation() -> None:
     while not over:
         check(graph, env.state, 4)
         mask = env.action_masks()
-        v = env.machine.focus(graph, env.state)
+        v = env.dynamics.focus(graph, env.state)
         limit = env.problem.limit(graph)
         fits = env.state.load + graph.vwgt[v] <= limit
         assert np.array_equal(mask, fits if fits.any() else np.arange(4) == env.state.load.argmin())
@@ -136,7 +136,7 @@ def test_start_from_a_solution() -> None:
     env = ProblemEnv("Partitioning", instance=graph, mode="refine", k=2)
     env.reset(seed=0, options={"solution": {"part": part}})
     assert np.array_equal(env.solution()["part"], part)
-    assert env.machine.cost(graph, env.state) == 6
+    assert env.dynamics.cost(graph, env.state) == 6
     with pytest.raises(UsageError, match="needs mode='refine'"):
         ProblemEnv("Partitioning", instance=graph, mode="assign").reset(options={"solution": {"part": part}})
 
@@ -149,7 +149,7 @@ def test_starts_are_complete_and_feasible(start: str, k: int) -> None:
         env.reset(seed=3)
         assert set(env.solution()["part"].tolist()) == set(range(k))
         assert env.verdict().feasible
-    assert env.state.s[kernels.START_CUT] > 0
+    assert env.state.f[kernels.START] > 0
 
 
 @pytest.mark.parametrize("order", ["bfs", "degree", "natural", "random"])
@@ -182,7 +182,7 @@ def test_batch_rows_equal_single_states() -> None:
     rng = np.random.default_rng(0)
     for _ in range(50):
         actions = np.array([rng.choice(np.flatnonzero(env.action_masks())) for env in singles])
-        if any(env.machine.done(env.instance, env.state) for env in singles):
+        if any(env.dynamics.done(env.instance, env.state) for env in singles):
             break
         vector.step(actions)
         for action, env in zip(actions, singles, strict=True):

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from sysgym.chip_placement.problem import CHOICES
 from sysgym.core.errors import unknown
 from sysgym.core.problem import Array, Solution
 from sysgym_agents.core import Budget, Clock
@@ -23,7 +22,7 @@ if TYPE_CHECKING:
     from sysgym.chip_placement.instance import Chip
 
 CHIP = ("ChipPlacement",)
-ORDERS = tuple(order for order in CHOICES["order"] if order != "random")  # these agents draw nothing
+ORDERS = ("area", "nets", "connected", "netlist")  # without "random": these agents draw nothing
 EVALUATIONS = 1000
 CLOSE = 1e-9  # increases in HPWL that differ by less than this share of the half perimeter tie
 
@@ -143,7 +142,7 @@ def finish(problem: Any, chip: Chip, solution: dict[str, Array]) -> Solution:
     """The solution with soft macros placed by force where they count (objective "proxy")."""
     if problem.pays_for != "proxy" or not chip.has_soft:
         return solution
-    from sysgym.chip_placement.judge import complete
+    from sysgym.chip_placement.judge import all_nodes
     from sysgym_agents.chip_placement.placers import as_solution, with_soft
 
-    return as_solution(chip, with_soft(chip, complete(chip, **solution), problem.square_soft))
+    return as_solution(chip, with_soft(chip, all_nodes(chip, **solution), problem.square_soft))

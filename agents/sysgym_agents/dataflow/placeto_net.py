@@ -1,4 +1,4 @@
-"""The network of Placeto (Addanki et al., "Learning Generalizable Device Placement Algorithms for Distributed Machine
+"""The network of Placeto (Addanki et al., "Learning Generalizable Device Placement Algorithms for Distributed Dynamics
 Learning", NeurIPS 2019, section 3): messages go up and down the graph of units, and the embeddings of the unit, of what
 comes before it, after it and beside it decide where it goes. Devices are scored one by one, so that weights depend
 neither on the graph nor on how many devices there are.

@@ -42,7 +42,7 @@ class Random:
             env.reset(seed=int(rng.integers(2**31)))
             over = False
             while not over:
-                mask = env.machine.mask(instance, env.state, env.size)
+                mask = env.dynamics.mask(instance, env.state, env.size)
                 _, _, over, _, info = env.step(sample_action(rng, env.action_space, mask))
             key = (not info["verdict"]["feasible"], info["verdict"]["cost"])
             if best is None or key < best_key:

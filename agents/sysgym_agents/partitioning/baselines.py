@@ -48,7 +48,7 @@ class _Streaming:
         self.order = order
 
     def _solve(self, problem: Any, graph: Graph, rng: np.random.Generator, alpha: float, gamma: float) -> Solution:
-        from sysgym.partitioning.modes import node_order
+        from sysgym.graphs.labels.modes import node_order
         from sysgym_agents.partitioning.partition_kernels import stream
 
         part, load = np.full(graph.nodes, -1, np.int32), np.zeros(problem.k, np.int64)
@@ -114,7 +114,7 @@ class FM:
         return part
 
     def _grown(self, k: int, graph: Graph, limit: int, rng: np.random.Generator) -> Array:
-        from sysgym.partitioning.kernels import grow
+        from sysgym.graphs.labels.kernels import grow
 
         part, load = np.full(graph.nodes, -1, np.int32), np.zeros(k, np.int64)
         grow(graph.xadj, graph.adjncy, graph.vwgt, rng.permutation(graph.nodes), part, load, limit)

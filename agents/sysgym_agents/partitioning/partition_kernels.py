@@ -1,6 +1,6 @@
 """Kernels of the partitioning baselines: streaming rules, Fiduccia-Mattheyses, balancing and coarsening.
 
-Arrays as in `sysgym.partitioning.kernels`; `part` (n,) int32 is updated in place.
+Arrays as in `sysgym.graphs.labels.kernels`; `part` (n,) int32 is updated in place.
 """
 
 from __future__ import annotations

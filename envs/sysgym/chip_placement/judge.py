@@ -38,7 +38,7 @@ class Rules:
         return canvas if self.smoothing is None else replace(canvas, smoothing=float(self.smoothing))
 
 
-def complete(chip: Chip, x: Array, y: Array, orientation: Array) -> Placement:
+def all_nodes(chip: Chip, x: Array, y: Array, orientation: Array) -> Placement:
     """Placement of all nodes from the positions of the macros, (m,) each."""
     netlist, start = chip.netlist, chip.placement
     full = {"x": start.x.copy(), "y": start.y.copy(), "orientation": start.orientation.copy(),
@@ -76,7 +76,7 @@ def judge_chip(chip: Chip, solution: Solution, rules: Rules) -> Verdict:
     moved = int((fixed & ((abs(given[0] - true[0]) > near) | (abs(given[1] - true[1]) > near)
                           | (given[2] != true[2]))).sum())  # fmt: skip
     arrays = [np.where(fixed, old, new) for old, new in zip(true, given, strict=True)]
-    placement = complete(chip, *arrays)
+    placement = all_nodes(chip, *arrays)
     found = proxy_cost(netlist, canvas, placement, rules.square_soft)
     hpwl = macro_hpwl(wire(chip).nets, *arrays)
     faults = find_faults(netlist, canvas, placement, rules.square_soft)

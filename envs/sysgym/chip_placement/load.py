@@ -12,13 +12,14 @@ from sysgym.chip_placement.formats.plc import Canvas, Placement, default_canvas,
 from sysgym.chip_placement.generate import generate_chip, is_recipe
 from sysgym.chip_placement.graph import without_cells
 from sysgym.chip_placement.instance import Chip
-from sysgym.chip_placement.problem import TOPIC
 from sysgym.core import data
 from sysgym.core.errors import UsageError, unknown
 from sysgym.core.instances import Entry, find_entry, load_index
 from sysgym.core.problem import content_hash
 
 ENDINGS = (".txt", ".pb", ".aux", ".nodes", ".nets", ".pl", ".scl", ".block", ".lef", ".def")
+
+TOPIC = "chip"  # of the packaged chips
 
 
 def make_chip(name: str, netlist: Netlist, canvas: Canvas | None, placement: Placement | None) -> Chip:
@@ -112,3 +113,11 @@ def load_chip(name: str, plc: str | None = None, grid: int | None = None) -> Chi
             "(netlist.pb.txt, bookshelf .aux, floorplan .block) or a recipe such as 'tiles:rows=4,columns=4,seed=1'."
         )
     return with_grid(chip, grid) if grid else chip
+
+
+def is_design(name: str, head: bytes = b"") -> bool:
+    """Whether this is a recipe of a chip, or a design file by its ending; a `.txt` must hold nodes of a netlist."""
+    plain = name.removesuffix(".gz").lower()
+    if plain.endswith(".txt"):
+        return plain.endswith(".pb.txt") or b"node {" in head
+    return plain.endswith(ENDINGS) or is_recipe(name)

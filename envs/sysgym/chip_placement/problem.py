@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
 
-from sysgym.core.errors import InvalidSolution, UsageError, unknown
+from sysgym.core.defaults import complete
+from sysgym.core.errors import InvalidSolution, UsageError
 from sysgym.core.instances import InstanceSet, find_entry, load_index
+from sysgym.core.options import Range
 from sysgym.core.problem import Array, ArraySpec, Size, Solution, Verdict
 from sysgym.core.solutions import check_arrays
 
@@ -17,17 +19,8 @@ if TYPE_CHECKING:
     from sysgym.chip_placement.instance import Chip
     from sysgym.chip_placement.judge import Rules
 
-TOPIC = "chip"
-CHOICES = {
-    "mode": ("sequential", "hpwl", "refine", "oneshot"),
-    "objective": ("proxy", "hpwl"),
-    "order": ("area", "nets", "connected", "netlist", "random"),
-    "congestion_grid": ("legacy", "auto"),
-    "soft": ("force", "keep"),
-    "start": ("spiral", "random"),
-}
 
-
+@complete
 class ChipPlacement:
     """Place the macros of a chip: short wires, no crowded spots, room for routing.
 
@@ -80,55 +73,29 @@ class ChipPlacement:
     )  # fmt: skip
     recommended_agent = "analytic"
     default_instances = "tiles/train"
+    choice_names = ("rows of its grid", "columns of its grid")
 
-    def __init__(
-        self,
-        *,
-        mode: str = "sequential",
-        objective: str | None = None,
-        wirelength_weight: float = 1.0,
-        density_weight: float = 0.5,
-        congestion_weight: float = 0.5,
-        plc: str | None = None,
-        square_soft: bool = True,
-        congestion_grid: str = "legacy",
-        smoothing: int | None = None,
-        grid: int | None = None,
-        spacing: float = 0.0,
-        order: str | None = None,
-        orient: bool = False,
-        soft: str = "force",
-        start: str = "spiral",
-        steps: int | None = None,
-        generator: str = "tiles:rows=3,columns=3",
-    ) -> None:
-        self.mode, self.objective, self.order = mode, objective, order
-        self.wirelength_weight, self.density_weight = wirelength_weight, density_weight
-        self.congestion_weight, self.congestion_grid = congestion_weight, congestion_grid
-        self.plc, self.square_soft, self.smoothing, self.grid = plc, square_soft, smoothing, grid
-        self.spacing, self.orient, self.soft, self.start, self.steps = spacing, orient, soft, start, steps
-        self.generator = generator
-        for option, known in CHOICES.items():
-            value = getattr(self, option)
-            if value not in known and not (value is None and option in ("objective", "order")):
-                raise unknown(option, value, known)
-        for option, text in (("plc", plc), ("generator", generator)):
-            if not isinstance(text, str) and not (option == "plc" and text is None):
-                raise UsageError(f"option {option} must be a text, got {text!r}.")
-        if mode == "hpwl" and objective == "proxy":
+    mode: Literal["sequential", "hpwl", "refine", "oneshot"] = "sequential"
+    objective: Literal["proxy", "hpwl"] | None = None
+    wirelength_weight: Annotated[float, Range(0, 1e6)] = 1.0
+    density_weight: Annotated[float, Range(0, 1e6)] = 0.5
+    congestion_weight: Annotated[float, Range(0, 1e6)] = 0.5
+    plc: str | None = None
+    square_soft: bool = True
+    congestion_grid: Literal["legacy", "auto"] = "legacy"
+    smoothing: Annotated[int | None, Range(0, 100)] = None
+    grid: Annotated[int | None, Range(1, 1024)] = None
+    spacing: Annotated[float, Range(0, 1e6)] = 0.0
+    order: Literal["area", "nets", "connected", "netlist", "random"] | None = None
+    orient: bool = False
+    soft: Literal["force", "keep"] = "force"
+    start: Literal["spiral", "random"] = "spiral"
+    steps: Annotated[int | None, Range(1, 10**8)] = None
+    generator: str = "tiles:rows=3,columns=3"
+
+    def __post_init__(self) -> None:
+        if self.mode == "hpwl" and self.objective == "proxy":
             raise UsageError("mode 'hpwl' pays for wirelength between macros; use objective='hpwl', or another mode.")
-        for option, low, high in (("smoothing", 0, 100), ("grid", 1, 1024), ("steps", 1, 10**8)):
-            value = getattr(self, option)
-            whole = isinstance(value, int | np.integer) and not isinstance(value, bool)
-            if value is not None and not (whole and low <= value <= high):
-                raise UsageError(f"option {option} must be a whole number from {low} to {high}, got {value!r}.")
-        for option in ("wirelength_weight", "density_weight", "congestion_weight", "spacing"):
-            value = getattr(self, option)
-            if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 1e6:
-                raise UsageError(f"option {option} must be a number from 0 to a million, got {value!r}.")
-        for option in ("square_soft", "orient"):
-            if not isinstance(getattr(self, option), bool):
-                raise UsageError(f"option {option} must be true or false, got {getattr(self, option)!r}.")
 
     @property
     def pays_for(self) -> str:
@@ -148,8 +115,8 @@ class ChipPlacement:
         return Rules(self.pays_for, self.weights, self.square_soft, self.congestion_grid == "auto", self.smoothing)
 
     @cached_property
-    def machine(self) -> Any:
-        """The state machine of the chosen mode (imports numba)."""
+    def dynamics(self) -> Any:
+        """The dynamics of the chosen mode (imports numba)."""
         from sysgym.chip_placement.modes.choose import make_mode
 
         return make_mode(self)
@@ -160,6 +127,13 @@ class ChipPlacement:
 
         return load_chip(name, self.plc, self.grid)
 
+    @staticmethod
+    def reads(name: str, head: bytes) -> bool:
+        """Whether this is a recipe of a chip, or a design file by its ending and first bytes."""
+        from sysgym.chip_placement.load import is_design
+
+        return is_design(name, head)
+
     def generate(self, rng: np.random.Generator) -> Chip:
         """A random chip of the `generator` family."""
         from sysgym.chip_placement.generate import generate_chip
@@ -169,12 +143,12 @@ class ChipPlacement:
 
     def instance_sets(self) -> Mapping[str, InstanceSet]:
         """Registered sets of chips by name."""
-        return load_index(TOPIC)
+        return load_index("chip")
 
     def size(self, instance: Chip) -> Size:
         """Rows and directed links of the graph, and the grid."""
         graph = instance.graph
-        return Size(len(graph.nodes), len(graph.edges), instance.canvas.rows, instance.canvas.columns)
+        return Size(len(graph.nodes), len(graph.edges), (instance.canvas.rows, instance.canvas.columns))
 
     def static(self, instance: Chip) -> Mapping[str, Array]:
         """Features that never change: nodes (n, 6), edges (2e, 1), edge_index (2, 2e)."""
@@ -228,9 +202,9 @@ class ChipPlacement:
         """The placement as a `.plc` file with the canvas, or as a bookshelf `.pl`."""
         from sysgym.chip_placement.formats.bookshelf import format_pl
         from sysgym.chip_placement.formats.plc import format_plc
-        from sysgym.chip_placement.judge import complete
+        from sysgym.chip_placement.judge import all_nodes
 
-        placement = complete(instance, *(np.asarray(solution[key]) for key in ("x", "y", "orientation")))
+        placement = all_nodes(instance, *(np.asarray(solution[key]) for key in ("x", "y", "orientation")))
         write = format_pl if file_name.endswith(".pl") else format_plc
         return write(instance.netlist, instance.canvas, placement).encode()
 

@@ -12,7 +12,7 @@ from sysgym.chip_placement.cost import congestion_maps, density_map, macro_sizes
 from sysgym.chip_placement.formats.netlist import HARD, PORT, SOFT
 from sysgym.chip_placement.formats.plc import Canvas, Placement
 from sysgym.chip_placement.instance import Chip
-from sysgym.chip_placement.judge import complete
+from sysgym.chip_placement.judge import all_nodes
 from sysgym.core.problem import Array, Solution
 
 SIDE, MARGIN, CAPTION = 560, 20, 64  # pixels: longer side of the canvas, around it, above it
@@ -129,7 +129,7 @@ def _panel(values: Array, top: float, size: tuple[int, int], title: str) -> Imag
 def draw(problem: Any, chip: Chip, solution: Solution) -> Array:
     """The placement beside its density and congestion maps, (H, W, 3) uint8."""
     verdict = problem.judge(chip, solution)
-    placement = complete(chip, *(np.asarray(solution[key]) for key in ("x", "y", "orientation")))
+    placement = all_nodes(chip, *(np.asarray(solution[key]) for key in ("x", "y", "orientation")))
     plan = floorplan(chip, placement)
     density, congestion = maps(chip, problem.rules.canvas(chip.canvas), placement, problem.square_soft)
     half = max(plan.size[0] // 2, 200), max(plan.size[1] // 2 - 24, 60)
@@ -166,7 +166,7 @@ def frames(problem: Any, chip: Chip, solution: Solution) -> list[Array]:
     Fixed macros are there from the start. Large chips get several macros a frame.
     """
     verdict = problem.judge(chip, solution)
-    placement = complete(chip, *(np.asarray(solution[key]) for key in ("x", "y", "orientation")))
+    placement = all_nodes(chip, *(np.asarray(solution[key]) for key in ("x", "y", "orientation")))
     kind, area = chip.netlist.kind, chip.netlist.width * chip.netlist.height
     order = chip.movable[np.argsort(-area[chip.movable], kind="stable")]
     shown = (kind == HARD) & chip.placement.fixed
@@ -200,7 +200,7 @@ def _figures(problem: Any, verdict: Any) -> str:
 def describe(problem: Any, chip: Chip, solution: Solution) -> str:
     """Costs and a coarse map: # a hard macro, + soft macros over half a cell, . free."""
     verdict = problem.judge(chip, solution)
-    placement = complete(chip, *(np.asarray(solution[key]) for key in ("x", "y", "orientation")))
+    placement = all_nodes(chip, *(np.asarray(solution[key]) for key in ("x", "y", "orientation")))
     columns = min(60, max(10, chip.canvas.columns))
     rows = max(4, round(columns * chip.canvas.height / chip.canvas.width / 2))
     width, height = macro_sizes(chip.netlist, orientation=placement.orientation)

@@ -18,6 +18,10 @@ class UsageError(SysgymError, ValueError):
     exit_code = 2
 
 
+class UnknownOption(UsageError, TypeError):
+    """A keyword that nobody takes; also a TypeError, as Python and wrappers of Gymnasium expect."""
+
+
 class InvalidSolution(SysgymError, ValueError):
     """A solution that cannot be read, or a submission that does not verify."""
 
@@ -36,8 +40,17 @@ def unknown(kind: str, name: object, known: Iterable[str]) -> UsageError:
     >>> str(unknown("problem", "Partitoin", ["Partitioning", "Clustering"]))
     "unknown problem 'Partitoin'. Did you mean 'Partitioning'? Known: Clustering, Partitioning."
     """
+    return UsageError(_suggest(kind, name, known))
+
+
+def unknown_option(what: str, name: object, known: Iterable[str]) -> UnknownOption:
+    """An UnknownOption for a keyword of a problem or agent, with the nearest known ones."""
+    return UnknownOption(_suggest(f"option of {what}", name, known))
+
+
+def _suggest(kind: str, name: object, known: Iterable[str]) -> str:
     names = sorted(known)
     near = difflib.get_close_matches(str(name), names, n=1, cutoff=0.5)
     hint = f" Did you mean {near[0]!r}?" if near else ""
     shown = ", ".join(names[:12]) + (f" and {len(names) - 12} more" if len(names) > 12 else "")
-    return UsageError(f"unknown {kind} {str(name)!r}.{hint} Known: {shown or 'none'}.")
+    return f"unknown {kind} {str(name)!r}.{hint} Known: {shown or 'none'}."

@@ -7,7 +7,8 @@ who says so. An instance is named `SET/NAME` (`walshaw/add20`), a set `SET` or `
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 from importlib.resources import files
@@ -15,6 +16,7 @@ from typing import Any
 
 from sysgym.core.data import DataFile
 from sysgym.core.errors import UsageError, unknown
+from sysgym.core.problem import Instance
 
 SPLITS = ("train", "valid", "test")
 
@@ -25,7 +27,7 @@ class Entry:
 
     name: str  # "walshaw/add20"
     split: str
-    file: DataFile
+    file: DataFile | None  # None where it is generated
     hash: str  # content hash of the instance
     nodes: int
     edges: int  # undirected edges
@@ -109,3 +111,24 @@ def expand(sets: Mapping[str, InstanceSet], names: str | Iterable[str]) -> list[
         else:
             found.append(str(name))
     return found
+
+
+class Memo:
+    """What a function of an instance returned for those asked last; instances are told apart by identity."""
+
+    def __init__(self, make: Callable[[Instance], Any], size: int = 64) -> None:
+        self.make, self.size = make, size
+        self.kept: OrderedDict[int, tuple[Instance, Any]] = OrderedDict()
+
+    def __getstate__(self) -> dict[str, Any]:
+        """A copy starts empty: its instances are other objects."""
+        return {"make": self.make, "size": self.size, "kept": OrderedDict()}
+
+    def __call__(self, instance: Instance) -> Any:
+        """The value for an instance, made if it is new."""
+        found = self.kept.get(id(instance))
+        if found is None:
+            found = self.kept[id(instance)] = (instance, self.make(instance))
+            if len(self.kept) > self.size:
+                self.kept.popitem(last=False)
+        return found[1]

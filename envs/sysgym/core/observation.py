@@ -12,14 +12,17 @@
 | `action_mask` | (A,) int8 | legal actions, the same array as `env.action_masks()` |
 | `candidates` | (A, Fa) float32 | optional: features of each action, where a mode describes its actions one by one |
 | `candidate_nodes` | (A,) int32 | optional, with `candidates`: node that each action concerns, or -1 |
+| `state` | (S,) float32 | optional: a vector that is no node's, such as the state of a decoder |
 
 Forms: `full` has all of it. `dynamic` replaces the graph by `dynamic` (N, D), the changing node features, and
 `graph_id` (1,), the row of the instance among those of the environment. `raw` keeps `globals` and `focus` only, for
 graphs so large that any copy per step would dominate; agents then read the arrays of `env.unwrapped.state`.
+Keys of width 0 are left out: `nodes`, `edges` or `dynamic` of a problem that says nothing there.
 """
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Mapping
 from typing import Any
 
@@ -27,8 +30,8 @@ import gymnasium as gym
 import numpy as np
 from gymnasium import spaces
 
-from sysgym.core.errors import unknown
-from sysgym.core.problem import Array, Instance, Machine, Size
+from sysgym.core.errors import UsageError, unknown
+from sysgym.core.problem import AnyDynamics, AnyProblem, Array, Instance, Size
 
 FORMS = ("full", "dynamic", "raw")
 BOUND = 1e3  # features are clipped to +-BOUND, so that every observation lies in its bounded space
@@ -58,39 +61,69 @@ def _flags(length: int) -> spaces.Box:
     return spaces.Box(0, 1, (length,), np.int8)
 
 
-def observation_space(machine: Machine, size: Size, static: Mapping[str, Array], form: str) -> spaces.Dict:
+def plain_action(space: gym.Space[Any], action: Any) -> Any:
+    """An action as dynamics take it: an int for Discrete, an (d,) int64 array for MultiDiscrete; else UsageError.
+
+    >>> plain_action(spaces.Discrete(4), np.array([3]))
+    3
+    """
+    try:
+        found = np.asarray(action)
+    except (TypeError, ValueError):
+        found = np.empty(0, object)
+    if found.dtype.kind in "iu" and isinstance(space, spaces.Discrete) and found.size == 1:
+        return operator.index(found.reshape(-1)[0])
+    if found.dtype.kind in "iu" and found.shape == space.shape:
+        return found.astype(np.int64)
+    wanted = "one integer" if isinstance(space, spaces.Discrete) else f"{space.shape[0] if space.shape else 0} integers"
+    raise UsageError(f"the action {action!r} does not fit {space}: expected {wanted}.")
+
+
+def mask_allows(mask: Array, space: gym.Space[Any], action: Any) -> bool:
+    """Whether every choice of a plain action is 1 in its mask."""
+    if isinstance(space, spaces.Discrete):
+        return 0 <= action < len(mask) and bool(mask[action])
+    assert isinstance(space, spaces.MultiDiscrete)
+    offsets = np.concatenate([[0], np.cumsum(space.nvec)[:-1]])
+    return bool(((action >= 0) & (action < space.nvec)).all()) and bool(mask[offsets + action].all())
+
+
+def observation_space(dynamics: AnyDynamics, size: Size, static: Mapping[str, Array], form: str) -> spaces.Dict:
     """Space of one observation form for graphs padded to `size`; `static` is any instance's static arrays."""
-    changing = len(machine.node_features)
-    actions = mask_size(machine.action_space(size))
-    common: dict[str, gym.Space[Any]] = {
-        "globals": _box((len(machine.global_features),)),
+    changing = len(dynamics.node_features)
+    actions = mask_size(dynamics.action_space(size))
+    found: dict[str, gym.Space[Any]] = {
+        "globals": _box((len(dynamics.global_features),)),
         "focus": spaces.Box(-1, max(size.nodes - 1, 0), (1,), np.int32),
     }
     if form == "raw":
-        return spaces.Dict(common)
-    common["action_mask"] = _flags(actions)
-    features = getattr(machine, "candidate_features", ())
-    if features:
-        common["candidates"] = _box((actions, len(features)))
-        common["candidate_nodes"] = spaces.Box(-1, max(size.nodes - 1, 0), (actions,), np.int32)
+        return spaces.Dict(found)
+    found["action_mask"] = _flags(actions)
+    if dynamics.candidate_features:
+        found["candidates"] = _box((actions, len(dynamics.candidate_features)))
+        found["candidate_nodes"] = spaces.Box(-1, max(size.nodes - 1, 0), (actions,), np.int32)
+    if dynamics.state_features:
+        found["state"] = _box((len(dynamics.state_features),))
     if form == "dynamic":
-        return spaces.Dict(
-            {
-                "dynamic": _box((size.nodes, changing)),
-                "graph_id": spaces.Box(0, 2**31 - 1, (1,), np.int32),
-                **common,
-            }
-        )
-    return spaces.Dict(
-        {
+        found["graph_id"] = spaces.Box(0, 2**31 - 1, (1,), np.int32)
+        found["dynamic"] = _box((size.nodes, changing))
+    else:
+        found |= {
             "nodes": _box((size.nodes, static["nodes"].shape[1] + changing)),
             "node_mask": _flags(size.nodes),
             "edges": _box((size.edges, static["edges"].shape[1])),
             "edge_index": spaces.Box(0, max(size.nodes - 1, 0), (2, size.edges), np.int32),
             "edge_mask": _flags(size.edges),
-            **common,
         }
-    )
+    return spaces.Dict({key: space for key, space in found.items() if space.shape and space.shape[-1]})
+
+
+def static_arrays(problem: AnyProblem, instance: Instance) -> dict[str, Array]:
+    """`problem.static` with what it may leave out: nodes (n, Fs), edges (e, Fe), edge_index (2, e)."""
+    found = dict(problem.static(instance))
+    found.setdefault("edge_index", np.zeros((2, 0), np.int32))
+    found.setdefault("edges", np.zeros((found["edge_index"].shape[1], 0), np.float32))
+    return found
 
 
 def pad_static(static: Mapping[str, Array], size: Size) -> dict[str, Array]:
@@ -112,33 +145,35 @@ def pad_static(static: Mapping[str, Array], size: Size) -> dict[str, Array]:
     return padded
 
 
+def join_static(padded: Mapping[str, Array], nodes: Array) -> dict[str, Array]:
+    """The graph of full observations, of one row or of many: copies of static arrays, and `nodes` (..., N, F)."""
+    found = {"nodes": nodes, **{key: value.copy() for key, value in padded.items() if key != "nodes"}}
+    return {key: value for key, value in found.items() if value.shape[-1]}
+
+
 def observe(
-    machine: Machine, instance: Instance, state: Any, size: Size, form: str, padded: Mapping[str, Array], graph: int
-) -> dict[str, Array]:
+    dynamics: AnyDynamics, instance: Instance, state: Any, size: Size, form: str, padded: Mapping[str, Array],
+    graph: int,
+) -> dict[str, Array]:  # fmt: skip
     """One observation, every array freshly made (Gymnasium's checker forbids shared memory between calls)."""
-    common: dict[str, Array] = {
-        "globals": machine.globals(instance, state),
-        "focus": np.array([machine.focus(instance, state)], np.int32),
+    found: dict[str, Array] = {
+        "globals": dynamics.globals(instance, state),
+        "focus": np.array([dynamics.focus(instance, state)], np.int32),
     }
     if form == "raw":
-        return common
-    if getattr(machine, "candidate_features", ()):
-        common["candidates"], common["candidate_nodes"] = machine.candidates(instance, state, size)  # type: ignore[attr-defined]
-    common["action_mask"] = machine.mask(instance, state, size)
-    changing = machine.nodes(instance, state)
+        return found
+    if dynamics.candidate_features:
+        found["candidates"], found["candidate_nodes"] = dynamics.candidates(instance, state, size)
+    if dynamics.state_features:
+        found["state"] = dynamics.state_vector(instance, state)
+    found["action_mask"] = dynamics.mask(instance, state, size)
+    fixed, width = (padded["nodes"].shape[1] if form == "full" else 0), len(dynamics.node_features)
+    nodes = np.zeros((size.nodes, fixed + width), np.float32)
+    if width:
+        changing = dynamics.nodes(instance, state)
+        nodes[: len(changing), fixed:] = changing
     if form == "dynamic":
-        rows = np.zeros((size.nodes, changing.shape[1]), np.float32)
-        rows[: len(changing)] = changing
-        return {"dynamic": rows, "graph_id": np.array([graph], np.int32), **common}
-    fixed = padded["nodes"].shape[1]
-    nodes = np.zeros((size.nodes, fixed + changing.shape[1]), np.float32)
+        found["graph_id"] = np.array([graph], np.int32)
+        return found | ({"dynamic": nodes} if width else {})
     nodes[:, :fixed] = padded["nodes"]
-    nodes[: len(changing), fixed:] = changing
-    return {
-        "nodes": nodes,
-        "node_mask": padded["node_mask"].copy(),
-        "edges": padded["edges"].copy(),
-        "edge_index": padded["edge_index"].copy(),
-        "edge_mask": padded["edge_mask"].copy(),
-        **common,
-    }
+    return found | join_static(padded, nodes)

@@ -1,16 +1,17 @@
 """The contracts of the suite. They are duck-typed: nothing here has to be inherited from.
 
-A problem with several action modes has one state machine (`Machine`) per mode and shows the chosen one as
-`problem.machine`. A problem with a single mode implements the Machine methods itself and needs no `machine`.
+A problem with several action modes has one `Dynamics` per mode and shows the chosen one as `problem.dynamics`; a
+problem with a single mode is its own dynamics. A new problem writes eight methods, `sysgym.complete` adds the rest
+(`sysgym.core.defaults`).
 """
 
 from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields, is_dataclass
-from typing import Any, NamedTuple, Protocol, runtime_checkable
+from typing import Any, NamedTuple, Protocol, TypeVar, runtime_checkable
 
 import gymnasium as gym
 import numpy as np
@@ -19,6 +20,8 @@ import numpy.typing as npt
 Array = npt.NDArray[Any]
 Solution = Mapping[str, Array]
 Instance = Any  # a frozen dataclass of arrays and scalars with a `name`
+I = TypeVar("I")  # an Instance  # noqa: E741
+S = TypeVar("S")  # a State
 
 
 @dataclass(frozen=True)
@@ -26,7 +29,7 @@ class Verdict:
     """What judging found. `cost` is lower-is-better; natural units stand in `metrics`.
 
     `metrics["excess"]`, where a problem reports it, is the relative size of the constraint violation; rewards
-    use it to grade infeasible answers.
+    use it to grade infeasible answers. The names in `metrics` are the same for all solutions of a problem.
     """
 
     feasible: bool
@@ -49,8 +52,7 @@ class Size(NamedTuple):
 
     nodes: int
     edges: int  # directed edges, the columns of `edge_index`
-    rows: int = 1  # of the grid that actions or planes stand on, where a problem has one
-    columns: int = 1
+    choices: tuple[int, ...] = ()  # what else is padded, as many as the problem's `choice_names`
 
 
 class ArraySpec(NamedTuple):
@@ -61,45 +63,68 @@ class ArraySpec(NamedTuple):
     low: float
     high: float
     meaning: str
+    varying: bool = False  # the first axis may have any length up to shape[0], for answers such as sentences
+
+
+class Batch(Protocol[I, S]):
+    """The states of all rows of a vector environment."""
+
+    def put(self, row: int, instance: I, state: S) -> None:
+        """Place an episode in a row, whatever its state: fresh, under way (`set_state`) or over."""
+        ...
+
+    def state(self, row: int) -> S: ...
+    def costs(self) -> Array: ...  # (B,) float64
+    def legal(self, actions: Array) -> Array: ...  # (B,) bool
+    def step(self, actions: Array, live: Array) -> None: ...  # live (B,) bool
+    def done(self) -> Array: ...  # (B,) bool
+    def observe(self, nodes: Array | None, column: int) -> dict[str, Array]:
+        """Write changing node features into nodes[:, :, column:], and return the other changing keys, freshly made.
+
+        nodes is None in raw form, which has `globals` and `focus` only.
+        """
+        ...
 
 
 @runtime_checkable
-class Machine(Protocol):
+class Dynamics(Protocol[I, S]):
     """The states and actions of one action mode.
 
-    A State owns its arrays. `step` may update them in place and returns the state; `copy` forks it.
-    A mask is never all zero, not even at the end of an episode; where an action has many choices, for none of them.
-
-    It may also offer `legal(instance, state, action) -> bool` (faster than the mask), `candidate_features` (names) with
-    `candidates(instance, state, size) -> (features (A, Fa) float32, nodes (A,) int32)` that describe each action, and
-    `batch(num_envs, size)` (see `sysgym.core.vector`).
+    A State owns its arrays. `step` may update them in place and returns the state; `copy` forks it. Actions arrive
+    as an int for Discrete, as an int64 array for MultiDiscrete. A mask is never all zero, not even at the end of an
+    episode; where an action has many choices, for none of them.
     """
 
     node_features: tuple[str, ...]  # names of the columns of `nodes`
     global_features: tuple[str, ...]  # names of `globals`; the last is the fraction of the episode done
+    candidate_features: tuple[str, ...]  # names of what `candidates` says of each action; empty: it is not asked
+    state_features: tuple[str, ...]  # names of what `state_vector` says; empty: it is not asked
 
     def action_space(self, size: Size) -> gym.Space[Any]: ...
-    def start(self, instance: Instance, rng: np.random.Generator, solution: Solution | None = None) -> Any: ...
-    def mask(self, instance: Instance, state: Any, size: Size) -> Array: ...  # (A,) int8, never all zero
-    def step(self, instance: Instance, state: Any, action: Any) -> Any: ...
-    def done(self, instance: Instance, state: Any) -> bool: ...
-    def solution(self, instance: Instance, state: Any) -> Solution: ...
-    def copy(self, state: Any) -> Any: ...
-    def cost(self, instance: Instance, state: Any) -> float: ...  # at the end: judge(solution).cost
-    def scale(self, instance: Instance, state: Any) -> float: ...  # costs are divided by this in rewards
-    def nodes(self, instance: Instance, state: Any) -> Array: ...  # (n, F) float32, changing features
-    def globals(self, instance: Instance, state: Any) -> Array: ...  # (G,) float32
-    def focus(self, instance: Instance, state: Any) -> int: ...  # node of the next action, or -1
+    def start(self, instance: I, rng: np.random.Generator, solution: Solution | None = None) -> S: ...
+    def mask(self, instance: I, state: S, size: Size) -> Array: ...  # (A,) int8, never all zero
+    def legal(self, instance: I, state: S, action: Any, size: Size) -> bool: ...  # what the mask says, but faster
+    def step(self, instance: I, state: S, action: Any) -> S: ...
+    def done(self, instance: I, state: S) -> bool: ...
+    def solution(self, instance: I, state: S) -> Solution: ...
+    def copy(self, state: S) -> S: ...
+    def cost(self, instance: I, state: S) -> float: ...  # at the end: judge(solution).cost
+    def scale(self, instance: I, state: S) -> float: ...  # costs are divided by this in rewards
+    def nodes(self, instance: I, state: S) -> Array: ...  # (n, F) float32, changing features
+    def globals(self, instance: I, state: S) -> Array: ...  # (G,) float32
+    def focus(self, instance: I, state: S) -> int: ...  # node of the next action, or -1
+    def candidates(self, instance: I, state: S, size: Size) -> tuple[Array, Array]:
+        """Features of each action (A, Fa) float32, and the node that it concerns, or -1, (A,) int32."""
+        ...
+
+    def state_vector(self, instance: I, state: S) -> Array: ...  # (S,) float32, such as a decoder's state
+    def batch(self, num_envs: int, size: Size) -> Batch[I, S]: ...  # all rows of a vector environment at once
 
 
 @runtime_checkable
-class Problem(Protocol):
+class Problem(Protocol[I, S]):
     """The rules of one task. Options are the keywords of its constructor, each with a default, and each is kept as an
-    attribute of its own name.
-
-    It may also offer `parse_solution(instance, data, file_name)` and `format_solution(instance, solution, file_name)`
-    for files of the field, `frames(instance, solution)` (pictures of an animation) and `trace(instance, solution)`
-    (a Chrome trace), which `sysgym render` writes.
+    attribute of its own name (`sysgym.core.options`).
     """
 
     name: str
@@ -107,31 +132,51 @@ class Problem(Protocol):
     recommended_agent: str
     variants: tuple[Mapping[str, Any], ...]  # options that choose each action mode
     default_instances: str  # set that an environment plays when none is named
+    choice_names: tuple[str, ...]  # what `Size.choices` counts, in the plural
+    secondary: bool  # another problem has the same data, and is meant where nobody says which
 
-    def load(self, name: str) -> Instance: ...
-    def generate(self, rng: np.random.Generator) -> Instance: ...
+    # whether a word is a recipe of an instance, or a file that starts so: (name, first bytes, unzipped); None: never
+    reads: Callable[[str, bytes], bool] | None
+    # for files of the field, and what `sysgym render` writes besides a picture; None where a problem has none
+    parse_solution: Callable[[I, bytes, str], Solution] | None  # (instance, data, file name)
+    format_solution: Callable[[I, Solution, str], bytes] | None
+    frames: Callable[[I, Solution], list[Array]] | None  # pictures of an animation, (H, W, 3) uint8 each
+    timeline: Callable[[I, Solution], dict[str, Any]] | None  # in Chrome's trace event format
+
+    @property
+    def dynamics(self) -> Dynamics[I, S]:
+        """The dynamics of the chosen action mode."""
+        ...
+
+    def load(self, name: str) -> I: ...
+    def generate(self, rng: np.random.Generator) -> I: ...
     def instance_sets(self) -> Mapping[str, Any]: ...
-    def size(self, instance: Instance) -> Size: ...
-    def static(self, instance: Instance) -> Mapping[str, Array]: ...  # nodes (n, Fs), edges (e, Fe), edge_index (2, e)
-    def solution_arrays(self, instance: Instance) -> Mapping[str, ArraySpec]: ...
-    def judge(self, instance: Instance, solution: Solution) -> Verdict: ...
-    def reference_costs(self, instance: Instance) -> Mapping[str, float]: ...  # the board's reference first
-    def render(self, instance: Instance, solution: Solution) -> Array: ...  # (H, W, 3) uint8
-    def describe(self, instance: Instance, solution: Solution) -> str: ...  # the same as text
+    def size(self, instance: I) -> Size: ...
+    def static(self, instance: I) -> Mapping[str, Array]: ...  # nodes (n, Fs), edges (e, Fe), edge_index (2, e)
+    def solution_arrays(self, instance: I) -> Mapping[str, ArraySpec]: ...
+    def judge(self, instance: I, solution: Solution) -> Verdict: ...
+    def reference_costs(self, instance: I) -> Mapping[str, float]: ...  # the board's reference first
+    def render(self, instance: I, solution: Solution) -> Array: ...  # (H, W, 3) uint8
+    def describe(self, instance: I, solution: Solution) -> str: ...  # the same as text
 
 
-def machine_of(problem: Any) -> Machine:
-    """The state machine of the chosen action mode; a problem with one mode is its own machine."""
-    machine: Machine = getattr(problem, "machine", problem)
-    return machine
+AnyProblem = Problem[Any, Any]
+AnyDynamics = Dynamics[Any, Any]
+
+
+def members(contract: Any) -> set[str]:
+    """The public names that a Protocol declares."""
+    return {name for name in (*contract.__annotations__, *vars(contract)) if not name.startswith("_")}
 
 
 def content_hash(instance: Instance) -> str:
     """SHA-256 over the data of an instance (every field but its name), the same on every machine.
 
     A field that is a dataclass itself counts with its own hash; one with the metadata `hashed=False` does not count.
+    The name of the class counts; a class that was renamed keeps its hashes with `hash_name = "Old"`.
     """
-    digest = hashlib.sha256(type(instance).__name__.encode())
+    kind = type(instance)
+    digest = hashlib.sha256(vars(kind).get("hash_name", kind.__name__).encode())
     for item in sorted(fields(instance), key=lambda f: f.name):
         if item.name == "name" or item.metadata.get("hashed") is False:
             continue

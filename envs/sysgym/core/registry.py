@@ -5,7 +5,6 @@ and whose value is the problem class. A plugin that cannot be used is refused by
 
 from __future__ import annotations
 
-import inspect
 import re
 from collections.abc import Callable
 from functools import lru_cache
@@ -13,11 +12,12 @@ from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
 from sysgym.core.errors import UsageError, unknown
-from sysgym.core.problem import Problem
+from sysgym.core.options import keyword_options, refuse_unknown
+from sysgym.core.problem import AnyProblem, Problem, members
 
 PROBLEMS = "sysgym.problems"
 MEMBERS = {  # what the class behind an entry point must have, by group
-    PROBLEMS: tuple(sorted({*Problem.__annotations__, *(name for name in vars(Problem) if name[0] != "_")})),
+    PROBLEMS: tuple(sorted(members(Problem))),
     "sysgym.agents": ("problems", "solve"),
 }
 _ID = re.compile(r"^(?:(?P<namespace>[\w-]+)/)?(?P<name>[\w-]+?)-v(?P<version>\d+)$")
@@ -61,7 +61,7 @@ class Registry:
             raise UsageError(f"{name!r} is registered by {entry.value!r} {why}; {REPAIR}") from error
         lacking = [member for member in MEMBERS.get(self.group, ()) if not hasattr(factory, member)]
         if lacking:
-            why = f"which lacks {', '.join(lacking)}"
+            why = f"which lacks {', '.join(lacking)} (@sysgym.complete adds what follows from eight methods)"
             raise UsageError(f"{name!r} is registered by {entry.value!r}, {why}; {REPAIR}")
         return factory
 
@@ -102,46 +102,30 @@ def environment_id(name: str) -> str:
     return resolved if "/" in resolved else f"sysgym/{resolved}"
 
 
-def keyword_options(factory: Callable[..., Any]) -> dict[str, inspect.Parameter]:
-    """The named options that a problem or agent takes, from its signature."""
-    return {
-        name: parameter
-        for name, parameter in inspect.signature(factory).parameters.items()
-        if parameter.kind in (parameter.KEYWORD_ONLY, parameter.POSITIONAL_OR_KEYWORD) and name != "self"
-    }
-
-
-def check_options(what: str, factory: Callable[..., Any], options: dict[str, Any]) -> None:
-    """Refuse options that `factory` does not take, with a list of those that it does."""
-    known = keyword_options(factory)
-    for name in options:
-        if name not in known:
-            raise unknown(f"option of {what}", name, known)
-
-
-def make_problem(name: str, **options: Any) -> Any:
+def make_problem(name: str, **options: Any) -> AnyProblem:
     """Build a problem by name; an unknown option raises UsageError and lists the known ones.
 
     >>> make_problem("Partitioning", k=4).k
     4
     """
     factory = problem_class(name)
-    check_options(_resolve(name), factory, options)
-    return factory(**options)
+    refuse_unknown(_resolve(name), factory, options)
+    made: AnyProblem = factory(**options)
+    return made
 
 
-def options_of(problem: Any) -> dict[str, Any]:
+def options_of(problem: AnyProblem) -> dict[str, Any]:
     """The options that a problem was built with. Each is kept as an attribute of its own name."""
     return {name: getattr(problem, name) for name in keyword_options(type(problem))}
 
 
-def with_options(problem: Any, **changes: Any) -> Any:
+def with_options(problem: AnyProblem, **changes: Any) -> AnyProblem:
     """The same problem with some options changed.
 
     >>> with_options(make_problem("Partitioning", k=4), mode="assign").k
     4
     """
-    check_options(problem.name, type(problem), changes)
+    refuse_unknown(problem.name, type(problem), changes)
     return type(problem)(**{**options_of(problem), **changes})
 
 

@@ -7,6 +7,8 @@ violation (`metrics["excess"]`, else 1) at the end, and an illegal action costs 
 
 from __future__ import annotations
 
+import math
+
 from sysgym.core.errors import unknown
 from sysgym.core.problem import Verdict
 
@@ -25,7 +27,7 @@ def reward(name: str, before: float, after: float, scale: float, verdict: Verdic
     """Reward of one legal step; `verdict` is given at the end of the episode only."""
     value = (before - after) / scale if name == "improvement" else 0.0
     if verdict is not None:
-        if name == "final":
+        if name == "final" and math.isfinite(verdict.cost):
             value -= verdict.cost / scale
         if not verdict.feasible:
             value -= float(verdict.metrics.get("excess", 1.0))

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from sysgym.core.errors import InvalidSolution, UsageError
-from sysgym.core.problem import Array, ArraySpec, Instance, Solution
+from sysgym.core.problem import AnyProblem, Array, ArraySpec, Instance, Solution
 
 MAX_BYTES = 256 * 2**20  # no solution file is larger than this once unpacked
 
@@ -39,8 +39,12 @@ def _check_array(name: str, spec: ArraySpec, value: Any) -> Array:
         array = np.asarray(value)
     except (ValueError, OverflowError) as error:
         raise InvalidSolution(f"array {name!r} is not a regular array of numbers: {error}.") from error
-    if array.shape != spec.shape:
-        raise InvalidSolution(f"array {name!r} ({spec.meaning}) has shape {array.shape}, expected {spec.shape}.")
+    fits = array.shape == spec.shape
+    if spec.varying and array.ndim == len(spec.shape):
+        fits = array.shape[0] <= spec.shape[0] and array.shape[1:] == spec.shape[1:]
+    if not fits:
+        wanted = f"{spec.shape} or shorter along the first axis" if spec.varying else f"{spec.shape}"
+        raise InvalidSolution(f"array {name!r} ({spec.meaning}) has shape {array.shape}, expected {wanted}.")
     wanted = "iu" if spec.kind == "int" else "iuf"
     if array.size == 0 and array.dtype.kind == "f":
         array = array.astype(np.int64)  # an empty JSON list has no type
@@ -114,7 +118,7 @@ def parse_npz(data: bytes) -> dict[str, Array]:
         raise InvalidSolution(f"this is no usable .npz file: {str(error) or type(error).__name__}.") from error
 
 
-def read_solution(problem: Any, instance: Instance, path: str | Path) -> dict[str, Array]:
+def read_solution(problem: AnyProblem, instance: Instance, path: str | Path) -> dict[str, Array]:
     """Read a solution file: `.json`, `.npz`, `.npy`, or a format of the problem's field (`problem.parse_solution`)."""
     file = Path(path)
     try:
@@ -135,7 +139,7 @@ def read_solution(problem: Any, instance: Instance, path: str | Path) -> dict[st
             return check_arrays(specs, parse_npz(data))
         if file.suffix == ".npy":
             return check_arrays(specs, parse_npy(data))
-        parse = getattr(problem, "parse_solution", None)
+        parse = problem.parse_solution
         if parse is None:
             raise InvalidSolution("expected a .json, .npz or .npy file.")
         return check_arrays(specs, parse(instance, data, file.name))
@@ -143,7 +147,7 @@ def read_solution(problem: Any, instance: Instance, path: str | Path) -> dict[st
         raise InvalidSolution(f"{file}: {error}") from error
 
 
-def write_solution(problem: Any, instance: Instance, solution: Solution, path: str | Path) -> None:
+def write_solution(problem: AnyProblem, instance: Instance, solution: Solution, path: str | Path) -> None:
     """Write a solution in the format that the file's ending names; see `read_solution`."""
     file = Path(path)
     if not file.parent.is_dir():
@@ -154,7 +158,7 @@ def write_solution(problem: Any, instance: Instance, solution: Solution, path: s
         raise UsageError(f"cannot write {file}: {error.strerror or error}.") from error
 
 
-def _write(problem: Any, instance: Instance, solution: Solution, file: Path) -> None:
+def _write(problem: AnyProblem, instance: Instance, solution: Solution, file: Path) -> None:
     if file.suffix == ".json":
         file.write_text(json.dumps({name: np.asarray(value).tolist() for name, value in solution.items()}) + "\n")
     elif file.suffix == ".npz":
@@ -162,7 +166,7 @@ def _write(problem: Any, instance: Instance, solution: Solution, file: Path) -> 
             np.savez_compressed(stream, **{name: np.asarray(value) for name, value in solution.items()})  # type: ignore[arg-type]
     elif file.suffix == ".npy" and len(solution) == 1:
         np.save(file, np.asarray(next(iter(solution.values()))), allow_pickle=False)
-    elif hasattr(problem, "format_solution"):
+    elif problem.format_solution is not None:
         file.write_bytes(problem.format_solution(instance, solution, file.name))
     else:
         raise UsageError(f"cannot write {file}: use a name that ends in .json or .npz.")

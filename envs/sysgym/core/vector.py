@@ -1,13 +1,13 @@
 """The native vector environment: one shell for all problems, with the same trajectories as single environments.
 
-A machine may offer `batch(num_envs, size) -> Batch`, whose kernels step all rows at once; otherwise `LoopBatch` steps
-them one by one.
+Dynamics may have a `batch` whose kernels step all rows at once; otherwise rows are stepped one by one
+(`sysgym.core.defaults.LoopBatch`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Any
 
 import gymnasium as gym
 import numpy as np
@@ -16,83 +16,14 @@ from gymnasium.utils import seeding
 from gymnasium.vector import AutoresetMode
 from gymnasium.vector.utils import batch_space
 
-from sysgym.core.env import Instances, legal, parse_reset, resolve_problem
+from sysgym.core.env import parse_reset, resolve_problem
 from sysgym.core.errors import UsageError, unknown
-from sysgym.core.observation import check_form, observation_space
-from sysgym.core.problem import Array, Instance, Machine, Size, Verdict, machine_of
+from sysgym.core.observation import check_form, join_static, observation_space
+from sysgym.core.pool import InstancePool
+from sysgym.core.problem import AnyProblem, Array, Verdict
+from sysgym.core.replay import Replay
 from sysgym.core.rewards import ILLEGAL, check_reward, reward
 from sysgym.core.solutions import check_arrays
-
-
-class Batch(Protocol):
-    """The states of all rows of a vector environment."""
-
-    def put(self, row: int, instance: Instance, state: Any) -> None:
-        """Place an episode in a row, whatever its state: fresh, under way (`set_state`) or over."""
-        ...
-
-    def state(self, row: int) -> Any: ...
-    def costs(self) -> Array: ...  # (B,) float64
-    def legal(self, actions: Array) -> Array: ...  # (B,) bool
-    def step(self, actions: Array, live: Array) -> None: ...  # live (B,) bool
-    def done(self) -> Array: ...  # (B,) bool
-    def observe(self, nodes: Array | None, column: int) -> dict[str, Array]:
-        """Write changing node features into nodes[:, :, column:], and return the other changing keys, freshly made."""
-        ...
-
-
-class LoopBatch:
-    """A batch for machines without kernels of their own."""
-
-    def __init__(self, machine: Machine, num_envs: int, size: Size) -> None:
-        self.machine, self.size = machine, size
-        self.instances: list[Instance] = [None] * num_envs
-        self.states: list[Any] = [None] * num_envs
-
-    def put(self, row: int, instance: Instance, state: Any) -> None:
-        """Place an episode in a row, whatever its state: fresh, under way or over."""
-        self.instances[row], self.states[row] = instance, state
-
-    def state(self, row: int) -> Any:
-        """The state of a row."""
-        return self.states[row]
-
-    def costs(self) -> Array:
-        """Running costs, (B,) float64."""
-        return np.array([self.machine.cost(i, s) for i, s in zip(self.instances, self.states, strict=True)], np.float64)
-
-    def legal(self, actions: Array) -> Array:
-        """Which rows' actions are legal, (B,) bool."""
-        rows = zip(self.instances, self.states, actions, strict=True)
-        return np.array([legal(self.machine, i, s, a, self.size) for i, s, a in rows])
-
-    def step(self, actions: Array, live: Array) -> None:
-        """Step the live rows."""
-        for row in np.flatnonzero(live):
-            self.states[row] = self.machine.step(self.instances[row], self.states[row], actions[row])
-
-    def done(self) -> Array:
-        """Which rows are over, (B,) bool."""
-        return np.array([self.machine.done(i, s) for i, s in zip(self.instances, self.states, strict=True)])
-
-    def observe(self, nodes: Array | None, column: int) -> dict[str, Array]:
-        """See Batch."""
-        machine, rows = self.machine, list(zip(self.instances, self.states, strict=True))
-        found = {
-            "globals": np.stack([machine.globals(i, s) for i, s in rows]),
-            "focus": np.array([[machine.focus(i, s)] for i, s in rows], np.int32),
-        }
-        if nodes is None:
-            return found
-        found["action_mask"] = np.stack([machine.mask(i, s, self.size) for i, s in rows])
-        if getattr(machine, "candidate_features", ()):
-            pairs = [machine.candidates(i, s, self.size) for i, s in rows]  # type: ignore[attr-defined]
-            found["candidates"] = np.stack([x for x, _ in pairs])
-            found["candidate_nodes"] = np.stack([v for _, v in pairs])
-        for row, (instance, state) in enumerate(rows):
-            changing = machine.nodes(instance, state)
-            nodes[row, : len(changing), column:] = changing
-        return found
 
 
 class ProblemVectorEnv(gym.vector.VectorEnv[dict[str, Array], Any, Any]):
@@ -133,32 +64,25 @@ class ProblemVectorEnv(gym.vector.VectorEnv[dict[str, Array], Any, Any]):
             raise unknown("autoreset mode", mode.value, [AutoresetMode.NEXT_STEP.value, AutoresetMode.SAME_STEP.value])
         self.metadata = {**type(self).metadata, "autoreset_mode": mode}
         self.num_envs, self.render_mode = num_envs, render_mode
-        self.problem = resolve_problem(problem, options)
-        self.machine = machine_of(self.problem)
+        self.problem: AnyProblem = resolve_problem(problem, options)
+        self.dynamics = self.problem.dynamics
         self.form, self.reward_name, self.same_step = (
             check_form(obs),
             check_reward(reward),
             mode is AutoresetMode.SAME_STEP,
         )
-        self.instances = Instances(self.problem, instance, instances, obs, max_nodes, max_edges)
+        self.instances = InstancePool(self.problem, instance, instances, obs, max_nodes, max_edges)
         self.size = self.instances.size
-        self.single_action_space = self.machine.action_space(self.size)
-        self.single_observation_space = observation_space(self.machine, self.size, self.instances.example, obs)
+        self.single_action_space = self.dynamics.action_space(self.size)
+        self.single_observation_space = observation_space(self.dynamics, self.size, self.instances.example, obs)
         self.action_space = batch_space(self.single_action_space, num_envs)
         self.observation_space = batch_space(self.single_observation_space, num_envs)
-        make_batch: Any = getattr(self.machine, "batch", None)
-        self.batch: Batch = (
-            make_batch(num_envs, self.size) if make_batch else LoopBatch(self.machine, num_envs, self.size)
-        )
+        self.batch = self.dynamics.batch(num_envs, self.size)
         self.positions = np.zeros(num_envs, np.int64)
         self._scale = np.ones(num_envs)
         self._over = np.zeros(num_envs, bool)
-        self._refused = np.zeros(num_envs, bool)  # rows whose last action in `_played` was illegal
-        self._started = False
         self._rngs = [seeding.np_random(None)[0] for _ in range(num_envs)]
-        self._episodes: list[dict[str, Any]] = [{} for _ in range(num_envs)]  # how each row's episode began
-        self._played: list[Array] = []  # the actions of all rows, from the oldest episode under way on
-        self._began = np.zeros(num_envs, np.int64)  # where in `_played` each row's episode begins
+        self._replay: Replay | None = None  # None before the first reset
         self._static = self._static_block()
 
     def _static_block(self) -> dict[str, Array]:
@@ -172,8 +96,8 @@ class ProblemVectorEnv(gym.vector.VectorEnv[dict[str, Array], Any, Any]):
         rng = self._rngs[row]
         if chosen is not None:
             chosen = self.instances.index(chosen)
-        self._episodes[row] = {"chosen": chosen, "solution": solution, "rng": rng.bit_generator.state}
-        self._began[row] = len(self._played)
+        assert self._replay is not None
+        self._replay.begin(row, {"chosen": chosen, "solution": solution, "rng": rng.bit_generator.state})
         self._put(row, *self._begin(rng, chosen, solution))
 
     def _begin(self, rng: np.random.Generator, chosen: int | None, solution: Any) -> tuple[int, Any, float]:
@@ -182,8 +106,8 @@ class ProblemVectorEnv(gym.vector.VectorEnv[dict[str, Array], Any, Any]):
         instance = self.instances.items[position]
         if solution is not None:
             solution = check_arrays(self.problem.solution_arrays(instance), solution)
-        state = self.machine.start(instance, rng, solution)
-        return position, state, self.machine.scale(instance, state)
+        state = self.dynamics.start(instance, rng, solution)
+        return position, state, self.dynamics.scale(instance, state)
 
     def _put(self, row: int, position: int, state: Any, scale: float) -> None:
         self.batch.put(row, self.instances.items[position], state)
@@ -197,9 +121,8 @@ class ProblemVectorEnv(gym.vector.VectorEnv[dict[str, Array], Any, Any]):
         rows = np.flatnonzero(over).tolist()
         for row in rows:
             self._start(row)
-        if rows and (oldest := int(self._began.min())):
-            del self._played[:oldest]
-            self._began -= oldest
+        if rows and self._replay is not None:
+            self._replay.forget()
 
     def get_state(self) -> list[dict[str, Any]]:
         """The episodes under way as plain data, for `set_state` of a like environment, in another process too.
@@ -207,54 +130,39 @@ class ProblemVectorEnv(gym.vector.VectorEnv[dict[str, Array], Any, Any]):
         Each row: `chosen` instance (position or None), `solution` it began with, `rng` state when it began,
         `actions` (T, ...) int64 since then, and whether it is `over`.
         """
-        if not self._started:
+        if self._replay is None:
             raise ResetNeeded("no episode is under way: call reset() before get_state().")
-        empty = np.zeros((0, *self.single_action_space.shape), np.int64)  # type: ignore[misc]
-        rows = []
-        for row, episode in enumerate(self._episodes):
-            actions = [step[row] for step in self._played[self._began[row] :]]
-            if self._refused[row]:
-                del actions[-1:]  # it ended the episode and changed nothing
-            played = np.stack(actions).astype(np.int64) if actions else empty
-            rows.append({**episode, "actions": played, "over": bool(self._over[row])})
-        return rows
+        return [{**self._replay.saved(row), "over": bool(self._over[row])} for row in range(self.num_envs)]
 
     def set_state(self, rows: Sequence[dict[str, Any]]) -> dict[str, Array]:
         """Go on from `get_state` by playing its actions again; the observation of all rows."""
         if len(rows) != self.num_envs:
             raise UsageError(f"got the states of {len(rows)} environments for {self.num_envs}.")
-        longest = max(len(saved["actions"]) for saved in rows)
-        shape = (self.num_envs, *self.single_action_space.shape)  # type: ignore[misc]
-        self._played = [np.zeros(shape, np.int64) for _ in range(longest)]
+        self._replay = Replay.of(rows, self.single_action_space.shape or ())
         for row, saved in enumerate(rows):
-            rng, actions = self._rngs[row], saved["actions"]
+            rng = self._rngs[row]
             rng.bit_generator.state = saved["rng"]
             position, state, scale = self._begin(rng, saved["chosen"], saved["solution"])
-            for step, action in enumerate(actions, longest - len(actions)):
-                self._played[step][row] = action
-                state = self.machine.step(self.instances.items[position], state, action)
+            for action in saved["actions"]:
+                plain = action if action.ndim else int(action)
+                state = self.dynamics.step(self.instances.items[position], state, plain)
             self._put(row, position, state, scale)
-            self._episodes[row] = {key: saved[key] for key in ("chosen", "solution", "rng")}
-            self._began[row] = longest - len(actions)
             self._over[row] = saved["over"]
-        self._refused = np.zeros(self.num_envs, bool)
-        self._started = True
         return self._observe()
 
     def _observe(self) -> dict[str, Array]:
         if self.form == "raw":
             return self.batch.observe(None, 0)
-        changing = len(self.machine.node_features)
-        if self.form == "dynamic":
-            rows = np.zeros((self.num_envs, self.size.nodes, changing), np.float32)
-            found = self.batch.observe(rows, 0)
-            return {"dynamic": rows, "graph_id": self.positions.astype(np.int32)[:, None], **found}
-        fixed = self._static["nodes"].shape[2]
+        changing, fixed = len(self.dynamics.node_features), 0
+        if self.form == "full":
+            fixed = self._static["nodes"].shape[2]
         nodes = np.zeros((self.num_envs, self.size.nodes, fixed + changing), np.float32)
-        nodes[:, :, :fixed] = self._static["nodes"]
         found = self.batch.observe(nodes, fixed)
-        rest = {key: value.copy() for key, value in self._static.items() if key != "nodes"}
-        return {"nodes": nodes, **rest, **found}
+        if self.form == "full":
+            nodes[:, :, :fixed] = self._static["nodes"]
+            return found | join_static(self._static, nodes)
+        found["graph_id"] = self.positions.astype(np.int32)[:, None]
+        return found | ({"dynamic": nodes} if changing else {})
 
     def reset(
         self, *, seed: int | Sequence[int | None] | None = None, options: dict[str, Any] | None = None
@@ -268,24 +176,24 @@ class ProblemVectorEnv(gym.vector.VectorEnv[dict[str, Array], Any, Any]):
         if len(seeds) != self.num_envs:
             raise UsageError(f"got {len(seeds)} seeds for {self.num_envs} environments.")
         chosen, solution = parse_reset(options)
-        self._played = []
+        self._replay = Replay(self.num_envs, self.single_action_space.shape or ())
         for row, value in enumerate(seeds):
             if value is not None:
                 self._rngs[row] = seeding.np_random(value)[0]
             self._start(row, chosen, solution)
         self._over[:] = False
-        self._refused = np.zeros(self.num_envs, bool)
-        self._started = True
-        return self._observe(), {}
+        none = np.zeros(self.num_envs, bool)
+        return self._observe(), self._infos({}, none, none)
 
     def step(self, actions: Any) -> tuple[dict[str, Array], Array, Array, Array, dict[str, Any]]:
         """Step all rows; a row that ended starts anew instead (NEXT_STEP) or right away (SAME_STEP)."""
-        if not self._started:
+        if self._replay is None:
             raise ResetNeeded("no episode is under way: call reset() before step().")
         actions = np.asarray(actions)
         if actions.shape != self.action_space.shape or actions.dtype.kind not in "iu":
             raise UsageError(f"expected integer actions of shape {self.action_space.shape}, got {actions!r}.")
-        self._played.append(actions.copy())
+        actions = actions.astype(np.int64)
+        self._replay.play(actions)
         waiting = self._over.copy()
         self._restart(waiting)
         allowed = self.batch.legal(actions)
@@ -299,31 +207,29 @@ class ProblemVectorEnv(gym.vector.VectorEnv[dict[str, Array], Any, Any]):
         if self.reward_name == "improvement":
             rewards[live] = ((before - after) / self._scale)[live]
         rewards[illegal] = -ILLEGAL
-        infos: dict[str, Any] = {}
-        if ended.any():
-            verdicts = {row: self._verdict(row) for row in np.flatnonzero(ended).tolist()}
-            for row, verdict in verdicts.items():
-                rewards[row] = reward(self.reward_name, before[row], after[row], self._scale[row], verdict)
-            infos["verdict"], infos["_verdict"] = self._table(verdicts), ended.copy()
-        if illegal.any():
-            infos["illegal"], infos["_illegal"] = illegal, illegal.copy()
+        verdicts = {row: self._verdict(row) for row in np.flatnonzero(ended).tolist()}
+        for row, verdict in verdicts.items():
+            rewards[row] = reward(self.reward_name, before[row], after[row], self._scale[row], verdict)
+        infos = self._infos(verdicts, ended, illegal)
         terminated = ended | illegal
-        self._over, self._refused = terminated.copy(), illegal.copy()
+        self._over = terminated.copy()
+        self._replay.refused = illegal.copy()
         observation = self._observe()
         if self.same_step and terminated.any():
-            infos = {
-                "final_obs": self._final(observation, terminated),
-                "_final_obs": terminated.copy(),
-                "final_info": infos,
-            }
-            infos["_final_info"] = terminated.copy()
+            infos = infos | {
+                "final_obs": self._final(observation, terminated), "_final_obs": terminated.copy(),
+                "final_info": infos, "_final_info": terminated.copy(),
+            }  # fmt: skip
             self._restart(terminated)
             self._over = np.zeros(self.num_envs, bool)
             observation = self._observe()
         return observation, rewards, terminated, np.zeros(self.num_envs, bool), infos
 
-    def _table(self, verdicts: dict[int, Verdict]) -> dict[str, Any]:
-        """Verdicts of some rows in Gymnasium's layout: an array of length B for each entry, zero elsewhere."""
+    def _infos(self, verdicts: dict[int, Verdict], ended: Array, illegal: Array) -> dict[str, Any]:
+        """The keys of the single environment's `info` in Gymnasium's layout, the same at every step.
+
+        Entries of rows that are not judged are zero, as Gymnasium leaves them; `_verdict` tells which are.
+        """
         rows, found = list(verdicts), list(verdicts.values())
 
         def column(values: list[Any], dtype: Any) -> Array:
@@ -331,11 +237,17 @@ class ProblemVectorEnv(gym.vector.VectorEnv[dict[str, Array], Any, Any]):
             made[rows] = values
             return made
 
-        return {
+        first = self.instances.items[self.positions[0]]
+        names = self.instances.metrics(first, self.batch.state(0))
+        table = {
             "feasible": column([verdict.feasible for verdict in found], bool),
             "cost": column([verdict.cost for verdict in found], np.float64),
-            "metrics": {name: column([v.metrics[name] for v in found], np.float64) for name in found[0].metrics},
+            "metrics": {name: column([v.metrics[name] for v in found], np.float64) for name in names},
         }
+        return {
+            "verdict": table, "_verdict": ended.copy(), "judged": ended.copy(), "_judged": np.ones(self.num_envs, bool),
+            "illegal": illegal.copy(), "_illegal": np.ones(self.num_envs, bool),
+        }  # fmt: skip
 
     @staticmethod
     def _final(observation: dict[str, Array], terminated: Array) -> Array:
@@ -347,20 +259,19 @@ class ProblemVectorEnv(gym.vector.VectorEnv[dict[str, Array], Any, Any]):
 
     def _verdict(self, row: int) -> Verdict:
         instance = self.instances.items[self.positions[row]]
-        found: Verdict = self.problem.judge(instance, self.machine.solution(instance, self.batch.state(row)))
-        return found
+        return self.problem.judge(instance, self.dynamics.solution(instance, self.batch.state(row)))
 
     def action_masks(self) -> Array:
         """Legal actions of all rows, (B, A) bool."""
         rows = [
-            self.machine.mask(self.instances.items[self.positions[row]], self.batch.state(row), self.size)
+            self.dynamics.mask(self.instances.items[self.positions[row]], self.batch.state(row), self.size)
             for row in range(self.num_envs)
         ]
         return np.stack(rows).astype(bool)
 
     def solution(self, row: int) -> dict[str, Array]:
         """The solution of one row's state."""
-        return dict(self.machine.solution(self.instances.items[self.positions[row]], self.batch.state(row)))
+        return dict(self.dynamics.solution(self.instances.items[self.positions[row]], self.batch.state(row)))
 
     def render(self) -> Any:
         """A tuple with the picture or text of every row, by `render_mode`."""

@@ -9,11 +9,12 @@ from typing import Any
 import numpy as np
 
 from sysgym.core.errors import UsageError
+from sysgym.core.instances import Memo
 from sysgym.core.problem import Array, Size, Solution
 from sysgym.dataflow.features import Work
 from sysgym.dataflow.graphs.cluster import LINK_MODES
 from sysgym.dataflow.graphs.graph import DataflowGraph
-from sysgym.dataflow.simulator.job import Job, Memo, Score
+from sysgym.dataflow.simulator.job import Job, Score
 from sysgym.dataflow.simulator.rules import Rules
 
 
@@ -35,7 +36,7 @@ class Plan:
     cost: float = np.nan  # of the answer as it stands
 
 
-class UnitMachine:
+class UnitDynamics:
     """Base of the modes: `Plan`s on `Work`s, which are made once for each graph.
 
     keep_best: the answer is the best decision seen, as in moves from a start; else the last one.
@@ -107,7 +108,7 @@ class UnitMachine:
     def mask(self, graph: DataflowGraph, plan: Plan, size: Size) -> Array:
         """Every device for every unit; device 0 for rows that are no unit."""
         work = self.work(graph)
-        allowed = np.zeros((size.nodes, size.columns), np.int8)
+        allowed = np.zeros((size.nodes, size.choices[0]), np.int8)
         allowed[:, 0] = 1
         allowed[: work.units.count, : work.job.devices] = 1
         return allowed.ravel()

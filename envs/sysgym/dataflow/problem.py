@@ -3,29 +3,56 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass, fields
 from functools import cached_property, partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
 
-from sysgym.core.instances import InstanceSet, find_entry, load_index
+from sysgym.core.errors import unknown
+from sysgym.core.instances import InstanceSet, Memo, find_entry, load_index
+from sysgym.core.options import Range
 from sysgym.core.problem import Array, Size, Solution
-from sysgym.dataflow.options import TOPIC, rules_of
+from sysgym.dataflow.graphs.cluster import MAX_DEVICES
+from sysgym.dataflow.graphs.load import TOPIC, is_graph
 from sysgym.dataflow.simulator.rules import Rules
 
 if TYPE_CHECKING:
     from sysgym.dataflow.features import Work
     from sysgym.dataflow.graphs.graph import DataflowGraph
-    from sysgym.dataflow.simulator.job import Job, Memo
+    from sysgym.dataflow.simulator.job import Job
 
 
+@dataclass(kw_only=True, eq=False)
 class GraphProblem:
     """Graphs, devices and pictures; a problem adds its options, modes and judge."""
 
-    generator: str
-    groups: int | None
-    tasks: str  # what is decided, joined by "+"
-    usual_schedule: str  # for which the index knows costs
+    groups: Annotated[int | None, Range(1, 2**24)] = None
+    start: Literal["single", "expert", "random"] = "single"
+    schedule: Literal["fifo", "critical_path"] = "fifo"
+    devices: Annotated[int | str | None, Range(1, MAX_DEVICES)] = None
+    link_mode: Literal["egress_ingress", "pair", "none"] = "egress_ingress"
+    bandwidth: Annotated[float, Range(1e-3, 1e6)] = 12.0
+    latency_ns: Annotated[int, Range(0, 10**12)] = 10_000
+    capacity: Annotated[float, Range(0, 2.0**50)] = 16e9
+    mem_factor: Annotated[float | None, Range(0, 1e6)] = None
+    noise: Annotated[float, Range(0, 10)] = 0.0
+    noise_samples: Annotated[int, Range(1, 10**6)] = 5
+    noise_seed: Annotated[int, Range(0, 2**63 - 1)] = 0
+    generator: str = "layered:depth=4,width=3"
+
+    choice_names = ("devices",)
+    reads = staticmethod(is_graph)
+    tasks = "placement"  # what is decided, joined by "+"
+    objective, simulator = "latency", "events"
+    usual_schedule = "fifo"  # for which the index knows costs
+
+    def check_rules(self) -> None:
+        """UsageError for options that do not go together."""
+        family = self.generator.split(":")[0]
+        if family != "layered":
+            raise unknown("generator", family, ["layered"])
+        rules_of(self).check()
 
     @property
     def unit_kind(self) -> str:
@@ -41,7 +68,6 @@ class GraphProblem:
     def works(self) -> Memo:
         """The job and units of each graph, made once."""
         from sysgym.dataflow.features import work_of
-        from sysgym.dataflow.simulator.job import Memo
 
         return Memo(partial(work_of, self.rules, self.unit_kind, self.groups))
 
@@ -71,9 +97,9 @@ class GraphProblem:
         return load_index(TOPIC)
 
     def size(self, instance: DataflowGraph) -> Size:
-        """Units, links between them, and (columns) devices."""
+        """Units, links between them, and devices."""
         work = self.work(instance)
-        return Size(work.units.count, len(work.units.edge_bytes), 1, work.job.devices)
+        return Size(work.units.count, len(work.units.edge_bytes), (work.job.devices,))
 
     def static(self, instance: DataflowGraph) -> Mapping[str, Array]:
         """Features that never change: nodes (U, 18), edges (M, 2), edge_index (2, M)."""
@@ -98,7 +124,7 @@ class GraphProblem:
 
         return frames(self.job(instance), solution)
 
-    def trace(self, instance: DataflowGraph, solution: Solution) -> dict[str, Any]:
+    def timeline(self, instance: DataflowGraph, solution: Solution) -> dict[str, Any]:
         """The execution in Chrome's trace event format, for Perfetto or chrome://tracing."""
         from sysgym.dataflow.pictures.chrome import chrome_trace
 
@@ -109,3 +135,8 @@ class GraphProblem:
         from sysgym.dataflow.pictures.summary import describe
 
         return describe(self.job(instance), solution)
+
+
+def rules_of(problem: Any) -> Rules:
+    """The rules that the options of a problem name."""
+    return Rules(**{item.name: getattr(problem, item.name) for item in fields(Rules)})

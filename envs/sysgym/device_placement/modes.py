@@ -7,18 +7,19 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from gymnasium import spaces
 
-from sysgym.core.errors import UsageError
+from sysgym.core.defaults import complete
 from sysgym.core.problem import Array, Size, Solution
 from sysgym.dataflow.graphs.graph import DataflowGraph
-from sysgym.dataflow.modes import Plan, UnitMachine, refuse_start
+from sysgym.dataflow.modes import Plan, UnitDynamics, refuse_start
 
 if TYPE_CHECKING:
-    from sysgym.dataflow.simulator.job import Memo
+    from sysgym.core.instances import Memo
     from sysgym.dataflow.simulator.rules import Rules
     from sysgym.device_placement.problem import DevicePlacement
 
 
-class OneShot(UnitMachine):
+@complete
+class OneShot(UnitDynamics):
     """A device for every unit at once; with several rounds each sees what the last one did, and the best counts."""
 
     keep_best = True
@@ -29,7 +30,7 @@ class OneShot(UnitMachine):
 
     def action_space(self, size: Size) -> spaces.Space[Any]:
         """A device for every row; 0 where the row is no unit."""
-        return spaces.MultiDiscrete(np.full(size.nodes, size.columns))
+        return spaces.MultiDiscrete(np.full(size.nodes, size.choices[0]))
 
     def start(self, graph: DataflowGraph, rng: np.random.Generator, solution: Solution | None = None) -> Plan:
         """Nothing is decided; what is shown is the start's placement. A starting solution is refused."""
@@ -50,14 +51,15 @@ class OneShot(UnitMachine):
         return plan
 
 
-class Sequential(UnitMachine):
+@complete
+class Sequential(UnitDynamics):
     """Placeto's process: visit every unit once, in topological order, and set its device."""
 
     candidate_features = ("load", "near", "memory", "busy", "here", "work")
 
     def action_space(self, size: Size) -> spaces.Space[Any]:
         """A device."""
-        return spaces.Discrete(size.columns)
+        return spaces.Discrete(size.choices[0])
 
     def start(self, graph: DataflowGraph, rng: np.random.Generator, solution: Solution | None = None) -> Plan:
         """All units stand where the option `start` says; a starting solution is refused."""
@@ -84,7 +86,7 @@ class Sequential(UnitMachine):
 
     def mask(self, graph: DataflowGraph, plan: Plan, size: Size) -> Array:
         """Devices with room for the unit's parameters; the one with most room where there is none. (D,) int8."""
-        allowed = np.zeros(size.columns, np.int8)
+        allowed = np.zeros(size.choices[0], np.int8)
         devices = self.work(graph).job.devices
         if plan.current < 0:
             allowed[:devices] = 1
@@ -100,8 +102,8 @@ class Sequential(UnitMachine):
         or to units decided there), memory (share full), busy (of the makespan now), here, work (unit's time there)."""
         work = self.work(graph)
         job, v = work.job, plan.current
-        rows = np.zeros((size.columns, len(self.candidate_features)), np.float32)
-        nodes = np.full(size.columns, v, np.int32)
+        rows = np.zeros((size.choices[0], len(self.candidate_features)), np.float32)
+        nodes = np.full(size.choices[0], v, np.int32)
         if v < 0:
             return rows, nodes
         devices = job.devices
@@ -121,7 +123,8 @@ class Sequential(UnitMachine):
         return rows, nodes
 
 
-class Refine(UnitMachine):
+@complete
+class Refine(UnitDynamics):
     """Moves of one unit to a device, from a start; the best placement seen is the solution (GiPH's relocations)."""
 
     keep_best = True
@@ -132,7 +135,7 @@ class Refine(UnitMachine):
 
     def action_space(self, size: Size) -> spaces.Space[Any]:
         """(unit, device)."""
-        return spaces.MultiDiscrete([size.nodes, size.columns])
+        return spaces.MultiDiscrete([size.nodes, size.choices[0]])
 
     def start(self, graph: DataflowGraph, rng: np.random.Generator, solution: Solution | None = None) -> Plan:
         """From `solution`, kept as it is on operators until units are moved, or from what `start` says."""
@@ -145,18 +148,15 @@ class Refine(UnitMachine):
         """A tenth of the cost of everything on one device."""
         return super().scale(graph, plan) / 10
 
-    def legal(self, graph: DataflowGraph, plan: Plan, action: Any) -> bool:
-        """The mask's answer in constant time; UsageError if the action is no pair of integers."""
-        found = np.asarray(action)
-        if found.shape != (2,) or found.dtype.kind not in "iu":
-            raise UsageError(f"an action is a pair of integers (unit, device), got {action!r}.")
+    def legal(self, graph: DataflowGraph, plan: Plan, action: Any, size: Size) -> bool:
+        """The mask's answer in constant time."""
         work = self.work(graph)
-        return bool(0 <= found[0] < work.units.count and 0 <= found[1] < work.job.devices)
+        return bool(0 <= action[0] < work.units.count and 0 <= action[1] < work.job.devices)
 
     def mask(self, graph: DataflowGraph, plan: Plan, size: Size) -> Array:
         """Every unit and every device, (U + D,) int8."""
         work = self.work(graph)
-        allowed = np.zeros(size.nodes + size.columns, np.int8)
+        allowed = np.zeros(size.nodes + size.choices[0], np.int8)
         allowed[: work.units.count] = 1
         allowed[size.nodes : size.nodes + work.job.devices] = 1
         return allowed
@@ -170,8 +170,8 @@ class Refine(UnitMachine):
         return plan
 
 
-def make_mode(problem: DevicePlacement) -> UnitMachine:
-    """The state machine that the options of the problem name."""
+def make_mode(problem: DevicePlacement) -> UnitDynamics:
+    """The dynamics that the options of the problem name."""
     if problem.mode in ("oneshot", "grouped"):
         return OneShot(problem.works, problem.rules, problem.start, problem.mode, problem.rounds)
     if problem.mode == "sequential":

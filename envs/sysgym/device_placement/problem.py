@@ -4,23 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
 
+from sysgym.core.defaults import complete
 from sysgym.core.errors import UsageError
+from sysgym.core.options import Range
 from sysgym.core.problem import ArraySpec, Solution, Verdict
 from sysgym.core.solutions import check_arrays
-from sysgym.dataflow.options import GROUPINGS, STARTS, check_choices, rules_of
 from sysgym.dataflow.problem import GraphProblem
-from sysgym.dataflow.simulator.rules import whole
 
 if TYPE_CHECKING:
     from sysgym.dataflow.graphs.graph import DataflowGraph
 
-MODES = ("oneshot", "grouped", "sequential", "refine")
 
-
+@complete
 class DevicePlacement(GraphProblem):
     """Place the operators of a neural network on devices so that a step takes as little time as possible.
 
@@ -73,47 +72,23 @@ class DevicePlacement(GraphProblem):
 
     name = "DevicePlacement"
     version = 0
-    variants: tuple[Mapping[str, Any], ...] = (
+    variants = (
         {"mode": "oneshot"}, {"mode": "grouped", "rounds": 2}, {"mode": "sequential"}, {"mode": "refine"},
     )  # fmt: skip
     recommended_agent = "sa-device"
     default_instances = "layered/train"
-    tasks, usual_schedule = "placement", "fifo"
 
-    def __init__(
-        self,
-        *,
-        mode: str = "grouped",
-        grouping: str | None = None,
-        groups: int | None = None,
-        rounds: int = 1,
-        steps: int | None = None,
-        start: str = "single",
-        devices: int | str | None = None,
-        link_mode: str = "egress_ingress",
-        bandwidth: float = 12.0,
-        latency_ns: int = 10_000,
-        capacity: float = 16e9,
-        mem_factor: float | None = None,
-        objective: str = "latency",
-        schedule: str = "fifo",
-        simulator: str = "events",
-        noise: float = 0.0,
-        noise_samples: int = 5,
-        noise_seed: int = 0,
-        generator: str = "layered:depth=4,width=3",
-    ) -> None:
-        self.mode, self.grouping, self.groups, self.rounds, self.steps = mode, grouping, groups, rounds, steps
-        self.start, self.devices, self.link_mode, self.bandwidth = start, devices, link_mode, bandwidth
-        self.latency_ns, self.capacity, self.mem_factor, self.objective = latency_ns, capacity, mem_factor, objective
-        self.schedule, self.simulator, self.noise = schedule, simulator, noise
-        self.noise_samples, self.noise_seed, self.generator = noise_samples, noise_seed, generator
-        check_choices(self, {"mode": MODES, "grouping": (None, *GROUPINGS), "start": STARTS})
-        for option, high in (("rounds", 100), ("steps", 10**8), ("groups", 2**24)):
-            whole(option, getattr(self, option), 1, high, optional=option != "rounds")
-        if mode == "oneshot" and grouping not in (None, "op"):
-            raise UsageError(f"mode 'oneshot' decides operators; for grouping {grouping!r} use mode='grouped'.")
-        rules_of(self).check()
+    mode: Literal["oneshot", "grouped", "sequential", "refine"] = "grouped"
+    grouping: Literal["op", "layers", "metis"] | None = None
+    rounds: Annotated[int, Range(1, 100)] = 1
+    steps: Annotated[int | None, Range(1, 10**8)] = None
+    objective: Literal["latency", "throughput"] = "latency"
+    simulator: Literal["events", "placeto"] = "events"
+
+    def __post_init__(self) -> None:
+        if self.mode == "oneshot" and self.grouping not in (None, "op"):
+            raise UsageError(f"mode 'oneshot' decides operators; for grouping {self.grouping!r} use mode='grouped'.")
+        self.check_rules()
 
     @property
     def unit_kind(self) -> str:
@@ -121,8 +96,8 @@ class DevicePlacement(GraphProblem):
         return self.grouping or ("op" if self.mode == "oneshot" else "layers")
 
     @cached_property
-    def machine(self) -> Any:
-        """The state machine of the chosen mode (imports numba)."""
+    def dynamics(self) -> Any:
+        """The dynamics of the chosen mode (imports numba)."""
         from sysgym.device_placement.modes import make_mode
 
         return make_mode(self)

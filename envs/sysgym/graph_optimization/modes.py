@@ -7,36 +7,37 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from gymnasium import spaces
 
+from sysgym.core.defaults import complete
 from sysgym.core.problem import Array, Size, Solution
 from sysgym.dataflow.graphs.graph import DataflowGraph
-from sysgym.dataflow.modes import Plan, UnitMachine, refuse_start
+from sysgym.dataflow.modes import Plan, UnitDynamics, refuse_start
 from sysgym.dataflow.simulator.job import Job
 from sysgym.dataflow.simulator.simulate import TOP_PRIORITY
 
 if TYPE_CHECKING:
-    from sysgym.dataflow.simulator.job import Memo
+    from sysgym.core.instances import Memo
     from sysgym.dataflow.simulator.rules import Rules
     from sysgym.graph_optimization.problem import GraphOptimization
 
 LEVELS = {"schedule": "level", "fusion": "fusion"}  # tasks that are decided by a level, and the plan's array
 
 
-class Joint(UnitMachine):
+class Joint(UnitDynamics):
     """Decisions of several tasks for every unit.
 
     A level l of the schedule makes the priority l * 2^20 plus that of the critical path (plus nothing where the rules
     say "fifo"), so that levels rule and the critical path breaks ties. A level of fusion is the priority itself.
     """
 
-    node_features = (*UnitMachine.node_features, "level", "fusion")
+    node_features = (*UnitDynamics.node_features, "level", "fusion")
 
     def __init__(self, works: Memo, rules: Rules, start: str, tasks: tuple[str, ...], levels: int) -> None:
         super().__init__(works, rules, start)
         self.tasks, self.levels = tasks, levels
-        self.global_features = (*UnitMachine.global_features[:-1], *(f"{task}_next" for task in tasks), "progress")
+        self.global_features = (*UnitDynamics.global_features[:-1], *(f"{task}_next" for task in tasks), "progress")
 
     def plan(self, graph: DataflowGraph, rng: np.random.Generator, solution: Solution | None, horizon: int) -> Plan:
-        """As `UnitMachine.plan`; without the task of placement, what is shown is the expert's."""
+        """As `UnitDynamics.plan`; without the task of placement, what is shown is the expert's."""
         found = super().plan(graph, rng, solution, horizon)
         if "placement" not in self.tasks:
             work = self.work(graph)
@@ -45,7 +46,7 @@ class Joint(UnitMachine):
 
     def choices(self, size: Size) -> int:
         """Choices of each decision: devices or levels, whichever are more."""
-        devices = size.columns if "placement" in self.tasks else 1
+        devices = size.choices[0] if "placement" in self.tasks else 1
         return max(devices, self.levels if {"schedule", "fusion"} & {*self.tasks} else 1)
 
     def _given(self, job: Job, placement: Array) -> Solution:
@@ -81,7 +82,7 @@ class Joint(UnitMachine):
         plan.given = None
         plan.placed[:] = 1
 
-    def allowed(self, graph: DataflowGraph, size: Size, task: str) -> Array:
+    def choosable(self, graph: DataflowGraph, size: Size, task: str) -> Array:
         """(N * C,) int8 mask of the choices of one task; 0 only where a row is no unit."""
         work = self.work(graph)
         mask = np.zeros((size.nodes, self.choices(size)), np.int8)
@@ -90,7 +91,7 @@ class Joint(UnitMachine):
         return mask.ravel()
 
     def nodes(self, graph: DataflowGraph, plan: Plan) -> Array:
-        """As `UnitMachine.nodes`, then the levels of schedule and fusion over the number of levels."""
+        """As `UnitDynamics.nodes`, then the levels of schedule and fusion over the number of levels."""
         rows = super().nodes(graph, plan)
         rows[:, -2] = plan.level / max(self.levels, 1)
         rows[:, -1] = plan.fusion / max(self.levels, 1)
@@ -101,12 +102,13 @@ class Joint(UnitMachine):
         return ""
 
     def globals(self, graph: DataflowGraph, plan: Plan) -> Array:
-        """As `UnitMachine.globals`, with a flag for the task that is next before the progress."""
+        """As `UnitDynamics.globals`, with a flag for the task that is next before the progress."""
         base = super().globals(graph, plan)
         flags = np.array([task == self.upcoming(plan) for task in self.tasks], np.float32)
         return np.concatenate([base[:-1], flags, base[-1:]])
 
 
+@complete
 class OneShot(Joint):
     """All tasks for all units at once, in rounds: each sees what the last one did, and the best round counts."""
 
@@ -127,7 +129,7 @@ class OneShot(Joint):
 
     def mask(self, graph: DataflowGraph, plan: Plan, size: Size) -> Array:
         """Devices for placement, levels for the others."""
-        return np.concatenate([self.allowed(graph, size, task) for task in self.tasks])
+        return np.concatenate([self.choosable(graph, size, task) for task in self.tasks])
 
     def step(self, graph: DataflowGraph, plan: Plan, action: Any) -> Plan:
         """Decide everything."""
@@ -141,6 +143,7 @@ class OneShot(Joint):
         return plan
 
 
+@complete
 class TaskByTask(Joint):
     """A step a task, for all units: the schedule sees the simulated placement, fusion sees both; the last counts."""
 
@@ -159,7 +162,7 @@ class TaskByTask(Joint):
 
     def mask(self, graph: DataflowGraph, plan: Plan, size: Size) -> Array:
         """Choices of the next task; at the end those of the last."""
-        return self.allowed(graph, size, self.upcoming(plan) or self.tasks[-1])
+        return self.choosable(graph, size, self.upcoming(plan) or self.tasks[-1])
 
     def step(self, graph: DataflowGraph, plan: Plan, action: Any) -> Plan:
         """Decide one task."""
@@ -171,6 +174,6 @@ class TaskByTask(Joint):
 
 
 def make_mode(problem: GraphOptimization) -> Joint:
-    """The state machine that the options of the problem name."""
+    """The dynamics that the options of the problem name."""
     shared = (problem.works, problem.rules, problem.start, problem.chosen, problem.levels)
     return OneShot(*shared, problem.rounds) if problem.mode == "oneshot" else TaskByTask(*shared)

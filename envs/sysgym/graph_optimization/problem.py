@@ -4,24 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
 
+from sysgym.core.defaults import complete
 from sysgym.core.errors import UsageError, unknown
+from sysgym.core.options import Range
 from sysgym.core.problem import ArraySpec, Solution, Verdict
 from sysgym.core.solutions import check_arrays
-from sysgym.dataflow.options import GROUPINGS, STARTS, check_choices, rules_of
 from sysgym.dataflow.problem import GraphProblem
-from sysgym.dataflow.simulator.rules import whole
 
 if TYPE_CHECKING:
     from sysgym.dataflow.graphs.graph import DataflowGraph
 
 TASKS = ("placement", "schedule", "fusion")
-MODES = ("oneshot", "sequential")
 
 
+@complete
 class GraphOptimization(GraphProblem):
     """Decide placement, schedule and fusion of a dataflow graph together, so that a step takes little time.
 
@@ -56,45 +56,24 @@ class GraphOptimization(GraphProblem):
 
     name = "GraphOptimization"
     version = 0
-    variants: tuple[Mapping[str, Any], ...] = (
+    variants = (
         {"mode": "oneshot", "rounds": 2, "levels": 4}, {"mode": "sequential", "levels": 4},
     )  # fmt: skip
     recommended_agent = "sa-device"
+    secondary = True  # its graphs are those of device placement
     default_instances = "layered/train"
-    objective, simulator, usual_schedule = "latency", "events", "critical_path"
+    usual_schedule = "critical_path"
 
-    def __init__(
-        self,
-        *,
-        tasks: str = "placement+schedule+fusion",
-        mode: str = "oneshot",
-        levels: int = 16,
-        rounds: int = 1,
-        grouping: str = "layers",
-        groups: int | None = None,
-        start: str = "single",
-        schedule: str = "critical_path",
-        devices: int | str | None = None,
-        link_mode: str = "egress_ingress",
-        bandwidth: float = 12.0,
-        latency_ns: int = 10_000,
-        capacity: float = 16e9,
-        mem_factor: float | None = None,
-        noise: float = 0.0,
-        noise_samples: int = 5,
-        noise_seed: int = 0,
-        generator: str = "layered:depth=4,width=3",
-    ) -> None:
-        self.tasks, self.mode, self.levels, self.rounds = tasks, mode, levels, rounds
-        self.grouping, self.groups, self.start, self.schedule = grouping, groups, start, schedule
-        self.devices, self.link_mode, self.bandwidth, self.latency_ns = devices, link_mode, bandwidth, latency_ns
-        self.capacity, self.mem_factor, self.noise = capacity, mem_factor, noise
-        self.noise_samples, self.noise_seed, self.generator = noise_samples, noise_seed, generator
-        check_choices(self, {"mode": MODES, "grouping": GROUPINGS, "start": STARTS})
-        for option, low, high in (("levels", 2, 1024), ("rounds", 1, 100), ("groups", 1, 2**24)):
-            whole(option, getattr(self, option), low, high, optional=option == "groups")
-        self.chosen = parse_tasks(tasks)
-        rules_of(self).check()
+    tasks: str = "placement+schedule+fusion"
+    mode: Literal["oneshot", "sequential"] = "oneshot"
+    levels: Annotated[int, Range(2, 1024)] = 16
+    rounds: Annotated[int, Range(1, 100)] = 1
+    grouping: Literal["op", "layers", "metis"] = "layers"
+    schedule: Literal["fifo", "critical_path"] = "critical_path"
+
+    def __post_init__(self) -> None:
+        self.chosen = parse_tasks(self.tasks)
+        self.check_rules()
 
     @property
     def unit_kind(self) -> str:
@@ -102,8 +81,8 @@ class GraphOptimization(GraphProblem):
         return self.grouping
 
     @cached_property
-    def machine(self) -> Any:
-        """The state machine of the chosen mode (imports numba)."""
+    def dynamics(self) -> Any:
+        """The dynamics of the chosen mode (imports numba)."""
         from sysgym.graph_optimization.modes import make_mode
 
         return make_mode(self)

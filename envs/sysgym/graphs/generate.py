@@ -11,8 +11,8 @@ from collections.abc import Callable
 import numpy as np
 
 from sysgym.core.errors import UsageError, unknown
+from sysgym.core.options import keyword_options
 from sysgym.core.problem import Array
-from sysgym.core.registry import keyword_options
 from sysgym.graphs.csr import Graph, from_edges
 
 Edges = tuple[int, Array, Array]  # nodes, u, v

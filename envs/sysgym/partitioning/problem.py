@@ -4,29 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import numpy as np
 
-from sysgym.core.errors import InvalidSolution, UsageError, unknown
+from sysgym.core.defaults import complete
+from sysgym.core.errors import InvalidSolution
 from sysgym.core.instances import InstanceSet, find_entry, load_index
+from sysgym.core.options import Range
 from sysgym.core.problem import Array, ArraySpec, Size, Solution, Verdict
 from sysgym.core.solutions import check_arrays
 from sysgym.graphs.csr import Graph
-from sysgym.partitioning.instance import TOPIC, load_graph
+from sysgym.partitioning.instance import TOPIC, is_graph, load_graph
 from sysgym.partitioning.judge import balance_limit, judge_partition
 
 if TYPE_CHECKING:
-    from sysgym.partitioning.modes import PartitionMode
-
-CHOICES = {
-    "mode": ("oneshot", "assign", "refine"),
-    "order": ("bfs", "degree", "natural", "random"),
-    "moves": ("candidates", "raw"),
-    "start": ("grow", "greedy", "random"),
-}
+    from sysgym.graphs.labels.modes import LabelMode
 
 
+@complete
 class Partitioning:
     """Split the nodes of a graph into k parts of nearly equal weight, cutting as little edge weight as possible.
 
@@ -62,48 +58,30 @@ class Partitioning:
     recommended_agent = "fm"
     default_instances = "tiny/train"
 
-    def __init__(
-        self,
-        *,
-        mode: str = "refine",
-        k: int = 2,
-        eps: float = 0.03,
-        order: str = "bfs",
-        moves: str = "candidates",
-        candidates: int = 32,
-        tenure: int = 10,
-        start: str = "grow",
-        steps: int | None = None,
-        pe: int = 0,
-        generator: str = "delaunay:n=64",
-    ) -> None:
-        for option, value in (("mode", mode), ("order", order), ("moves", moves), ("start", start)):
-            if value not in CHOICES[option]:
-                raise unknown(option, value, CHOICES[option])
-        for option, number, low, high in (
-            ("k", k, 2, 1024), ("candidates", candidates, 1, 4096), ("tenure", tenure, 0, 10**6), ("pe", pe, 0, 64),
-            ("steps", 1 if steps is None else steps, 1, 10**8),
-        ):  # fmt: skip
-            if isinstance(number, bool) or not isinstance(number, int | np.integer) or not low <= number <= high:
-                raise UsageError(f"option {option} must be a whole number from {low} to {high}, got {number!r}.")
-        if isinstance(eps, bool) or not isinstance(eps, int | float) or not 0 <= eps <= 10:
-            raise UsageError(f"option eps must be a number from 0 to 10, got {eps!r}.")
-        self.mode, self.k, self.eps, self.order, self.moves = mode, int(k), float(eps), order, moves
-        self.candidates, self.tenure, self.start, self.steps = int(candidates), int(tenure), start, steps
-        self.pe, self.generator = int(pe), generator
+    mode: Literal["oneshot", "assign", "refine"] = "refine"
+    k: Annotated[int, Range(2, 1024)] = 2
+    eps: Annotated[float, Range(0, 10)] = 0.03
+    order: Literal["bfs", "degree", "natural", "random"] = "bfs"
+    moves: Literal["candidates", "raw"] = "candidates"
+    candidates: Annotated[int, Range(1, 4096)] = 32
+    tenure: Annotated[int, Range(0, 10**6)] = 10
+    start: Literal["grow", "greedy", "random"] = "grow"
+    steps: Annotated[int | None, Range(1, 10**8)] = None
+    pe: Annotated[int, Range(0, 64)] = 0
+    generator: str = "delaunay:n=64"
 
     @cached_property
-    def machine(self) -> PartitionMode:
-        """The state machine of the chosen mode (imports numba)."""
+    def dynamics(self) -> LabelMode:
+        """The dynamics of the chosen mode (imports numba)."""
         from sysgym.partitioning.modes import make_mode
 
-        return make_mode(
-            self.mode, self.k, self.eps, self.order, self.moves, self.start, self.steps, self.candidates, self.tenure
-        )
+        return make_mode(self)
 
     def load(self, name: str) -> Graph:
         """A graph by registered name, recipe or file; UsageError if it cannot be had or is malformed."""
         return load_graph(name)
+
+    reads = staticmethod(is_graph)
 
     def generate(self, rng: np.random.Generator) -> Graph:
         """A random graph of the `generator` family."""

@@ -33,7 +33,7 @@ def refine(seconds: float, start: str, steps: int | None, bar: str) -> list[dict
             cost = problem.judge(graph, agent.solve(problem, graph, np.random.default_rng(seed), Budget())).cost
             env = ProblemEnv(problem, instance=graph, obs="raw")
             env.reset(seed=int(np.random.default_rng(seed).integers(2**31)))  # as the agents' first episode starts
-            found.append(cost / env.machine.cost(graph, env.state))
+            found.append(cost / env.dynamics.cost(graph, env.state))
         return geomean(found)
 
     agent = make_agent("ppo-refine")

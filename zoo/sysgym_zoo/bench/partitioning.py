@@ -29,7 +29,7 @@ def _moves(rng: np.random.Generator, nodes: int, count: int) -> Any:
 
 def raw_moves(nodes: int, count: int) -> list[dict[str, Any]]:
     """`env.step` on a grid against the kernel alone."""
-    from sysgym.partitioning import kernels
+    from sysgym.graphs.labels import kernels
 
     problem = make_problem("Partitioning", k=8)
     graph = problem.load(f"grid:n={nodes}")
@@ -49,11 +49,15 @@ def raw_moves(nodes: int, count: int) -> list[dict[str, Any]]:
         graph.adjncy,
         graph.adjwgt,
         graph.vwgt,
+        graph.degree,
         state.part,
         state.conn,
         state.load,
+        state.volume,
+        state.inside,
         state.trail,
         state.s,
+        state.f,
     )
     kernels.random_moves(*arrays, actions[:1])
     floor = cpu(lambda: kernels.random_moves(*arrays, actions)) / count

@@ -89,7 +89,7 @@ def _instances(params: dict[str, Any]) -> Iterable[str]:
 
 
 def _options(params: dict[str, Any]) -> Iterable[str]:
-    from sysgym.core.registry import keyword_options
+    from sysgym.core.options import keyword_options
 
     factory = _problem(params)
     values = {f"{key}={value}" for variant in factory.variants for key, value in variant.items()}
@@ -97,7 +97,7 @@ def _options(params: dict[str, Any]) -> Iterable[str]:
 
 
 def _hyper(params: dict[str, Any]) -> Iterable[str]:
-    from sysgym.core.registry import keyword_options
+    from sysgym.core.options import keyword_options
     from sysgym_agents.core import agent_class
 
     return [f"{name}=" for name in keyword_options(agent_class(params["agent"]))]

@@ -217,14 +217,14 @@ def render(
 
     built = build_problem(problem, options or [])
     moving, traced = (output.suffix.lower() == suffix for suffix in (".gif", ".json"))
-    if moving and not hasattr(built, "frames"):
+    if moving and built.frames is None:
         raise UsageError(f"{built.name} draws no animation; use a name that ends in .png instead of {output}.")
-    if traced and not hasattr(built, "trace"):
+    if traced and built.timeline is None:
         raise UsageError(f"{built.name} has no trace; use a name that ends in .png instead of {output}.")
     loaded = built.load(instance)
     answer = read_solution(built, loaded, solution)
     if traced:
-        save_trace(built.trace(loaded, answer), output)
+        save_trace(built.timeline(loaded, answer), output)
     else:
         save(built.frames(loaded, answer) if moving else [built.render(loaded, answer)], output)
     show_paths([output], as_json)

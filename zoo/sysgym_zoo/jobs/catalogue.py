@@ -12,7 +12,8 @@ from sysgym import UsageError, problem_ids
 from sysgym.core import data
 from sysgym.core.errors import unknown
 from sysgym.core.instances import SPLITS, find_entry
-from sysgym.core.registry import environment_id, keyword_options, make_problem, problem_class, problem_registry
+from sysgym.core.options import keyword_options
+from sysgym.core.registry import environment_id, make_problem, problem_class, problem_registry
 from sysgym_agents.core import agent_class, agent_names, agent_registry, is_learner
 from sysgym_leaderboards import board_names, load_board
 from sysgym_zoo.jobs.recipes import load_recipe, recipe_names

@@ -11,7 +11,7 @@ from typing import Any
 
 from sysgym.core import data
 from sysgym.core.errors import UsageError
-from sysgym.core.problem import Machine, machine_of
+from sysgym.core.problem import Dynamics
 from sysgym.core.registry import failures, make_problem, parse_id, problem_registry
 from sysgym_agents.core import Learner, agent_registry, is_learner, make_agent
 from sysgym_leaderboards import board_names, load_board
@@ -47,7 +47,7 @@ def _wrong_problem(name: str) -> str:
     problem = make_problem(name)
     if (problem.name, problem.version) != (short, number):
         return f"it is registered as {name!r} but calls itself {problem.name}-v{problem.version}"
-    missing = lacking(machine_of(problem), Machine)
+    missing = lacking(problem.dynamics, Dynamics)
     return f"its action mode lacks {', '.join(missing)}" if missing else ""
 
 

@@ -10,7 +10,8 @@ from typing import Any
 
 from sysgym import UsageError
 from sysgym.core.errors import unknown
-from sysgym.core.registry import keyword_options, problem_class
+from sysgym.core.options import keyword_options
+from sysgym.core.registry import problem_class
 from sysgym_zoo.jobs.console import markdown
 from sysgym_zoo.jobs.evaluate import summarise
 from sysgym_zoo.jobs.resolve import load_run

@@ -2,53 +2,20 @@
 
 from __future__ import annotations
 
-import inspect
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from sysgym.core.errors import InvalidSolution, UsageError, unknown
+from sysgym.core.errors import InvalidSolution, UsageError
 from sysgym.core.instances import expand
-from sysgym.core.registry import keyword_options, make_problem, problem_class, with_options
+from sysgym.core.options import parse_pairs
+from sysgym.core.registry import make_problem, problem_class, with_options
 from sysgym.core.solutions import parse_json
 from sysgym_agents.core import agent_names, check_fits, make_agent
 
 RECORD = {"kind", "problem", "instances", "budget", "threads", "hardware", "versions", "started", "status"}
 FREE = {"mode", "moves"}  # options that an agent sets for itself, so that two agents may differ in them
-
-
-def parse_pairs(pairs: Sequence[str], factory: Callable[..., Any], what: str) -> dict[str, Any]:
-    """`key=value` words as typed keywords of `factory`; unknown keys and wrong types are refused."""
-    known = keyword_options(factory)
-    found: dict[str, Any] = {}
-    for pair in pairs:
-        key, equals, text = pair.partition("=")
-        if not equals:
-            raise UsageError(f"expected key=value, got {pair!r}.")
-        if key not in known:
-            raise unknown(f"option of {what}", key, known)
-        found[key] = parse_value(what, key, text, known[key])
-    return found
-
-
-def parse_value(what: str, key: str, text: str, parameter: inspect.Parameter) -> Any:
-    """The text of an option in the type that the parameter declares."""
-    kinds = parameter.annotation.__name__ if isinstance(parameter.annotation, type) else str(parameter.annotation)
-    if text.lower() in ("none", "null") and "None" in kinds:
-        return None
-    try:
-        if "bool" in kinds:
-            return {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}[text.lower()]
-        if "int" in kinds:
-            return int(text)
-        if "float" in kinds:
-            return float(text)
-    except (ValueError, KeyError):
-        if "str" in kinds:
-            return text
-        raise UsageError(f"option {key} of {what} must be {kinds}, got {text!r}.") from None
-    return text
 
 
 def build_problem(name: str, pairs: Sequence[str] = ()) -> Any:

@@ -13,7 +13,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from sysgym import UsageError, content_hash, make_problem
-from sysgym.core.registry import keyword_options, options_of, problem_class
+from sysgym.core.options import keyword_options
+from sysgym.core.registry import options_of, problem_class
 from sysgym_agents.core import Budget, agent_class, check_fits, is_learner, make_agent
 from sysgym_zoo.jobs.console import Progress, say
 from sysgym_zoo.jobs.recipes import default_recipe, load_recipe

@@ -19,8 +19,9 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from sysgym.core.errors import UsageError
+from sysgym.core.options import refuse_unknown
 from sysgym.core.problem import Instance, Solution
-from sysgym.core.registry import check_options, with_options
+from sysgym.core.registry import with_options
 from sysgym_agents.core import Budget, Callback
 
 if TYPE_CHECKING:
@@ -146,7 +147,7 @@ class SB3Agent:
             ) from error
         if algorithm != self.algorithm:
             raise UsageError(f"{path} holds a {algorithm} agent, not {self.algorithm}.")
-        check_options(f"agent {algorithm}", type(self), hyper)
+        refuse_unknown(f"agent {algorithm}", type(self), hyper)
         for name, value in hyper.items():
             setattr(self, name, value)
         self.__post_init__()

@@ -18,7 +18,7 @@ from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
 from stable_baselines3.common.vec_env import VecNormalize
 
-from sysgym.core.env import Instances, ProblemEnv
+from sysgym.core.env import InstancePool, ProblemEnv
 from sysgym.core.errors import UsageError
 from sysgym.core.problem import Instance, Solution
 from sysgym.core.vector import ProblemVectorEnv
@@ -179,7 +179,7 @@ class Setup(NamedTuple):
     scaled: bool  # whether rewards are divided by the deviation of the returns
 
 
-def stored_graphs(instances: Instances, layers: int) -> StoredGraphs | None:
+def stored_graphs(instances: InstancePool, layers: int) -> StoredGraphs | None:
     """The graphs behind the ids of dynamic observations; None without message passing, which reads none."""
     if not layers:
         return None

@@ -75,7 +75,7 @@ class SB3VectorEnv(VecEnv):
     @staticmethod
     def _ending(last: dict[str, Any], row: int) -> dict[str, Any]:
         """`illegal` or the `verdict` of a row whose episode ended."""
-        if "illegal" in last and last["illegal"][row]:
+        if last["illegal"][row]:
             return {"illegal": True}
         verdict = last["verdict"]
         return {

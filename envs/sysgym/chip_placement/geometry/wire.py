@@ -157,6 +157,9 @@ def _cells(low: float, high: float, cell: float, count: int) -> tuple[int, int]:
     return int(np.clip(first, 0, count)), int(np.clip(last, 0, count))
 
 
+ORDERS = ("area", "nets", "connected", "netlist", "random")
+
+
 def placing_order(chip: Chip, order: str, rng: np.random.Generator | None = None) -> Array:
     """Rows of the movable hard macros in the order to place them, (k,) int64; ties in the order of the file.
 

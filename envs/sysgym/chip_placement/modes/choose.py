@@ -1,4 +1,4 @@
-"""The state machine that the options of the problem name."""
+"""The dynamics that the options of the problem name."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def make_mode(problem: ChipPlacement) -> Any:
-    """A Machine; see `sysgym.core.problem`."""
+    """A Dynamics; see `sysgym.core.problem`."""
     if problem.mode == "hpwl":
         return WireMaskMode(problem.order or "nets")
     if problem.mode == "refine":

@@ -18,8 +18,9 @@ from sysgym.chip_placement.geometry.moves import Moves
 from sysgym.chip_placement.geometry.packing import find_packing
 from sysgym.chip_placement.geometry.wire import macro_hpwl, wire
 from sysgym.chip_placement.instance import Chip
-from sysgym.chip_placement.judge import Rules, check_clustered, complete
-from sysgym.chip_placement.modes.sequence import NODE_FEATURES, global_row, node_rows, reward_scale
+from sysgym.chip_placement.judge import Rules, all_nodes, check_clustered
+from sysgym.chip_placement.modes.sequence import NODE_FEATURES, cells, global_row, node_rows, reward_scale
+from sysgym.core.defaults import complete
 from sysgym.core.errors import UsageError
 from sysgym.core.problem import Array, Size, Solution, Verdict
 
@@ -43,6 +44,7 @@ class Refined:
         return replace(self, moves=self.moves.copy(), best=tuple(part.copy() for part in self.best))  # type: ignore[arg-type]
 
 
+@complete
 class Refine:
     """Pairs (row, choice): shift the macro by a cell, mirror it, move it to a cell's centre, swap it with another.
 
@@ -60,7 +62,7 @@ class Refine:
 
     def action_space(self, size: Size) -> spaces.Space[Any]:
         """(row of the graph, choice): 4 shifts, 3 mirrorings, the instance's own cells, then its rows to swap with."""
-        return spaces.MultiDiscrete([size.nodes, SHIFTS + MIRRORS + size.rows * size.columns + size.nodes])
+        return spaces.MultiDiscrete([size.nodes, SHIFTS + MIRRORS + cells(size) + size.nodes])
 
     def start(self, chip: Chip, rng: np.random.Generator, solution: Solution | None = None) -> Refined:
         """Start from `solution`, else from a packing (spiral or in random order of cells) with soft macros placed."""
@@ -72,7 +74,7 @@ class Refine:
                 raise UsageError(
                     f"the starting solution moves {moved:g} fixed macros of {chip.name}; leave them alone."
                 )
-            placement = complete(chip, *(np.asarray(solution[key]) for key in ("x", "y", "orientation")))
+            placement = all_nodes(chip, *(np.asarray(solution[key]) for key in ("x", "y", "orientation")))
         else:
             placement = self._packed(chip, rng)
         moves = Moves(chip.netlist, canvas, placement, self.rules.square_soft)
@@ -104,7 +106,7 @@ class Refine:
     def mask(self, chip: Chip, state: Refined, size: Size) -> Array:
         """Macros that may move, and every choice that the instance has, (A,) int8."""
         base = self._swap_base(chip)
-        allowed = np.zeros(2 * size.nodes + SHIFTS + MIRRORS + size.rows * size.columns, np.int8)
+        allowed = np.zeros(2 * size.nodes + SHIFTS + MIRRORS + cells(size), np.int8)
         own = self._free(chip)
         allowed[: len(own)] = own
         if not own.any():

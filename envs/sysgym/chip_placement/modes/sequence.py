@@ -13,9 +13,10 @@ from sysgym.chip_placement.geometry import legal_kernels
 from sysgym.chip_placement.geometry.force import place_soft
 from sysgym.chip_placement.geometry.wire import placing_order, wire
 from sysgym.chip_placement.instance import Chip
-from sysgym.chip_placement.judge import Rules, check_clustered, complete
+from sysgym.chip_placement.judge import Rules, all_nodes, check_clustered
 from sysgym.chip_placement.kernels import cover
 from sysgym.chip_placement.modes import sequence_kernels
+from sysgym.core.defaults import complete
 from sysgym.core.errors import UsageError
 from sysgym.core.problem import Array, Size, Solution, Verdict
 
@@ -82,6 +83,11 @@ def reward_scale(chip: Chip, objective: str) -> float:
     """1 for the proxy; for hpwl a twentieth of the half perimeter times the weight of the nets, as in mode hpwl."""
     weight = float(wire(chip).nets.weight.sum()) or 1.0
     return 1.0 if objective == "proxy" else (chip.canvas.width + chip.canvas.height) * weight / 20
+
+
+def cells(size: Size) -> int:
+    """Cells of the padded grid."""
+    return size.choices[0] * size.choices[1]
 
 
 def refuse_start(solution: Solution | None, mode: str) -> None:
@@ -161,7 +167,7 @@ class Placing:
             state.x[lost], state.y[lost] = canvas.width / 2, canvas.height / 2
         elif self.soft == "force" and chip.has_soft:
             placement = place_soft(
-                chip.netlist, canvas, complete(chip, *self._macros(chip, state)), self.rules.square_soft
+                chip.netlist, canvas, all_nodes(chip, *self._macros(chip, state)), self.rules.square_soft
             )
             state.x[soft], state.y[soft] = placement.x[chip.macros[soft]], placement.y[chip.macros[soft]]
         else:
@@ -211,6 +217,7 @@ class Placing:
         return -1
 
 
+@complete
 class Sequential(Placing):
     """One macro after the other on a cell's centre; at the end forces place the soft macros, and the cost is judged.
 
@@ -222,7 +229,7 @@ class Sequential(Placing):
 
     def action_space(self, size: Size) -> spaces.Space[Any]:
         """(orientation * rows + row) * columns + column, of the instance's own grid."""
-        return spaces.Discrete(self.orientations * size.rows * size.columns)
+        return spaces.Discrete(self.orientations * cells(size))
 
     def start(self, chip: Chip, rng: np.random.Generator, solution: Solution | None = None) -> Sequence:
         """No movable macro is placed; a starting solution is refused."""
@@ -261,16 +268,13 @@ class Sequential(Placing):
         sequence_kernels.describe_cells(across, along, scale, table, bodies.width[i], bodies.height[i], canvas.width,
                                         canvas.height, state.cells)  # fmt: skip
 
-    def legal(self, chip: Chip, state: Sequence, action: Any) -> bool:
-        """The mask's answer."""
-        if np.size(action) != 1 or np.asarray(action).dtype.kind not in "iu":
-            raise UsageError(f"an action is the number of a cell, got {action!r}.")
-        chosen = int(np.asarray(action).reshape(-1)[0])
-        return 0 <= chosen < len(state.mask) and bool(state.mask[chosen] or (state.s[OVER] and chosen == 0))
+    def legal(self, chip: Chip, state: Sequence, action: int, size: Size) -> bool:
+        """The mask's answer in constant time."""
+        return 0 <= action < len(state.mask) and bool(state.mask[action] or (state.s[OVER] and action == 0))
 
     def mask(self, chip: Chip, state: Sequence, size: Size) -> Array:
         """Legal cells, (A,) int8; action 0 when it is over."""
-        allowed = np.zeros(self.orientations * size.rows * size.columns, np.int8)
+        allowed = np.zeros(self.orientations * cells(size), np.int8)
         if state.s[OVER]:
             allowed[0] = 1
         else:
@@ -279,7 +283,7 @@ class Sequential(Placing):
 
     def candidates(self, chip: Chip, state: Sequence, size: Size) -> tuple[Array, Array]:
         """CELL_FEATURES of each cell (A, 8) float32, and the macro in question for each (A,) int32."""
-        count = self.orientations * size.rows * size.columns
+        count = self.orientations * cells(size)
         rows = np.zeros((count, len(CELL_FEATURES)), np.float32)
         rows[: len(state.cells)] = state.cells
         return rows, np.full(count, self.focus(chip, state), np.int32)
@@ -289,7 +293,7 @@ class Sequential(Placing):
         if state.s[OVER]:
             state.s[COST] = self.judge(chip, self.solution(chip, state)).cost
             return state
-        self.put(chip, state, int(np.asarray(action).reshape(-1)[0]))
+        self.put(chip, state, int(action))
         self._show(chip, state)
         return state
 

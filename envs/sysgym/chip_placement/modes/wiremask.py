@@ -1,4 +1,4 @@
-"""Macro placement for macro-only wirelength as a state machine: `mode="hpwl"`.
+"""Macro placement for macro-only wirelength as dynamics: `mode="hpwl"`.
 
 One hard macro a step, in `order`, its lower left corner on that of the chosen grid cell. The reward is minus the
 increase in HPWL (see `sysgym.chip_placement.geometry.wire`); an episode ends with the last macro, or where the next
@@ -7,7 +7,6 @@ one fits nowhere.
 
 from __future__ import annotations
 
-import operator
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,9 +15,9 @@ from gymnasium import spaces
 
 from sysgym.chip_placement.formats.netlist import SOFT
 from sysgym.chip_placement.geometry import wire_kernels as kernels
-from sysgym.chip_placement.geometry.wire import macro_hpwl, macro_solution, placing_order, wire
+from sysgym.chip_placement.geometry.wire import ORDERS, macro_hpwl, macro_solution, placing_order, wire
 from sysgym.chip_placement.instance import Chip
-from sysgym.chip_placement.problem import CHOICES
+from sysgym.core.defaults import complete
 from sysgym.core.errors import UsageError, unknown
 from sysgym.core.problem import Array, Size, Solution
 
@@ -41,6 +40,7 @@ class State:
     over: bool
 
 
+@complete
 class WireMaskMode:
     """Macros one after the other, with the wire mask of MaskPlace as a feature of every cell.
 
@@ -53,13 +53,13 @@ class WireMaskMode:
     candidate_features = ("wire", "column", "row")
 
     def __init__(self, order: str = "nets", stride: int | None = None) -> None:
-        if order not in CHOICES["order"]:
-            raise unknown("order", order, CHOICES["order"])
+        if order not in ORDERS:
+            raise unknown("order", order, ORDERS)
         self.order, self.stride = order, stride
 
     def action_space(self, size: Size) -> spaces.Space[Any]:
         """A cell of the padded grid."""
-        return spaces.Discrete(size.rows * max(size.columns, self.stride or 0))
+        return spaces.Discrete(size.choices[0] * max(size.choices[1], self.stride or 0))
 
     def start(self, chip: Chip, rng: np.random.Generator, solution: Solution | None = None) -> State:
         """Only fixed macros are placed; a starting solution is refused."""
@@ -124,18 +124,16 @@ class WireMaskMode:
         """Cells in which the current macro has room, (A,) int8; at the end cell 0 alone."""
         rows, columns = state.mask.shape
         stride = self.stride or columns
-        flags = np.zeros(size.rows * max(size.columns, self.stride or 0), np.int8)
+        flags = np.zeros(size.choices[0] * max(size.choices[1], self.stride or 0), np.int8)
         if stride == columns:
             flags[: rows * columns] = state.mask.ravel()
         else:
             flags[: rows * stride].reshape(rows, stride)[:, :columns] = state.mask
         return flags
 
-    def legal(self, chip: Chip, state: State, action: Any) -> bool:
+    def legal(self, chip: Chip, state: State, action: int, size: Size) -> bool:
         """The mask's answer in constant time."""
-        if not isinstance(action, int | np.integer):
-            action = np.asarray(action).reshape(-1)[0] if np.size(action) == 1 else action
-        row, column = divmod(operator.index(action), self.stride or chip.canvas.columns)
+        row, column = divmod(action, self.stride or chip.canvas.columns)
         rows, columns = state.mask.shape
         return 0 <= row < rows and column < columns and bool(state.mask[row, column])
 
@@ -145,7 +143,7 @@ class WireMaskMode:
         The increase in HPWL over the half perimeter of the canvas, legal or not; column and row over their numbers.
         """
         stride = self.stride or state.mask.shape[1]
-        actions = size.rows * max(size.columns, self.stride or 0)
+        actions = size.choices[0] * max(size.choices[1], self.stride or 0)
         make = np.empty if actions == state.mask.size else np.zeros  # every row is written, or padding stays zero
         found = make((actions, len(self.candidate_features)), np.float32)
         kernels.show(state.across, state.up, stride, chip.canvas.width + chip.canvas.height, found)

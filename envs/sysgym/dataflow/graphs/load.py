@@ -43,3 +43,8 @@ def load_graph(name: str) -> DataflowGraph:
         f"{str(error).split(' Known:')[0]} Give a registered name (`sysgym list instances`), a graph file "
         "(.json.gz, as `sysgym trace` writes) or a recipe such as 'layered:depth=6,width=4,seed=1'."
     )
+
+
+def is_graph(name: str, head: bytes = b"") -> bool:
+    """Whether this is a recipe of a graph, or a JSON file that may hold one."""
+    return is_recipe(name) or (name.removesuffix(".gz").endswith(".json") and head.lstrip()[:1] in (b"{", b""))

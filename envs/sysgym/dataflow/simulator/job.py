@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -191,24 +190,3 @@ class Job:
 
 def _same(one: Array | None, two: Array | None) -> bool:
     return one is two if one is None or two is None else np.array_equal(one, two)
-
-
-class Memo:
-    """What a function of a graph returned for the graphs asked last; graphs are told apart by identity."""
-
-    def __init__(self, make: Callable[[DataflowGraph], Any], size: int = 64) -> None:
-        self.make, self.size = make, size
-        self.kept: OrderedDict[int, tuple[DataflowGraph, Any]] = OrderedDict()
-
-    def __getstate__(self) -> dict[str, Any]:
-        """A copy starts empty: its graphs are other objects."""
-        return {"make": self.make, "size": self.size, "kept": OrderedDict()}
-
-    def __call__(self, graph: DataflowGraph) -> Any:
-        """The value for a graph, made if it is new."""
-        found = self.kept.get(id(graph))
-        if found is None:
-            found = self.kept[id(graph)] = (graph, self.make(graph))
-            if len(self.kept) > self.size:
-                self.kept.popitem(last=False)
-        return found[1]

@@ -11,8 +11,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from sysgym.core.errors import UsageError, unknown
-from sysgym.core.registry import keyword_options
-from sysgym_zoo.jobs.resolve import parse_value
+from sysgym.core.options import option_table
 
 
 def find_builder(target: str) -> Callable[..., Any]:
@@ -68,7 +67,7 @@ def _import(name: str) -> Any:
 
 def parse_arguments(function: Callable[..., Any], pairs: Sequence[str], what: str) -> dict[str, Any]:
     """`key=value` words as keywords of a function, of the types it declares or its defaults have."""
-    known = keyword_options(function)
+    known = option_table(function)
     found = {}
     for pair in pairs:
         key, equals, text = pair.partition("=")
@@ -76,11 +75,8 @@ def parse_arguments(function: Callable[..., Any], pairs: Sequence[str], what: st
             raise UsageError(f"expected key=value, got {pair!r}.")
         if key not in known:
             raise unknown(f"argument of {what}", key, known)
-        parameter = known[key]
-        if parameter.annotation is parameter.empty and parameter.default not in (parameter.empty, None):
-            parameter = parameter.replace(annotation=type(parameter.default).__name__)
-        found[key] = parse_value(what, key, text, parameter)
-    missing = [key for key, each in known.items() if each.default is each.empty and key not in found]
+        found[key] = known[key].parse(text, what)
+    missing = [key for key, each in known.items() if each.default is inspect.Parameter.empty and key not in found]
     if missing:
         raise UsageError(f"{what} needs a value for {missing[0]}; give it with --arg {missing[0]}=VALUE.")
     return found

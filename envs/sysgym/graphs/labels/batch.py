@@ -1,4 +1,4 @@
-"""Many partitioning episodes side by side in stacked arrays, stepped by one kernel call."""
+"""Many episodes of labels side by side in stacked arrays, stepped by one kernel call."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ import numpy as np
 
 from sysgym.core.problem import Array, Size
 from sysgym.graphs.csr import Graph
-from sysgym.partitioning import kernels
+from sysgym.graphs.labels import kernels
 
 if TYPE_CHECKING:
-    from sysgym.partitioning.modes import PartitionMode, State
+    from sysgym.graphs.labels.modes import LabelMode, State
 
 GRAPH = ("xadj", "adjncy", "adjwgt", "vwgt", "degree")
 
 
-class PartitionBatch:
+class LabelBatch:
     """Rows of graphs and states, padded to `size`; a State of a row is a set of views."""
 
-    def __init__(self, mode: PartitionMode, num_envs: int, size: Size, actions: int) -> None:
+    def __init__(self, mode: LabelMode, num_envs: int, size: Size, actions: int) -> None:
         self.mode, self.size, self.num_envs = mode, size, num_envs
         n, e, k, width = size.nodes, size.edges, mode.parts, len(mode.candidate_features)
         self.graphs: dict[str, Array] = {
@@ -30,11 +30,13 @@ class PartitionBatch:
         }  # fmt: skip
         self.rows: dict[str, Array] = {
             "part": np.zeros((num_envs, n), np.int32), "conn": np.zeros((num_envs, n, k), np.int64),
-            "load": np.zeros((num_envs, k), np.int64), "tabu": np.zeros((num_envs, n), np.int64),
+            "load": np.zeros((num_envs, k), np.int64), "volume": np.zeros((num_envs, k), np.int64),
+            "inside": np.zeros((num_envs, k), np.int64), "tabu": np.zeros((num_envs, n), np.int64),
             "trail": np.zeros((num_envs, 1, 2), np.int32), "order": np.zeros((num_envs, n), np.int32),
             "cand_node": np.zeros((num_envs, actions), np.int32), "cand_part": np.zeros((num_envs, actions), np.int32),
             "cand_x": np.zeros((num_envs, actions, width), np.float32), "mask": np.zeros((num_envs, actions), np.int8),
             "sizes": np.zeros((num_envs, 3), np.float32), "s": np.zeros((num_envs, kernels.SCALARS), np.int64),
+            "f": np.zeros((num_envs, 3)),
         }  # fmt: skip
 
     def put(self, row: int, graph: Graph, state: State) -> None:
@@ -51,13 +53,13 @@ class PartitionBatch:
 
     def state(self, row: int) -> State:
         """The state of a row, as views."""
-        from sysgym.partitioning.modes import State
+        from sysgym.graphs.labels.modes import State
 
         return State(**{name: value[row] for name, value in self.rows.items()})
 
     def costs(self) -> Array:
         """Running costs, (B,) float64."""
-        return np.asarray(self.rows["s"][:, kernels.BEST], np.float64)
+        return self.rows["f"][:, kernels.BEST].copy()
 
     def done(self) -> Array:
         """Which rows are over, (B,) bool."""
@@ -78,15 +80,15 @@ class PartitionBatch:
         self.mode.step_all(self.graphs, self.rows, actions, live)
 
     def observe(self, nodes: Array | None, column: int) -> dict[str, Array]:
-        """See `sysgym.core.vector.Batch`."""
+        """See `sysgym.core.problem.Batch`."""
         rows, graphs = self.rows, self.graphs
         shown = np.zeros((self.num_envs, 1, len(self.mode.node_features)), np.float32)
         globals_ = np.zeros((self.num_envs, len(self.mode.global_features)), np.float32)
         focused = len(self.mode.candidate_features) > 0 and self.mode.focused
         target, first = (shown, 0) if nodes is None else (nodes, column)
         kernels.rows_all(graphs["degree"], rows["part"], rows["conn"], rows["load"], rows["tabu"], rows["s"],
-                         rows["order"], focused, self.mode.eps, rows["sizes"], first, target, globals_,
-                         nodes is not None)  # fmt: skip
+                         rows["f"], rows["order"], focused, self.mode.rules.slack, rows["sizes"], first, target,
+                         globals_, nodes is not None)  # fmt: skip
         focus = rows["cand_node"][:, :1].copy() if focused else np.full((self.num_envs, 1), -1, np.int32)
         found = {"globals": globals_, "focus": focus}
         if nodes is None:

@@ -1,9 +1,14 @@
-"""Incremental kernels of graph partitioning: every move costs O(degree).
+"""Incremental kernels of labels on a graph: every move costs O(degree), whatever is paid for.
 
 All work on plain arrays. Letters: n nodes, K parts, C candidates. A graph is `xadj` (n+1,) int64, `adjncy` (2m,)
 int32, `adjwgt` (2m,) int64, `vwgt` (n,) int64, `degree` (n,) int64 (weighted). A state is `part` (n,) int32 with -1 =
 unassigned, `conn` (n, K) int64 (edge weight from a node into each part), `load` (K,) int64 and the scalars `s`,
 whose entries are named below. Rows of a batch may be longer than the graph: `s[NODES]` counts.
+
+`s[RULE]` says what a labelling costs, CUT_RULE: the weight of edges between parts; NCUT_RULE: the normalised cut, the
+sum over parts of cut over volume, in which an empty part counts 1. The cost as it stands, the best and the first are
+`f[NOW]`, `f[BEST]` and `f[START]`, float64. The normalised cut also keeps `volume` and `inside` (K,) int64, the sum of
+the degrees in each part, and of the edge weights in it, both ends counted.
 """
 
 from __future__ import annotations
@@ -13,8 +18,10 @@ import heapq
 import numpy as np
 from numba import njit
 
-CUT, BEST, BEST_FEASIBLE, STEPS, TRAIL, START_CUT, HORIZON, L_MAX, TOTAL, NODES, CURSOR, COUNT, STOPPED = range(13)
-SCALARS = 13
+CUT, RULE, BEST_FEASIBLE, STEPS, TRAIL, HORIZON, L_MAX, TOTAL, NODES, CURSOR, COUNT, STOPPED = range(12)
+SCALARS = 12
+NOW, BEST, START = range(3)
+CUT_RULE, NCUT_RULE = range(2)
 
 NODE_FEATURES = ("assigned", "internal", "external", "part_load", "active")
 GLOBAL_FEATURES = ("nodes", "edges", "parts", "eps", "cut", "best", "max_load", "progress")
@@ -23,22 +30,55 @@ PART_FEATURES = ("share", "load", "room", "relative_load")
 
 
 @njit(cache=True)
-def build_conn(xadj, adjncy, adjwgt, vwgt, part, conn, load, s):
-    """Fill `conn`, `load` and the cut (edges between assigned nodes of different parts) from `part`."""
+def part_ncut(volume, inside):
+    """One part's share of the normalised cut; an empty part counts 1."""
+    return 1.0 if volume == 0 else (volume - inside) / volume
+
+
+@njit(cache=True)
+def total_cost(volume, inside, s):
+    """What the labels cost as they stand; nodes without one are left out."""
+    if s[RULE] == CUT_RULE:
+        return float(s[CUT])
+    cost = 0.0
+    for p in range(len(volume)):
+        cost += part_ncut(volume[p], inside[p])
+    return cost
+
+
+@njit(cache=True)
+def gain_of(v, a, b, conn, degree, volume, inside, s):
+    """How much less the labels cost once node `v` is moved from part `a` to part `b`."""
+    if s[RULE] == CUT_RULE:
+        return float(conn[v, b] - conn[v, a])
+    before = part_ncut(volume[a], inside[a]) + part_ncut(volume[b], inside[b])
+    after = part_ncut(volume[a] - degree[v], inside[a] - 2 * conn[v, a])
+    return before - after - part_ncut(volume[b] + degree[v], inside[b] + 2 * conn[v, b])
+
+
+@njit(cache=True)
+def build(xadj, adjncy, adjwgt, vwgt, degree, part, conn, load, volume, inside, s, f):
+    """Fill `conn`, `load`, `volume`, `inside` and the cost (of assigned nodes) from `part`."""
     conn[:] = 0
     load[:] = 0
+    volume[:] = 0
+    inside[:] = 0
     twice = 0
     for v in range(s[NODES]):
         a = part[v]
         if a >= 0:
             load[a] += vwgt[v]
+            volume[a] += degree[v]
         for e in range(xadj[v], xadj[v + 1]):
             b = part[adjncy[e]]
             if b >= 0:
                 conn[v, b] += adjwgt[e]
                 if a >= 0 and a != b:
                     twice += adjwgt[e]
+                elif a >= 0:
+                    inside[a] += adjwgt[e]
     s[CUT] = twice // 2
+    f[NOW] = f[BEST] = f[START] = total_cost(volume, inside, s)
 
 
 @njit(cache=True)
@@ -140,12 +180,18 @@ def grow_greedy(xadj, adjncy, adjwgt, vwgt, order, part, load, l_max):
 
 
 @njit(cache=True)
-def move(xadj, adjncy, adjwgt, vwgt, part, conn, load, trail, s, v, b):
-    """Move node `v` to part `b` and keep the best feasible partition: `trail` holds the moves since it."""
+def move(xadj, adjncy, adjwgt, vwgt, degree, part, conn, load, volume, inside, trail, s, f, v, b):
+    """Move node `v` to part `b` and keep the best feasible labels: `trail` holds the moves since them."""
     a = part[v]
     s[STEPS] += 1
     if a != b:
         s[CUT] += conn[v, a] - conn[v, b]
+        if s[RULE] != CUT_RULE:
+            inside[a] -= 2 * conn[v, a]
+            inside[b] += 2 * conn[v, b]
+            volume[a] -= degree[v]
+            volume[b] += degree[v]
+        f[NOW] = total_cost(volume, inside, s)
         for e in range(xadj[v], xadj[v + 1]):
             u = adjncy[e]
             conn[u, a] -= adjwgt[e]
@@ -156,8 +202,8 @@ def move(xadj, adjncy, adjwgt, vwgt, part, conn, load, trail, s, v, b):
         trail[s[TRAIL], 0] = v
         trail[s[TRAIL], 1] = a
         s[TRAIL] += 1
-    if (s[CUT] < s[BEST] or s[BEST_FEASIBLE] == 0) and load.max() <= s[L_MAX]:
-        s[BEST] = s[CUT]
+    if (f[NOW] < f[BEST] or s[BEST_FEASIBLE] == 0) and load.max() <= s[L_MAX]:
+        f[BEST] = f[NOW]
         s[BEST_FEASIBLE] = 1
         s[TRAIL] = 0
 
@@ -172,25 +218,21 @@ def best_part(part, trail, s):
 
 
 @njit(cache=True)
-def find_candidates(vwgt, degree, part, conn, load, tabu, s, cand_node, cand_part, cand_x, mask):
+def find_candidates(vwgt, degree, part, conn, load, volume, inside, tabu, s, cand_node, cand_part, cand_x, mask):
     """List the best feasible moves of boundary nodes, best gain first, one target a node, tabu nodes left out."""
     size, parts, n = len(cand_node), len(load), s[NODES]
-    gains = np.empty(size, np.int64)
+    gains = np.empty(size)
     count = 0
     for v in range(n):
         a = part[v]
-        inside = conn[v, a]
-        if inside == degree[v] or tabu[v] > s[STEPS]:
+        if conn[v, a] == degree[v] or tabu[v] > s[STEPS]:
             continue
-        target, gain = -1, 0
+        target, gain = -1, 0.0
         for b in range(parts):
-            if (
-                b != a
-                and conn[v, b] > 0
-                and load[b] + vwgt[v] <= s[L_MAX]
-                and (target < 0 or conn[v, b] - inside > gain)
-            ):
-                target, gain = b, conn[v, b] - inside
+            if b != a and conn[v, b] > 0 and load[b] + vwgt[v] <= s[L_MAX]:
+                found = gain_of(v, a, b, conn, degree, volume, inside, s)
+                if target < 0 or found > gain:
+                    target, gain = b, found
         if target < 0 or (count == size and gain <= gains[size - 1]):
             continue
         i = count if count < size else size - 1
@@ -203,7 +245,8 @@ def find_candidates(vwgt, degree, part, conn, load, tabu, s, cand_node, cand_par
         count = min(count + 1, size)
     s[COUNT] = count
     per_average = 1.0 / max(load.sum() / parts, 1.0)
-    per_typical = 1.0 / max(2.0 * s[TOTAL] / max(n, 1), 1e-9)
+    per_typical = 1.0 / max(2.0 * s[TOTAL] / max(n, 1), 1e-9)  # degree
+    per_gain = per_typical if s[RULE] == CUT_RULE else float(n) / parts
     for i in range(size):
         mask[i] = i < count
         if i >= count:
@@ -213,28 +256,29 @@ def find_candidates(vwgt, degree, part, conn, load, tabu, s, cand_node, cand_par
         v, b = cand_node[i], cand_part[i]
         a = part[v]
         share = 1.0 / degree[v]  # a division costs as much as the rest of the row
-        cand_x[i, 0] = gains[i] * share
+        cand_x[i, 0] = gains[i] * (share if s[RULE] == CUT_RULE else per_gain)
         cand_x[i, 1] = conn[v, a] * share
         cand_x[i, 2] = conn[v, b] * share
         cand_x[i, 3] = min(degree[v] * per_typical, 10.0)
         cand_x[i, 4] = load[a] * per_average - 1.0
         cand_x[i, 5] = load[b] * per_average - 1.0
-        cand_x[i, 6] = max(min(gains[i] * per_typical, 10.0), -10.0)
+        cand_x[i, 6] = max(min(gains[i] * per_gain, 10.0), -10.0)
         cand_x[i, 7] = 1.0 if tabu[v] > 0 else 0.0
     mask[0] = 1  # where no move is left, action 0 ends the episode
 
 
 @njit(cache=True)
-def choose(xadj, adjncy, adjwgt, vwgt, degree, part, conn, load, tabu, trail, s, cand_node, cand_part, cand_x, mask,
-           action, tenure):  # fmt: skip
+def choose(xadj, adjncy, adjwgt, vwgt, degree, part, conn, load, volume, inside, tabu, trail, s, f, cand_node,
+           cand_part, cand_x, mask, action, tenure):  # fmt: skip
     """Play candidate `action`, then list the next candidates."""
     if s[COUNT] == 0:
         s[STOPPED] = 1
         return
     v = cand_node[action]
-    move(xadj, adjncy, adjwgt, vwgt, part, conn, load, trail, s, v, cand_part[action])
+    target = cand_part[action]
+    move(xadj, adjncy, adjwgt, vwgt, degree, part, conn, load, volume, inside, trail, s, f, v, target)
     tabu[v] = s[STEPS] + tenure
-    find_candidates(vwgt, degree, part, conn, load, tabu, s, cand_node, cand_part, cand_x, mask)
+    find_candidates(vwgt, degree, part, conn, load, volume, inside, tabu, s, cand_node, cand_part, cand_x, mask)
     if s[COUNT] == 0 or s[STEPS] >= s[HORIZON]:
         s[STOPPED] = 1
 
@@ -268,11 +312,14 @@ def show_parts(vwgt, degree, conn, load, order, s, cand_node, cand_x, mask):
 
 
 @njit(cache=True)
-def place(xadj, adjncy, adjwgt, vwgt, degree, part, conn, load, order, s, cand_node, cand_x, mask, p):
+def place(xadj, adjncy, adjwgt, vwgt, degree, part, conn, load, volume, inside, order, s, f, cand_node, cand_x, mask,
+          p):  # fmt: skip
     """Put the next node into part `p`, then describe the parts to the one after it."""
     v = order[s[CURSOR]]
     s[CUT] += conn[v].sum() - conn[v, p]
-    s[BEST] = s[CUT]
+    volume[p] += degree[v]
+    inside[p] += 2 * conn[v, p]
+    f[NOW] = f[BEST] = total_cost(volume, inside, s)
     part[v] = p
     load[p] += vwgt[v]
     for e in range(xadj[v], xadj[v + 1]):
@@ -302,63 +349,66 @@ def node_rows(degree, part, conn, load, tabu, s, active, out):
 
 
 @njit(cache=True)
-def global_row(load, s, eps, sizes, out):
+def global_row(load, s, f, eps, sizes, out):
     """Global features, columns GLOBAL_FEATURES; the first three, `sizes` (3,) float32, never change."""
-    per_total = 1.0 / max(s[TOTAL], 1)
+    per_total = 1.0 / max(s[TOTAL], 1) if s[RULE] == CUT_RULE else 1.0 / len(load)
     out[0], out[1], out[2] = sizes[0], sizes[1], sizes[2]
     out[3] = min(eps, 10.0)
-    out[4] = s[CUT] * per_total
-    out[5] = s[BEST] * per_total
+    out[4] = f[NOW] * per_total
+    out[5] = f[BEST] * per_total
     out[6] = min(load.max() / max(s[L_MAX], 1), 10.0)
     out[7] = 1.0 if s[STOPPED] else min(s[STEPS] / max(s[HORIZON], 1), 1.0)
 
 
 @njit(cache=True)
-def choose_all(xadj, adjncy, adjwgt, vwgt, degree, part, conn, load, tabu, trail, s, cand_node, cand_part, cand_x,
-               mask, actions, live, tenure):  # fmt: skip
+def choose_all(xadj, adjncy, adjwgt, vwgt, degree, part, conn, load, volume, inside, tabu, trail, s, f, cand_node,
+               cand_part, cand_x, mask, actions, live, tenure):  # fmt: skip
     """`choose` in every live row of a batch."""
     for i in range(len(actions)):
         if live[i]:
-            choose(xadj[i], adjncy[i], adjwgt[i], vwgt[i], degree[i], part[i], conn[i], load[i], tabu[i], trail[i],
-                   s[i], cand_node[i], cand_part[i], cand_x[i], mask[i], actions[i], tenure)  # fmt: skip
+            choose(xadj[i], adjncy[i], adjwgt[i], vwgt[i], degree[i], part[i], conn[i], load[i], volume[i], inside[i],
+                   tabu[i], trail[i], s[i], f[i], cand_node[i], cand_part[i], cand_x[i], mask[i], actions[i],
+                   tenure)  # fmt: skip
 
 
 @njit(cache=True)
-def move_all(xadj, adjncy, adjwgt, vwgt, part, conn, load, trail, s, actions, live):
+def move_all(xadj, adjncy, adjwgt, vwgt, degree, part, conn, load, volume, inside, trail, s, f, actions, live):
     """`move` in every live row of a batch; actions (B, 2)."""
     for i in range(len(actions)):
         if live[i]:
-            move(xadj[i], adjncy[i], adjwgt[i], vwgt[i], part[i], conn[i], load[i], trail[i], s[i],
-                 actions[i, 0], actions[i, 1])  # fmt: skip
+            move(xadj[i], adjncy[i], adjwgt[i], vwgt[i], degree[i], part[i], conn[i], load[i], volume[i], inside[i],
+                 trail[i], s[i], f[i], actions[i, 0], actions[i, 1])  # fmt: skip
             if s[i, STEPS] >= s[i, HORIZON]:
                 s[i, STOPPED] = 1
 
 
 @njit(cache=True)
-def place_all(xadj, adjncy, adjwgt, vwgt, degree, part, conn, load, order, s, cand_node, cand_x, mask, actions, live):
+def place_all(xadj, adjncy, adjwgt, vwgt, degree, part, conn, load, volume, inside, order, s, f, cand_node, cand_x,
+              mask, actions, live):  # fmt: skip
     """`place` in every live row of a batch."""
     for i in range(len(actions)):
         if live[i]:
-            place(xadj[i], adjncy[i], adjwgt[i], vwgt[i], degree[i], part[i], conn[i], load[i], order[i], s[i],
-                  cand_node[i], cand_x[i], mask[i], actions[i])  # fmt: skip
+            place(xadj[i], adjncy[i], adjwgt[i], vwgt[i], degree[i], part[i], conn[i], load[i], volume[i], inside[i],
+                  order[i], s[i], f[i], cand_node[i], cand_x[i], mask[i], actions[i])  # fmt: skip
 
 
 @njit(cache=True)
-def rows_all(degree, part, conn, load, tabu, s, order, focused, eps, sizes, column, nodes, globals_, with_nodes):
+def rows_all(degree, part, conn, load, tabu, s, f, order, focused, eps, sizes, column, nodes, globals_, with_nodes):
     """`node_rows` (written from `column` on, if wanted) and `global_row` of every row of a batch."""
     for i in range(len(s)):
         if with_nodes:
             active = order[i, s[i, CURSOR]] if focused and s[i, CURSOR] < s[i, NODES] else -1
             node_rows(degree[i], part[i], conn[i], load[i], tabu[i], s[i], active, nodes[i, :, column:])
-        global_row(load[i], s[i], eps, sizes[i], globals_[i])
+        global_row(load[i], s[i], f[i], eps, sizes[i], globals_[i])
 
 
 @njit(cache=True)
-def random_moves(xadj, adjncy, adjwgt, vwgt, part, conn, load, trail, s, moves):
+def random_moves(xadj, adjncy, adjwgt, vwgt, degree, part, conn, load, volume, inside, trail, s, f, moves):
     """The kernel's own floor for `sysgym bench`: play (count, 2) moves without any shell around them."""
     for i in range(len(moves)):
         s[TRAIL] = 0
-        move(xadj, adjncy, adjwgt, vwgt, part, conn, load, trail, s, moves[i, 0], moves[i, 1])
+        v, b = moves[i, 0], moves[i, 1]
+        move(xadj, adjncy, adjwgt, vwgt, degree, part, conn, load, volume, inside, trail, s, f, v, b)
 
 
 @njit(cache=True)

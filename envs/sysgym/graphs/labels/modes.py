@@ -1,0 +1,387 @@
+"""The action modes of problems that give each node of a graph one of k labels, as dynamics over the kernels.
+
+| mode | action | episode |
+|---|---|---|
+| `OneShot` | MultiDiscrete([k] * N): a label for every node (padded nodes: 0) | one step |
+| `Assign` | Discrete(k): a label for the focused node, in `order` | one step a node |
+| `RefineCandidates` | Discrete(C): one of the best feasible moves, 0 stops where none is | `steps` moves |
+| `RefineRaw` | MultiDiscrete([N, k]): any node to any label; the best feasible counts | `steps` moves |
+
+The solution is the array `part`, (n,) int32.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+from typing import Any, NamedTuple
+
+import numpy as np
+from gymnasium import spaces
+
+from sysgym.core.defaults import complete
+from sysgym.core.errors import UsageError
+from sysgym.core.problem import Array, Size, Solution
+from sysgym.graphs.csr import Graph
+from sysgym.graphs.labels import kernels
+from sysgym.graphs.labels.batch import LabelBatch
+
+NO_LIMIT = 2**62
+
+
+class Rules(NamedTuple):
+    """What labels cost: `kernels.CUT_RULE` or `NCUT_RULE`, and the largest weight of a part."""
+
+    parts: int
+    limit: Callable[[Graph], int]
+    rule: int = kernels.CUT_RULE
+    slack: float = 0.0  # eps, shown among the global features
+
+    def scale(self, graph: Graph) -> float:
+        """Costs over this lie around 1: the total edge weight, or the number of parts."""
+        return float(max(graph.total_edge_weight, 1)) if self.rule == kernels.CUT_RULE else float(self.parts)
+
+
+class RefineOptions(NamedTuple):
+    """Of the refining modes."""
+
+    start: str  # "grow", "greedy" or "random"
+    steps: int | None  # moves of an episode; None: twice the boundary of the start, at least 16
+    candidates: int = 32
+    tenure: int = 10  # steps for which a moved node stays off the list of candidates
+
+
+NONE = np.zeros(0, np.int32)
+
+
+@dataclass
+class State:
+    """Partial or complete labels with everything that the kernels keep up to date."""
+
+    part: Array  # (n,) int32, -1 = unassigned
+    conn: Array  # (n, K) int64, edge weight from a node into each part
+    load: Array  # (K,) int64
+    volume: Array  # (K,) int64, sums of degrees
+    inside: Array  # (K,) int64, edge weights inside, both ends counted
+    tabu: Array  # (n,) int64, first step at which the node may move again
+    trail: Array  # (T, 2) int32, moves since the best partition
+    order: Array  # (n,) int32, in which nodes are assigned
+    cand_node: Array  # (A,) int32
+    cand_part: Array  # (A,) int32
+    cand_x: Array  # (A, Fa) float32
+    mask: Array  # (A,) int8
+    sizes: Array  # (3,) float32, the global features that never change
+    s: Array  # (SCALARS,) int64
+    f: Array  # (3,) float64
+
+
+def copy_state(state: State) -> State:
+    """An independent copy."""
+    return State(**{item.name: getattr(state, item.name).copy() for item in fields(State)})
+
+
+def _state(graph: Graph, part: Array, rules: Rules, actions: int, width: int, horizon: int = 0) -> State:
+    """A state around `part`, with everything that follows from it."""
+    s, f = np.zeros(kernels.SCALARS, np.int64), np.zeros(3)
+    s[kernels.RULE], s[kernels.NODES] = rules.rule, graph.nodes
+    s[kernels.L_MAX] = rules.limit(graph)
+    s[kernels.TOTAL] = graph.total_edge_weight
+    conn = np.empty((graph.nodes, rules.parts), np.int64)
+    load, volume, inside = (np.empty(rules.parts, np.int64) for _ in range(3))
+    kernels.build(graph.xadj, graph.adjncy, graph.adjwgt, graph.vwgt, graph.degree, part, conn, load, volume, inside,
+                  s, f)  # fmt: skip
+    s[kernels.BEST_FEASIBLE] = int(load.max()) <= s[kernels.L_MAX]
+    s[kernels.HORIZON] = horizon
+    scales = [math.log10(max(graph.nodes, 1)), math.log10(max(graph.edges, 1)), math.log2(rules.parts)]
+    sizes = np.array(scales, np.float32) / np.float32(6)
+    return State(
+        part, conn, load, volume, inside, np.zeros(graph.nodes, np.int64), np.zeros((max(horizon, 1), 2), np.int32),
+        NONE.copy(), np.full(actions, -1, np.int32), np.full(actions, -1, np.int32),
+        np.zeros((actions, width), np.float32), np.zeros(actions, np.int8), sizes, s, f,
+    )  # fmt: skip
+
+
+class LabelMode:
+    """What the modes share: features, copying and the best labels."""
+
+    node_features = kernels.NODE_FEATURES
+    global_features = kernels.GLOBAL_FEATURES
+    candidate_features: tuple[str, ...] = ()
+    focused = False  # whether each action concerns one given node
+
+    def __init__(self, rules: Rules) -> None:
+        self.rules, self.parts = rules, rules.parts
+
+    def step_all(self, graphs: dict[str, Array], rows: dict[str, Array], actions: Array, live: Array) -> None:
+        """Step the live rows of a batch (see `sysgym.graphs.labels.batch`)."""
+        raise TypeError(f"{type(self).__name__} plays single environments only")
+
+    def done(self, graph: Graph, state: State) -> bool:
+        """Whether the episode is over."""
+        return bool(state.s[kernels.STOPPED])
+
+    def copy(self, state: State) -> State:
+        """Fork a state."""
+        return copy_state(state)
+
+    def cost(self, graph: Graph, state: State) -> float:
+        """Cost of what `solution` would return (of the assigned part while nodes are missing)."""
+        return float(state.f[kernels.BEST])
+
+    def scale(self, graph: Graph, state: State) -> float:
+        """See `Rules.scale`; with the cut the return of `assign` is minus the cut ratio."""
+        return self.rules.scale(graph)
+
+    def solution(self, graph: Graph, state: State) -> Solution:
+        """The partition; a node that has no part yet counts in part 0."""
+        return {"part": np.maximum(state.part[: graph.nodes], 0)}
+
+    def nodes(self, graph: Graph, state: State) -> Array:
+        """Changing node features, (n, 5) float32."""
+        rows = np.zeros((graph.nodes, len(self.node_features)), np.float32)
+        kernels.node_rows(graph.degree, state.part, state.conn, state.load, state.tabu, state.s,
+                          self.focus(graph, state), rows)  # fmt: skip
+        return rows
+
+    def globals(self, graph: Graph, state: State) -> Array:
+        """Instance and progress features, (8,) float32."""
+        row = np.zeros(len(self.global_features), np.float32)
+        kernels.global_row(state.load, state.s, state.f, self.rules.slack, state.sizes, row)
+        return row
+
+    def focus(self, graph: Graph, state: State) -> int:
+        """Node of the next action, or -1."""
+        return -1
+
+
+@complete
+class OneShot(LabelMode):
+    """All parts at once."""
+
+    def action_space(self, size: Size) -> spaces.Space[Any]:
+        """A part for every node of the padded graph."""
+        return spaces.MultiDiscrete(np.full(size.nodes, self.parts))
+
+    def start(self, graph: Graph, rng: np.random.Generator, solution: Solution | None = None) -> State:
+        """No node has a part; a starting solution is refused."""
+        _refuse_start(solution, "oneshot")
+        return _state(graph, np.full(graph.nodes, -1, np.int32), self.rules, 0, 0)
+
+    def mask(self, graph: Graph, state: State, size: Size) -> Array:
+        """Every part for real nodes, part 0 for padded ones, (N * k,) int8."""
+        allowed = np.zeros((size.nodes, self.parts), np.int8)
+        allowed[: graph.nodes] = 1
+        allowed[:, 0] = 1
+        return allowed.ravel()
+
+    def step(self, graph: Graph, state: State, action: Any) -> State:
+        """Take the parts and end the episode."""
+        part = np.asarray(action, np.int32)[: graph.nodes].copy()
+        made = _state(graph, part, self.rules, 0, 0)
+        made.s[kernels.STOPPED] = 1
+        return made
+
+
+@complete
+class Assign(LabelMode):
+    """Nodes get their part one after the other."""
+
+    candidate_features = kernels.PART_FEATURES
+    focused = True
+
+    def __init__(self, rules: Rules, order: str) -> None:
+        super().__init__(rules)
+        self.order = order
+
+    def action_space(self, size: Size) -> spaces.Space[Any]:
+        """The part of the focused node."""
+        return spaces.Discrete(self.parts)
+
+    def start(self, graph: Graph, rng: np.random.Generator, solution: Solution | None = None) -> State:
+        """Nothing assigned; a starting solution is refused."""
+        _refuse_start(solution, "assign")
+        part = np.full(graph.nodes, -1, np.int32)
+        state = _state(graph, part, self.rules, self.parts, len(self.candidate_features), graph.nodes)
+        state.order = node_order(graph, self.order, rng)
+        kernels.show_parts(graph.vwgt, graph.degree, state.conn, state.load, state.order, state.s,
+                           state.cand_node, state.cand_x, state.mask)  # fmt: skip
+        return state
+
+    def mask(self, graph: Graph, state: State, size: Size) -> Array:
+        """Parts that the node fits in; only the lightest where it fits in none. (k,) int8."""
+        return state.mask.copy()
+
+    def candidates(self, graph: Graph, state: State, size: Size) -> tuple[Array, Array]:
+        """Features of each part (k, 4) float32, and the focused node for each (k,) int32."""
+        return state.cand_x.copy(), state.cand_node.copy()
+
+    def step(self, graph: Graph, state: State, action: Any) -> State:
+        """Assign the focused node."""
+        kernels.place(graph.xadj, graph.adjncy, graph.adjwgt, graph.vwgt, graph.degree, state.part, state.conn,
+                      state.load, state.volume, state.inside, state.order, state.s, state.f, state.cand_node,
+                      state.cand_x, state.mask, action)  # fmt: skip
+        return state
+
+    def batch(self, num_envs: int, size: Size) -> LabelBatch:
+        """Episodes side by side."""
+        return LabelBatch(self, num_envs, size, self.parts)
+
+    def step_all(self, graphs: dict[str, Array], rows: dict[str, Array], actions: Array, live: Array) -> None:
+        """Assign the focused node of every live row."""
+        g, r = graphs, rows
+        kernels.place_all(g["xadj"], g["adjncy"], g["adjwgt"], g["vwgt"], g["degree"], r["part"], r["conn"], r["load"],
+                          r["volume"], r["inside"], r["order"], r["s"], r["f"], r["cand_node"], r["cand_x"], r["mask"],
+                          actions, live)  # fmt: skip
+
+    def focus(self, graph: Graph, state: State) -> int:
+        """The next node in the order."""
+        return int(state.cand_node[0])
+
+
+class Refine(LabelMode):
+    """Moves on complete labels; the best feasible ones seen are the solution."""
+
+    actions = 0  # length of the list of candidates
+
+    def __init__(self, rules: Rules, options: RefineOptions) -> None:
+        super().__init__(rules)
+        self.options = options
+
+    def start(self, graph: Graph, rng: np.random.Generator, solution: Solution | None = None) -> State:
+        """Start from `solution` where one is given, else from a random or grown one."""
+        limit, start_from = self.rules.limit(graph), self.options.start
+        part = np.full(graph.nodes, -1, np.int32)
+        load = np.zeros(self.parts, np.int64)
+        if solution is not None:
+            part = solution["part"].astype(np.int32)
+        elif start_from == "random":
+            kernels.spread(graph.vwgt, rng.permutation(graph.nodes), part, load)
+        elif start_from == "grow":
+            kernels.grow(graph.xadj, graph.adjncy, graph.vwgt, rng.permutation(graph.nodes), part, load, limit)
+        else:
+            arrays = (graph.xadj, graph.adjncy, graph.adjwgt, graph.vwgt)
+            kernels.grow_greedy(*arrays, rng.permutation(graph.nodes), part, load, limit)
+        state = _state(graph, part, self.rules, self.actions, len(self.candidate_features), 1)
+        horizon = self.options.steps
+        if horizon is None:
+            horizon = max(16, 2 * kernels.boundary_size(state.part, state.conn, graph.degree, state.s))
+        state.s[kernels.HORIZON] = horizon
+        state.trail = np.zeros((horizon, 2), np.int32)
+        return state
+
+    def scale(self, graph: Graph, state: State) -> float:
+        """A tenth of the starting cut, so that the return is ten times the relative improvement; else as usual."""
+        if self.rules.rule != kernels.CUT_RULE:
+            return super().scale(graph, state)
+        return max(float(state.f[kernels.START]), 1.0) / 10
+
+    def solution(self, graph: Graph, state: State) -> Solution:
+        """The best feasible partition seen (the start if none was)."""
+        return {"part": kernels.best_part(state.part, state.trail, state.s)}
+
+
+@complete
+class RefineCandidates(Refine):
+    """Moves chosen from a short list, so that the action space does not grow with the graph."""
+
+    candidate_features = kernels.MOVE_FEATURES
+
+    def __init__(self, rules: Rules, options: RefineOptions) -> None:
+        super().__init__(rules, options)
+        self.actions, self.tenure = options.candidates, options.tenure
+
+    def action_space(self, size: Size) -> spaces.Space[Any]:
+        """A row of the candidate list."""
+        return spaces.Discrete(self.actions)
+
+    def start(self, graph: Graph, rng: np.random.Generator, solution: Solution | None = None) -> State:
+        """As `Refine.start`, with the first list of candidates."""
+        state = super().start(graph, rng, solution)
+        kernels.find_candidates(graph.vwgt, graph.degree, state.part, state.conn, state.load, state.volume,
+                                state.inside, state.tabu, state.s, state.cand_node, state.cand_part, state.cand_x,
+                                state.mask)  # fmt: skip
+        return state
+
+    def mask(self, graph: Graph, state: State, size: Size) -> Array:
+        """Listed candidates, (C,) int8; action 0 where there is none, to end the episode."""
+        return state.mask.copy()
+
+    def candidates(self, graph: Graph, state: State, size: Size) -> tuple[Array, Array]:
+        """Features of each candidate move (C, 8) float32, and its node (C,) int32."""
+        return state.cand_x.copy(), state.cand_node.copy()
+
+    def step(self, graph: Graph, state: State, action: Any) -> State:
+        """Move the node of the candidate."""
+        kernels.choose(graph.xadj, graph.adjncy, graph.adjwgt, graph.vwgt, graph.degree, state.part, state.conn,
+                       state.load, state.volume, state.inside, state.tabu, state.trail, state.s, state.f,
+                       state.cand_node, state.cand_part, state.cand_x, state.mask, action, self.tenure)  # fmt: skip
+        return state
+
+    def batch(self, num_envs: int, size: Size) -> LabelBatch:
+        """Episodes side by side."""
+        return LabelBatch(self, num_envs, size, self.actions)
+
+    def step_all(self, graphs: dict[str, Array], rows: dict[str, Array], actions: Array, live: Array) -> None:
+        """Play a candidate in every live row."""
+        g, r = graphs, rows
+        kernels.choose_all(g["xadj"], g["adjncy"], g["adjwgt"], g["vwgt"], g["degree"], r["part"], r["conn"], r["load"],
+                           r["volume"], r["inside"], r["tabu"], r["trail"], r["s"], r["f"], r["cand_node"],
+                           r["cand_part"], r["cand_x"], r["mask"], actions, live, self.tenure)  # fmt: skip
+
+
+@complete
+class RefineRaw(Refine):
+    """Any node to any part, for agents that score nodes themselves; O(degree) a step whatever the size."""
+
+    def action_space(self, size: Size) -> spaces.Space[Any]:
+        """(node, part)."""
+        return spaces.MultiDiscrete([size.nodes, self.parts])
+
+    def mask(self, graph: Graph, state: State, size: Size) -> Array:
+        """Every real node and every part, (N + k,) int8: balance is judged, not masked."""
+        allowed = np.zeros(size.nodes + self.parts, np.int8)
+        allowed[: graph.nodes] = 1
+        allowed[size.nodes :] = 1
+        return allowed
+
+    def legal(self, graph: Graph, state: State, action: Any, size: Size) -> bool:
+        """The mask's answer in constant time."""
+        return bool(0 <= action[0] < graph.nodes and 0 <= action[1] < self.parts)
+
+    def step(self, graph: Graph, state: State, action: Any) -> State:
+        """Move the node."""
+        kernels.move(graph.xadj, graph.adjncy, graph.adjwgt, graph.vwgt, graph.degree, state.part, state.conn,
+                     state.load, state.volume, state.inside, state.trail, state.s, state.f, action[0],
+                     action[1])  # fmt: skip
+        if state.s[kernels.STEPS] >= state.s[kernels.HORIZON]:
+            state.s[kernels.STOPPED] = 1
+        return state
+
+    def batch(self, num_envs: int, size: Size) -> LabelBatch:
+        """Episodes side by side."""
+        return LabelBatch(self, num_envs, size, 0)
+
+    def step_all(self, graphs: dict[str, Array], rows: dict[str, Array], actions: Array, live: Array) -> None:
+        """Move a node in every live row."""
+        g, r = graphs, rows
+        kernels.move_all(g["xadj"], g["adjncy"], g["adjwgt"], g["vwgt"], g["degree"], r["part"], r["conn"], r["load"],
+                         r["volume"], r["inside"], r["trail"], r["s"], r["f"], actions, live)  # fmt: skip
+
+
+def _refuse_start(solution: Solution | None, mode: str) -> None:
+    if solution is not None:
+        raise UsageError(f"mode {mode!r} starts from nothing; a starting solution needs mode='refine'.")
+
+
+def node_order(graph: Graph, order: str, rng: np.random.Generator) -> Array:
+    """The order in which `assign` visits nodes, (n,) int32: bfs, degree (heaviest first), natural or random."""
+    if order == "natural":
+        return np.arange(graph.nodes, dtype=np.int32)
+    if order == "random":
+        return rng.permutation(graph.nodes).astype(np.int32)
+    if order == "degree":
+        return np.argsort(-graph.degree, kind="stable").astype(np.int32)
+    visited = np.empty(graph.nodes, np.int32)
+    kernels.breadth_first(graph.xadj, graph.adjncy, rng.permutation(graph.nodes), visited)
+    return visited
