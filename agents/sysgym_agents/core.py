@@ -63,12 +63,7 @@ class Agent(Protocol):
 
 @runtime_checkable
 class Learner(Agent, Protocol):
-    """An agent that learns from instances before it solves others.
-
-    It may also offer `save_training(path) -> bool`, which adds the whole state of the training to the folder and may
-    be called from the callback of `fit`, and `load_training(path, budget) -> bool`, after which, if it returns True,
-    the next `fit` on the same instances with that budget takes the very steps that the uninterrupted one would have.
-    """
+    """An agent that learns from instances before it solves others."""
 
     needs_training: bool  # whether it must be fitted before it is of use
     default_instances: str  # set it trains on when the user names none; empty = the problem's own
@@ -86,6 +81,19 @@ class Learner(Agent, Protocol):
     def save(self, path: Path) -> None: ...  # writes agent.json and model.safetensors into the folder
 
     def load(self, path: Path) -> None: ...  # the counterpart, on an agent with default hyper-parameters
+
+
+@runtime_checkable
+class Resumable(Learner, Protocol):
+    """A learner whose training can go on as if nothing had stopped it."""
+
+    def save_training(self, path: Path) -> bool:
+        """Add the whole state of the training to the folder, if there is one; may be called by `fit`'s callback."""
+        ...
+
+    def load_training(self, path: Path, budget: Budget) -> bool:
+        """Whether the next `fit` on the same instances with that budget takes the steps of the uninterrupted one."""
+        ...
 
 
 def agent_names() -> list[str]:

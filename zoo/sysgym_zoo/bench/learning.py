@@ -8,8 +8,9 @@ import numpy as np
 
 from sysgym import UsageError, make_problem
 from sysgym.core.env import ProblemEnv
-from sysgym_agents.core import Budget, make_agent
+from sysgym_agents.core import Budget
 from sysgym_zoo.jobs.measuring import geomean, row
+from sysgym_zoo.jobs.naming import make
 from sysgym_zoo.jobs.resolve import instance_names
 from sysgym_zoo.jobs.runs import set_threads
 
@@ -36,21 +37,21 @@ def refine(seconds: float, start: str, steps: int | None, bar: str) -> list[dict
             found.append(cost / env.dynamics.cost(graph, env.state))
         return geomean(found)
 
-    agent = make_agent("ppo-refine")
+    agent = make("ppo-refine")
     rows = [
-        row(f"{what}, random candidates", ratio(make_agent("random")), "x"),
+        row(f"{what}, random candidates", ratio(make("random")), "x"),
         row(f"{what}, ppo-refine untrained", ratio(agent), "x"),
     ]
     agent.fit(problem, train, np.random.default_rng(0), Budget(seconds=seconds))
     rows.append(row(f"{what}, ppo-refine after {seconds:g} s", ratio(agent), "x", bar))
-    rows.append(row(f"{what}, METIS from scratch", ratio(make_agent("metis", seed=1)), "x"))
+    rows.append(row(f"{what}, METIS from scratch", ratio(make("metis", seed=1)), "x"))
     return rows
 
 
 def gap(seconds: float, meshes: list[str]) -> list[dict[str, Any]]:
     """Cut of the argmax partition of `gap`, before repair, over METIS (k-way, seed 1) at k = 4, and its imbalance."""
     problem = make_problem("Partitioning", k=4)
-    agent, metis = make_agent("gap"), make_agent("metis", seed=1)
+    agent, metis = make("gap"), make("metis", seed=1)
     agent.fit(problem, [problem.load(name) for name in FAMILY], np.random.default_rng(0), Budget(seconds=seconds))
     rows, ratios = [], []
     for name in meshes:

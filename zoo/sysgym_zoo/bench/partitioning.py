@@ -16,10 +16,9 @@ from sysgym_zoo.jobs.measuring import cpu, row
 
 
 def _raw_env(graph: Graph, steps: int) -> ProblemEnv:
-    problem = make_problem("Partitioning", k=8, mode="refine", moves="raw", start="random", steps=steps)
     return gym.make(
         "sysgym/Partitioning-v0", instance=graph, obs="raw", disable_env_checker=True, k=8, mode="refine", moves="raw",
-        start="random", steps=problem.steps,
+        start="random", steps=steps,
     )  # type: ignore[return-value]  # fmt: skip
 
 

@@ -31,11 +31,12 @@ app.add_typer(board_app, name="board")
 app.add_typer(data_app, name="data")
 
 ProblemName = Annotated[
-    str,
+    str | None,
     typer.Option(
-        "--problem", "-p", help="Name of the problem, such as Partitioning.", autocompletion=complete.problems
+        "--problem", "-p", help="Name of the problem; default: told by the data or agent.",
+        autocompletion=complete.problems,
     ),
-]
+]  # fmt: skip
 Options = Annotated[
     list[str] | None,
     typer.Option("-O", help="Option of the problem, key=value; repeatable.", autocompletion=complete.options),

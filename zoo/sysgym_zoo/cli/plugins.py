@@ -104,5 +104,6 @@ class Commands(TyperGroup):
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         """The command that the first word names; where there is none, registered names are suggested too."""
         if args and args[0] not in self.list_commands(ctx):
-            self.commands = {**dict.fromkeys(self.list_commands(ctx)), **self.commands}
+            names: Any = dict.fromkeys(self.list_commands(ctx))
+            self.commands = {**names, **self.commands}
         return super().resolve_command(ctx, args)

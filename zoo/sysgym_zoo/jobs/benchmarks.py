@@ -50,3 +50,15 @@ def measure(name: str, quick: bool) -> list[dict[str, Any]]:
     """Rows of one area; UsageError lists the areas."""
     found: list[dict[str, Any]] = load_area(name).rows(quick)
     return found
+
+
+def area_rows() -> list[dict[str, Any]]:
+    """Every area and its module."""
+    return [{"area": name, "module": place} for name, place in sorted(areas().items())]
+
+
+def fault(name: str) -> str:
+    """What is wrong with an area of another package, or ''; the suite's own are tested where they are made."""
+    if not areas()[name].startswith(f"{sysgym_zoo.bench.__name__}."):
+        load_area(name)
+    return ""

@@ -14,7 +14,7 @@ from sysgym.core.options import keyword_options
 from sysgym.core.registry import problem_class
 from sysgym_zoo.jobs.console import markdown
 from sysgym_zoo.jobs.evaluate import summarise
-from sysgym_zoo.jobs.resolve import load_run
+from sysgym_zoo.jobs.naming import load_run
 
 ROW = {"agent", "instance", "seed", "feasible", "cost", "seconds", "solution"}
 
