@@ -177,7 +177,7 @@ def _determinism() -> dict[str, Any]:
 
 
 def checks(commands: tuple[int, Mapping[str, str]]) -> list[dict[str, Any]]:
-    """One row a check: ok, absent (an optional part) or broken; `commands` are how many, and what is wrong with some."""
+    """One row a check: ok, absent (an optional part) or broken; `commands` are how many, and what is wrong."""
     from sysgym_leaderboards.store import default_path
 
     rows = [_row("versions", "ok", ", ".join(f"{k} {v}" for k, v in versions().items()))]

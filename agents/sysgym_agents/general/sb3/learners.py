@@ -226,3 +226,21 @@ class QRDQN(DQN):
 
     algorithm: ClassVar[str] = "QRDQN"
     n_quantiles: int = 25
+
+
+@dataclass(kw_only=True)
+class PPOPlace(MaskablePPO):
+    """MaskablePPO that places macros one by one (`mode="sequential"`), scoring each cell by what it is like there."""
+
+    problems: ClassVar[tuple[str, ...]] = ("ChipPlacement",)
+    options: ClassVar[dict[str, Any]] = {"mode": "sequential", "orient": False}
+    hidden: int = 32
+    layers: int = 0
+    reward: str = "final"
+    scaled: bool = False
+    learning_rate: float = 1e-3
+    gamma: float = 1.0
+    gae_lambda: float = 1.0
+    n_steps: int = 133
+    batch_size: int = 266
+    ent_coef: float = 0.01
