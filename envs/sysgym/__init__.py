@@ -6,8 +6,10 @@ plugins included. It imports neither torch nor numba.
 
 from importlib.metadata import PackageNotFoundError, version
 
+from sysgym.core.defaults import complete
 from sysgym.core.errors import InvalidSolution, MissingDependency, SysgymError, UsageError
-from sysgym.core.problem import ArraySpec, Problem, Size, Solution, Verdict, content_hash
+from sysgym.core.options import Range
+from sysgym.core.problem import ArraySpec, Dynamics, Problem, Size, Solution, Verdict, content_hash
 from sysgym.core.registry import make_problem, problem_ids, register_environments, register_problem, with_options
 
 try:
@@ -17,15 +19,18 @@ except PackageNotFoundError:  # a source tree on the path without an installatio
 
 __all__ = [
     "ArraySpec",
+    "Dynamics",
     "InvalidSolution",
     "MissingDependency",
     "Problem",
+    "Range",
     "Size",
     "Solution",
     "SysgymError",
     "UsageError",
     "Verdict",
     "__version__",
+    "complete",
     "content_hash",
     "make_problem",
     "problem_ids",

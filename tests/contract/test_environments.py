@@ -137,7 +137,8 @@ def test_no_step_outside_an_episode(name: str, variant: dict[str, Any]) -> None:
         env.set_state(saved)
     env.reset(seed=0)
     outside = np.asarray(action) * 0 - 1
-    assert env.step(int(outside) if outside.ndim == 0 else outside)[4] == {"illegal": True}
+    info = env.step(int(outside) if outside.ndim == 0 else outside)[4]
+    assert info["illegal"] and not info["judged"]
     with pytest.raises(ResetNeeded):
         env.step(action)
 
@@ -149,6 +150,28 @@ def test_strange_actions_get_a_sentence(name: str, variant: dict[str, Any]) -> N
         env.reset(seed=0)
         with pytest.raises(sysgym.UsageError, match="action"):
             env.step(action)
+
+
+def shape_of(info: Any) -> Any:
+    """Keys and types, nested."""
+    return {key: shape_of(value) for key, value in info.items()} if isinstance(info, dict) else type(info)
+
+
+@pytest.mark.parametrize(("name", "variant"), CASES)
+def test_info_has_the_same_keys_at_every_step(name: str, variant: dict[str, Any]) -> None:
+    """As Minari wants it; single integers may come as arrays of one, as `predict` of a batch of one returns them."""
+    env, rng = make(name, variant).unwrapped, np.random.default_rng(0)
+    seen, over = [env.reset(seed=0)[1]], False
+    while not over:
+        action = np.atleast_1d(sample_action(rng, env.action_space, env.action_masks()))
+        _, _, over, _, info = env.step(action)
+        seen.append(info)
+    assert [info["judged"] for info in seen] == [False] * (len(seen) - 1) + [True]
+    assert all(shape_of(info) == shape_of(seen[0]) for info in seen)
+    vector = gym.make_vec(name, num_envs=2, vectorization_mode="vector_entry_point", **variant).unwrapped
+    keys = set(vector.reset(seed=0)[1])
+    for _ in range(5):
+        assert set(vector.step(masked(rng, vector))[4]) == keys
 
 
 @pytest.mark.parametrize(("name", "variant"), CASES)
@@ -292,7 +315,7 @@ def test_vector_environments_go_on_from_plain_data(name: str, variant: dict[str,
             assert digest(copy.step(actions)) == digest(found)
             assert np.array_equal(copy.action_masks(), vector.action_masks())
             ends += ended
-        illegal = infos.get("final_info", infos).get("illegal", np.zeros(3, bool))
+        illegal = infos["illegal"]
         befell = {"illegal"} if illegal.any() else {"ended"} if ended.any() else {"played"}
     assert {"reset", "illegal"} <= kinds and all((ends > 0).all() for ends in since)
     for copy in copies:
@@ -328,11 +351,11 @@ def test_mask_agrees_with_step(name: str, variant: dict[str, Any]) -> None:
         for action, allowed in single_changes(env.action_space, mask, rng):
             inner.set_state(saved)
             _, reward, over, _, info = inner.step(action)
-            assert ("illegal" in info) == (not allowed)
-            assert allowed or (over and reward == -ILLEGAL and info == {"illegal": True})
+            assert info["illegal"] == (not allowed)
+            assert allowed or (over and reward == -ILLEGAL and not info["judged"])
         inner.set_state(saved)
         _, _, over, _, info = inner.step(sample_action(rng, env.action_space, mask))
-        assert "illegal" not in info
+        assert not info["illegal"]
         if over:
             env.reset()
 
@@ -379,7 +402,9 @@ def test_final_cost_is_judged_cost_and_return_adds_up(name: str, variant: dict[s
             total += value
             assert len(pickle.dumps(info)) < 1024
         verdict = env.problem.judge(env.instance, env.solution())
-        assert info["verdict"] == verdict.as_dict()
+        found = {key: value for key, value in verdict.as_dict().items() if key != "violations"}
+        assert {key: info["verdict"][key] for key in found} == found
+        assert info["verdict"]["violations"] == "; ".join(verdict.violations)
         assert env.dynamics.cost(env.instance, env.state) == verdict.cost
         penalty = 0.0 if verdict.feasible else verdict.metrics.get("excess", 1.0)
         expected = (start - verdict.cost if reward == "improvement" else -verdict.cost) / scale - penalty

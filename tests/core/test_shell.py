@@ -8,7 +8,6 @@ import http.server
 import json
 import threading
 from collections.abc import Iterator
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -18,13 +17,12 @@ import numpy as np
 import pytest
 
 import sysgym
-from sysgym import InvalidSolution, UsageError, Verdict, make_problem
+from sysgym import InvalidSolution, UsageError, make_problem
 from sysgym.core import data
 from sysgym.core.data import DataFile
 from sysgym.core.env import ProblemEnv
 from sysgym.core.instances import expand
-from sysgym.core.problem import ArraySpec, Size
-from sysgym.core.registry import failures, options_of, problem_registry, register_problem, with_options
+from sysgym.core.registry import failures, options_of, problem_registry, with_options
 from sysgym.core.solutions import parse_json, parse_npy, read_solution, write_solution
 
 
@@ -124,138 +122,6 @@ def test_dynamic_and_static_make_the_full_observation() -> None:
     assert all(np.array_equal(whole[key], static[key]) for key in ("edges", "edge_index", "edge_mask", "node_mask"))
     names = ("weight", "degree", "pe0", "pe1", *full.dynamics.node_features)
     assert whole["nodes"].shape[1] == len(names)
-
-
-@dataclass(frozen=True)
-class Sack:
-    """A knapsack."""
-
-    name: str
-    value: np.ndarray
-    weight: np.ndarray
-
-
-class Knapsack:
-    """Pack the most value under a weight budget.
-
-    Options: budget. Version history: v0.
-    """
-
-    name, version, recommended_agent, default_instances = "Knapsack", 0, "random", "one"
-    variants = ({},)
-    node_features, global_features = ("packed",), ("progress",)
-
-    def __init__(self, *, budget: float = 5.0) -> None:
-        self.budget = budget
-
-    def load(self, name: str) -> Sack:
-        rng = np.random.default_rng(len(name))
-        return Sack(name, rng.random(8), rng.random(8) * 3)
-
-    def generate(self, rng: np.random.Generator) -> Sack:
-        return self.load("x" * int(rng.integers(1, 50)))
-
-    def instance_sets(self) -> dict[str, Any]:
-        return {}
-
-    def reference_costs(self, instance: Sack) -> dict[str, float]:
-        return {}
-
-    def size(self, instance: Sack) -> Size:
-        return Size(8, 0)
-
-    def static(self, instance: Sack) -> dict[str, np.ndarray]:
-        nodes = np.stack([instance.value, instance.weight], axis=1).astype(np.float32)
-        return {"nodes": nodes, "edges": np.zeros((0, 1), np.float32), "edge_index": np.zeros((2, 0), np.int32)}
-
-    def solution_arrays(self, instance: Sack) -> dict[str, ArraySpec]:
-        return {"packed": ArraySpec((8,), "int", 0, 1, "1 = packed")}
-
-    def judge(self, instance: Sack, solution: Any) -> Verdict:
-        packed = np.asarray(solution["packed"], bool)
-        weight = float(instance.weight[packed].sum())
-        return Verdict(weight <= self.budget, -float(instance.value[packed].sum()), {"weight": weight})
-
-    def render(self, instance: Sack, solution: Any) -> np.ndarray:
-        return np.zeros((8, 8, 3), np.uint8)
-
-    def describe(self, instance: Sack, solution: Any) -> str:
-        return str(solution)
-
-    def action_space(self, size: Size) -> gym.Space[Any]:
-        return gym.spaces.Discrete(8)
-
-    def start(self, instance: Sack, rng: np.random.Generator, solution: Any = None) -> np.ndarray:
-        return np.zeros(8, np.int64)
-
-    def mask(self, instance: Sack, state: np.ndarray, size: Size) -> np.ndarray:
-        left = self.budget - instance.weight[state == 1].sum()
-        return ((state == 0) & (instance.weight <= left)).astype(np.int8)
-
-    def step(self, instance: Sack, state: np.ndarray, action: int) -> np.ndarray:
-        return np.where(np.arange(8) == action, 1, state)
-
-    def done(self, instance: Sack, state: np.ndarray) -> bool:
-        return not self.mask(instance, state, Size(8, 0)).any()
-
-    def solution(self, instance: Sack, state: np.ndarray) -> dict[str, np.ndarray]:
-        return {"packed": state}
-
-    def copy(self, state: np.ndarray) -> np.ndarray:
-        return state.copy()
-
-    def cost(self, instance: Sack, state: np.ndarray) -> float:
-        return -float(instance.value[state == 1].sum())
-
-    def scale(self, instance: Sack, state: np.ndarray) -> float:
-        return 1.0
-
-    def nodes(self, instance: Sack, state: np.ndarray) -> np.ndarray:
-        return state.astype(np.float32)[:, None]
-
-    def globals(self, instance: Sack, state: np.ndarray) -> np.ndarray:
-        return np.array([state.mean()], np.float32)
-
-    def focus(self, instance: Sack, state: np.ndarray) -> int:
-        return -1
-
-
-@pytest.fixture
-def knapsack() -> Iterator[str]:
-    register_problem("Knapsack-v0", Knapsack)
-    yield "sysgym/Knapsack-v0"
-    del problem_registry.local["Knapsack-v0"], gym.registry["sysgym/Knapsack-v0"]
-
-
-def test_a_problem_in_one_file_plays_single_and_batched(knapsack: str) -> None:
-    env = gym.make(knapsack, instance="abc")
-    vector = gym.make_vec(knapsack, num_envs=3, vectorization_mode="vector_entry_point", instance="abc")
-    observation, _ = env.reset(seed=0)
-    many, _ = vector.reset(seed=0)
-    over, total = False, 0.0
-    while not over:
-        assert all(np.array_equal(many[key][1], observation[key]) for key in observation)
-        action = int(np.flatnonzero(env.unwrapped.action_masks())[0])
-        observation, reward, over, _, info = env.step(action)
-        many, rewards, terminated, _, _ = vector.step(np.full(3, action))
-        assert rewards.tolist() == [reward] * 3 and terminated.all() == over
-        total += reward
-    assert info["verdict"]["feasible"] and total == pytest.approx(-info["verdict"]["cost"])
-    with pytest.raises(UsageError, match="'Knapsack-v0' is registered already"):
-        register_problem("Knapsack-v0", Knapsack)
-    with pytest.raises(UsageError, match="is no environment id"):
-        register_problem("Knapsack", Knapsack)
-
-
-def test_generic_policy_plays_a_stranger(knapsack: str) -> None:
-    from sysgym_agents import Budget, make_agent
-
-    problem = make_problem("Knapsack")
-    agent = make_agent("maskable-ppo", n_steps=32, num_envs=2, hidden=8)
-    agent.fit(problem, [problem.load("abc")], np.random.default_rng(0), Budget(steps=64))
-    assert problem.judge(
-        problem.load("abcd"), agent.solve(problem, problem.load("abcd"), np.random.default_rng(0), Budget())
-    ).feasible
 
 
 def test_a_broken_plugin_is_reported_not_fatal(monkeypatch: pytest.MonkeyPatch) -> None:

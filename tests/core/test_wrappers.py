@@ -132,7 +132,7 @@ def test_the_graph_is_the_instance() -> None:
         (lambda: FlattenGraph(make(), keys=[]), "keys must name observations"),
         (lambda: FlattenGraph(make(), keys=["focus", "focus"]), "each once"),
         (lambda: GraphObservation(make(obs="dynamic")), 'obs="full"'),
-        (lambda: to_graph_instance({}), "the observation has no 'nodes'"),
+        (lambda: to_graph_instance({}), "the observation has no 'node_mask'"),
         (lambda: FlattenGraph(FlattenGraph(make())), "needs the standard observation, a Dict, got Box"),
     ],
 )

@@ -25,6 +25,7 @@ from sysgym.core.instances import Entry, InstanceSet, Memo
 from sysgym.core.observation import mask_allows
 from sysgym.core.options import check_fields, option_table
 from sysgym.core.problem import Array, Dynamics, Problem, Size, Solution, Verdict, content_hash, members
+from sysgym.core.solutions import check_arrays
 
 EIGHT = ("generate", "static", "solution_arrays", "judge", "start", "allowed", "step", "solution")
 SPLITS = {"train": 8, "valid": 4, "test": 8}  # instances of the generated set
@@ -73,6 +74,8 @@ def complete(cls: T) -> T:
             cls.node_features = ("allowed",) if plain else ()
         if "mask" not in given and "done" not in given:
             cls.step = _guarded(cls.step)
+    if is_problem and not has_modes and "mask" not in given:
+        cls.judge = _checking(cls.judge)
     if is_problem:
         _fill(cls, given, members(Problem), _ProblemDefaults)
         if "name" not in given:
@@ -110,6 +113,17 @@ def _guarded(step: Callable[..., Any]) -> Callable[..., Any]:
 
     guarded.__doc__ = step.__doc__
     return guarded
+
+
+def _checking(judge: Callable[..., Any]) -> Callable[..., Any]:
+    """A `judge` that sees nothing but the arrays of `solution_arrays`; InvalidSolution for anything else."""
+
+    def checking(self: Any, instance: Any, solution: Any) -> Verdict:
+        found: Verdict = judge(self, instance, check_arrays(self.solution_arrays(instance), solution))
+        return found
+
+    checking.__doc__ = judge.__doc__
+    return checking
 
 
 class LoopBatch:

@@ -46,10 +46,11 @@ def parse_reset(options: dict[str, Any] | None) -> tuple[Any, Any]:
 def make_info(metrics: tuple[str, ...], verdict: Verdict | None = None, illegal: bool = False) -> dict[str, Any]:
     """What `reset` and `step` tell beside the observation: the same keys at every step, values of the same types.
 
-    `judged` says whether `verdict` holds anything yet, which it does at the end; until then its numbers are nan.
+    `judged` says whether `verdict` holds anything yet, which it does at the end; until then its numbers are infinite
+    (not nan, which equals nothing and so fails every check that two steps are the same).
     """
     if verdict is None:
-        empty = {"feasible": False, "cost": math.nan, "metrics": dict.fromkeys(metrics, math.nan), "violations": ""}
+        empty = {"feasible": False, "cost": math.inf, "metrics": dict.fromkeys(metrics, math.inf), "violations": ""}
         return {"judged": False, "illegal": illegal, "verdict": empty}
     found = {
         "feasible": verdict.feasible,

@@ -62,7 +62,7 @@ class Option(NamedTuple):
     def fits(self, value: Any) -> bool:
         """Whether a value is of its kind and in its range."""
         if value is None:
-            return self.optional or not self.kinds
+            return self.optional or not (self.kinds or self.choices)
         if self.choices:
             return value in self.choices
         if not self.kinds:

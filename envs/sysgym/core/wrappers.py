@@ -18,7 +18,7 @@ from sysgym.core.observation import BOUND
 from sysgym.core.problem import Array
 
 WIDE = ("nodes", "edges", "globals", "candidates", "dynamic")  # observations with feature columns
-GRAPH = ("nodes", "node_mask", "edges", "edge_index", "edge_mask")
+GRAPH = ("node_mask", "edge_index", "edge_mask")  # `nodes` and `edges` too, where a problem describes them
 
 
 def _spaces(env: gym.Env[Any, Any]) -> dict[str, spaces.Box]:
@@ -101,15 +101,18 @@ class FlattenGraph(gym.ObservationWrapper[Any, Any, Any], RecordConstructorArgs)
 def to_graph_instance(observation: Mapping[str, Array]) -> spaces.GraphInstance:
     """The real nodes and edges of an observation of the form `full`, without padding.
 
-    nodes (n, F) float32, edges (e, Fe) float32, edge_links (e, 2) int32: source and target of each edge.
+    nodes (n, F) float32, edges (e, Fe) float32, edge_links (e, 2) int32: source and target of each edge. Nodes or edges
+    of a problem that says nothing of them have one feature, 1.
     """
     missing = [key for key in GRAPH if key not in observation]
     if missing:
         raise UsageError(f'the observation has no {missing[0]!r}; make the environment with obs="full".')
     real = observation["edge_mask"] == 1
+    plain = {"nodes": observation["node_mask"], "edges": observation["edge_mask"]}
+    nodes, edges = (observation.get(key, mask[:, None].astype(np.float32)) for key, mask in plain.items())
     return spaces.GraphInstance(
-        nodes=observation["nodes"][observation["node_mask"] == 1],
-        edges=observation["edges"][real],
+        nodes=nodes[observation["node_mask"] == 1],
+        edges=edges[real],
         edge_links=np.ascontiguousarray(observation["edge_index"][:, real].T),
     )
 
@@ -123,7 +126,8 @@ class GraphObservation(gym.ObservationWrapper[Any, Any, Any], RecordConstructorA
         inner = _spaces(env)
         if any(key not in inner for key in GRAPH):
             raise UsageError('the observation holds no graph; make the environment with obs="full".')
-        nodes, edges = (spaces.Box(-BOUND, BOUND, inner[key].shape[-1:], np.float32) for key in ("nodes", "edges"))
+        widths = [inner[key].shape[-1] if key in inner else 1 for key in ("nodes", "edges")]
+        nodes, edges = (spaces.Box(-BOUND, BOUND, (width,), np.float32) for width in widths)
         self.observation_space = spaces.Graph(nodes, edges)
 
     def observation(self, observation: Mapping[str, Array]) -> spaces.GraphInstance:

@@ -55,6 +55,11 @@ class MessagePassing(nn.Module):
         return torch.relu(x + torch.relu(self.own(x) + multiply(mean, ids, self.near(x))))
 
 
+def edge_weights(edges: Array | None, mask: Array) -> Array:
+    """Column 0 of edge features (..., E, Fe); 1 for every real edge where edges have no features."""
+    return edges[..., 0] if edges is not None and edges.shape[-1] else mask.astype(np.float32)
+
+
 class StoredGraphs:
     """The graphs that `graph_id` of a dynamic observation points at, each stored once.
 
@@ -65,10 +70,17 @@ class StoredGraphs:
         self.nodes = torch.from_numpy(np.stack([item["nodes"] for item in static]))
         self.node_mask = torch.from_numpy(np.stack([item["node_mask"] for item in static])).float()
         self.edges = (  # index (G, 2, E), weight (G, E), mask (G, E)
-            np.stack([item["edge_index"] for item in static]), np.stack([item["edges"][:, 0] for item in static]),
+            np.stack([item["edge_index"] for item in static]),
+            np.stack([edge_weights(item["edges"], item["edge_mask"]) for item in static]),
             np.stack([item["edge_mask"] for item in static]),
         )  # fmt: skip
         self.mean = mean_operator(*self.edges, self.nodes.shape[1])
+
+
+def _features(parts: Sequence[Tensor | None], mask: Tensor) -> Tensor:
+    """Node features (B, N, F) side by side; where there are none, 1 for every real node."""
+    found = [part.float() for part in parts if part is not None and part.shape[2]]
+    return torch.cat(found, dim=2) if found else mask[:, :, None]
 
 
 class GraphNet(nn.Module):
@@ -87,18 +99,19 @@ class GraphNet(nn.Module):
         self.graphs = graphs
         self.action_space, self.outputs, self.layers = action_space, outputs, layers
         shapes = {key: space.shape or () for key, space in observation_space.items()}
-        context = shapes["globals"][0] + (2 * hidden if layers else 0)
+        context = shapes["globals"][0] + shapes.get("state", (0,))[0] + (2 * hidden if layers else 0)
         if layers:
-            rows = shapes["nodes"] if graphs is None else shapes["dynamic"]
-            width = rows[1] + (0 if graphs is None else graphs.nodes.shape[2])
-            self.embed = nn.Linear(width, hidden)
+            static = 0 if graphs is None else graphs.nodes.shape[2]
+            width = static + shapes.get("nodes" if graphs is None else "dynamic", (0, 0))[1]
+            count = shapes["node_mask"][0] if graphs is None else graphs.nodes.shape[1]
+            self.embed = nn.Linear(max(width, 1), hidden)  # a node without features is a 1
             self.passing = nn.ModuleList(MessagePassing(hidden) for _ in range(layers))
         self.context = mlp([context, hidden, hidden])
         node_width = hidden if layers else 0
         self.scores_candidates = "candidates" in shapes
         if self.scores_candidates:
             self.action_head = mlp([shapes["candidates"][1] + node_width + hidden, hidden, hidden, outputs])
-        elif isinstance(action_space, spaces.Discrete) and layers and action_space.n == rows[0]:
+        elif isinstance(action_space, spaces.Discrete) and layers and action_space.n == count:
             self.action_head = mlp([node_width + hidden, hidden, outputs])
         else:
             self.node_head = mlp([node_width + hidden, hidden, hidden])
@@ -110,19 +123,18 @@ class GraphNet(nn.Module):
         """Node features (B, N, F) and mask (B, N, 1), and the operator with the graph of each row."""
         if self.graphs is not None:
             ids = obs["graph_id"].long().reshape(-1)
-            device = ids.device
-            static = self.graphs.nodes.to(device)[ids]
-            mask = self.graphs.node_mask.to(device)[ids]
-            nodes = torch.cat([static, obs["dynamic"].float()], dim=2)
-            return nodes, mask[:, :, None], self.graphs.mean, ids.cpu().numpy()
-        nodes, mask = obs["nodes"].float(), obs["node_mask"].float()
-        index, weight, real = (obs[key].cpu().numpy() for key in ("edge_index", "edges", "edge_mask"))
-        mean = mean_operator(index, weight[:, :, 0], real, nodes.shape[1])
-        return nodes, mask[:, :, None], mean, np.arange(len(nodes))
+            mask = self.graphs.node_mask.to(ids.device)[ids]
+            parts = [self.graphs.nodes.to(ids.device)[ids], obs.get("dynamic")]
+            return _features(parts, mask), mask[:, :, None], self.graphs.mean, ids.cpu().numpy()
+        mask = obs["node_mask"].float()
+        index, real = obs["edge_index"].cpu().numpy(), obs["edge_mask"].cpu().numpy()
+        weight = edge_weights(obs["edges"].cpu().numpy() if "edges" in obs else None, real)
+        mean = mean_operator(index, weight, real, mask.shape[1])
+        return _features([obs.get("nodes")], mask), mask[:, :, None], mean, np.arange(len(mask))
 
     def encode(self, obs: dict[str, Tensor]) -> Encoded:
         """Node embeddings and the context of each observation."""
-        globals_ = obs["globals"].float()
+        globals_ = torch.cat([obs[key].float() for key in ("globals", "state") if key in obs], dim=1)
         if not self.layers:
             return Encoded(None, self.context(globals_))
         nodes, mask, mean, ids = self._graph(obs)

@@ -74,16 +74,18 @@ class SB3VectorEnv(VecEnv):
 
     @staticmethod
     def _ending(last: dict[str, Any], row: int) -> dict[str, Any]:
-        """`illegal` or the `verdict` of a row whose episode ended."""
+        """`illegal`, and the `verdict` of a row whose episode ended and was judged."""
         if last["illegal"][row]:
-            return {"illegal": True}
+            return {"illegal": True, "judged": False}
         verdict = last["verdict"]
         return {
+            "illegal": False,
+            "judged": True,
             "verdict": {
                 "feasible": bool(verdict["feasible"][row]),
                 "cost": float(verdict["cost"][row]),
                 "metrics": {name: float(column[row]) for name, column in verdict["metrics"].items()},
-            }
+            },
         }
 
     def resume(self, rows: Sequence[dict[str, Any]]) -> dict[str, Array]:

@@ -159,8 +159,9 @@ class Job:
             metrics["max_load_ns"] = metrics.pop("makespan_ns")
         if score.outcome is not None:
             metrics |= self._details(score.outcome)
-        if score.fused is not None:
-            metrics["groups"] = float(score.fused.graph.nodes)
+        if fusion is not None:
+            metrics["groups"] = float(self.graph.nodes if score.fused is None else score.fused.graph.nodes)
+        metrics["excess"] = 0.0
         if not score.over_bytes:
             return Verdict(True, cost, metrics)
         capacity = int(self.capacity.max(initial=0))

@@ -1,0 +1,309 @@
+"""A problem of eight methods: what `sysgym.complete` fills in, and that everything plays it."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import pickle
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import product
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import gymnasium as gym
+import numpy as np
+import pytest
+from gymnasium.utils.env_checker import check_env
+
+import sysgym
+from sysgym import (
+    ArraySpec,
+    InvalidSolution,
+    Range,
+    Size,
+    UsageError,
+    Verdict,
+    complete,
+    make_problem,
+    register_problem,
+)
+from sysgym.core.env import ProblemEnv
+from sysgym.core.options import option_table, parse_pairs, suggestions
+from sysgym.core.problem import Dynamics, Problem, members
+from sysgym.core.registry import problem_registry
+from sysgym_agents import Budget, make_agent
+
+FILE = Path(__file__).parents[1] / "plugin" / "sysgym_knapsack" / "sack.py"
+
+
+def tutorial() -> Any:
+    """The module of the tutorial."""
+    spec = importlib.util.spec_from_file_location("sack_tutorial", FILE)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+Sack = tutorial().Sack
+
+
+@pytest.fixture
+def sack() -> Iterator[str]:
+    register_problem("Sack-v0", Sack)
+    yield "sysgym/Sack-v0"
+    del problem_registry.local["Sack-v0"], gym.registry["sysgym/Sack-v0"]
+
+
+def test_a_problem_in_one_file_plays_single_and_batched(sack: str) -> None:
+    env = gym.make(sack, instance="seed:5")
+    vector = gym.make_vec(sack, num_envs=3, vectorization_mode="vector_entry_point", instance="seed:5")
+    observation, _ = env.reset(seed=0)
+    many, _ = vector.reset(seed=0)
+    over, total = False, 0.0
+    while not over:
+        assert all(np.array_equal(many[key][1], observation[key]) for key in observation)
+        action = int(np.flatnonzero(env.unwrapped.action_masks())[0])
+        observation, reward, over, _, info = env.step(action)
+        many, rewards, terminated, _, _ = vector.step(np.full(3, action))
+        assert rewards.tolist() == [reward] * 3 and terminated.all() == over
+        total += reward
+    # always the first legal action: the reference, which is the scale of rewards
+    assert info["verdict"]["feasible"] and total == pytest.approx(1.0)
+    assert env.unwrapped.problem.reference_costs(env.unwrapped.instance) == {"first": info["verdict"]["cost"]}
+    with pytest.raises(UsageError, match="'Sack-v0' is registered already"):
+        register_problem("Sack-v0", Sack)
+    with pytest.raises(UsageError, match="is no environment id"):
+        register_problem("Sack", Sack)
+
+
+@pytest.mark.parametrize("agent", ["maskable-ppo", "dqn", "random"])
+def test_general_agents_play_a_stranger(sack: str, agent: str) -> None:
+    problem = make_problem("Sack")
+    hyper = {"maskable-ppo": {"n_steps": 32, "num_envs": 2, "hidden": 8}, "dqn": {"hidden": 8}}.get(agent, {})
+    made = make_agent(agent, **hyper)
+    if hyper:
+        made.fit(problem, [problem.load("seed:3")], np.random.default_rng(0), Budget(steps=64))
+    answer = made.solve(problem, problem.load("seed:4"), np.random.default_rng(0), Budget())
+    assert problem.judge(problem.load("seed:4"), answer).feasible
+
+
+def test_the_tutorial_is_short() -> None:
+    import ast
+
+    tree = ast.parse(FILE.read_text())
+    told: set[int] = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef) and ast.get_docstring(node):
+            told |= set(range(node.body[0].lineno, (node.body[0].end_lineno or 0) + 1))
+    code = [line for number, line in enumerate(FILE.read_text().splitlines(), 1) if line.strip() and number not in told]
+    assert 20 < len(code) <= 45
+
+
+def test_everything_else_follows() -> None:
+    problem = Sack(items=6)
+    assert all(hasattr(problem, name) for name in members(Problem) | members(Dynamics))
+    assert (problem.name, problem.version, problem.variants, problem.dynamics) == ("Sack", 0, ({},), problem)
+    assert problem.frames is None and problem.timeline is None and problem.parse_solution is None
+    group = problem.instance_sets()["generated"]
+    assert [len(group.names(split)) for split in ("train", "valid", "test")] == [8, 4, 8]
+    for entry in group.entries[:3]:
+        assert sysgym.content_hash(problem.load(entry.name)) == entry.hash
+        assert problem.size(problem.load(entry.name)) == Size(6, 0)
+    items = problem.load("generated/test-0")
+    best = min(
+        problem.judge(items, {"packed": np.array(packed)}).cost
+        for packed in product((0, 1), repeat=6)
+        if problem.judge(items, {"packed": np.array(packed)}).feasible
+    )
+    assert best <= problem.reference_costs(items)["first"] < 0
+    picture = problem.render(items, {"packed": np.ones(6, int)})
+    assert picture.ndim == 3 and picture.dtype == np.uint8 and len(np.unique(picture)) > 1
+    assert "INFEASIBLE" in problem.describe(items, {"packed": np.ones(6, int)})
+    with pytest.raises(UsageError, match=r"unknown instance 'generated/trian-0'\. Did you mean 'generated/train-0'"):
+        problem.load("generated/trian-0")
+    with pytest.raises(InvalidSolution, match="expected 0 to 1"):
+        problem.judge(items, {"packed": np.full(6, 2)})
+    again = pickle.loads(pickle.dumps(problem))
+    assert again.items == 6 and again.reference_costs(items) == problem.reference_costs(items)
+
+
+def test_states_are_shown_copied_and_end() -> None:
+    env = ProblemEnv(Sack(items=5))
+    observation, _ = env.reset(seed=1)
+    assert np.array_equal(observation["nodes"][:, 2], observation["action_mask"])
+    saved = env.get_state()
+    env.step(int(env.action_masks().argmax()))
+    assert saved["state"].sum() == 0 and env.state.sum() == 1
+    assert 0 < env.dynamics.globals(env.instance, env.state)[-1] <= 1
+    chosen = env.state.copy()
+    restarted, _ = env.reset(options={"instance": env.instance, "solution": {"packed": chosen}})
+    assert np.array_equal(env.state, chosen) and env.state is not chosen
+    assert np.array_equal(restarted["action_mask"], env.action_masks())
+
+
+def test_a_state_without_a_legal_action_ends_the_episode() -> None:
+    env = ProblemEnv(Sack(items=5))
+    full = np.ones(5, np.int64)
+    env.reset(seed=0, options={"solution": {"packed": full}})
+    assert env.action_masks().tolist() == [True, False, False, False, False]
+    _, _, over, _, info = env.step(0)
+    assert over and info["judged"] and not info["verdict"]["feasible"]
+    assert env.solution()["packed"].tolist() == full.tolist()
+
+
+# ---------------------------------------------------------------------------------- nothing but the least
+
+
+@dataclass(frozen=True)
+class Nothing:
+    count: int
+    name: str = ""
+
+
+class Plain:
+    """Count down by 1, 2 or 3; nodes, edges and actions have no features, and actions are no nodes."""
+
+    def generate(self, rng: np.random.Generator) -> Nothing:
+        return Nothing(int(rng.integers(4, 9)))
+
+    def static(self, instance: Nothing) -> dict[str, Any]:
+        return {"nodes": np.zeros((instance.count, 0), np.float32)}
+
+    def size(self, instance: Nothing) -> Size:
+        return Size(instance.count, 0, (3,))
+
+    def solution_arrays(self, instance: Nothing) -> dict[str, ArraySpec]:
+        return {"steps": ArraySpec((instance.count,), "int", 1, 3, "what is taken away", varying=True)}
+
+    def judge(self, instance: Nothing, solution: Any) -> Verdict:
+        left = instance.count - int(solution["steps"].sum())
+        return Verdict(left == 0, float(len(solution["steps"])) if left == 0 else np.inf, {"left": float(left)})
+
+    def start(self, instance: Nothing, rng: np.random.Generator, solution: Any = None) -> list[int]:
+        return []
+
+    def allowed(self, instance: Nothing, state: list[int]) -> Any:
+        return np.arange(1, 4) <= instance.count - sum(state)
+
+    def step(self, instance: Nothing, state: list[int], action: int) -> list[int]:
+        return [*state, action + 1]
+
+    def solution(self, instance: Nothing, state: list[int]) -> dict[str, Any]:
+        return {"steps": np.array(state, np.int64)}
+
+
+@complete
+class Bare(Plain):
+    """Nothing more."""
+
+
+@complete
+class Wide(Plain):
+    """As many choices as nodes."""
+
+    choice_names = ("strides",)
+
+    def size(self, instance: Nothing) -> Size:
+        return Size(instance.count, 0, (instance.count,))
+
+
+@pytest.mark.parametrize("form", ["full", "dynamic", "raw"])
+def test_keys_of_width_0_are_left_out(form: str) -> None:
+    env = ProblemEnv(Bare(), obs=form)
+    check_env(env, skip_render_check=True)
+    keys = {"full": {"node_mask", "edge_index", "edge_mask", "action_mask"}, "dynamic": {"action_mask", "graph_id"}}
+    assert set(env.observation_space) == {"globals", "focus", *keys.get(form, ())}
+
+
+@pytest.mark.parametrize("agent", ["ppo", "maskable-ppo", "recurrent-ppo", "dqn", "qrdqn", "a2c", "trpo"])
+def test_learners_play_without_any_feature(agent: str) -> None:
+    problem = Bare()
+    small = {"hidden": 8, "learning_starts": 8} if "dqn" in agent else {"hidden": 8, "n_steps": 8, "num_envs": 2}
+    made = make_agent(agent, **small, **({"batch_size": 8} if agent not in ("a2c", "dqn", "qrdqn") else {}))
+    made.fit(problem, [problem.load("generated/train-0")], np.random.default_rng(0), Budget(steps=16))
+    instance = problem.load("generated/test-1")
+    assert problem.judge(instance, made.solve(problem, instance, np.random.default_rng(0), Budget())).feasible
+
+
+def test_answers_of_varying_length() -> None:
+    problem, instance = Bare(), Nothing(4, "four")
+    assert problem.judge(instance, {"steps": [3, 1]}).cost == 2
+    assert not problem.judge(instance, {"steps": []}).feasible
+    with pytest.raises(InvalidSolution, match=r"has shape \(5,\), expected \(4,\) or shorter"):
+        problem.judge(instance, {"steps": [1, 1, 1, 1, 1]})
+
+
+def test_an_instance_with_more_choices_is_named() -> None:
+    env = ProblemEnv(Wide(), instance=Nothing(4, "four"), max_nodes=9)
+    with pytest.raises(UsageError, match="'five' has 5 strides, this environment is padded to 4; name"):
+        env.reset(options={"instance": Nothing(5, "five")})
+
+
+def test_what_is_missing_is_named() -> None:
+    class Half:
+        def judge(self, instance: Any, solution: Any) -> Verdict:
+            return Verdict(True, 0.0)
+
+    with pytest.raises(TypeError, match="problem Half lacks generate, static, solution_arrays, start, allowed, step"):
+        complete(Half)
+
+
+# --------------------------------------------------------------------------------------------- options
+
+
+@complete
+class Optional(Plain):
+    """Options of every kind."""
+
+    mode: Literal["slow", "quick"] = "slow"
+    k: Annotated[int, Range(2, 9)] = 2
+    eps: Annotated[float, Range(0, 1)] = 0.5
+    groups: Annotated[int | None, Range(1, 5)] = None
+    where: Annotated[int | str | None, Range(1, 4)] = None
+    loud: bool = False
+
+
+@pytest.mark.parametrize(
+    ("given", "sentence"),
+    [
+        ({"mode": "slwo"}, "unknown mode 'slwo'. Did you mean 'slow'"),
+        ({"mode": 3}, "option mode must be one of slow, quick, got 3"),
+        ({"mode": None}, "option mode must be one of slow, quick, got None"),
+        ({"k": 1}, "option k must be a whole number from 2 to 9, got 1"),
+        ({"k": True}, "option k must be a whole number from 2 to 9, got True"),
+        ({"k": 2.0}, "option k must be a whole number from 2 to 9, got 2.0"),
+        ({"k": "2"}, "option k must be a whole number from 2 to 9, got '2'"),
+        ({"eps": float("nan")}, "option eps must be a number from 0 to 1, got nan"),
+        ({"groups": 6}, "option groups must be a whole number from 1 to 5, got 6"),
+        ({"where": 5}, "option where must be a whole number from 1 to 4 or a text, got 5"),
+        ({"loud": 1}, "option loud must be true or false, got 1"),
+    ],
+)
+def test_options_are_checked(given: dict[str, Any], sentence: str) -> None:
+    with pytest.raises(UsageError, match=sentence):
+        Optional(**given)
+
+
+def test_options_become_plain_are_parsed_and_suggested() -> None:
+    made = Optional(k=np.int64(3), eps=np.float32(0.5), where="file.json")
+    assert type(made.k) is int and type(made.eps) is float and made.where == "file.json"
+    json.dumps({name: getattr(made, name) for name in option_table(Optional)})
+    words = ["k=4", "eps=1e-1", "groups=none", "where=2", "loud=yes", "mode=quick"]
+    found = parse_pairs(words, Optional, "Optional")
+    assert found == {"k": 4, "eps": 0.1, "groups": None, "where": 2, "loud": True, "mode": "quick"}
+    assert parse_pairs(["where=a.json"], Optional, "Optional") == {"where": "a.json"}
+    for word, sentence in (
+        ("k=four", "option k of Optional must be a whole number from 2 to 9, got 'four'"),
+        ("k", "expected key=value, got 'k'"),
+        ("kk=2", "unknown option of Optional 'kk'. Did you mean 'k'"),
+    ):
+        with pytest.raises(UsageError, match=sentence):
+            parse_pairs([word], Optional, "Optional")
+    assert suggestions(Optional)[:2] == ["mode=slow", "mode=quick"] and "loud=true" in suggestions(Optional)
+    with pytest.raises(TypeError):
+        Optional(colour="red")
+    assert Optional.variants == ({"mode": "slow"}, {"mode": "quick"})
