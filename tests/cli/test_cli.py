@@ -93,7 +93,7 @@ def test_lists_and_show_in_both_forms(inline: Inline) -> None:
         rows = json.loads(inline("list", what, "--json").stdout)["rows"]
         assert rows and all(rows)
         assert str(next(iter(rows[0].values()))) in inline("list", what).stdout
-    for name in ("Partitioning", "fm", "tiny", "tiny/grid-test", "partitioning-ppo-refine", "partitioning-tiny-k2-v1"):
+    for name in ("Partitioning", "fm", "tiny", "tiny/grid-test", "ppo-refine", "partitioning-tiny-k2-v1"):
         found = json.loads(inline("show", name, "--json").stdout)
         assert found["text"].strip() in inline("show", name).stdout
     assert "eps = 0.03" in inline("show", "Partitioning").stdout
