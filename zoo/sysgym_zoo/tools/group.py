@@ -38,9 +38,14 @@ def group(
     Without --groups and --partition, Mt-KaHyPar finds the groups (pip install 'sysgym[partitioners]').
     """
     from sysgym_zoo.jobs.console import number, show_json
+    from sysgym_zoo.tools.grouping import Grouping, Shape
     from sysgym_zoo.tools.grouping import group as run
 
-    found = run(netlist, output, plc, (width, height, columns, rows), groups, partition, free_groups, seed, write_plc)
+    asked = Grouping(
+        netlist=netlist, output=output, shape=Shape(width, height, columns, rows), plc=plc, groups=groups,
+        partition=partition, free_groups=free_groups, seed=seed, placement=write_plc,
+    )  # fmt: skip
+    found = run(asked)
     if as_json:
         show_json("grouping", found)
         return
