@@ -108,10 +108,10 @@ def _common(start: Iterable[str], sets: Iterable[set[str]]) -> set[str]:
 
 
 def _only(fits: set[str], clues: Clues, problems: dict[str, Any], strangers: list[str]) -> str:
-    """The one problem that fits; the solution file decides between several, then which of them is not secondary."""
+    """The one problem that fits; of several with the same data the solution file decides, then who is not secondary."""
     if len(fits) > 1 and clues.solution is not None and clues.data:
         fits = {name for name in fits if _answers(name, clues)} or fits
-    if len(fits) > 1 and len(fits) < len(problems):
+    if len(fits) > 1 and len(clues.data) > len(strangers):
         fits = {name for name in fits if not problems[name].secondary} or fits
     if len(fits) == 1:
         return fits.pop()
