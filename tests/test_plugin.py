@@ -133,6 +133,24 @@ def test_solved_judged_and_drawn(sysgym: Run, folder: Path) -> None:
     )
 
 
+def test_its_recipe_benchmark_and_command(sysgym: Run, folder: Path) -> None:
+    kinds = {row["agent"]: row["kind"] for row in rows(sysgym("list", "agents", "-p", "Knapsack", "--json"))}
+    assert kinds["knapsack-careful"] == "recipe" and "ppo-refine" not in kinds
+    sysgym("train", "-a", "knapsack-careful", "--steps", "3", "--out", "careful")
+    record = json.loads((folder / "careful" / "run.json").read_text())
+    assert record["problem"]["options"] == {"fill": 0.4} and record["agent"]["hyper"]["sigma"] == 0.1
+    assert (record["agent"]["name"], record["agent"]["recipe"]) == ("knapsack-rule", "knapsack-careful")
+    assert "cost -" in sysgym("solve", "small/test-0", "-a", "careful").stdout  # the run tells the problem
+    assert "knapsack" in {row["area"] for row in rows(sysgym("bench", "--json"))}
+    (line,) = rows(sysgym("bench", "knapsack", "--quick", "--json"))
+    assert line["what"] == "one answer of knapsack-rule" and line["met"]
+    assert "weigh" in sysgym("--help").stdout
+    weight = json.loads(sysgym("weigh", "small/test-0", "--json").stdout)["weight"]
+    assert weight > 0 and sysgym("weigh", "small/test-0").stdout == f"{weight}\n"
+    assert "Did you mean 'weigh'" in sysgym("weih", code=2).stderr
+    assert "Did you mean 'small/test-0'" in sysgym("weigh", "small/tst-0", code=2).stderr
+
+
 def test_made_by_gymnasium(python: str, tmp_path: Path) -> None:
     code = (
         "import gymnasium as gym; env = gym.make('sysgym:sysgym/Knapsack-v0', instance='random:seed=7', fill=0.3)\n"
@@ -158,6 +176,7 @@ MODULES = {
     "exits_plugin": "import sys\nsys.exit('licence expired')",
     "hollow_plugin": "class Hollow:\n    name = 'Hollow'\n\nclass Idle:\n    problems = ()\n\nclass Half:\n"
     "    problems = ()\n    def solve(self, *_): ...\n    def fit(self, *_): ...",
+    "dull_plugin": "areas = 3",
     "crash_plugin": "from sysgym.partitioning.problem import Partitioning\n\nclass Crash(Partitioning):\n"
     "    def __init__(self): raise RuntimeError('no GPU')\n\nclass Other(Partitioning):\n    version = 3\n",
 }
@@ -165,7 +184,7 @@ PROBLEMS = {
     "Raises-v0": ("raises_plugin:Thing", "cannot be imported (ImportError: no module named nowhere)"),
     "Exits-v0": ("exits_plugin:Thing", "cannot be imported (SystemExit: licence expired)"),
     "Absent-v0": ("hollow_plugin:Thing", "cannot be imported (AttributeError"),
-    "Hollow-v0": ("hollow_plugin:Hollow", "which lacks default_instances, describe, generate,"),
+    "Hollow-v0": ("hollow_plugin:Hollow", "which lacks choice_names, default_instances, describe,"),
     "Crash-v0": ("crash_plugin:Crash", "it cannot be built (RuntimeError: no GPU)"),
     "Other-v0": ("crash_plugin:Other", "registered as 'Other-v0' but calls itself Partitioning-v3"),
     "nameless": ("hollow_plugin:Hollow", "is no environment id"),
@@ -178,7 +197,24 @@ AGENTS = {
     ),
 }
 
+COMMANDS = {
+    "raising": ("raises_plugin:run", "which cannot be imported (ImportError: no module named nowhere)"),
+    "number": ("dull_plugin:areas", "which is a int, not a function"),
+    "train": ("dull_plugin:areas", "'train' is a command of sysgym already"),
+    "group": ("dull_plugin:areas", "'group' is already sysgym_zoo.tools.group:group"),
+}
+AREAS = {
+    "dull": ("dull_plugin", "which has no function rows(quick)"),
+    "raised": ("raises_plugin", "which cannot be imported (ImportError"),
+    "chip": ("dull_plugin", "is sysgym_zoo.bench.chip already"),
+}
 BOARDS = ("half-v1", "partitioning-tiny-k2-v1")  # the second one is the suite's: it counts, the plugin's does not
+RECIPES = {
+    "lonely": "about = 'nobody'",
+    "fm": "agent = 'fm'",  # an agent's name
+    "ppo-refine": "agent = 'fm'",  # the suite's recipe counts
+    "rebel": "agent = 'fm'\nproblem = 'Partitioning'\n[options]\nk = 1",
+}
 
 
 @pytest.fixture(scope="module")
@@ -193,8 +229,15 @@ def packages(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (packages / "board_plugin").mkdir()
     for board in BOARDS[:2]:
         (packages / "board_plugin" / f"{board}.toml").write_text("id = 'another-v1'\n")
+    (packages / "recipe_plugin").mkdir()
+    for recipe, text in RECIPES.items():
+        (packages / "recipe_plugin" / f"{recipe}.toml").write_text(text + "\n")
     boards = {"boards": ("board_plugin",), "nowhere": ("no_such_package",)}
-    groups = (("sysgym.problems", PROBLEMS), ("sysgym.agents", AGENTS), ("sysgym.boards", boards))
+    recipes = {"recipes": ("recipe_plugin",)}
+    groups = (
+        ("sysgym.problems", PROBLEMS), ("sysgym.agents", AGENTS), ("sysgym.boards", boards),
+        ("sysgym.recipes", recipes), ("sysgym.commands", COMMANDS), ("sysgym.benchmarks", AREAS),
+    )  # fmt: skip
     lines = [f"[{group}]\n" + "".join(f"{name} = {row[0]}\n" for name, row in table.items()) for group, table in groups]
     (info / "entry_points.txt").write_text("\n".join(lines))
     return packages
@@ -216,6 +259,13 @@ def test_doctor_names_every_broken_plugin(broken: Run) -> None:
     for name, (_, sentence) in {**PROBLEMS, **AGENTS}.items():
         (row,) = [row for check, row in found.items() if name in check.split()]
         assert row["status"] == "broken" and sentence in row["detail"], row
+    for name, (_, sentence) in {**COMMANDS, **AREAS}.items():
+        told = [row for check, row in found.items() if name in check.split() and sentence in row["detail"]]
+        assert told and all(row["status"] == "broken" for row in told), name
+    assert "it names no agent" in found["recipe lonely"]["detail"]
+    assert "k must be a whole number from 2" in found["recipe rebel"]["detail"]
+    assert "an agent is called 'fm' already" in found["plugin fm in recipe_plugin"]["detail"]
+    assert "exists already" in found["plugin ppo-refine in recipe_plugin"]["detail"]
     assert "the key 'title' is missing" in found["board half-v1"]["detail"]
     assert "exists already" in found["plugin partitioning-tiny-k2-v1 in board_plugin"]["detail"]
     assert "no such package" in found["plugin nowhere = no_such_package"]["detail"]
@@ -228,10 +278,13 @@ def test_the_rest_works_beside_broken_plugins(broken: Run, packages: Path, path:
     assert (kinds["idle"], kinds["fm"]) == ("broken", "baseline")
     listed = broken("board", "list", "--json")
     assert "partitioning-tiny-k2-v1" in {row["board"] for row in rows(listed)} and "half-v1.toml" in listed.stderr
+    assert "BROKEN" in broken("--help").stdout and "group" in broken("--help").stdout
+    assert "repair or uninstall it" in broken("raising", "--any", "thing", code=2).stderr
+    assert "Missing" in broken("group", code=2).stderr and "partitioning" in broken("bench").stdout
     assert "of Partitioning" in broken("show", "tiny/grid-test").stdout
     assert "cannot be imported" in broken("show", "Raises", code=2).stderr
     assert "which lacks solve" in broken("solve", "tiny/grid-test", "-a", "idle", code=2).stderr
-    assert "which lacks default_instances" in broken("solve", "tiny/grid-test", "-p", "Hollow", code=2).stderr
+    assert "which lacks choice_names" in broken("solve", "tiny/grid-test", "-p", "Hollow", code=2).stderr
     assert "feasible" in broken("solve", "tiny/grid-test").stdout
     code = (
         "import gymnasium as gym, sysgym\n"

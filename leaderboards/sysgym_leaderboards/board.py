@@ -14,8 +14,6 @@ import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, fields
 from functools import cached_property, lru_cache
-from importlib.metadata import entry_points
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +21,7 @@ import sysgym
 from sysgym.core.errors import UsageError, unknown
 from sysgym.core.instances import expand, find_entry
 from sysgym.core.problem import AnyProblem
-from sysgym.core.registry import failures
+from sysgym.core.registry import find_files
 
 FOLDER = Path(__file__).parent / "boards"
 BOARDS = "sysgym.boards"
@@ -42,7 +40,7 @@ class Board:
 
     id: str
     title: str
-    problem: str  # "Partitioning-v0"
+    problem: str  # with its version, such as "Knapsack-v0"
     options: Mapping[str, Any]  # of the problem
     instances: tuple[str, ...]  # instances, SET or SET/SPLIT names
     seeds: int  # every instance is answered with the seeds 0..seeds-1
@@ -91,23 +89,8 @@ def instance_hash(problem: AnyProblem, name: str) -> str:
 
 @lru_cache(maxsize=1)
 def _files() -> dict[str, Path]:
-    """Board files by id: those shipped, and those in packages named by entry points; nothing is imported.
-
-    Of two boards with one id the shipped one counts, then the first; the other is recorded in `failures`.
-    """
-    found = {path.stem: path for path in FOLDER.glob("*.toml")}
-    for entry in entry_points(group=BOARDS):
-        try:
-            spec = find_spec(entry.value)
-        except Exception:  # the package above it may fail in any way
-            spec = None
-        folders = list(spec.submodule_search_locations or ()) if spec else []
-        if not folders:
-            failures[f"{entry.name} = {entry.value}"] = "there is no such package with boards"
-        for path in sorted(path for folder in folders for path in Path(folder).glob("*.toml")):
-            if found.setdefault(path.stem, path) != path:
-                failures[f"{path.stem} in {entry.value}"] = f"the board {path.stem!r} exists already"
-    return found
+    """Board files by id: those shipped, and those in packages named by entry points."""
+    return find_files(BOARDS, [FOLDER], "board")
 
 
 def board_names() -> list[str]:
@@ -156,7 +139,7 @@ def _text(value: Any) -> bool:
 _CHECKS: dict[str, tuple[Callable[[Any], bool], str]] = {
     "id": (lambda v: isinstance(v, str) and bool(BOARD_ID.fullmatch(v)), "a name like 'partitioning-tiny-k2-v1'"),
     "title": (_text, "a line of text"),
-    "problem": (_text, "a problem with its version, like 'Partitioning-v0'"),
+    "problem": (_text, "a problem with its version, like 'Knapsack-v0'"),
     "options": (lambda v: isinstance(v, Mapping), "a table of the problem's options"),
     "instances": (_names, "a list of instance or set names"),
     "seeds": (lambda v: type(v) is int and 1 <= v <= 100, "a whole number from 1 to 100"),

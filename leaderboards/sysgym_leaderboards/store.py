@@ -109,27 +109,31 @@ class Store:
 
     # ------------------------------------------------------------------------------------------ writing
 
-    def submit(self, path: str | Path, board: Board | str | Path) -> Certificate:
+    def submit(self, path: str | Path, board: Board | str | Path | None = None) -> Certificate:
         """Verify a submission file and record what was found. Only an accepted one is ever ranked.
 
-        Bytes that the board has accepted before are refused: the certificate says so, nothing is recorded.
+        Without a board, it is the one that the submission names. Bytes that a board has accepted before are refused:
+        the certificate says so, nothing is recorded.
         """
-        board = board if isinstance(board, Board) else load_board(board)
+        rules = board if isinstance(board, Board) or board is None else load_board(board)
         try:
             data = read_file_limited(path)
         except InvalidSolution:
-            certificate = verify(path, board)
-            return self._append(board, b"", certificate)
+            if rules is None:
+                raise
+            return self._append(rules, b"", verify(path, rules))
         digest = hashlib.sha256(data).hexdigest()
-        replay = self._replay(digest, board)
-        if replay is not None:
-            return replay
-        return self._append(board, data, verify_bytes(data, board, limits=self.limits, imports=self.imports))
+        for known in self.boards() if rules is None else [rules.id]:
+            replay = self._replay(digest, known)
+            if replay is not None:
+                return replay
+        certificate = verify_bytes(data, rules, limits=self.limits, imports=self.imports)
+        return self._append(rules or load_board(certificate.board), data, certificate)
 
-    def _replay(self, digest: str, board: Board) -> Certificate | None:
+    def _replay(self, digest: str, board: str) -> Certificate | None:
         for entry in self.entries(board):
             if entry.certificate.submission == digest:
-                reason = f"this submission is on {board.id} already, as entry {entry.number}."
+                reason = f"this submission is on {board} already, as entry {entry.number}."
                 return replace(entry.certificate, rows=(), accepted=False, reason=reason)
         return None
 
@@ -148,7 +152,7 @@ class Store:
             db.execute("BEGIN IMMEDIATE")
             for statement in _SCHEMA:
                 db.execute(statement)
-            replay = self._replay(certificate.submission, board) if certificate.accepted else None
+            replay = self._replay(certificate.submission, board.id) if certificate.accepted else None
             if replay is not None:  # somebody was faster while we judged
                 db.execute("ROLLBACK")
                 return replay

@@ -22,7 +22,7 @@ from typing import IO, Any
 import sysgym
 from sysgym.core.errors import InvalidSolution, UsageError
 from sysgym_leaderboards.archive import read_file_limited
-from sysgym_leaderboards.board import Board, load_board
+from sysgym_leaderboards.board import Board, board_names, load_board
 from sysgym_leaderboards.certificates import Certificate, parse_row
 
 WORKER = "sysgym_leaderboards.verify_worker"
@@ -64,29 +64,45 @@ def verify(
 
 
 def verify_bytes(
-    data: bytes, board: Board, *, limits: Limits | None = None, imports: Sequence[str] = ()
+    data: bytes, board: Board | None = None, *, limits: Limits | None = None, imports: Sequence[str] = ()
 ) -> Certificate:
-    """`verify` for a submission in memory."""
+    """`verify` for a submission in memory. Without a board, the one that the submission names: the limited process
+    reads that too; InvalidSolution if it cannot, UsageError if that board is not installed.
+    """
     if os.name != "posix":
         raise UsageError("verification limits a process by rlimits; use Linux or macOS (or WSL on Windows).")
     started = time.perf_counter()
     digest = hashlib.sha256(data).hexdigest()
-    certificate = Certificate(board.id, board.hash, digest, suite_version=sysgym.__version__)
     try:
-        certificate = _read_report(_run(data, board, limits or Limits(), imports), certificate, board)
+        report = _run(data, board, limits or Limits(), imports)
+        board = board or _named_board(report)
+        empty = Certificate(board.id, board.hash, digest, suite_version=sysgym.__version__)
+        certificate = _read_report(report, empty, board)
     except _Failed as error:
-        certificate = replace(certificate, reason=str(error), accepted=False)
+        if board is None:
+            raise InvalidSolution(str(error)) from error
+        certificate = Certificate(board.id, board.hash, digest, reason=str(error), suite_version=sysgym.__version__)
     return replace(certificate, judge_seconds=round(time.perf_counter() - started, 3))
+
+
+def _named_board(report: Mapping[str, Any]) -> Board:
+    """The installed board that a report is about; the worker's word is not taken for more than a name."""
+    if report.get("usage"):
+        raise UsageError(str(report["usage"]))
+    name = report.get("board")
+    if not isinstance(name, str) or name not in board_names():
+        raise InvalidSolution(str(report.get("reason") or "the submission names no board."))
+    return load_board(name)
 
 
 def _command() -> list[str]:
     return [sys.executable, "-P", "-m", WORKER]  # -P: no module is taken from the current folder
 
 
-def _run(data: bytes, board: Board, limits: Limits, imports: Sequence[str]) -> Mapping[str, Any]:
+def _run(data: bytes, board: Board | None, limits: Limits, imports: Sequence[str]) -> Mapping[str, Any]:
     """The report of the worker. Its input is one line of JSON and then the bytes of the submission."""
     request = {
-        "board": board.as_dict(),
+        "board": None if board is None else board.as_dict(),
         "limits": asdict(limits),
         "imports": list(imports),
         "parent": os.getpid(),

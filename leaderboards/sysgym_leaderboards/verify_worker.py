@@ -27,7 +27,7 @@ import sysgym
 from sysgym.core.errors import InvalidSolution, UsageError
 from sysgym.core.problem import AnyProblem, Array
 from sysgym.core.solutions import check_arrays
-from sysgym_leaderboards.board import Board, instance_hash, parse_board
+from sysgym_leaderboards.board import Board, board_names, instance_hash, load_board, parse_board
 from sysgym_leaderboards.certificates import Row
 from sysgym_leaderboards.submissions import Answer, Submission, coverage_problem, read_bytes
 
@@ -189,22 +189,32 @@ def claim_mismatch(rows: Sequence[Row]) -> str:
     return ""
 
 
-def report_on(data: bytes, board: Board) -> dict[str, Any]:
-    """The report: who submitted, the judged rows, and the reason if it must be rejected."""
+def named_board(submission: Submission) -> Board:
+    """The installed board that a submission is for."""
+    if submission.board not in board_names():
+        raise BoardError(
+            f"the submission is for the board {submission.board!r}, which is not installed; give its file by --board."
+        )
+    return load_board(submission.board)
+
+
+def report_on(data: bytes, board: Board | None) -> dict[str, Any]:
+    """The report: who submitted, the judged rows, and the reason if it must be rejected. Without a board, the
+    submission names it.
+    """
     report: dict[str, Any] = {
-        "submission": hashlib.sha256(data).hexdigest(),
-        "board_hash": board.hash,
-        "agent": "",
-        "about": {},
-        "instances": [],
-        "rows": [],
-        "reason": "",
-        "accepted": False,
-    }
+        "submission": hashlib.sha256(data).hexdigest(), "board": "", "board_hash": "", "agent": "", "about": {},
+        "instances": [], "rows": [], "reason": "", "accepted": False,
+    }  # fmt: skip
     rows: list[Row] = []
     try:
+        submission = None
+        if board is None:
+            submission = read_bytes(data)
+            board = named_board(submission)
+        report |= {"board": board.id, "board_hash": board.hash}
         problem, names = _prepare(board)
-        submission = read_bytes(data)
+        submission = submission or read_bytes(data)
         about = dict(submission.about)
         report |= {"agent": about.pop("agent"), "about": about, "instances": names}
         check_head(submission, board)
@@ -231,7 +241,7 @@ def main() -> None:
     if len(data) != request["size"]:
         raise EOFError("the submission did not arrive completely")
     import_modules(request["imports"])
-    report = report_on(data, parse_board(request["board"], "the board"))
+    report = report_on(data, parse_board(request["board"], "the board") if request["board"] else None)
     with output:
         output.write(json.dumps(report, allow_nan=False).encode())
 

@@ -94,7 +94,7 @@ def test_lists_and_show_in_both_forms(inline: Inline) -> None:
         rows = json.loads(inline("list", what, "--json").stdout)["rows"]
         assert rows and all(rows)
         assert str(next(iter(rows[0].values()))) in inline("list", what).stdout
-    for name in ("Partitioning", "fm", "tiny", "tiny/grid-test", "partitioning-ppo-refine", "partitioning-tiny-k2-v1"):
+    for name in ("Partitioning", "fm", "tiny", "tiny/grid-test", "ppo-refine", "partitioning-tiny-k2-v1"):
         found = json.loads(inline("show", name, "--json").stdout)
         assert found["text"].strip() in inline("show", name).stdout
     assert "eps = 0.03" in inline("show", "Partitioning").stdout
@@ -210,9 +210,9 @@ def test_learners_reach_their_bars(sysgym: Run) -> None:
 
 @pytest.mark.parametrize("words", [["--help"], ["list", "problems"], ["board", "show", "partitioning-tiny-k2-v1"]])
 def test_cheap_commands_stay_cheap(words: list[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """As a ratio to what cannot be avoided: importing typer, for the others also gymnasium."""
+    """As a ratio to what cannot be avoided: importing typer and what finds plugins, for the others also gymnasium."""
     monkeypatch.setenv("SYSGYM_STORE", str(tmp_path / "boards.sqlite"))
-    needed = "import typer" if words == ["--help"] else "import typer, gymnasium"
+    needed = "import typer, importlib.metadata" if words == ["--help"] else "import typer, gymnasium"
     import resource
 
     before = resource.getrusage(resource.RUSAGE_CHILDREN)

@@ -313,8 +313,9 @@ def test_doctor_finds_all_in_place(inline: Inline, tmp_path: Path, monkeypatch: 
     found = diagnosis(inline)
     found.pop("extra onnx", None)  # a checkout that was installed before this extra does not know it
     assert list(found) == [
-        "versions", "hardware", "problems", "agents", "boards", "extra partitioners", "SYSGYM_DATA", "data cache",
-        "leaderboard store", "runs", "kernel cache", "determinism",
+        "versions", "hardware", "problems", "agents", "boards", "recipes", "benchmarks", "commands",
+        "extra partitioners", "SYSGYM_DATA", "data cache", "leaderboard store", "runs", "kernel cache",
+        "determinism",
     ]  # fmt: skip
     assert {row["status"] for row in found.values()} <= {"ok", "absent"}
     assert "torch" in found["versions"]["detail"] and "OMP_NUM_THREADS=1" in found["hardware"]["detail"]

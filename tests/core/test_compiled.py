@@ -11,14 +11,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from sysgym.core import compiled
-from sysgym.core.compiled import njit
+from sysgym import compiled
+from sysgym.compiled import njit
 
 PACKAGE = {
     "__init__.py": "",
     "constants.py": "STEP = 1\nTABLE = (1, 2)\n",  # no kernel stands in it
-    "inner.py": "from sysgym.core.compiled import njit\n\n@njit\ndef inner(x):\n    return x + 10\n",
-    "outer.py": "from sysgym.core.compiled import njit\nfrom toykernels import inner\n"
+    "inner.py": "from sysgym.compiled import njit\n\n@njit\ndef inner(x):\n    return x + 10\n",
+    "outer.py": "from sysgym.compiled import njit\nfrom toykernels import inner\n"
     "from toykernels.constants import STEP, TABLE\n\n"
     "@njit\ndef outer(x):\n    return inner.inner(x) + STEP + TABLE[1]\n",
 }
@@ -139,7 +139,7 @@ def fast(x: float) -> float:
 
 def test_every_kernel_of_the_suite_is_kept() -> None:
     """No kernel of ours is compiled by numba's own decorator."""
-    root = Path(compiled.__file__).parents[3]
+    root = Path(compiled.__file__).parents[2]
     files = [path for part in ("envs", "agents", "zoo", "leaderboards") for path in (root / part).rglob("*.py")]
     using = [path for path in files if "njit" in path.read_text() and path != Path(compiled.__file__)]
     assert len(using) > 15

@@ -14,7 +14,7 @@ from gymnasium.utils.env_checker import check_env
 from stable_baselines3.common.env_checker import check_env as check_env_sb3
 
 from sysgym import UsageError
-from sysgym.core.wrappers import FlattenGraph, GraphObservation, PadFeatures, to_graph_instance
+from sysgym.wrappers import FlattenGraph, GraphObservation, PadFeatures, to_graph_instance
 from sysgym_agents.general.random import sample_action
 
 ID = "sysgym/Partitioning-v0"

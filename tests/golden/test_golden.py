@@ -27,6 +27,8 @@ import sysgym
 from sysgym_agents.core import Budget, agent_class, agent_names, is_learner, make_agent
 from sysgym_leaderboards import Store, load_board, rank, verify
 from sysgym_zoo.jobs.evaluate import solve_once
+from sysgym_zoo.jobs.naming import make
+from sysgym_zoo.jobs.recipes import recipe_names
 from sysgym_zoo.jobs.resolve import build_agent
 
 GOLDEN = Path(__file__).parent
@@ -101,7 +103,7 @@ def test_evaluations_cost_what_they_cost(name: str) -> None:
 
 
 def test_there_is_a_run_of_every_learner_and_a_row_of_every_run() -> None:
-    learners = {name for name in agent_names() if is_learner(agent_class(name))}
+    learners = {name for name in agent_names() if is_learner(agent_class(name))} | {*recipe_names()}
     assert {*RUNS} <= learners and {f"runs/{name}" for name in RUNS} <= {row["agent"] for row in ROWS}
 
 
@@ -120,7 +122,7 @@ def test_run_folders_solve_with_the_options_that_they_were_trained_with(name: st
 @pytest.mark.parametrize("name", RUNS)
 def test_stored_agents_are_written_as_they_were_read(name: str, tmp_path: Path) -> None:
     folder = GOLDEN / "runs" / name / "agent"
-    agent = make_agent(name)
+    agent = make(name)
     agent.load(folder)
     agent.save(tmp_path / "agent")
     before, after = (load_file(path / "model.safetensors") for path in (folder, tmp_path / "agent"))

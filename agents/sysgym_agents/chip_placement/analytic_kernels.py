@@ -12,7 +12,7 @@ import numpy as np
 from sysgym.chip_placement.geometry.legal_kernels import apart, fits
 from sysgym.chip_placement.geometry.move_kernels import shift_pins
 from sysgym.chip_placement.kernels import block_macro, cover, net_length, route_net, smooth
-from sysgym.core.compiled import njit
+from sysgym.compiled import njit
 
 SHIFT, JUMP, SWAP, MIRROR, SNAP = range(5)
 

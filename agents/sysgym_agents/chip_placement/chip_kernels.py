@@ -6,7 +6,7 @@ import numpy as np
 
 from sysgym.chip_placement.geometry.legal_kernels import apart, fits
 from sysgym.chip_placement.geometry.move_kernels import parts, put_macros
-from sysgym.core.compiled import njit
+from sysgym.compiled import njit
 
 SWAP, SHIFT, MIRROR, MOVE, SHUFFLE = range(5)
 

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from sysgym.core.compiled import njit
+from sysgym.compiled import njit
 from sysgym.core.problem import Array
 from sysgym_agents.learning.products import Csr, sort_edges
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 
 from sysgym.chip_placement.geometry.wire_kernels import is_free, profile, put
-from sysgym.core.compiled import njit
+from sysgym.compiled import njit
 
 
 @njit

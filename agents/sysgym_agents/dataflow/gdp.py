@@ -39,8 +39,8 @@ class PolicyPlacer:
     name: ClassVar[str]
     hyper: ClassVar[Any]
     if TYPE_CHECKING:  # of `NetOverTypes`
-        net: Any
-        vocabulary: tuple[str, ...]
+        net: Any = None
+        vocabulary: tuple[str, ...] = ()
         fresh_net: ClassVar[Any]
 
     hidden: Annotated[int, Range(4, 4096)] = 64

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sysgym.core.compiled import njit
+from sysgym.compiled import njit
 from sysgym.core.problem import Array
 
 

@@ -9,7 +9,7 @@ import heapq
 
 import numpy as np
 
-from sysgym.core.compiled import njit
+from sysgym.compiled import njit
 
 
 @njit

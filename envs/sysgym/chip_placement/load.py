@@ -113,3 +113,11 @@ def load_chip(name: str, plc: str | None = None, grid: int | None = None) -> Chi
             "(netlist.pb.txt, bookshelf .aux, floorplan .block) or a recipe such as 'tiles:rows=4,columns=4,seed=1'."
         )
     return with_grid(chip, grid) if grid else chip
+
+
+def is_design(name: str, head: bytes = b"") -> bool:
+    """Whether this is a recipe of a chip, or a design file by its ending; a `.txt` must hold nodes of a netlist."""
+    plain = name.removesuffix(".gz").lower()
+    if plain.endswith(".txt"):
+        return plain.endswith(".pb.txt") or b"node {" in head
+    return plain.endswith(ENDINGS) or is_recipe(name)

@@ -127,6 +127,13 @@ class ChipPlacement:
 
         return load_chip(name, self.plc, self.grid)
 
+    @staticmethod
+    def reads(name: str, head: bytes) -> bool:
+        """Whether this is a recipe of a chip, or a design file by its ending and first bytes."""
+        from sysgym.chip_placement.load import is_design
+
+        return is_design(name, head)
+
     def generate(self, rng: np.random.Generator) -> Chip:
         """A random chip of the `generator` family."""
         from sysgym.chip_placement.generate import generate_chip

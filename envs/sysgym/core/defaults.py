@@ -304,7 +304,8 @@ class _ProblemDefaults:
     variants: tuple[Mapping[str, Any], ...] = ({},)
     default_instances = f"{GENERATED}/train"
     choice_names: tuple[str, ...] = ()
-    parse_solution = format_solution = frames = timeline = None
+    secondary = False
+    reads = parse_solution = format_solution = frames = timeline = None
 
     @property
     def dynamics(self: Any) -> Any:

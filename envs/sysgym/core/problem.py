@@ -136,7 +136,10 @@ class Problem(Protocol[I, S]):
     variants: tuple[Mapping[str, Any], ...]  # options that choose each action mode
     default_instances: str  # set that an environment plays when none is named
     choice_names: tuple[str, ...]  # what `Size.choices` counts, in the plural
+    secondary: bool  # another problem has the same data, and is meant where nobody says which
 
+    # whether a word is a recipe of an instance, or a file that starts so: (name, first bytes, unzipped); None: never
+    reads: Callable[[str, bytes], bool] | None
     # for files of the field, and what `sysgym render` writes besides a picture; None where a problem has none
     parse_solution: Callable[[I, bytes, str], Solution] | None  # (instance, data, file name)
     format_solution: Callable[[I, Solution, str], bytes] | None

@@ -6,9 +6,11 @@ and whose value is the problem class. A plugin that cannot be used is refused by
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import lru_cache
 from importlib.metadata import EntryPoint, entry_points
+from importlib.util import find_spec
+from pathlib import Path
 from typing import Any, TypeVar
 
 from sysgym.core.errors import UsageError, unknown
@@ -62,7 +64,8 @@ class Registry:
             raise UsageError(f"{name!r} is registered by {entry.value!r} {why}; {REPAIR}") from error
         lacking = [member for member in MEMBERS.get(self.group, ()) if not hasattr(factory, member)]
         if lacking:
-            why = f"which lacks {', '.join(lacking)} (@sysgym.complete adds what follows from eight methods)"
+            hint = " (@sysgym.complete adds what follows from eight methods)" if self.group == PROBLEMS else ""
+            why = f"which lacks {', '.join(lacking)}{hint}"
             raise UsageError(f"{name!r} is registered by {entry.value!r}, {why}; {REPAIR}")
         return factory
 
@@ -170,3 +173,27 @@ def register_environments() -> None:
                 register_environment(name)
         except Exception as error:  # whatever a plugin's name or Gymnasium raise belongs in the report
             failures[f"{name} = {entry.value}"] = f"{type(error).__name__}: {error}"
+
+
+def find_files(group: str, own: Iterable[Path], kind: str) -> dict[str, Path]:
+    """TOML files by their stem: those in the folders `own`, then those of the packages named by the entry points of a
+    group (`mine = "my_package.boards"`); nothing is imported but the packages above such a one.
+
+    Of two files with one stem the first counts; the other is recorded in `failures`, as a `kind` that exists already.
+    """
+    places = [(folder, folder.name) for folder in own]
+    for entry in entry_points(group=group):
+        try:
+            spec = find_spec(entry.value)
+        except Exception:  # the package above it may fail in any way
+            spec = None
+        folders = list(spec.submodule_search_locations or ()) if spec else []
+        places += [(Path(folder), entry.value) for folder in folders]
+        if not folders:
+            failures[f"{entry.name} = {entry.value}"] = f"there is no such package with {kind}s"
+    found: dict[str, Path] = {}
+    for folder, place in places:
+        for path in sorted(folder.glob("*.toml")):
+            if found.setdefault(path.stem, path) != path:
+                failures[f"{path.stem} in {place}"] = f"the {kind} {path.stem!r} exists already"
+    return found

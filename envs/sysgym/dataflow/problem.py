@@ -14,7 +14,7 @@ from sysgym.core.instances import InstanceSet, Memo, find_entry, load_index
 from sysgym.core.options import Range
 from sysgym.core.problem import Array, Size, Solution
 from sysgym.dataflow.graphs.cluster import MAX_DEVICES
-from sysgym.dataflow.graphs.load import TOPIC
+from sysgym.dataflow.graphs.load import TOPIC, is_graph
 from sysgym.dataflow.simulator.rules import Rules
 
 if TYPE_CHECKING:
@@ -42,6 +42,7 @@ class GraphProblem:
     generator: str = "layered:depth=4,width=3"
 
     choice_names = ("devices",)
+    reads = staticmethod(is_graph)
     tasks = "placement"  # what is decided, joined by "+"
     objective, simulator = "latency", "events"
     usual_schedule = "fifo"  # for which the index knows costs

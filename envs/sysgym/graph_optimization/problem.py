@@ -60,6 +60,7 @@ class GraphOptimization(GraphProblem):
         {"mode": "oneshot", "rounds": 2, "levels": 4}, {"mode": "sequential", "levels": 4},
     )  # fmt: skip
     recommended_agent = "sa-device"
+    secondary = True  # its graphs are those of device placement
     default_instances = "layered/train"
     usual_schedule = "critical_path"
 

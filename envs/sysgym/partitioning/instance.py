@@ -44,3 +44,13 @@ def load_graph(name: str) -> Graph:
         f"{str(error).split(' Known:')[0]} Give a registered name (`sysgym list instances`), a graph file "
         f"({', '.join(READERS)}) or a recipe such as 'delaunay:n=500,seed=3' (families: {families})."
     )
+
+
+def is_graph(name: str, head: bytes = b"") -> bool:
+    """Whether this is a recipe of a random graph, or a graph file by its ending; a `.txt` must start with numbers."""
+    ending = Path(name.removesuffix(".gz")).suffix.lower()
+    if ending == ".txt":
+        lines = (line for line in head.splitlines() if line.strip() and line.lstrip()[:1] not in (b"#", b"%"))
+        words = next(lines, b"").split()
+        return all(word.lstrip(b"-").replace(b".", b"").isdigit() for word in words) and "pb.txt" not in name
+    return ending in READERS or is_recipe(name)

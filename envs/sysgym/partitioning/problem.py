@@ -15,7 +15,7 @@ from sysgym.core.options import Range
 from sysgym.core.problem import Array, ArraySpec, Size, Solution, Verdict
 from sysgym.core.solutions import check_arrays
 from sysgym.graphs.csr import Graph
-from sysgym.partitioning.instance import TOPIC, load_graph
+from sysgym.partitioning.instance import TOPIC, is_graph, load_graph
 from sysgym.partitioning.judge import balance_limit, judge_partition
 
 if TYPE_CHECKING:
@@ -80,6 +80,8 @@ class Partitioning:
     def load(self, name: str) -> Graph:
         """A graph by registered name, recipe or file; UsageError if it cannot be had or is malformed."""
         return load_graph(name)
+
+    reads = staticmethod(is_graph)
 
     def generate(self, rng: np.random.Generator) -> Graph:
         """A random graph of the `generator` family."""

@@ -11,7 +11,7 @@ import numpy as np
 from gymnasium import spaces
 from PIL import Image, ImageDraw
 
-from sysgym import ArraySpec, Size, Solution, UsageError, Verdict, content_hash
+from sysgym import ArraySpec, Size, Solution, UsageError, Verdict, complete, content_hash
 from sysgym.core.errors import unknown
 from sysgym.core.instances import Entry, InstanceSet, find_entry
 from sysgym.core.problem import Array
@@ -54,6 +54,7 @@ class State:
     room: int
 
 
+@complete
 class Knapsack:
     """Pack the most value without exceeding `fill` of the total weight. cost = -value.
 

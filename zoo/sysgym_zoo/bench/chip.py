@@ -28,8 +28,8 @@ from sysgym.core.instances import find_entry
 from sysgym_agents.chip_placement.placers import SAPlacer, anneal, start_placement
 from sysgym_agents.chip_placement.wiremask import Arranger, centred
 from sysgym_agents.core import Budget
-from sysgym_zoo.bench.partitioning import beside, each, row
 from sysgym_zoo.jobs.console import say
+from sysgym_zoo.jobs.measuring import beside, each, row
 
 DESIGN, TITLE = "designs/ariane133_NanGate45", "ariane133"
 MACROS_ONLY = "ibm01/ibm01"
@@ -159,8 +159,8 @@ def annealed(seeds: int, sweeps: int) -> list[dict[str, Any]]:
     ]
 
 
-def chip(quick: bool) -> list[dict[str, Any]]:
-    """Rows of the area `chip`."""
+def rows(quick: bool) -> list[dict[str, Any]]:
+    """All rows."""
     design, seconds = make_problem("ChipPlacement").load(DESIGN), 0.3 if quick else 3.0
     try:
         public = make_problem("ChipPlacement", grid=144).load(MACROS_ONLY)

@@ -1,4 +1,4 @@
-"""`sysgym bench dataflow`: the simulator, its floor and its peers; `bench devices`: what agents reach.
+"""`sysgym bench dataflow`: the simulator, its floor and its peers.
 
 The peers' figures are recorded, not measured here: CPU time an operator of three simulators.
 """
@@ -13,7 +13,6 @@ import gymnasium as gym
 import numpy as np
 
 from sysgym import make_problem
-from sysgym.core.instances import expand
 from sysgym.dataflow.graphs.fusion import fuse, fused_graph
 from sysgym.dataflow.graphs.graph import DataflowGraph
 from sysgym.dataflow.simulator import kernels
@@ -21,11 +20,8 @@ from sysgym.dataflow.simulator.job import Job
 from sysgym.dataflow.simulator.rules import Rules
 from sysgym.dataflow.simulator.simulate import evaluate_batch, simulate
 from sysgym_agents.core import Budget
-from sysgym_agents.dataflow.annealing import DeviceAnnealer
-from sysgym_agents.dataflow.baselines import MetisPlacement
 from sysgym_agents.dataflow.gdp import GDP
-from sysgym_zoo.bench.partitioning import beside, each, row
-from sysgym_zoo.jobs.console import say
+from sysgym_zoo.jobs.measuring import beside, each, row
 
 PEERS_NS = {"Placeto's": 250_000.0, "Baechi's": 220_000.0, "DOPPLER's SimPy": 1_400_000.0}  # an operator
 
@@ -89,51 +85,8 @@ def one_pass(name: str) -> list[dict[str, Any]]:
     return [*rows, row(f"{name}: largest memory of this process", peak, "GB", "<= 6")]
 
 
-def dataflow(quick: bool) -> list[dict[str, Any]]:
+def rows(quick: bool) -> list[dict[str, Any]]:
     """Speed of the simulator, the environment and one pass of the network."""
     large, middle = ("seeds/rnnlm_2l", "seeds/txl_2l") if quick else ("seeds/gnmt_8l", "seeds/inception_v3_b32")
     seconds = 0.05 if quick else 1.0
     return [*simulator(large, seconds), *environment(middle, seconds), *one_pass(large)]
-
-
-def _geomean(values: list[float]) -> float:
-    return float(np.exp(np.mean(np.log(values))))
-
-
-def annealed(names: list[str], seconds: float) -> list[dict[str, Any]]:
-    """Speed-up of `sa-device` over the expert's placement, first come first served, by tasks."""
-    rows = []
-    for tasks, bar in (("placement", ">= 1.19"), ("placement+schedule", ">= 1.45"), ("placement+schedule+fusion", "")):
-        problem = make_problem("GraphOptimization", tasks=tasks, schedule="fifo")
-        found = []
-        for name in names:
-            graph = problem.load(name)
-            solution = DeviceAnnealer().solve(problem, graph, np.random.default_rng(0), Budget(seconds=seconds))
-            found.append(problem.judge(graph, solution).metrics["speedup_vs_expert"])
-            say(f"{name} {tasks}: {found[-1]:.4g}")
-        rows.append(row(f"sa-device, {seconds:g} s: {tasks}, expert / time", _geomean(found), "x", bar))
-    return rows
-
-
-def learnt(names: list[str], seconds: float) -> list[dict[str, Any]]:
-    """`gdp` trained on each graph alone, against METIS with critical-path priorities and the expert."""
-    problem = make_problem("DevicePlacement", schedule="critical_path")
-    wins, beats, rows = 0, 0, []
-    for name in names:
-        graph = problem.load(name)
-        rng = np.random.default_rng(0)
-        metis = problem.judge(graph, MetisPlacement().solve(problem, graph, rng, Budget())).cost
-        verdict = problem.judge(graph, GDP().solve(problem, graph, rng, Budget(seconds=seconds)))
-        wins += verdict.cost < metis
-        beats += verdict.metrics["speedup_vs_expert"] > 1
-        rows.append(row(f"gdp, {seconds:g} s: {name}, expert / time", verdict.metrics["speedup_vs_expert"], "x"))
-        say(f"{name}: gdp {verdict.cost / 1e6:.4g} ms, METIS {metis / 1e6:.4g} ms")
-    rows.append(row("gdp is faster than METIS with the critical path", wins, f"of {len(names)}", ">= 10"))
-    rows.append(row("gdp is faster than the expert", beats, f"of {len(names)}", f">= {len(names)}"))
-    return rows
-
-
-def devices(quick: bool) -> list[dict[str, Any]]:
-    """What the annealer and `gdp` reach on the models of the papers."""
-    names = expand(make_problem("DevicePlacement").instance_sets(), "seeds/test" if quick else "seeds")
-    return [*annealed(names, 1 if quick else 20), *learnt(names, 3 if quick else 120)]

@@ -8,8 +8,9 @@ import numpy as np
 
 from sysgym import UsageError, make_problem
 from sysgym.core.env import ProblemEnv
-from sysgym_agents.core import Budget, make_agent
-from sysgym_zoo.bench.partitioning import row
+from sysgym_agents.core import Budget
+from sysgym_zoo.jobs.measuring import geomean, row
+from sysgym_zoo.jobs.naming import make
 from sysgym_zoo.jobs.resolve import instance_names
 from sysgym_zoo.jobs.runs import set_threads
 
@@ -18,10 +19,6 @@ MESHES = [
     "delaunay:n=4000,seed=21", "delaunay:n=5500,seed=22", "delaunay:n=8000,seed=23", "delaunay:n=10000,seed=24",
     "walshaw/3elt", "walshaw/whitaker3", "walshaw/crack", "walshaw/fe_4elt2",
 ]  # fmt: skip
-
-
-def _geomean(values: list[float]) -> float:
-    return float(np.exp(np.mean(np.log(values))))
 
 
 def refine(seconds: float, start: str, steps: int | None, bar: str) -> list[dict[str, Any]]:
@@ -38,23 +35,23 @@ def refine(seconds: float, start: str, steps: int | None, bar: str) -> list[dict
             env = ProblemEnv(problem, instance=graph, obs="raw")
             env.reset(seed=int(np.random.default_rng(seed).integers(2**31)))  # as the agents' first episode starts
             found.append(cost / env.dynamics.cost(graph, env.state))
-        return _geomean(found)
+        return geomean(found)
 
-    agent = make_agent("ppo-refine")
+    agent = make("ppo-refine")
     rows = [
-        row(f"{what}, random candidates", ratio(make_agent("random")), "x"),
+        row(f"{what}, random candidates", ratio(make("random")), "x"),
         row(f"{what}, ppo-refine untrained", ratio(agent), "x"),
     ]
     agent.fit(problem, train, np.random.default_rng(0), Budget(seconds=seconds))
     rows.append(row(f"{what}, ppo-refine after {seconds:g} s", ratio(agent), "x", bar))
-    rows.append(row(f"{what}, METIS from scratch", ratio(make_agent("metis", seed=1)), "x"))
+    rows.append(row(f"{what}, METIS from scratch", ratio(make("metis", seed=1)), "x"))
     return rows
 
 
 def gap(seconds: float, meshes: list[str]) -> list[dict[str, Any]]:
     """Cut of the argmax partition of `gap`, before repair, over METIS (k-way, seed 1) at k = 4, and its imbalance."""
     problem = make_problem("Partitioning", k=4)
-    agent, metis = make_agent("gap"), make_agent("metis", seed=1)
+    agent, metis = make("gap"), make("metis", seed=1)
     agent.fit(problem, [problem.load(name) for name in FAMILY], np.random.default_rng(0), Budget(seconds=seconds))
     rows, ratios = [], []
     for name in meshes:
@@ -67,11 +64,11 @@ def gap(seconds: float, meshes: list[str]) -> list[dict[str, Any]]:
         peer = problem.judge(graph, metis.solve(problem, graph, np.random.default_rng(0), Budget()))
         ratios.append(found.cost / peer.cost)
         rows.append(row(f"gap / METIS: {name} (imbalance {100 * found.metrics['imbalance']:.1f} %)", ratios[-1], "x"))
-    rows.append(row(f"gap / METIS: geometric mean of {len(ratios)} unseen meshes", _geomean(ratios), "x", "<= 1.5"))
+    rows.append(row(f"gap / METIS: geometric mean of {len(ratios)} unseen meshes", geomean(ratios), "x", "<= 1.5"))
     return rows
 
 
-def learning(quick: bool) -> list[dict[str, Any]]:
+def rows(quick: bool) -> list[dict[str, Any]]:
     """A minute of training each."""
     set_threads(1)
     seconds = 2.0 if quick else 60.0

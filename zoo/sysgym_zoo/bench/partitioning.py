@@ -1,4 +1,4 @@
-"""`sysgym bench`: speeds as ratios to peers and to the kernel's own floor, all measured in this process."""
+"""`sysgym bench partitioning`: speeds as ratios to peers and to the kernel's own floor, measured in this process."""
 
 from __future__ import annotations
 
@@ -11,58 +11,14 @@ import numpy as np
 
 from sysgym import make_problem
 from sysgym.core.env import ProblemEnv
-from sysgym.core.errors import unknown
 from sysgym.graphs.csr import Graph, to_networkx
-
-
-def row(what: str, value: float, unit: str, bar: str = "") -> dict[str, Any]:
-    """One line of the table; `bar` is a comparison such as ">= 10", and `met` tells whether the value passes it.
-
-    A value that is not finite (never reached) is shown as none, and passes nothing.
-    """
-    if not np.isfinite(value):
-        return {"what": what, "value": None, "unit": unit, "bar": bar, "met": False if bar else None}
-    sign, _, limit = bar.partition(" ")
-    met = None if not bar else value >= float(limit) if sign == ">=" else value <= float(limit)
-    return {"what": what, "value": float(f"{value:.4g}"), "unit": unit, "bar": bar, "met": met}
-
-
-def _cpu(function: Callable[[], Any], repeats: int = 1) -> float:
-    """Least CPU seconds of one call."""
-    best = np.inf
-    for _ in range(repeats):
-        started = time.process_time()
-        function()
-        best = min(best, time.process_time() - started)
-    return float(best)
-
-
-def each(function: Callable[[], Any], seconds: float) -> float:
-    """CPU seconds of a call: the median over as many calls as fit into `seconds`, three at least."""
-    function()  # compiles, or loads what is compiled
-    found: list[float] = []
-    while sum(found) < seconds or len(found) < 3:
-        started = time.process_time()
-        function()
-        found.append(time.process_time() - started)
-    return float(np.median(found))
-
-
-def beside(what: str, value: float, unit: str, bar: str, peers: dict[str, float]) -> list[dict[str, Any]]:
-    """A row for our figure and one for each peer's recorded figure, as how many times faster ours is."""
-    more = unit.endswith("/s")
-    rows = [row(what, value, unit, bar)]
-    for peer, theirs in peers.items():
-        ratio = value / theirs if more else theirs / value
-        rows.append(row(f"{what}: faster than {peer} ({theirs:g} {unit})", ratio, "x"))
-    return rows
+from sysgym_zoo.jobs.measuring import cpu, row
 
 
 def _raw_env(graph: Graph, steps: int) -> ProblemEnv:
-    problem = make_problem("Partitioning", k=8, mode="refine", moves="raw", start="random", steps=steps)
     return gym.make(
         "sysgym/Partitioning-v0", instance=graph, obs="raw", disable_env_checker=True, k=8, mode="refine", moves="raw",
-        start="random", steps=problem.steps,
+        start="random", steps=steps,
     )  # type: ignore[return-value]  # fmt: skip
 
 
@@ -78,14 +34,14 @@ def raw_moves(nodes: int, count: int) -> list[dict[str, Any]]:
     graph = problem.load(f"grid:n={nodes}")
     env = _raw_env(graph, 4 * count)
     env.reset(seed=0)
-    reset = _cpu(lambda: env.reset(seed=0), 3)
+    reset = cpu(lambda: env.reset(seed=0), 3)
     actions = _moves(np.random.default_rng(0), graph.nodes, count)
 
     def play() -> None:
         for action in actions:
             env.step(action)
 
-    stepped = _cpu(play) / count
+    stepped = cpu(play) / count
     state = env.unwrapped.state  # type: ignore[attr-defined]
     arrays = (
         graph.xadj,
@@ -103,7 +59,7 @@ def raw_moves(nodes: int, count: int) -> list[dict[str, Any]]:
         state.f,
     )
     kernels.random_moves(*arrays, actions[:1])
-    floor = _cpu(lambda: kernels.random_moves(*arrays, actions)) / count
+    floor = cpu(lambda: kernels.random_moves(*arrays, actions)) / count
     title = f"raw moves, grid of {graph.nodes} nodes"
     large = graph.nodes >= 1_000_000  # the bars are for a million nodes
     return [
@@ -126,10 +82,10 @@ def recomputation(name: str) -> list[dict[str, Any]]:
     env.reset(seed=0)
     part = env.unwrapped.solution()["part"]  # type: ignore[attr-defined]
     blocks = [set(np.flatnonzero(part == p).tolist()) for p in range(8)]
-    peer = _cpu(lambda: sum(nx.cut_size(twin, block, weight="weight") for block in blocks) / 2, 3)
-    judged = _cpu(lambda: [problem.judge(graph, {"part": part}) for _ in range(20)], 3) / 20
+    peer = cpu(lambda: sum(nx.cut_size(twin, block, weight="weight") for block in blocks) / 2, 3)
+    judged = cpu(lambda: [problem.judge(graph, {"part": part}) for _ in range(20)], 3) / 20
     actions = _moves(np.random.default_rng(0), graph.nodes, 2000)
-    stepped = _cpu(lambda: [env.step(action) for action in actions], 3) / len(actions)
+    stepped = cpu(lambda: [env.step(action) for action in actions], 3) / len(actions)
     return [
         row(f"{name}: networkx recomputation / env.step", peer / stepped, "x"),
         row(f"{name}: judge / env.step", judged / stepped, "x"),
@@ -152,7 +108,7 @@ def _sampler(env: Any, num_envs: int, raw: bool, rng: np.random.Generator) -> Ca
 
 def vectors(count: int, num_envs: int = 256) -> list[dict[str, Any]]:
     """The native vector environment against one environment, per step, with episode ends and resets."""
-    rows = []
+    found = []
     cases: tuple[tuple[str, str, dict[str, Any]], ...] = (
         ("refine, raw moves, raw observation", "raw", {"mode": "refine", "moves": "raw", "steps": 500}),
         ("refine, raw moves, dynamic observation", "dynamic", {"mode": "refine", "moves": "raw", "steps": 500}),
@@ -184,69 +140,13 @@ def vectors(count: int, num_envs: int = 256) -> list[dict[str, Any]]:
             spent["one"] += time.process_time() - started
         single = spent["one"] / (count // 4)
         batched = spent["many"] / max(count // num_envs, 20) / num_envs
-        rows.append(row(f"one environment: {title}", 1e6 * single, "us/step"))
-        rows.append(row(f"{num_envs} in a vector / one: {title}", single / batched, "x", ">= 10"))
-    return rows
+        found.append(row(f"one environment: {title}", 1e6 * single, "us/step"))
+        found.append(row(f"{num_envs} in a vector / one: {title}", single / batched, "x", ">= 10"))
+    return found
 
 
-def partitioning(quick: bool) -> list[dict[str, Any]]:
+def rows(quick: bool) -> list[dict[str, Any]]:
     """Figures of graph partitioning."""
-    rows = raw_moves(10_000 if quick else 1_000_000, 2_000 if quick else 200_000)
-    rows += recomputation("delaunay:n=1000,seed=1" if quick else "delaunay:n=10000,seed=1")
-    rows += vectors(2_000 if quick else 40_000)
-    return rows
-
-
-def learning(quick: bool) -> list[dict[str, Any]]:
-    """What learners reach; see `bench_learning`."""
-    from sysgym_zoo.bench.learning import learning as run
-
-    return run(quick)
-
-
-def rollouts(quick: bool) -> list[dict[str, Any]]:
-    """Memory and CPU time of training on graphs; see `bench_rollouts`."""
-    from sysgym_zoo.bench.rollouts import rollouts as run
-
-    return run(quick)
-
-
-def chip(quick: bool) -> list[dict[str, Any]]:
-    """Speed of chip placement; see `bench_chip`."""
-    from sysgym_zoo.bench.chip import chip as run
-
-    return run(quick)
-
-
-def placing(quick: bool) -> list[dict[str, Any]]:
-    """What the learners of chip placement reach; see `bench_placing`."""
-    from sysgym_zoo.bench.placing import placing as run
-
-    return run(quick)
-
-
-def dataflow(quick: bool) -> list[dict[str, Any]]:
-    """Speed of the simulator of dataflow graphs; see `bench_dataflow`."""
-    from sysgym_zoo.bench.dataflow import dataflow as run
-
-    return run(quick)
-
-
-def devices(quick: bool) -> list[dict[str, Any]]:
-    """What agents reach on the models of GDP and GO; see `bench_dataflow`."""
-    from sysgym_zoo.bench.dataflow import devices as run
-
-    return run(quick)
-
-
-AREAS = {
-    "partitioning": partitioning, "learning": learning, "rollouts": rollouts, "chip": chip, "placing": placing,
-    "dataflow": dataflow, "devices": devices,
-}  # fmt: skip
-
-
-def bench(area: str, quick: bool) -> list[dict[str, Any]]:
-    """Rows of one area; UsageError lists the areas."""
-    if area not in AREAS:
-        raise unknown("bench area", area, AREAS)
-    return AREAS[area](quick)
+    found = raw_moves(10_000 if quick else 1_000_000, 2_000 if quick else 200_000)
+    found += recomputation("delaunay:n=1000,seed=1" if quick else "delaunay:n=10000,seed=1")
+    return found + vectors(2_000 if quick else 40_000)

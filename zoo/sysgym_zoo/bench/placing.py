@@ -8,9 +8,10 @@ import numpy as np
 
 from sysgym import UsageError, make_problem
 from sysgym.core.env import ProblemEnv
-from sysgym_agents.core import Budget, make_agent
+from sysgym_agents.core import Budget
 from sysgym_agents.general.random import sample_action
-from sysgym_zoo.bench.partitioning import row
+from sysgym_zoo.jobs.measuring import left_out, row
+from sysgym_zoo.jobs.naming import make
 from sysgym_zoo.jobs.resolve import instance_names
 from sysgym_zoo.jobs.runs import set_threads
 
@@ -54,7 +55,7 @@ def scratch(name: str, steps: int, bar: str, **hyper: Any) -> tuple[list[dict[st
     """A learner on the target chip alone."""
     problem, watch = make_problem("ChipPlacement", mode="sequential"), Watch()
     chip = problem.load(TARGET)
-    agent = make_agent(name, **hyper)
+    agent = make(name, **hyper)
     agent.fit(problem, [chip], np.random.default_rng(0), Budget(steps=steps), watch)
     cost = problem.judge(chip, agent.solve(problem, chip, np.random.default_rng(0), Budget())).cost
     what = f"{name} from scratch, {steps} steps on {TARGET}"
@@ -67,7 +68,7 @@ def scratch(name: str, steps: int, bar: str, **hyper: Any) -> tuple[list[dict[st
 def transfer(steps: int, tuning: int, alone: Watch) -> list[dict[str, Any]]:
     """`edge-gnn` pre-trained on ct/train: one rollout on each test chip, then tuned on the target, as from scratch."""
     problem = make_problem("ChipPlacement", mode="sequential")
-    agent, rows = make_agent("edge-gnn", **MANY), []
+    agent, rows = make("edge-gnn", **MANY), []
     train = [problem.load(name) for name in instance_names(problem, "ct/train")]
     agent.fit(problem, train, np.random.default_rng(0), Budget(steps=steps))
     for name in instance_names(problem, "ct/test"):
@@ -76,7 +77,7 @@ def transfer(steps: int, tuning: int, alone: Watch) -> list[dict[str, Any]]:
         rows.append(row(f"edge-gnn zero-shot on {name}, one rollout", cost, "proxy"))
         best = best_random(problem, chip, 12)
         rows.append(row(f"edge-gnn zero-shot on {name} / best of 12 random", cost / best, "x", "<= 0.95"))
-    watch, chip, plain = Watch(), problem.load(TARGET), make_agent("edge-gnn", **TUNED)
+    watch, chip, plain = Watch(), problem.load(TARGET), make("edge-gnn", **TUNED)
     for name in (*MANY, *TUNED):
         setattr(agent, name, getattr(plain, name))
     agent.fit(problem, [chip], np.random.default_rng(1), Budget(steps=tuning), watch)
@@ -94,7 +95,7 @@ def transfer(steps: int, tuning: int, alone: Watch) -> list[dict[str, Any]]:
     return rows
 
 
-def placing(quick: bool) -> list[dict[str, Any]]:
+def rows(quick: bool) -> list[dict[str, Any]]:
     """All figures; those on public chips only where they are on this machine."""
     set_threads(1)
     rows, _ = scratch("ppo-place", 2_200 if quick else 150_000, "" if quick else "<= 0.8")
@@ -105,4 +106,4 @@ def placing(quick: bool) -> list[dict[str, Any]]:
     try:
         return rows + transfer(70_000, 17_000, alone)
     except UsageError as error:
-        return [*rows, {"what": f"transfer left out: {error}", "value": None, "unit": "", "bar": "", "met": None}]
+        return [*rows, left_out(f"transfer left out: {error}")]

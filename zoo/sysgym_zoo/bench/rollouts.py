@@ -22,7 +22,7 @@ from sysgym_agents.general.sb3.buffers import MaskableGraphRolloutBuffer
 from sysgym_agents.general.sb3.policies import GraphMaskablePolicy, ManyCategorical
 from sysgym_agents.general.sb3.training import make_vector, stored_graphs
 from sysgym_agents.learning.products import mean_operator, multiply, scatter_multiply
-from sysgym_zoo.bench.partitioning import row
+from sysgym_zoo.jobs.measuring import row
 
 NODES = 256
 
@@ -158,8 +158,8 @@ def throughput(n_steps: int, num_envs: int = 8) -> list[dict[str, Any]]:
     ]
 
 
-def rollouts(quick: bool) -> list[dict[str, Any]]:
-    """Rows of the area `rollouts`."""
+def rows(quick: bool) -> list[dict[str, Any]]:
+    """All rows."""
     torch.set_num_threads(1)
     rows = memory(64 if quick else 256)
     rows += products(16 if quick else 256)

@@ -2,13 +2,10 @@
 
 import signal
 
-from sysgym_zoo.cli import complete, lists, submissions
-from sysgym_zoo.cli import work as jobs
+from sysgym_zoo.cli import complete, lists, submissions, work
 from sysgym_zoo.cli.app import app
-from sysgym_zoo.tools import group as chips
-from sysgym_zoo.tools import trace as graphs
 
-__all__ = ["app", "chips", "complete", "graphs", "jobs", "lists", "main", "submissions"]
+__all__ = ["app", "complete", "lists", "main", "submissions", "work"]
 
 
 def main() -> None:

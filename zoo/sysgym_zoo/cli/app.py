@@ -1,12 +1,10 @@
-"""The application: groups, shared options, and how errors become one sentence and an exit code."""
+"""The application: groups, shared options, and what every command does."""
 
 from __future__ import annotations
 
-import functools
 import io
 import os
 import sys
-import traceback
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
@@ -14,9 +12,12 @@ from typing import Annotated, Any
 import typer
 
 from sysgym_zoo.cli import complete
+from sysgym_zoo.cli.guard import guarded
+from sysgym_zoo.cli.plugins import Commands
 
 app = typer.Typer(
     name="sysgym",
+    cls=Commands,
     help="Gymnasium environments, agents and verified leaderboards for the optimisation problems of computer systems.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
@@ -30,11 +31,12 @@ app.add_typer(board_app, name="board")
 app.add_typer(data_app, name="data")
 
 ProblemName = Annotated[
-    str,
+    str | None,
     typer.Option(
-        "--problem", "-p", help="Name of the problem, such as Partitioning.", autocompletion=complete.problems
+        "--problem", "-p", help="Name of the problem; default: told by the data or agent.",
+        autocompletion=complete.problems,
     ),
-]
+]  # fmt: skip
 Options = Annotated[
     list[str] | None,
     typer.Option("-O", help="Option of the problem, key=value; repeatable.", autocompletion=complete.options),
@@ -50,49 +52,6 @@ Out = Annotated[Path | None, typer.Option("--out", help="Run folder to make; def
 StorePath = Annotated[
     Path | None, typer.Option("--store", help="Leaderboard file; default: SYSGYM_STORE or the user's.")
 ]
-
-
-def guarded(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Turn errors that a user can cause into one sentence on stderr and the documented exit code."""
-
-    @functools.wraps(function)
-    def run(*args: Any, **keywords: Any) -> Any:
-        try:
-            return function(*args, **keywords)
-        except KeyboardInterrupt:
-            print("sysgym: interrupted.", file=sys.stderr)
-            raise typer.Exit(130) from None
-        except BrokenPipeError:
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            raise typer.Exit(0) from None
-        except (typer.Exit, typer.Abort):
-            raise
-        except Exception as error:
-            raise typer.Exit(explain(error)) from None
-
-    return run
-
-
-def explain(error: Exception) -> int:
-    """Print one sentence about an error and return its exit code; SYSGYM_DEBUG=1 shows the traceback as well."""
-    from sysgym.core.errors import SysgymError
-    from sysgym_zoo.jobs.console import was_interrupted
-
-    if os.environ.get("SYSGYM_DEBUG"):
-        traceback.print_exc()
-    if isinstance(error, SysgymError):
-        print(f"sysgym: {error}", file=sys.stderr)
-        return error.exit_code
-    if was_interrupted(error):
-        print("sysgym: interrupted.", file=sys.stderr)
-        return 130
-    if isinstance(error, OSError):
-        print(f"sysgym: {error.filename or 'the output'}: {error.strerror or error}.", file=sys.stderr)
-    else:
-        line = (str(error).splitlines() or [""])[0]
-        hint = "this is a defect of sysgym or of a plugin, SYSGYM_DEBUG=1 shows where"
-        print(f"sysgym: unexpected {type(error).__name__}: {line}; {hint}.", file=sys.stderr)
-    return 1
 
 
 def command(group: typer.Typer, name: str | None = None) -> Callable[[Callable[..., Any]], Callable[..., Any]]:

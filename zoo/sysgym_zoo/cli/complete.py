@@ -58,16 +58,26 @@ def prepare_bash() -> None:
     os.environ["COMP_WORDS"], os.environ["COMP_CWORD"] = "\n".join([*before, completed]), str(len(before))
 
 
-def _problem(params: dict[str, Any]) -> Any:
-    from sysgym.core.registry import problem_class
+def _fitting(params: dict[str, Any]) -> list[Any]:
+    """Problems that half a command line may be about, with their default options."""
+    from sysgym.core.registry import make_problem
+    from sysgym_zoo.jobs.finding import Clues, find_problem, split, usable
 
-    return problem_class(params.get("problem") or "Partitioning")
+    if params.get("problem"):
+        return [make_problem(params["problem"])]
+    agents = params.get("agent") or []
+    words = split(params.get("instances")) or [word for word in [params.get("instance")] if word]
+    try:
+        named = [agents] if isinstance(agents, str) else list(agents)
+        return [make_problem(find_problem(Clues(None, named, "", words)))] if named or words else [*usable().values()]
+    except ValueError:  # several fit, or none
+        return [*usable().values()]
 
 
 def _problems(params: dict[str, Any]) -> Iterable[str]:
-    from sysgym_zoo.jobs.catalogue import problem_names
+    from sysgym_zoo.jobs.finding import short_names
 
-    return problem_names()
+    return short_names()
 
 
 def _agents(params: dict[str, Any]) -> Iterable[str]:
@@ -79,28 +89,32 @@ def _agents(params: dict[str, Any]) -> Iterable[str]:
 def _learners(params: dict[str, Any]) -> Iterable[str]:
     from sysgym_zoo.jobs.catalogue import agent_rows
 
-    return [row["agent"] for row in agent_rows(params.get("problem")) if row["kind"] == "learner"]
+    return [row["agent"] for row in agent_rows(params.get("problem")) if row["kind"] in ("learner", "recipe")]
 
 
 def _instances(params: dict[str, Any]) -> Iterable[str]:
-    from sysgym_zoo.jobs.catalogue import instance_words
+    from sysgym_zoo.jobs.finding import words_of
 
-    return instance_words(_problem(params)())
+    given = {key: value for key, value in params.items() if key in ("problem", "agent")}
+    return [word for problem in _fitting(given) for word in words_of(problem)]
 
 
 def _options(params: dict[str, Any]) -> Iterable[str]:
-    from sysgym.core.options import keyword_options
+    from sysgym.core.options import option_table, suggestions
 
-    factory = _problem(params)
-    values = {f"{key}={value}" for variant in factory.variants for key, value in variant.items()}
-    return sorted({*values, *(f"{name}=" for name in keyword_options(factory))})
+    words = set()
+    for problem in _fitting(params):
+        table = option_table(type(problem))
+        words |= {*suggestions(type(problem)), *(f"{name}=" for name in table)}
+    return sorted(words)
 
 
 def _hyper(params: dict[str, Any]) -> Iterable[str]:
-    from sysgym.core.options import keyword_options
+    from sysgym.core.options import suggestions
     from sysgym_agents.core import agent_class
+    from sysgym_zoo.jobs.naming import choose
 
-    return [f"{name}=" for name in keyword_options(agent_class(params["agent"]))]
+    return suggestions(agent_class(choose(params["agent"]).agent))
 
 
 def _boards(params: dict[str, Any]) -> Iterable[str]:
@@ -116,9 +130,9 @@ def _recipes(params: dict[str, Any]) -> Iterable[str]:
 
 
 def _areas(params: dict[str, Any]) -> Iterable[str]:
-    from sysgym_zoo.bench.partitioning import AREAS
+    from sysgym_zoo.jobs.benchmarks import areas as known
 
-    return sorted(AREAS)
+    return sorted(known())
 
 
 def _formats(params: dict[str, Any]) -> Iterable[str]:

@@ -26,7 +26,7 @@ def agents(
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Registered agents."""
+    """Registered agents, and recipes, whose names are agents' names too."""
     from sysgym_zoo.jobs.catalogue import agent_rows
 
     show_rows("agents", agent_rows(problem), as_json)
@@ -34,13 +34,13 @@ def agents(
 
 @command(list_app)
 def instances(
-    problem: ProblemName = "Partitioning",
+    problem: ProblemName = None,
     within: Annotated[
         str | None, typer.Argument(help="A set, to list its instances.", autocompletion=complete.instances)
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Instance sets of a problem, or the instances of one set."""
+    """Instance sets, or the instances of one set."""
     from sysgym_zoo.jobs.catalogue import instance_rows
 
     show_rows("instances", instance_rows(problem, within), as_json)
@@ -58,11 +58,11 @@ def boards(as_json: AsJson = False) -> None:
 def show(
     name: Annotated[
         str,
-        typer.Argument(help="A problem, agent, instance, set, board or recipe.", autocompletion=complete.everything),
+        typer.Argument(help="Problem, agent, recipe, run, instance, set or board.", autocompletion=complete.everything),
     ],
     as_json: AsJson = False,
 ) -> None:
-    """The documentation of a problem, agent, instance, set, board or recipe."""
+    """The documentation of a problem, agent, recipe, run, instance, set or board."""
     from sysgym_zoo.jobs.catalogue import describe
     from sysgym_zoo.jobs.console import show_json
 
@@ -76,9 +76,10 @@ def show(
 @command(app)
 def doctor(as_json: AsJson = False) -> None:
     """Check the installation: versions, threads, plugins, optional packages, writable folders."""
+    from sysgym_zoo.cli.plugins import faults
     from sysgym_zoo.jobs.doctor import checks
 
-    rows = checks()
+    rows = checks(faults({item.name or item.callback.__name__ for item in app.registered_commands if item.callback}))
     show_rows("doctor", rows, as_json)
     if any(row["status"] == "broken" for row in rows):
         raise typer.Exit(1)
@@ -86,7 +87,7 @@ def doctor(as_json: AsJson = False) -> None:
 
 @command(data_app, "list")
 def data_list(
-    problem: ProblemName = "Partitioning",
+    problem: ProblemName = None,
     as_json: AsJson = False,
 ) -> None:
     """Data sets: source, licence and whether they are on this machine."""
@@ -98,7 +99,7 @@ def data_list(
 @command(data_app, "get")
 def data_get(
     name: Annotated[str, typer.Argument(help="A set, or one instance.", autocompletion=complete.instances)],
-    problem: ProblemName = "Partitioning",
+    problem: ProblemName = None,
     as_json: AsJson = False,
 ) -> None:
     """Fetch a public data set into the cache folder, with checksums."""
@@ -112,7 +113,7 @@ def data_path(
     name: Annotated[
         str, typer.Argument(help="One instance, such as walshaw/add20.", autocompletion=complete.instances)
     ],
-    problem: ProblemName = "Partitioning",
+    problem: ProblemName = None,
     as_json: AsJson = False,
 ) -> None:
     """Where the file of an instance lies on this machine."""

@@ -30,17 +30,17 @@ def demo(
     as_json: AsJson = False,
 ) -> None:
     """The main job: train a small agent, evaluate it on unseen graphs, submit, verify, rank. About two minutes."""
-    from sysgym_zoo.jobs.demo import demo as run
+    from sysgym_zoo.examples.demo import demo as run
 
     run(out, seconds, as_json)
 
 
 @command(app)
 def train(
-    problem: ProblemName = "Partitioning",
+    problem: ProblemName = None,
     agent: Annotated[
         str | None,
-        typer.Option("--agent", "-a", help="A learner, such as ppo-refine or gap.", autocompletion=complete.learners),
+        typer.Option("--agent", "-a", help="A learner, recipe or run folder.", autocompletion=complete.learners),
     ] = None,
     options: Options = None,
     instances: Annotated[
@@ -65,12 +65,14 @@ def train(
 ) -> None:
     """Train a learner: metrics, TensorBoard events, checkpoints and the agent in a run folder."""
     from sysgym_zoo.jobs.console import show_json
+    from sysgym_zoo.jobs.train import Training
     from sysgym_zoo.jobs.train import train as run
 
-    folder, record = run(
-        problem, agent, options or [], instances, recipe, change or [], steps, seconds, seed, threads, out, resume,
-        save_every,
+    asked = Training(
+        agent=agent, problem=problem, options=options or [], instances=instances, recipe=recipe, changes=change or [],
+        steps=steps, seconds=seconds, seed=seed, threads=threads, out=out, resume=resume, save_every=save_every,
     )  # fmt: skip
+    folder, record = run(asked)
     if as_json:
         show_json("run", {"run": str(folder), **record})
     else:
@@ -82,9 +84,10 @@ def train(
 @command(app)
 def solve(
     instance: InstanceName,
-    problem: ProblemName = "Partitioning",
+    problem: ProblemName = None,
     agent: Annotated[
-        str | None, typer.Option("--agent", "-a", help="A name or a run folder.", autocompletion=complete.agents)
+        str | None,
+        typer.Option("--agent", "-a", help="Agent, recipe or run folder.", autocompletion=complete.agents),
     ] = None,
     options: Options = None,
     seconds: Annotated[float | None, typer.Option(min=0.0, help="Time budget.")] = None,
@@ -96,17 +99,18 @@ def solve(
     """Solve one instance and judge the answer. Exit code 3 if it is infeasible."""
     from sysgym.core.solutions import write_solution
     from sysgym_zoo.jobs.evaluate import solve_once, time_budget
-    from sysgym_zoo.jobs.resolve import build_agent, build_problem, trained_options
+    from sysgym_zoo.jobs.finding import Clues
+    from sysgym_zoo.jobs.resolve import build_all
     from sysgym_zoo.jobs.runs import set_threads
 
     budget = time_budget(seconds)
-    built = build_problem(problem, options or [])
-    chosen = built.recommended_agent if agent is None else agent
-    built = trained_options([chosen], built, options or [])
-    name, solver = build_agent(chosen, built)
+    built, (solver,) = build_all(
+        Clues(problem, [agent] if agent is not None else [], "", [instance], None, options or [])
+    )
     loaded = built.load(instance)
-    set_threads(threads) if hasattr(solver, "fit") else None
-    row, solution = solve_once(built, loaded, solver, name, seed, budget)
+    if solver.learns:
+        set_threads(threads)
+    row, solution = solve_once(built, loaded, solver.agent, solver.name, seed, budget)
     if output is not None:
         write_solution(built, loaded, solution, output)
     _verdict(row, as_json, {"solution": dict(solution)} if output is None and as_json else {})
@@ -116,7 +120,7 @@ def solve(
 def judge(
     instance: InstanceName,
     solution: Annotated[Path, typer.Argument(help="Solution: .json, .npz, .npy or the field's own format.")],
-    problem: ProblemName = "Partitioning",
+    problem: ProblemName = None,
     options: Options = None,
     as_json: AsJson = False,
 ) -> None:
@@ -125,9 +129,10 @@ def judge(
 
     from sysgym import content_hash
     from sysgym.core.solutions import read_solution
-    from sysgym_zoo.jobs.resolve import build_problem
+    from sysgym_zoo.jobs.finding import Clues
+    from sysgym_zoo.jobs.resolve import find_and_build
 
-    built = build_problem(problem, options or [])
+    built = find_and_build(Clues(problem, (), "", [instance], solution, options or []))
     loaded = built.load(instance)
     wall, cpu = time.perf_counter(), time.process_time()
     verdict = built.judge(loaded, read_solution(built, loaded, solution))
@@ -164,13 +169,13 @@ def _verdict(row: dict[str, Any], as_json: bool, extra: dict[str, Any]) -> None:
 def evaluate(
     agent: Annotated[
         list[str] | None,
-        typer.Option("--agent", "-a", help="A name or a run folder; repeatable.", autocompletion=complete.agents),
+        typer.Option("--agent", "-a", help="Agent, recipe or run folder; repeatable.", autocompletion=complete.agents),
     ] = None,
     instances: Annotated[
         str | None,
         typer.Option(help="Set (or ;-separated names and files) to solve.", autocompletion=complete.instances),
     ] = None,
-    problem: ProblemName = "Partitioning",
+    problem: ProblemName = None,
     options: Options = None,
     seeds: Annotated[int, typer.Option(help="Seeds 0..n-1 on every instance.")] = 5,
     seconds: Annotated[float | None, typer.Option(min=0.0, help="Time budget of one solution.")] = None,
@@ -181,12 +186,10 @@ def evaluate(
     """Agents on instances and seeds: a table, and a run folder with every row and solution."""
     from sysgym_zoo.jobs import evaluate as module
     from sysgym_zoo.jobs.console import say, show_json, table
-    from sysgym_zoo.jobs.resolve import build_agent, build_problem, instance_names, trained_options
+    from sysgym_zoo.jobs.finding import Clues, split
+    from sysgym_zoo.jobs.resolve import build_all, instance_names
 
-    built = build_problem(problem, options or [])
-    chosen = agent or [built.recommended_agent]
-    built = trained_options(chosen, built, options or [])
-    solvers = [build_agent(name, built) for name in chosen]
+    built, solvers = build_all(Clues(problem, agent or [], "", split(instances), None, options or []))
     wanted = built.default_instances if instances is None else instances
     loaded = [built.load(name) for name in instance_names(built, wanted)]
     folder, rows = module.evaluate(built, solvers, loaded, seeds, seconds, threads, out)
@@ -205,17 +208,18 @@ def render(
     output: Annotated[
         Path, typer.Option("-o", "--output", help="File to write: .png, .gif (animation) or .json (trace).")
     ],
-    problem: ProblemName = "Partitioning",
+    problem: ProblemName = None,
     options: Options = None,
     as_json: AsJson = False,
 ) -> None:
     """Draw a solution: a .gif shows how it grows, a .json is a trace for Perfetto, where the problem has them."""
     from sysgym import UsageError
     from sysgym.core.solutions import read_solution
+    from sysgym_zoo.jobs.finding import Clues
     from sysgym_zoo.jobs.pictures import save, save_trace
-    from sysgym_zoo.jobs.resolve import build_problem
+    from sysgym_zoo.jobs.resolve import find_and_build
 
-    built = build_problem(problem, options or [])
+    built = find_and_build(Clues(problem, (), "", [instance], solution, options or []))
     moving, traced = (output.suffix.lower() == suffix for suffix in (".gif", ".json"))
     if moving and built.frames is None:
         raise UsageError(f"{built.name} draws no animation; use a name that ends in .png instead of {output}.")
@@ -249,11 +253,16 @@ def report(
 
 @command(app)
 def bench(
-    area: Annotated[str, typer.Argument(help="What to measure.", autocompletion=complete.areas)] = "partitioning",
+    area: Annotated[
+        str | None, typer.Argument(help="What to measure; default: list what there is.", autocompletion=complete.areas)
+    ] = None,
     quick: Annotated[bool, typer.Option("--quick", help="Small sizes, for a smoke test.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Speed against peers and the kernel's own floor, as ratios measured in this process."""
-    from sysgym_zoo.bench.partitioning import bench as run
+    from sysgym_zoo.jobs.benchmarks import area_rows, measure
 
-    show_rows("bench", run(area, quick), as_json)
+    if area is None:
+        show_rows("bench-areas", area_rows(), as_json)
+    else:
+        show_rows("bench", measure(area, quick), as_json)

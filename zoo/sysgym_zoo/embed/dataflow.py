@@ -58,7 +58,7 @@ def references(graph: DataflowGraph, joint: bool) -> dict[str, dict[str, float]]
     found: dict[str, dict[str, float]] = {}
     for tasks in ("placement", "placement+schedule+fusion") if joint else ("placement",):
         single = tasks == "placement"
-        problem = make_problem("DevicePlacement") if single else make_problem("GraphOptimization", tasks=tasks)
+        problem: Any = make_problem("DevicePlacement") if single else make_problem("GraphOptimization", tasks=tasks)
         budget = Budget(steps=2000 if single else 500)
         solution = DeviceAnnealer(metis=False).solve(problem, graph, np.random.default_rng(1), budget)
         verdict = problem.judge(graph, solution)

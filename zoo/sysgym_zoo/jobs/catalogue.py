@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import inspect
 import json
+import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,8 @@ from sysgym.core.options import keyword_options
 from sysgym.core.registry import environment_id, make_problem, problem_class, problem_registry
 from sysgym_agents.core import agent_class, agent_names, agent_registry, is_learner
 from sysgym_leaderboards import board_names, load_board
+from sysgym_zoo.jobs.finding import of_data, short_names, usable, words_of
+from sysgym_zoo.jobs.naming import load_run
 from sysgym_zoo.jobs.recipes import load_recipe, recipe_names
 
 
@@ -31,11 +34,6 @@ def _load(registry: Any, name: str) -> Any:
         return registry.get(name)
     except UsageError as error:
         return str(error)
-
-
-def problem_names() -> list[str]:
-    """Short names, as `--problem` takes them."""
-    return [name.removeprefix("sysgym/").rpartition("-v")[0] for name in problem_ids()]
 
 
 def problem_rows() -> list[dict[str, Any]]:
@@ -55,7 +53,7 @@ def problem_rows() -> list[dict[str, Any]]:
 
 
 def agent_rows(problem: str | None) -> list[dict[str, Any]]:
-    """Registered agents, of one problem if it is named."""
+    """Registered agents and recipes, of one problem if it is named."""
     wanted = problem_class(problem).name if problem else None  # type: ignore[attr-defined]
     rows = []
     for name in agent_names():
@@ -63,32 +61,49 @@ def agent_rows(problem: str | None) -> list[dict[str, Any]]:
         if isinstance(found, str):
             rows.append({"agent": name, "kind": "broken", "problems": None, "about": found})
         elif wanted is None or not found.problems or wanted in found.problems:
-            kind = "learner" if is_learner(found) else "baseline"
-            rows.append(
-                {
-                    "agent": name,
-                    "kind": kind,
-                    "problems": ", ".join(found.problems) or "any",
-                    "about": first_line(found),
-                }
-            )
-    return rows
+            kind, fits = "learner" if is_learner(found) else "baseline", ", ".join(found.problems) or "any"
+            rows.append({"agent": name, "kind": kind, "problems": fits, "about": first_line(found)})
+    return [*rows, *_recipe_rows(wanted)]
 
 
-def instance_rows(problem: str, within: str | None) -> list[dict[str, Any]]:
-    """Sets of a problem, or the instances of one set (or `SET/SPLIT`)."""
-    sets = make_problem(problem).instance_sets()
+def _recipe_rows(problem: str | None) -> Iterator[dict[str, Any]]:
+    for name in recipe_names():
+        try:
+            recipe = load_recipe(name)
+        except UsageError as error:
+            yield {"agent": name, "kind": "broken", "problems": None, "about": str(error)}
+            continue
+        if problem in (None, recipe.problem):
+            about = f"{recipe.agent}: {recipe.about}"
+            yield {"agent": name, "kind": "recipe", "problems": recipe.problem, "about": about}
+
+
+def _sets(problem: str | None) -> Iterator[tuple[str, str, Any]]:
+    """Problem, name and content of every instance set, of one problem if it is named."""
+    if problem is None:
+        found = [item for item in usable().values() if not item.secondary]
+    else:
+        found = [make_problem(problem)]
+    for item in found:
+        for name, group in item.instance_sets().items():
+            yield item.name, name, group
+
+
+def instance_rows(problem: str | None, within: str | None) -> list[dict[str, Any]]:
+    """Instance sets, or the instances of one set (or `SET/SPLIT`), of one problem if it is named."""
     if within is None:
         return [
             {
                 "set": name,
+                "problem": of,
                 "source": group.source,
                 "version": group.version,
                 **{split: len(group.names(split)) for split in ("train", "valid", "test")},
                 "about": group.about,
             }
-            for name, group in sets.items()
+            for of, name, group in _sets(problem)
         ]
+    sets = {name: group for _, name, group in _sets(_owner(problem, within))}
     name, _, split = within.partition("/")
     if name not in sets:
         raise unknown("set", within, sets)
@@ -100,14 +115,26 @@ def instance_rows(problem: str, within: str | None) -> list[dict[str, Any]]:
     ]
 
 
-def data_rows(problem: str) -> list[dict[str, Any]]:
+def _owner(problem: str | None, name: str) -> str | None:
+    """The problem that was named, else the one that registers a name, where only one is not secondary."""
+    if problem is not None:
+        return problem
+    known = usable()
+    fits = [one for one in of_data(known, name) if not known[one].secondary]
+    if len(fits) > 1:
+        raise UsageError(f"{name!r} fits several problems ({', '.join(sorted(fits))}); add -p NAME.")
+    return fits[0] if fits else None
+
+
+def data_rows(problem: str | None) -> list[dict[str, Any]]:
     """Data sets and whether they are on this machine; a generated instance, which has no file, always is."""
     rows = []
-    for name, group in make_problem(problem).instance_sets().items():
+    for of, name, group in _sets(problem):
         here = sum(all(data.find(file) is not None for file in entry.files) for entry in group.entries)
         rows.append(
             {
                 "set": name,
+                "problem": of,
                 "source": group.source,
                 "files": len(group.entries),
                 "here": here,
@@ -118,8 +145,8 @@ def data_rows(problem: str) -> list[dict[str, Any]]:
     return rows
 
 
-def _entries(problem: str, name: str) -> list[Any]:
-    sets = make_problem(problem).instance_sets()
+def _entries(problem: str | None, name: str) -> list[Any]:
+    sets = {short: group for _, short, group in _sets(_owner(problem, name))}
     entry = find_entry(sets, name)
     if entry is not None:
         return [entry]
@@ -128,7 +155,7 @@ def _entries(problem: str, name: str) -> list[Any]:
     return list(sets[name].entries)
 
 
-def fetch(problem: str, name: str) -> list[dict[str, Any]]:
+def fetch(problem: str | None, name: str) -> list[dict[str, Any]]:
     """Fetch the files of a set (or one instance); where they lie. UsageError lists those that cannot be had."""
     rows: list[dict[str, Any]] = []
     failed = []
@@ -145,7 +172,7 @@ def fetch(problem: str, name: str) -> list[dict[str, Any]]:
     return rows
 
 
-def file_path(problem: str, name: str) -> Path:
+def file_path(problem: str | None, name: str) -> Path:
     """Where the file of an instance lies; UsageError if it is not on this machine."""
     entries = _entries(problem, name)
     if len(entries) > 1:
@@ -174,16 +201,19 @@ def describe(name: str) -> dict[str, Any]:
         )
         return {"kind": "agent", "name": name, "text": text}
     if name in recipe_names():
-        recipe = load_recipe(name)
+        recipe = load_recipe(name).as_dict()
         return {
             "kind": "recipe",
             "name": name,
             "recipe": recipe,
-            "text": f"recipe {name}\n\n{json.dumps(recipe, indent=1)}",
+            "text": f"recipe {name}, an agent's name too\n\n{json.dumps(recipe, indent=1)}",
         }
     if name in board_names():
         board = load_board(name).as_dict()
         return {"kind": "board", "name": name, "board": board, "text": f"board {name}\n\n{json.dumps(board, indent=1)}"}
+    if name and os.path.isdir(name):
+        record = load_run(Path(name))
+        return {"kind": "run", "name": name, "run": record, "text": f"run {name}\n\n{json.dumps(record, indent=1)}"}
     try:
         identifier = environment_id(name)
     except UsageError:
@@ -194,32 +224,14 @@ def describe(name: str) -> dict[str, Any]:
     return {"kind": "problem", "name": identifier, "text": text}
 
 
-def instance_words(problem: Any) -> list[str]:
-    """Names of a problem's sets, of their splits and of their instances."""
-    words = []
-    for name, group in problem.instance_sets().items():
-        splits = sorted({entry.split for entry in group.entries})
-        words += [name, *(f"{name}/{split}" for split in splits), *group.names()]
-    return words
-
-
-def _problems() -> list[Any]:
-    """Every registered problem with its default options, without those that cannot be built."""
-    found = []
-    for name in problem_registry.names():
-        with contextlib.suppress(Exception):  # a broken plugin is for `sysgym doctor`
-            found.append(make_problem(name))
-    return found
-
-
 def known_names() -> list[str]:
     """Everything that `sysgym show` knows."""
-    instances = [word for problem in _problems() for word in instance_words(problem)]
-    return [*agent_names(), *recipe_names(), *board_names(), *problem_ids(), *problem_names(), *instances]
+    instances = [word for problem in usable().values() for word in words_of(problem)]
+    return [*agent_names(), *recipe_names(), *board_names(), *problem_ids(), *short_names(), *instances]
 
 
 def _describe_instance(name: str) -> dict[str, Any]:
-    for problem in _problems():
+    for problem in usable().values():
         sets = problem.instance_sets()
         group, split = sets.get(name.partition("/")[0]), name.partition("/")[2]
         if group is not None and split in ("", *SPLITS):

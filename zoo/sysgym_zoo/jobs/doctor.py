@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import tempfile
+from collections.abc import Callable, Mapping
 from importlib.metadata import PackageNotFoundError, requires, version
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from sysgym.core.problem import Dynamics
 from sysgym.core.registry import failures, make_problem, parse_id, problem_registry
 from sysgym_agents.core import Learner, agent_registry, is_learner, make_agent
 from sysgym_leaderboards import board_names, load_board
+from sysgym_zoo.jobs import benchmarks, recipes
 from sysgym_zoo.jobs.runs import hardware, versions
 
 FOR_DEVELOPERS = ("dev", "all")  # extras that no user lacks
@@ -64,26 +66,38 @@ def _wrong_board(name: str) -> str:
 
 
 def _registered() -> list[dict[str, Any]]:
-    """Every problem and agent is imported, built and compared with its contract; every board is read."""
+    """Every problem and agent is imported, built and compared with its contract; boards and recipes are read."""
     rows = []
     for what, names, examine in (
         ("problem", problem_registry.names(), _wrong_problem), ("agent", agent_registry.names(), _wrong_agent),
-        ("board", board_names(), _wrong_board),
+        ("board", board_names(), _wrong_board), ("recipe", recipes.recipe_names(), recipes.fault),
+        ("benchmark", sorted(benchmarks.areas()), benchmarks.fault),
     ):  # fmt: skip
-        wrong = {}
-        for name in names:
-            try:
-                wrong[name] = examine(name)
-            except UsageError as error:
-                wrong[name] = str(error)
-            except Exception as error:  # the constructor of a plugin may raise anything
-                wrong[name] = f"it cannot be built ({type(error).__name__}: {error})"
+        wrong = {name: _examined(examine, name) for name in names}
         rows += [_row(f"{what} {name}", "broken", text) for name, text in wrong.items() if text]
         if not any(wrong.values()):
             rows.append(_row(f"{what}s", "ok", f"{len(wrong)} registered, each can be used"))
-    shown = {row["check"].split()[-1] for row in rows}
-    rows += [_row(f"plugin {k}", "broken", v) for k, v in failures.items() if k.split(" = ")[0] not in shown]
     return rows
+
+
+def _examined(examine: Callable[[str], str], name: str) -> str:
+    try:
+        return examine(name)
+    except UsageError as error:
+        return str(error)
+    except Exception as error:  # the constructor of a plugin may raise anything
+        return f"it cannot be built ({type(error).__name__}: {error})"
+
+
+def _commands(count: int, wrong: Mapping[str, str]) -> list[dict[str, Any]]:
+    rows = [_row(f"command {name.split(' = ')[0]}", "broken", text) for name, text in wrong.items()]
+    return rows or [_row("commands", "ok", f"{count} registered, each can be used")]
+
+
+def _refused(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Registrations that were left out, unless a row names them already."""
+    shown = {row["check"].split()[-1] for row in rows}
+    return [_row(f"plugin {k}", "broken", v) for k, v in failures.items() if k.split(" = ")[0] not in shown]
 
 
 def extras() -> dict[str, list[str]]:
@@ -165,7 +179,7 @@ def _determinism() -> dict[str, Any]:
 def _kernels() -> dict[str, Any]:
     """Where compiled kernels are kept, and how many of the suite's are there already."""
     import sysgym_agents  # noqa: F401 - its folder is found by its place
-    from sysgym.core import compiled
+    from sysgym import compiled
 
     found = [compiled.kept_kernels(package) for package in ("sysgym", "sysgym_agents")]
     folders = [folder for folder, _ in found if folder is not None]
@@ -176,15 +190,16 @@ def _kernels() -> dict[str, Any]:
     return _row("kernel cache", "ok", f"{folders[0].parent.absolute()} is writable, with {held}")
 
 
-def checks() -> list[dict[str, Any]]:
-    """One row a check: ok, absent (an optional part) or broken."""
+def checks(commands: tuple[int, Mapping[str, str]]) -> list[dict[str, Any]]:
+    """One row a check: ok, absent (an optional part) or broken; `commands` are how many, and what is wrong."""
     from sysgym_leaderboards.store import default_path
 
     rows = [_row("versions", "ok", ", ".join(f"{k} {v}" for k, v in versions().items()))]
     machine = hardware()
     threads = os.environ.get("OMP_NUM_THREADS", "unset")
     rows.append(_row("hardware", "ok", f"{machine['processor']}, {machine['cores']} cores, OMP_NUM_THREADS={threads}"))
-    rows += [*_registered(), *_optional(), _public_data()]
+    found = [*_registered(), *_commands(*commands)]
+    rows += [*found, *_refused(found), *_optional(), _public_data()]
     folders = {"data cache": data.cache_folder(), "leaderboard store": default_path().parent, "runs": Path("runs")}
     for what, folder in folders.items():
         writable = _writable(folder)

@@ -15,6 +15,7 @@ from sysgym.core.problem import Instance, Solution
 from sysgym.core.registry import options_of
 from sysgym_agents.core import Budget
 from sysgym_zoo.jobs.console import Progress
+from sysgym_zoo.jobs.naming import Solver
 from sysgym_zoo.jobs.runs import Run, describe_instances, fresh_folder, set_threads
 
 
@@ -70,13 +71,13 @@ def ratio(cost: float, reference: float) -> float | None:
 
 
 def evaluate(
-    problem: Any, agents: Sequence[tuple[str, Any]], instances: Sequence[Instance], seeds: int, seconds: float | None,
+    problem: Any, agents: Sequence[Solver], instances: Sequence[Instance], seeds: int, seconds: float | None,
     threads: int, out: Path | None,
 ) -> tuple[Path, list[dict[str, Any]]]:  # fmt: skip
     """Every agent on every instance and seed; a run folder with rows and solutions, and the rows."""
     if seeds < 1:
         raise UsageError(f"--seeds must be at least 1, got {seeds}.")
-    if len({name for name, _ in agents}) < len(agents):
+    if len({solver.name for solver in agents}) < len(agents):
         raise UsageError("an agent is named twice.")
     budget = time_budget(seconds)
     set_threads(threads)
@@ -84,7 +85,7 @@ def evaluate(
     record = {
         "kind": "evaluate",
         "problem": {"name": problem.name, "version": problem.version, "options": options_of(problem)},
-        "agents": [name for name, _ in agents],
+        "agents": [solver.name for solver in agents],
         "instances": describe_instances(problem, list(instances)),
         "seeds": seeds,
         "threads": threads,
@@ -93,7 +94,7 @@ def evaluate(
     rows: list[dict[str, Any]] = []
     with Run(folder, record) as run:
         (folder / "solutions").mkdir()
-        for name, agent in agents:  # the first call compiles kernels or loads networks; it is not timed
+        for name, agent, _ in agents:  # the first call compiles kernels or loads networks; it is not timed
             warm_up(problem, agent, instances[0])
             bar = Progress(name, len(instances) * seeds, "solutions")
             for position, instance in enumerate(instances):

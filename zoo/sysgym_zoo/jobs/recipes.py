@@ -1,11 +1,15 @@
-"""Recipes: hyper-parameters of an agent on a problem, as TOML data.
+"""Recipes: an agent's options and numbers on a problem, as TOML data. The name of one is an agent's name too.
 
-agent = "ppo-refine"
-problem = "Partitioning"
-instances = "delaunay/train"
-[options]          # of the problem
-[hyper]            # of the agent
-[budget]           # seconds and/or steps
+    about = "Pack by a learnt score."
+    agent = "knapsack-rule"
+    problem = "Knapsack"
+    instances = "small/train"
+    default = true     # used where the agent is trained on the problem without a recipe
+    [options]          # of the problem, such as the action mode
+    [hyper]            # of the agent
+    [budget]           # seconds and/or steps
+
+They are found as `recipes/<problem>/<name>.toml`, and in packages that entry points of the group `sysgym.recipes` name.
 """
 
 from __future__ import annotations
@@ -13,56 +17,107 @@ from __future__ import annotations
 import math
 import os
 import tomllib
-from importlib.resources import files
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from sysgym.core.errors import UsageError, unknown
+from sysgym.core.registry import failures, find_files, problem_class
+from sysgym_agents.core import agent_registry
 
-KEYS = {"agent", "problem", "instances", "options", "hyper", "budget", "about"}
+RECIPES = "sysgym.recipes"
+FOLDER = Path(__file__).parents[1] / "recipes"
+TABLES = ("options", "hyper", "budget")
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What a recipe says; an empty one says nothing."""
+
+    name: str = ""
+    about: str = ""
+    agent: str = ""
+    problem: str = ""
+    instances: str = ""
+    default: bool = False
+    options: Mapping[str, Any] = field(default_factory=dict)
+    hyper: Mapping[str, Any] = field(default_factory=dict)
+    budget: Mapping[str, Any] = field(default_factory=dict)
+
+    def as_dict(self) -> dict[str, Any]:
+        """What is said, as plain data."""
+        return {key: value for key, value in asdict(self).items() if value and key != "name"}
+
+
+KEYS = {item.name for item in fields(Recipe)} - {"name"}
+
+
+@lru_cache(maxsize=1)
+def _files() -> dict[str, Path]:
+    """Files of the installed recipes by name; of one that is called like an agent, the agent counts."""
+    own = sorted(path for path in FOLDER.iterdir() if path.is_dir())
+    found = find_files(RECIPES, own, "recipe")
+    for name in sorted(found.keys() & agent_registry.entries().keys()):
+        failures[f"{name} in {found.pop(name).parent.name}"] = f"an agent is called {name!r} already"
+    return found
 
 
 def recipe_names() -> list[str]:
-    """Names of the packaged recipes."""
-    folder = files("sysgym_zoo") / "recipes"
-    return sorted(item.name.removesuffix(".toml") for item in folder.iterdir() if item.name.endswith(".toml"))
+    """Names of the installed recipes."""
+    return sorted(_files())
 
 
-def load_recipe(name: str) -> dict[str, Any]:
-    """A packaged recipe by name or a TOML file; UsageError if it is malformed."""
-    if name in recipe_names():
-        text = (files("sysgym_zoo") / "recipes" / f"{name}.toml").read_text()
-    elif os.path.exists(name):
-        try:
-            text = Path(name).read_text()
-        except (OSError, UnicodeDecodeError) as error:
-            raise UsageError(f"recipe {name} cannot be read: {getattr(error, 'strerror', None) or error}.") from error
-    else:
+def load_recipe(name: str) -> Recipe:
+    """An installed recipe by name or a TOML file; UsageError if it is malformed."""
+    if name not in _files() and not os.path.exists(name):
         raise unknown("recipe", name, recipe_names())
+    path = _files().get(name, Path(name))
     try:
-        recipe = tomllib.loads(text)
+        table = tomllib.loads(path.read_text())
+    except (OSError, UnicodeDecodeError) as error:
+        why = error.strerror if isinstance(error, OSError) else error
+        raise UsageError(f"recipe {name} cannot be read: {why}.") from error
     except tomllib.TOMLDecodeError as error:
         raise UsageError(f"recipe {name}: {error}.") from error
-    for key, value in recipe.items():
+    _check(name, table)
+    return Recipe(name=name, **table)
+
+
+def _check(name: str, table: Mapping[str, Any]) -> None:
+    for key, value in table.items():
         if key not in KEYS:
             raise unknown(f"key of recipe {name}", key, KEYS)
-        wanted = dict if key in ("options", "hyper", "budget") else str
+        wanted, what = (dict, "table") if key in TABLES else (bool, "true/false") if key == "default" else (str, "text")
         if not isinstance(value, wanted):
-            raise UsageError(f"recipe {name}: {key} must be a {'table' if wanted is dict else 'text'}, got {value!r}.")
-    for key, value in recipe.get("budget", {}).items():
+            raise UsageError(f"recipe {name}: {key} must be a {what}, got {value!r}.")
+    for key, value in table.get("budget", {}).items():
         if key not in ("seconds", "steps"):
             raise unknown(f"budget of recipe {name}", key, ("seconds", "steps"))
         kinds: Any = int if key == "steps" else int | float
         if isinstance(value, bool) or not isinstance(value, kinds) or not 0 < value < math.inf:
             what = "whole number" if key == "steps" else "number"
             raise UsageError(f"recipe {name}: {key} must be a positive {what}, got {value!r}.")
-    return recipe
 
 
-def default_recipe(problem: str, agent: str) -> dict[str, Any]:
-    """The packaged recipe of an agent on a problem, or an empty one."""
+def default_recipe(problem: str, agent: str) -> Recipe:
+    """The recipe that says it is the default of an agent on a problem, or an empty one."""
     for name in recipe_names():
         recipe = load_recipe(name)
-        if recipe.get("agent") == agent and recipe.get("problem") == problem:
+        if recipe.default and (recipe.agent, recipe.problem) == (agent, problem):
             return recipe
-    return {}
+    return Recipe()
+
+
+def fault(name: str) -> str:
+    """What is wrong with an installed recipe, or ''."""
+    recipe = load_recipe(name)
+    for key, value in (("agent", recipe.agent), ("problem", recipe.problem)):
+        if not value:
+            return f"it names no {key}"
+    if recipe.agent not in agent_registry.names():
+        return str(unknown("agent", recipe.agent, agent_registry.names()))
+    problem_class(recipe.problem)(**recipe.options)
+    agent_registry.get(recipe.agent)(**recipe.hyper)
+    return ""

@@ -11,10 +11,10 @@ from typing import Any
 from sysgym import UsageError
 from sysgym.core.errors import unknown
 from sysgym.core.options import keyword_options
-from sysgym.core.registry import problem_class
+from sysgym.core.registry import make_problem
 from sysgym_zoo.jobs.console import markdown
 from sysgym_zoo.jobs.evaluate import summarise
-from sysgym_zoo.jobs.resolve import load_run
+from sysgym_zoo.jobs.naming import load_run
 
 ROW = {"agent", "instance", "seed", "feasible", "cost", "seconds", "solution"}
 
@@ -36,14 +36,19 @@ def read_rows(folder: Path) -> list[dict[str, Any]]:
 
 
 def telling_options(problem: dict[str, Any]) -> dict[str, Any]:
-    """Options that a reader must know: those that are not at their default, and the size and slack of a partition."""
+    """Options that a reader must know: those that are not at their default, and those that known costs depend on."""
     try:
-        known = keyword_options(problem_class(problem["name"]))
+        built = make_problem(problem["name"])
     except UsageError:  # the plugin is not here any more
-        known = {}
-    defaults = {name: parameter.default for name, parameter in known.items()}
-    options = problem["options"].items()
-    return {key: value for key, value in options if key in ("k", "eps") or value != defaults.get(key, value)}
+        return dict(problem["options"])
+    defaults = {name: parameter.default for name, parameter in keyword_options(type(built)).items()}
+    keys = {key for group in built.instance_sets().values() for entry in group.entries for key in entry.references}
+    named = {part.partition("=")[0] for key in keys for part in key.split(",") if "=" in part}
+    return {
+        key: value
+        for key, value in problem["options"].items()
+        if (key in named and value is not None) or value != defaults.get(key, value)
+    }
 
 
 def report(folders: Sequence[Path]) -> tuple[list[dict[str, Any]], str]:

@@ -7,6 +7,8 @@ import json
 import math
 import shutil
 import signal
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,82 +17,168 @@ import numpy as np
 from sysgym import UsageError, content_hash, make_problem
 from sysgym.core.options import keyword_options, parse_pairs
 from sysgym.core.registry import options_of, problem_class
-from sysgym_agents.core import Budget, agent_class, check_fits, is_learner, make_agent
+from sysgym_agents.core import Budget, check_fits, make_agent
 from sysgym_zoo.jobs.console import Progress, say
-from sysgym_zoo.jobs.recipes import default_recipe, load_recipe
-from sysgym_zoo.jobs.resolve import instance_names, load_run
+from sysgym_zoo.jobs.finding import Clues, find_problem, split
+from sysgym_zoo.jobs.naming import Choice, choose, learner_class, load_run, mode_keys, of_recipe, resumed_choice
+from sysgym_zoo.jobs.recipes import Recipe, default_recipe, load_recipe
+from sysgym_zoo.jobs.resolve import instance_names
 from sysgym_zoo.jobs.runs import Run, describe_instances, fresh_folder, keep_metrics, set_threads
 
 CHECKPOINT_SECONDS = 30.0
 
 
-def train(
-    problem: str, agent: str | None, options: list[str], instances: str | None, recipe: str | None, changes: list[str],
-    steps: int | None, seconds: float | None, seed: int, threads: int, out: Path | None, resume: bool,
-    save_every: float = CHECKPOINT_SECONDS,
-) -> tuple[Path, dict[str, Any]]:  # fmt: skip
+@dataclass(frozen=True, kw_only=True)
+class Training:
+    """What `sysgym train` is asked for; what is not said is the recipe's, the agent's or the problem's to say."""
+
+    agent: str | None = None
+    problem: str | None = None
+    options: Sequence[str] = ()  # of the problem, key=value
+    instances: str | None = None
+    recipe: str | None = None
+    changes: Sequence[str] = ()  # hyper-parameters, key=value
+    steps: int | None = None
+    seconds: float | None = None
+    seed: int = 0
+    threads: int = 1
+    out: Path | None = None
+    resume: bool = False
+    save_every: float = CHECKPOINT_SECONDS  # seconds between checkpoints
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """What is trained, and on what, with every name resolved."""
+
+    learner: Any
+    agent: Mapping[str, Any]  # as the record keeps it: name, recipe, options, hyper
+    problem_id: str
+    problem: Any
+    instances: Sequence[Any]
+    budget: Budget
+    seed: int
+    threads: int
+    run: Mapping[str, Any] = field(default_factory=dict)  # the record of the run that goes on
+
+    def record(self) -> dict[str, Any]:
+        """What the run folder says of it."""
+        problem = self.problem
+        return {
+            "kind": "train",
+            "problem": {
+                "id": self.problem_id, "name": problem.name, "version": problem.version, "options": options_of(problem),
+            },
+            "agent": dict(self.agent),
+            "instances": describe_instances(problem, list(self.instances)),
+            "seed": self.seed,
+            "threads": self.threads,
+            "budget": self.budget._asdict(),
+        }  # fmt: skip
+
+
+def train(asked: Training) -> tuple[Path, dict[str, Any]]:
     """Train and record a run; its folder and record. An interrupted run keeps its weights and ends as `interrupted`.
 
-    `resume` goes on from the newest checkpoint, which is written every `save_every` seconds.
+    Resuming goes on from the newest checkpoint.
     """
-    if resume:
-        for flag, given in (("--set", changes), ("--recipe", recipe), ("-O", options), ("--instances", instances)):
-            if given:
-                raise UsageError(f"--resume goes on with what the run was started with; leave {flag} out.")
-        plan = _resumed_plan(out, threads)
-        problem, threads = plan["problem"], plan["threads"]
+    plan = _going_on(asked) if asked.resume else _fresh(asked)
+    set_threads(plan.threads)
+    record, begun = plan.record(), Begun(0.0, 0.0, exact=True)
+    if asked.resume and asked.out is not None:
+        folder, begun = asked.out, _resume(asked.out, plan.learner, plan.budget)
+        earlier = {key: plan.run.get(key) for key in ("started", "seconds", "cpu_seconds", "status")}
+        record |= {"resumed_at": begun._asdict(), "earlier": [*plan.run.get("earlier", []), earlier]}
     else:
-        plan = load_recipe(recipe) if recipe else {}
-    if plan.get("problem", problem) != problem and problem_class(problem) is not problem_class(plan["problem"]):
-        raise UsageError(f"recipe {recipe} is for {plan['problem']}, not {problem}.")
-    name = agent or plan.get("agent")
-    if name is None:
-        raise UsageError("no agent is named; give --agent, such as --agent ppo-refine, or a --recipe that names one.")
-    factory = agent_class(name)
-    if not is_learner(factory):
-        raise UsageError(f"agent {name!r} does not learn; use it with `sysgym solve` or `sysgym evaluate`.")
-    built_class = problem_class(problem)
-    plan = plan or default_recipe(make_problem(problem).name, name)
-    built = make_problem(problem, **(plan.get("options", {}) | parse_pairs(options, built_class, problem)))
-    defaults = {key: parameter.default for key, parameter in keyword_options(factory).items()}
-    hyper = defaults | plan.get("hyper", {}) | parse_pairs(changes, factory, f"agent {name!r}")
-    learner = make_agent(name, **hyper)
-    check_fits(name, learner, built)
-    wanted = instances or plan.get("instances") or learner.default_instances or built.default_instances
-    loaded = [built.load(item) for item in instance_names(built, wanted)]
-    for item, graph in zip(plan.get("recorded", []), loaded if resume else [], strict=True):
-        if content_hash(graph) != item["hash"]:
-            raise UsageError(f"{item['name']} has changed since the run began; start anew with another --out.")
-    budget = _budget(plan, learner, steps, seconds)
-    set_threads(threads)
-    begun = Begun(0.0, 0.0, exact=True)
-    if resume and out is not None:
-        seed, folder = plan["seed"], out
-        begun = _resume(out, learner, name, budget)
-    else:
-        folder = fresh_folder(out, f"{built.name}-{name}-s{seed}", ", or go on with --resume")
-    record = {
-        "kind": "train",
-        "problem": {"id": problem, "name": built.name, "version": built.version, "options": options_of(built)},
-        "agent": {"name": name, "recipe": recipe, "hyper": hyper},
-        "instances": describe_instances(built, loaded),
-        "seed": seed,
-        "threads": threads,
-        "budget": budget._asdict(),
-    }
-    if resume:
-        earlier = {key: plan["run"].get(key) for key in ("started", "seconds", "cpu_seconds", "status")}
-        record["resumed_at"] = begun._asdict()
-        record["earlier"] = [*plan["run"].get("earlier", []), earlier]
+        name = plan.agent["recipe"] if plan.agent["options"] else plan.agent["name"]
+        folder = fresh_folder(asked.out, f"{plan.problem.name}-{name}-s{plan.seed}", ", or go on with --resume")
     with Run(folder, record, tensorboard=True) as run:
-        left = _left(budget, begun.steps, begun.seconds)
-        interrupted = _fit(run, learner, built, loaded, seed, left, begun, save_every)
+        interrupted = _fit(run, plan, begun, asked.save_every)
         if interrupted is None:
             say(f"{folder} has used its budget already; give more --steps or --seconds to go on.")
-        _save_agent(folder, learner)
+        _save_agent(folder, plan.learner)
         weights = (folder / "agent" / "model.safetensors").read_bytes()
         run.finish("interrupted" if interrupted else "done", weights_sha256=hashlib.sha256(weights).hexdigest())
     return folder, run.record
+
+
+def _asked_choice(asked: Training) -> tuple[Choice, Recipe]:
+    """The agent that is to be trained, and the recipe that was asked for by name (an empty one if none was)."""
+    recipe = load_recipe(asked.recipe) if asked.recipe else Recipe()
+    choice = of_recipe(recipe) if recipe.agent else None
+    if asked.agent:
+        named = choose(asked.agent)
+        if named.recipe and not named.run and asked.recipe:
+            raise UsageError(f"--agent {asked.agent} is a recipe already; leave --recipe {asked.recipe} out.")
+        if named.recipe and not named.run:
+            recipe = load_recipe(named.recipe)
+        choice = named
+    if choice is None:
+        raise UsageError("no agent is named; give --agent NAME (`sysgym list agents`), or a --recipe that names one.")
+    if choice.run is not None and asked.changes:
+        raise UsageError(f"{choice.word} goes on with the hyper-parameters that it has; leave --set out.")
+    return choice, recipe
+
+
+def _fresh(asked: Training) -> Plan:
+    """The plan of a new run: what was said, before the recipe, before the defaults."""
+    choice, recipe = _asked_choice(asked)
+    factory = learner_class(choice.agent)
+    named = find_problem(Clues(asked.problem, [asked.agent or choice.agent], recipe.problem, split(asked.instances)))
+    kind = problem_class(named)
+    if recipe.problem and problem_class(recipe.problem) is not kind:
+        raise UsageError(f"recipe {recipe.name} is for {recipe.problem}, not {named}.")
+    chosen = recipe if recipe.name or choice.run else default_recipe(make_problem(named).name, choice.agent)
+    started = choice.options if choice.run else chosen.options
+    problem = make_problem(named, **{**started, **parse_pairs(asked.options, kind, named)})
+    defaults = {key: parameter.default for key, parameter in keyword_options(factory).items()}
+    given = choice.hyper if choice.run else chosen.hyper
+    hyper = {**defaults, **given, **parse_pairs(asked.changes, factory, f"agent {choice.agent!r}")}
+    learner = make_agent(choice.agent, **hyper)
+    check_fits(choice.agent, learner, problem)
+    if choice.run is not None:
+        learner.load(choice.run / "agent")
+    wanted = asked.instances or chosen.instances or learner.default_instances or problem.default_instances
+    own = set(choice.own if choice.run else recipe.options) & mode_keys(problem)
+    agent = {
+        "name": choice.agent, "recipe": choice.recipe or chosen.name or None,
+        "options": {key: getattr(problem, key) for key in own}, "hyper": hyper,
+        **({"started_from": str(choice.run)} if choice.run else {}),
+    }  # fmt: skip
+    return Plan(
+        learner=learner, agent=agent, problem_id=named, problem=problem,
+        instances=[problem.load(item) for item in instance_names(problem, wanted)],
+        budget=_budget(chosen.budget, learner, asked), seed=asked.seed, threads=asked.threads,
+    )  # fmt: skip
+
+
+def _going_on(asked: Training) -> Plan:
+    """The plan of a run that goes on: what it was started with, and the budget that is asked for now."""
+    for flag, given in (
+        ("--set", asked.changes), ("--recipe", asked.recipe), ("-O", asked.options), ("--instances", asked.instances),
+    ):  # fmt: skip
+        if given:
+            raise UsageError(f"--resume goes on with what the run was started with; leave {flag} out.")
+    record = _resumable(asked.out, asked.threads)
+    choice, told = resumed_choice(record), record["problem"]
+    if asked.agent and (lambda c: (c.agent, c.recipe))(choose(asked.agent)) != (choice.agent, choice.recipe):
+        raise UsageError(
+            f"{asked.out} is no training run of {asked.agent!r}; resume it with the agent it was started with."
+        )
+    named = told.get("id", told["name"])
+    problem = make_problem(named, **choice.options)
+    learner = make_agent(choice.agent, **choice.hyper)
+    check_fits(choice.agent, learner, problem)
+    loaded = [problem.load(item["name"]) for item in record["instances"]]
+    for item, graph in zip(record["instances"], loaded, strict=True):
+        if content_hash(graph) != item["hash"]:
+            raise UsageError(f"{item['name']} has changed since the run began; start anew with another --out.")
+    agent = {**record["agent"], "name": choice.agent, "recipe": choice.recipe or record["agent"].get("recipe")}
+    return Plan(
+        learner=learner, agent={**agent, "options": dict(choice.own)}, problem_id=named, problem=problem,
+        instances=loaded, budget=_budget(record["budget"], learner, asked), seed=record["seed"],
+        threads=record["threads"], run=record,
+    )  # fmt: skip
 
 
 class Begun(NamedTuple):
@@ -118,17 +206,18 @@ def _save_agent(folder: Path, learner: Any) -> None:
     partial.rename(folder / "agent")
 
 
-def _budget(plan: dict[str, Any], learner: Any, steps: int | None, seconds: float | None) -> Budget:
+def _budget(planned: Mapping[str, Any], learner: Any, asked: Training) -> Budget:
+    steps, seconds = asked.steps, asked.seconds
     if steps is None and seconds is None:
-        planned = Budget(**plan.get("budget", {}))
-        return planned if planned != Budget() else learner.default_budget  # type: ignore[no-any-return]
+        found = Budget(**planned)
+        return found if found != Budget() else learner.default_budget
     if (steps is not None and steps < 1) or (seconds is not None and not 0 < seconds < math.inf):
         raise UsageError("--steps and --seconds must be positive.")
     return Budget(seconds, steps)
 
 
-def _resumed_plan(folder: Path | None, threads: int) -> dict[str, Any]:
-    """What a run folder was started with, in the shape of a recipe, its seed and threads."""
+def _resumable(folder: Path | None, threads: int) -> dict[str, Any]:
+    """The record of a training that can go on with so many threads."""
     if folder is None:
         raise UsageError("--resume needs --out DIR, the run folder to go on with.")
     record = load_run(folder)
@@ -139,25 +228,11 @@ def _resumed_plan(folder: Path | None, threads: int) -> dict[str, Any]:
             f"{folder} was started with {record['threads']} thread(s), not {threads}, and results depend on it; leave "
             "--threads out."
         )
-    return {
-        "problem": record["problem"].get("id", record["problem"]["name"]),
-        "threads": record["threads"],
-        "agent": record["agent"]["name"],
-        "options": record["problem"]["options"],
-        "hyper": record["agent"]["hyper"],
-        "recorded": record["instances"],
-        "instances": [item["name"] for item in record["instances"]],
-        "run": record,
-        "budget": record["budget"],
-        "seed": record["seed"],
-    }
+    return record
 
 
-def _resume(folder: Path, learner: Any, name: str, budget: Budget) -> Begun:
+def _resume(folder: Path, learner: Any, budget: Budget) -> Begun:
     """Load the newest checkpoint of a run folder, and forget the metrics that came after it."""
-    record = load_run(folder)
-    if record["agent"]["name"] != name:
-        raise UsageError(f"{folder} is no training run of {name!r}; resume it with the agent it was started with.")
     checkpoints = sorted((folder / "checkpoints").glob("[0-9]*/progress.json"), key=lambda p: int(p.parent.name))
     if not checkpoints:
         say(f"{folder} holds no checkpoint yet, it starts from the beginning.")
@@ -189,8 +264,7 @@ def _checkpoint(folder: Path, learner: Any, steps: float, seconds: float) -> Non
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
     learner.save(partial)
-    if hasattr(learner, "save_training"):
-        learner.save_training(partial)
+    learner.save_training(partial)
     (partial / "progress.json").write_text(json.dumps({"steps": steps, "seconds": seconds}) + "\n")
     partial.rename(target)
     for file in target.parent.glob("*/training.*"):
@@ -198,43 +272,48 @@ def _checkpoint(folder: Path, learner: Any, steps: float, seconds: float) -> Non
             file.unlink()
 
 
-def _fit(
-    run: Run, learner: Any, problem: Any, instances: list[Any], seed: int, budget: Budget, begun: Begun,
-    save_every: float,
-) -> bool | None:  # fmt: skip
+def _fit(run: Run, plan: Plan, begun: Begun, save_every: float) -> bool | None:
     """Fit with progress, metrics and checkpoints; whether it was interrupted, None if nothing was left to do."""
-    steps, seconds, _ = begun
+    budget = _left(plan.budget, begun.steps, begun.seconds)
     if (budget.seconds is not None and budget.seconds <= 0) or (budget.steps is not None and budget.steps <= 0):
         return None
-    asked_to_stop = False
-    by_time = budget.seconds is not None
-    total = float(budget.seconds or budget.steps or 0)
-    bar = Progress("training", total, "seconds" if by_time else "steps")
-    last = [0.0, 0.0, 0.0]  # seconds at the last checkpoint; steps and seconds now
+    watch = _Watch(run, plan.learner, begun, budget, save_every)
+    previous = signal.signal(signal.SIGINT, watch.stop)
+    try:
+        rng = np.random.default_rng([plan.seed, int(begun.steps)])
+        plan.learner.fit(plan.problem, plan.instances, rng, budget, watch)
+    finally:
+        signal.signal(signal.SIGINT, previous)
+        watch.bar.close()
+    _checkpoint(run.folder, plan.learner, max(watch.steps, begun.steps), max(watch.seconds, begun.seconds))
+    return watch.asked_to_stop
 
-    def stop(signum: int, frame: Any) -> None:
-        nonlocal asked_to_stop
-        asked_to_stop = True
+
+class _Watch:
+    """What a learner calls while it is fitted: logs, shows, keeps checkpoints, and passes on that it should stop."""
+
+    def __init__(self, run: Run, learner: Any, begun: Begun, budget: Budget, save_every: float) -> None:
+        self.run, self.learner, self.begun, self.save_every = run, learner, begun, save_every
+        self.by_time, self.asked_to_stop = budget.seconds is not None, False
+        total = float(budget.seconds or budget.steps or 0)
+        self.bar = Progress("training", total, "seconds" if self.by_time else "steps")
+        self.steps = self.seconds = 0.0  # now
+        self.saved = begun.seconds  # when the last checkpoint was written
+
+    def stop(self, signum: int, frame: Any) -> None:
+        """Let the learner end after this rollout."""
+        self.asked_to_stop = True
         say("stopping after this rollout; the weights are kept.")
 
-    def callback(metrics: dict[str, float]) -> bool:
-        row = {**metrics, "steps": metrics["steps"] + steps, "seconds": metrics["seconds"] + seconds}
-        run.log(row, int(row["steps"]))
+    def __call__(self, metrics: dict[str, float]) -> bool:
+        self.steps = metrics["steps"] + self.begun.steps
+        self.seconds = metrics["seconds"] + self.begun.seconds
+        self.run.log({**metrics, "steps": self.steps, "seconds": self.seconds}, int(self.steps))
         note = "  ".join(
             f"{k.split('/')[-1]} {v:.3g}" for k, v in metrics.items() if k.startswith(("rollout/", "loss"))
         )
-        bar.update(metrics["seconds"] if by_time else metrics["steps"], note)
-        last[1:] = [row["steps"], row["seconds"]]
-        if row["seconds"] - max(last[0], seconds) >= save_every:
-            last[0] = row["seconds"]
-            _checkpoint(run.folder, learner, row["steps"], row["seconds"])
-        return not asked_to_stop
-
-    previous = signal.signal(signal.SIGINT, stop)
-    try:
-        learner.fit(problem, instances, np.random.default_rng([seed, int(steps)]), budget, callback)
-    finally:
-        signal.signal(signal.SIGINT, previous)
-        bar.close()
-    _checkpoint(run.folder, learner, max(last[1], steps), max(last[2], seconds))
-    return asked_to_stop
+        self.bar.update(metrics["seconds"] if self.by_time else metrics["steps"], note)
+        if self.seconds - self.saved >= self.save_every:
+            self.saved = self.seconds
+            _checkpoint(self.run.folder, self.learner, self.steps, self.seconds)
+        return not self.asked_to_stop

@@ -177,7 +177,7 @@ class GPT2Layer(nn.Module):
 
 
 def transformer_xl(
-    layers: int = 2, batch: int = 32, segments: int = 4, steps: int = 64, width: int = 1024, heads: int = 16,
+    layers: int = 2, batch: int = 32, segments: int = 4, steps: int = 64, *, width: int = 1024, heads: int = 16,
     inner: int = 4096, vocabulary: int = 32000,
 ) -> tuple[Any, Any]:  # fmt: skip
     """Transformer-XL without weights, and (source, target, memory, positions, mask)."""

@@ -1,4 +1,4 @@
-"""Commands for chip placement alone: group."""
+"""`sysgym group`: the standard cells of a chip become soft macros."""
 
 from __future__ import annotations
 
@@ -7,10 +7,9 @@ from typing import Annotated
 
 import typer
 
-from sysgym_zoo.cli.app import AsJson, Seed, app, command
+from sysgym_zoo.cli.app import AsJson, Seed
 
 
-@command(app)
 def group(
     netlist: Annotated[Path, typer.Argument(help="A full netlist with standard cells, .pb.txt or .pb.txt.gz.")],
     output: Annotated[Path, typer.Option("-o", "--output", help="Clustered netlist to write, .pb.txt or .pb.txt.gz.")],
@@ -39,9 +38,14 @@ def group(
     Without --groups and --partition, Mt-KaHyPar finds the groups (pip install 'sysgym[partitioners]').
     """
     from sysgym_zoo.jobs.console import number, show_json
+    from sysgym_zoo.tools.grouping import Grouping, Shape
     from sysgym_zoo.tools.grouping import group as run
 
-    found = run(netlist, output, plc, (width, height, columns, rows), groups, partition, free_groups, seed, write_plc)
+    asked = Grouping(
+        netlist=netlist, output=output, shape=Shape(width, height, columns, rows), plc=plc, groups=groups,
+        partition=partition, free_groups=free_groups, seed=seed, placement=write_plc,
+    )  # fmt: skip
+    found = run(asked)
     if as_json:
         show_json("grouping", found)
         return

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import gzip
 import math
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from sysgym import UsageError
 from sysgym.chip_placement.formats.design import read_design
@@ -18,53 +19,80 @@ from sysgym.core.problem import Array
 MOST = 10_000_000  # groups, parts and cells of the grid that a file or an option may name
 
 
-def group(
-    path: Path, output: Path, plc: Path | None, size: tuple[float | None, float | None, int | None, int | None],
-    groups: Path | None, partition: Path | None, free_groups: int, seed: int, placement: Path | None = None,
-) -> dict[str, Any]:  # fmt: skip
-    """Write the clustered netlist of a full one; what was counted. `size` is width, height, columns, rows or None.
+class Shape(NamedTuple):
+    """The canvas as options name it, in microns and cells; None is not said."""
 
-    `placement` is a `.plc` file to write, with the canvas and where the netlist has its ports and macros.
-    """
-    if placement is not None and placement.suffix != ".plc":
-        raise UsageError(f"cannot write {placement}: use a name that ends in .plc.")
-    if not output.name.endswith((".pb.txt", ".pb.txt.gz")):
-        raise UsageError(f"cannot write {output}: use a name that ends in .pb.txt or .pb.txt.gz.")
-    if not output.parent.is_dir():
-        raise UsageError(f"cannot write {output}: the folder {output.parent} does not exist.")
-    if placement is not None and not placement.parent.is_dir():
-        raise UsageError(f"cannot write {placement}: the folder {placement.parent} does not exist.")
-    if groups is not None and partition is not None:
-        raise UsageError("both --groups and --partition are given; a partition is broken up and merged, groups are "
-                         "taken as they are, so give one of them.")  # fmt: skip
-    if plc is None:
-        check_size(*size)
-    elif any(value is not None for value in size):
-        raise UsageError(f"both --plc and a size are given; leave out --plc, or take the canvas of {plc} alone.")
-    _, netlist, _, _ = read_design(path)
+    width: float | None = None
+    height: float | None = None
+    columns: int | None = None
+    rows: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Grouping:
+    """What `sysgym group` is asked for."""
+
+    netlist: Path
+    output: Path
+    shape: Shape = field(default_factory=Shape)
+    plc: Path | None = None  # a placement file that names the canvas instead
+    groups: Path | None = None  # the group of every node, to be used as is
+    partition: Path | None = None  # the part of every node
+    free_groups: int = 500
+    seed: int = 0
+    placement: Path | None = None  # a `.plc` file to write, with the canvas and where ports and macros are
+
+    def check(self) -> None:
+        """UsageError for options that do not go together, or files that cannot be written."""
+        output, placement = self.output, self.placement
+        if placement is not None and placement.suffix != ".plc":
+            raise UsageError(f"cannot write {placement}: use a name that ends in .plc.")
+        if not output.name.endswith((".pb.txt", ".pb.txt.gz")):
+            raise UsageError(f"cannot write {output}: use a name that ends in .pb.txt or .pb.txt.gz.")
+        for file in (output, placement):
+            if file is not None and not file.parent.is_dir():
+                raise UsageError(f"cannot write {file}: the folder {file.parent} does not exist.")
+        if self.groups is not None and self.partition is not None:
+            raise UsageError("both --groups and --partition are given; a partition is broken up and merged, groups "
+                             "are taken as they are, so give one of them.")  # fmt: skip
+        if self.plc is None:
+            check_size(*self.shape)
+        elif self.shape != Shape():
+            raise UsageError(
+                f"both --plc and a size are given; leave out --plc, or take the canvas of {self.plc} alone."
+            )
+
+
+def group(asked: Grouping) -> dict[str, Any]:
+    """Write the clustered netlist of a full one; what was counted."""
+    asked.check()
+    _, netlist, _, _ = read_design(asked.netlist)
     cells = int((netlist.kind == CELL).sum())
     if cells == 0:
-        raise UsageError(f"{path} holds no standard cells to group; give the full netlist, before any clustering.")
-    columns, rows = size[2:]
-    if plc is None:
-        width, height = size[0] or 0.0, size[1] or 0.0
-    else:
-        canvas = plc_canvas(plc, netlist)
-        width, height, columns, rows = canvas.width, canvas.height, canvas.columns, canvas.rows
+        raise UsageError(
+            f"{asked.netlist} holds no standard cells to group; give the full netlist, before any clustering."
+        )
+    canvas = None if asked.plc is None else plc_canvas(asked.plc, netlist)
+    size = asked.shape if canvas is None else Shape(canvas.width, canvas.height, canvas.columns, canvas.rows)
+    width, height, columns = size.width or 0.0, size.height or 0.0, size.columns or 0
     found = group_cells(
-        netlist, width, height, columns or 0, rows, groups=_numbers(groups, netlist, -1),
-        partition=_numbers(partition, netlist, 0), free_groups=free_groups, seed=seed,
+        netlist, width, height, columns, size.rows, groups=_numbers(asked.groups, netlist, -1),
+        partition=_numbers(asked.partition, netlist, 0), free_groups=asked.free_groups, seed=asked.seed,
     )  # fmt: skip
-    write(output, format_netlist(found))
-    if placement is not None:
-        shape = Canvas(width, height, columns or 1, rows or max(1, round((columns or 1) * height / width)))
-        shape = shape if plc is None else canvas
-        write(placement, format_plc(found, shape, netlist_placement(found)))
-    kinds = {"hard_macros": HARD, "ports": PORT}
+    write(asked.output, format_netlist(found))
+    if asked.placement is not None:
+        rows = size.rows or max(1, round((columns or 1) * height / width))
+        canvas = canvas or Canvas(width, height, columns or 1, rows)
+        write(asked.placement, format_plc(found, canvas, netlist_placement(found)))
+    return {"file": str(asked.output), **_counts(netlist, found)}
+
+
+def _counts(netlist: Netlist, found: Netlist) -> dict[str, int]:
+    kinds = {"soft_macros": SOFT, "hard_macros": HARD, "ports": PORT}
     return {
-        "file": str(output), "nodes_before": len(netlist.kind), "nodes_after": len(found.kind),
-        "nets_before": netlist.nets, "nets_after": found.nets, "cells_before": cells,
-        "cells_after": int((found.kind == CELL).sum()), "soft_macros": int((found.kind == SOFT).sum()),
+        "nodes_before": len(netlist.kind), "nodes_after": len(found.kind),
+        "nets_before": netlist.nets, "nets_after": found.nets,
+        "cells_before": int((netlist.kind == CELL).sum()), "cells_after": int((found.kind == CELL).sum()),
         **{name: int((found.kind == kind).sum()) for name, kind in kinds.items()},
     }  # fmt: skip
 

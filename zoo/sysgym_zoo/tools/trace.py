@@ -1,4 +1,4 @@
-"""Commands for dataflow graphs alone: trace."""
+"""`sysgym trace`: a model of your own becomes a dataflow graph."""
 
 from __future__ import annotations
 
@@ -7,10 +7,9 @@ from typing import Annotated
 
 import typer
 
-from sysgym_zoo.cli.app import AsJson, app, command
+from sysgym_zoo.cli.app import AsJson
 
 
-@command(app)
 def trace(
     model: Annotated[str, typer.Argument(help="module:function that returns (torch module, inputs), or a file .onnx.")],
     output: Annotated[Path, typer.Option("-o", "--output", help="Dataflow graph to write, .json.gz or .json.")],

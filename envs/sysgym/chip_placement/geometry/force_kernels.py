@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from sysgym.core.compiled import njit
+from sysgym.compiled import njit
 
 
 @njit

@@ -6,7 +6,7 @@ Their arguments are those of `sysgym.chip_placement.geometry.moves.Moves`.
 from __future__ import annotations
 
 from sysgym.chip_placement.kernels import block_macro, cover, mean_of_largest, net_length, route_net, smooth, turned
-from sysgym.core.compiled import njit
+from sysgym.compiled import njit
 
 
 @njit

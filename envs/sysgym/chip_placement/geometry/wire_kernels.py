@@ -15,7 +15,7 @@ from __future__ import annotations
 import numpy as np
 
 from sysgym.chip_placement.kernels import turned
-from sysgym.core.compiled import njit
+from sysgym.compiled import njit
 
 
 @njit

@@ -10,7 +10,7 @@ import heapq
 
 import numpy as np
 
-from sysgym.core.compiled import njit
+from sysgym.compiled import njit
 from sysgym.dataflow.graphs.graph import HEAVY, NEVER
 
 

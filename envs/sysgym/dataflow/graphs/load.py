@@ -9,7 +9,6 @@ from sysgym.core import data
 from sysgym.core.errors import UsageError, unknown
 from sysgym.core.instances import find_entry, load_index
 from sysgym.core.problem import content_hash
-from sysgym.dataflow.graphs.generate import generate_graph, is_recipe
 from sysgym.dataflow.graphs.graph import DataflowGraph
 from sysgym.dataflow.graphs.io import parse_graph, read_graph
 
@@ -30,6 +29,8 @@ def _registered(name: str) -> DataflowGraph:
 
 def load_graph(name: str) -> DataflowGraph:
     """A graph by registered name (`seeds/rnnlm_2l`), recipe (`layered:depth=6,seed=1`) or file (`.json.gz`)."""
+    from sysgym.dataflow.graphs.generate import generate_graph, is_recipe  # imports numba
+
     sets = load_index(TOPIC)
     if find_entry(sets, name):
         return _registered(name)
@@ -43,3 +44,10 @@ def load_graph(name: str) -> DataflowGraph:
         f"{str(error).split(' Known:')[0]} Give a registered name (`sysgym list instances`), a graph file "
         "(.json.gz, as `sysgym trace` writes) or a recipe such as 'layered:depth=6,width=4,seed=1'."
     )
+
+
+def is_graph(name: str, head: bytes = b"") -> bool:
+    """Whether this is a recipe of a graph, or a JSON file that may hold one."""
+    from sysgym.dataflow.graphs.generate import is_recipe
+
+    return is_recipe(name) or (name.removesuffix(".gz").endswith(".json") and head.lstrip()[:1] in (b"{", b""))

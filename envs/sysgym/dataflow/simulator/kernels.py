@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from sysgym.core.compiled import njit
+from sysgym.compiled import njit
 
 NONE, PAIR, EGRESS_INGRESS = 0, 1, 2  # link modes, in the order of cluster.LINK_MODES
 FAR = np.int64(2**62)

@@ -6,7 +6,7 @@ import heapq
 
 import numpy as np
 
-from sysgym.core.compiled import njit
+from sysgym.compiled import njit
 
 RELEASE, BUS, DEVICE = 0, 1, 2  # kinds of events, in the order of those at the same time
 

@@ -17,7 +17,7 @@ import heapq
 
 import numpy as np
 
-from sysgym.core.compiled import njit
+from sysgym.compiled import njit
 
 CUT, RULE, BEST_FEASIBLE, STEPS, TRAIL, HORIZON, L_MAX, TOTAL, NODES, CURSOR, COUNT, STOPPED = range(12)
 SCALARS = 12

@@ -69,14 +69,14 @@ class GraphBuilder:
 
     def operator(
         self, op: str, reads: Iterable[int], sizes: Sequence[int], inputs: Sequence[Shape], outputs: Sequence[Shape],
-        read: int, written: int, *, layer: int = UNKNOWN, phase: int = FORWARD, transposed: bool = False,
+        traffic: tuple[int, int], *, layer: int = UNKNOWN, phase: int = FORWARD, transposed: bool = False,
     ) -> tuple[int, ...]:  # fmt: skip
-        """Add an operator; the tensors it writes, of `sizes` bytes. `read` and `written` are bytes of traffic.
+        """Add an operator; the tensors it writes, of `sizes` bytes. `traffic` is bytes read and written.
 
         Without a layer, it belongs to the last of the layers whose tensors it reads.
         """
         flops = flops_of(op, inputs, outputs, transposed)
-        node = self._add(op, reads, sizes, flops=flops, traffic=traffic_of(op, read, written), phase=phase, layer=layer)
+        node = self._add(op, reads, sizes, flops=flops, traffic=traffic_of(op, *traffic), phase=phase, layer=layer)
         if layer == UNKNOWN:
             node.layer = max((self.layer_of(tensor) for tensor in node.reads), default=0)
         return node.writes

@@ -154,7 +154,7 @@ class Reader:
         depth = max((self.depth.get(tensor, 0) for tensor in tensors), default=0)
         shapes = self._product(node, shapes) if op in HEAVIES else shapes
         new = self.builder.operator(
-            op, tensors, sizes, shapes, outputs, sum(map(self._size, dict.fromkeys(reads))), sum(sizes),
+            op, tensors, sizes, shapes, outputs, (sum(map(self._size, dict.fromkeys(reads))), sum(sizes)),
             layer=depth if heavy else max(0, depth - 1), transposed=kind == "ConvTranspose",
         )  # fmt: skip
         if kind in RECURRENT:

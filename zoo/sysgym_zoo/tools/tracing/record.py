@@ -178,7 +178,7 @@ class Recorder(TorchDispatchMode):
         layer = self._layer()
         new = self.builder.operator(
             kind.name, reads, sizes, shapes, [self.shape(tensor) for tensor in outputs + silent],
-            sum(map(size_of, inputs)), sum(map(size_of, outputs + silent)), layer=layer,
+            (sum(map(size_of, inputs)), sum(map(size_of, outputs + silent))), layer=layer,
             phase=BACKWARD if self.backward else FORWARD, transposed=transposed,
         )  # fmt: skip
         if not self.backward:

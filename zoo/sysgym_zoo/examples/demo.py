@@ -14,7 +14,7 @@ from sysgym_zoo.jobs.console import say, show_json, table
 from sysgym_zoo.jobs.evaluate import evaluate, summarise
 from sysgym_zoo.jobs.resolve import build_agent, build_problem, instance_names
 from sysgym_zoo.jobs.runs import fresh_folder
-from sysgym_zoo.jobs.train import train
+from sysgym_zoo.jobs.train import Training, train
 
 BOARD = "partitioning-delaunay-k4-v1"
 TEST = "delaunay/test"
@@ -26,9 +26,7 @@ def demo(out: Path, seconds: float, as_json: bool) -> None:
     """Train, evaluate, submit, verify, rank; everything lands in the new folder `out`."""
     folder = fresh_folder(out, "demo")
     say(f"1. train ppo-refine for {seconds:g} seconds on eight triangulations (k = 4, 3 % imbalance)")
-    run, record = train(
-        "Partitioning", "ppo-refine", ["k=4"], None, None, [], None, seconds, 0, 1, folder / "ppo-refine", False
-    )
+    run, record = train(Training(agent="ppo-refine", options=["k=4"], seconds=seconds, out=folder / "ppo-refine"))
     if record["status"] == "interrupted":
         raise KeyboardInterrupt
     chosen = [name for name in BASELINES if name not in WHEELS or find_spec(WHEELS[name])]
@@ -41,7 +39,7 @@ def demo(out: Path, seconds: float, as_json: bool) -> None:
     say("3. submit every agent to the local board; each solution is judged again in a process of its own")
     store = folder / "leaderboards.sqlite"
     (folder / "submissions").mkdir()
-    for name, _ in agents:
+    for name, *_ in agents:
         file = folder / "submissions" / f"{name.split()[0]}.zip"
         boards.pack_runs([evaluated], BOARD, file, name, ["sysgym demo"], "", "CC0-1.0")
         certificate = boards.submit(file, BOARD, store)
@@ -54,7 +52,7 @@ def demo(out: Path, seconds: float, as_json: bool) -> None:
     pages = boards.export([BOARD], folder / "site", "html", store)
     picture = folder / "partition.png"
     graph = instances[0]
-    mine = [i for i, row in enumerate(rows) if row["agent"] == agents[0][0] and row["instance"] == graph.name]
+    mine = [i for i, row in enumerate(rows) if row["agent"] == agents[0].name and row["instance"] == graph.name]
     best = min(mine, key=lambda i: rows[i]["cost"])
     with np.load(evaluated / "solutions" / f"{best}.npz") as solution:
         Image.fromarray(problem.render(graph, {"part": solution["part"]})).save(picture)

@@ -5,7 +5,7 @@ numbers. Here the folder is named by the sources of all kernels (those of `sysgy
 stands in), the versions of numba, numpy and Python; and what is read from it must have been compiled from the same
 code and the same constants, in whatever file they stand. A user's own numba functions and their caches are untouched.
 
->>> from sysgym.core.compiled import njit
+>>> from sysgym.compiled import njit
 >>> @njit
 ... def half(x: float) -> float:
 ...     return x / 2

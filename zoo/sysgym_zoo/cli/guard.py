@@ -1,0 +1,55 @@
+"""How errors become one sentence and an exit code."""
+
+from __future__ import annotations
+
+import functools
+import os
+import sys
+import traceback
+from collections.abc import Callable
+from typing import Any
+
+import typer
+
+
+def guarded(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Turn errors that a user can cause into one sentence on stderr and the documented exit code."""
+
+    @functools.wraps(function)
+    def run(*args: Any, **keywords: Any) -> Any:
+        try:
+            return function(*args, **keywords)
+        except KeyboardInterrupt:
+            print("sysgym: interrupted.", file=sys.stderr)
+            raise typer.Exit(130) from None
+        except BrokenPipeError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            raise typer.Exit(0) from None
+        except (typer.Exit, typer.Abort):
+            raise
+        except Exception as error:
+            raise typer.Exit(explain(error)) from None
+
+    return run
+
+
+def explain(error: Exception) -> int:
+    """Print one sentence about an error and return its exit code; SYSGYM_DEBUG=1 shows the traceback as well."""
+    from sysgym.core.errors import SysgymError
+    from sysgym_zoo.jobs.console import was_interrupted
+
+    if os.environ.get("SYSGYM_DEBUG"):
+        traceback.print_exc()
+    if isinstance(error, SysgymError):
+        print(f"sysgym: {error}", file=sys.stderr)
+        return error.exit_code
+    if was_interrupted(error):
+        print("sysgym: interrupted.", file=sys.stderr)
+        return 130
+    if isinstance(error, OSError):
+        print(f"sysgym: {error.filename or 'the output'}: {error.strerror or error}.", file=sys.stderr)
+    else:
+        line = (str(error).splitlines() or [""])[0]
+        hint = "this is a defect of sysgym or of a plugin, SYSGYM_DEBUG=1 shows where"
+        print(f"sysgym: unexpected {type(error).__name__}: {line}; {hint}.", file=sys.stderr)
+    return 1

@@ -1,0 +1,174 @@
+"""What a word after `--agent` names: a registered agent, a recipe, or the folder of a run."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from sysgym.core.errors import InvalidSolution, UsageError, unknown
+from sysgym.core.problem import Instance, Solution
+from sysgym.core.registry import options_of, with_options
+from sysgym.core.solutions import parse_json
+from sysgym_agents.core import agent_class, agent_names, check_fits, is_learner, make_agent
+from sysgym_zoo.jobs.recipes import Recipe, load_recipe, recipe_names
+
+RECORD = {"kind", "problem", "instances", "budget", "threads", "hardware", "versions", "started", "status"}
+Options = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What a word names, before anything is built."""
+
+    word: str
+    agent: str  # as it is registered
+    recipe: str = ""
+    problem: str = ""  # that it is for, where it says so
+    options: Options = field(default_factory=dict)  # of the problem that it was trained with, or asks for
+    own: Options = field(default_factory=dict)  # those that the recipe sets, whatever else is asked for
+    hyper: Options = field(default_factory=dict)
+    run: Path | None = None  # where the weights are
+
+    @property
+    def name(self) -> str:
+        """What tables call it, without the folder."""
+        return self.recipe or self.agent
+
+
+def choose(word: str) -> Choice:
+    """What an agent's word names; a name counts before a folder. UsageError if it is nothing of the kind."""
+    if word in agent_names():
+        return Choice(word, word)
+    if word in recipe_names():
+        return of_recipe(load_recipe(word))
+    if word and os.path.isdir(word):
+        return of_run(Path(word))
+    raise unknown("agent", word, [*agent_names(), *recipe_names()])
+
+
+def of_recipe(recipe: Recipe) -> Choice:
+    """The agent of a recipe."""
+    own = dict(recipe.options)
+    return Choice(recipe.name, recipe.agent, recipe.name, recipe.problem, own, own, recipe.hyper)
+
+
+def of_run(folder: Path) -> Choice:
+    """The agent that was trained in a run folder."""
+    record = load_run(folder)
+    if record["kind"] != "train" or not (folder / "agent").is_dir():
+        raise UsageError(f"{folder} holds no trained agent; give a run folder made by `sysgym train`.")
+    return replace(resumed_choice(record), word=str(folder), run=folder)
+
+
+def resumed_choice(record: Mapping[str, Any]) -> Choice:
+    """The agent of a training's record. Recipes were agents once: a record may name one as its agent."""
+    told, problem, name = record["agent"], record["problem"], record["agent"]["name"]
+    own, recipe = told.get("options", {}), told.get("recipe") or ""
+    if name not in agent_names() and name in recipe_names():
+        was = load_recipe(name)
+        name, recipe = was.agent, name
+        own = {key: value for key, value in was.options.items() if key in _mode_options(was)}
+    named = recipe if own and recipe in recipe_names() else ""
+    return Choice(name, name, named, problem["name"], {**problem["options"], **own}, own, told["hyper"])
+
+
+def _mode_options(recipe: Recipe) -> set[str]:
+    from sysgym.core.registry import problem_class
+
+    return mode_keys(problem_class(recipe.problem))
+
+
+def mode_keys(problem: Any) -> set[str]:
+    """Options that choose the action mode: those that the problem's variants name."""
+    return {key for variant in problem.variants for key in variant}
+
+
+def _is_record(record: Any) -> bool:
+    """Whether this is what `Run` writes, with all that the commands read."""
+    if not isinstance(record, dict) or not set(record) >= RECORD or not isinstance(record["problem"], dict):
+        return False
+    if record["kind"] == "train" and not {"agent", "seed"} <= set(record):
+        return False
+    return {"name", "version", "options"} <= set(record["problem"]) and isinstance(record["problem"]["options"], dict)
+
+
+def load_run(folder: Path) -> dict[str, Any]:
+    """The record of a run; UsageError if the folder holds none."""
+    file = folder / "run.json"
+    if not os.path.isfile(file):
+        raise UsageError(f"{folder} is no run folder: it holds no run.json.")
+    try:
+        record = parse_json(file.read_bytes())
+    except (OSError, InvalidSolution) as error:
+        raise UsageError(f"{file} cannot be read: {error}") from error
+    if not _is_record(record):
+        raise UsageError(f"{file} is no record of a run; name a folder made by `sysgym train` or `sysgym evaluate`.")
+    return dict(record)
+
+
+class InMode:
+    """An agent that plays in an action mode of its own, whatever the mode of the problem that it is given."""
+
+    def __init__(self, agent: Any, options: Options) -> None:
+        self.agent, self.options = agent, dict(options)
+        self._last: tuple[Any, Any] = (None, None)  # a problem, and the same in the own mode
+
+    def solve(self, problem: Any, instance: Instance, rng: Any, budget: Any) -> Solution:
+        """Let the agent solve in its mode."""
+        if self._last[0] is not problem:
+            given = options_of(problem)
+            same = all(given[key] == value for key, value in self.options.items())
+            self._last = problem, problem if same else with_options(problem, **self.options)
+        found: Solution = self.agent.solve(self._last[1], instance, rng, budget)
+        return found
+
+
+class Solver(NamedTuple):
+    """An agent, ready to solve, and what tables call it."""
+
+    name: str
+    agent: Any
+    learns: bool
+
+
+def build(choice: Choice, problem: Any, given: set[str] | None = None) -> Solver:
+    """The agent of a choice, with its weights and in its action mode; `given` are options that the user set.
+
+    UsageError if it does not fit the problem, or knows nothing yet.
+    """
+    modes = mode_keys(problem)
+    own = {key: value for key, value in choice.options.items() if key in modes}
+    own = {key: value for key, value in own.items() if key in choice.own or key not in (given or set())}
+    agent = make_agent(choice.agent, **({} if choice.run else choice.hyper))
+    check_fits(choice.agent if choice.run else choice.word, agent, problem)
+    learns, name = is_learner(agent), choice.name
+    if choice.run is not None:
+        agent.load(choice.run / "agent")
+        shown = choice.run.resolve().name
+        name = name if shown == name else f"{name} ({shown})"
+    elif learns and agent.needs_training:
+        here = f", ./{choice.word} if you mean that folder" if os.path.isdir(choice.word) else ""
+        why = f"agent {choice.word!r} knows nothing before it is trained; train it and give its run folder{here}."
+        raise UsageError(why)
+    return Solver(name, InMode(agent, own) if own else agent, learns)
+
+
+def make(word: str, **hyper: Any) -> Any:
+    """An untrained agent by its name or its recipe's, with the recipe's hyper-parameters.
+
+    >>> make("random").problems
+    ()
+    """
+    choice = choose(word)
+    return make_agent(choice.agent, **{**choice.hyper, **hyper})
+
+
+def learner_class(name: str) -> Any:
+    """The class of an agent that can be trained; UsageError if it cannot."""
+    factory = agent_class(name)
+    if not is_learner(factory):
+        raise UsageError(f"agent {name!r} does not learn; use it with `sysgym solve` or `sysgym evaluate`.")
+    return factory
