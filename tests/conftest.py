@@ -31,6 +31,15 @@ def pytest_configure(config: pytest.Config) -> None:
     config.pluginmanager.register(config.stash[METER], "meter")
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """A family's tests run in one process, so that its kernels are compiled once; others go file by file."""
+    for item in items:
+        if not item.get_closest_marker("xdist_group"):
+            folder = item.path.parent.name
+            shared = folder in ("cli", "contract", "core", "leaderboards", "golden", "tests")
+            item.add_marker(pytest.mark.xdist_group(f"{folder}/{item.path.stem}" if shared else folder))
+
+
 # ------------------------------------------------------------------------------------------------ public data
 
 
