@@ -1,4 +1,4 @@
-"""Your own Stable-Baselines3 script with the suite's parts: the native vector environment, the graph policy, the buffer.
+"""A Stable-Baselines3 script of your own, with the suite's vector environment, graph policy and rollout buffer.
 
 python -m sysgym_zoo.examples.own_sb3 --steps 20000
 """
@@ -6,6 +6,7 @@ python -m sysgym_zoo.examples.own_sb3 --steps 20000
 from __future__ import annotations
 
 import argparse
+from typing import Any
 
 import gymnasium as gym
 from gymnasium.vector import AutoresetMode
@@ -16,7 +17,7 @@ from sysgym_agents.general.sb3.buffers import MaskableGraphRolloutBuffer
 from sysgym_agents.general.sb3.policies import GraphMaskablePolicy
 from sysgym_agents.general.sb3.vectors import SB3VectorEnv
 
-OPTIONS = {"mode": "refine", "k": 4}
+OPTIONS: dict[str, Any] = {"mode": "refine", "k": 4}
 
 
 def train(steps: int, num_envs: int = 8, seed: int = 0) -> MaskablePPO:
