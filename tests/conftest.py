@@ -1,4 +1,4 @@
-"""Shared fixtures: one thread, the folder of public data, and the command line in a process or in this one."""
+"""Shared fixtures: the folders of public data, and the command line: forked, in this process, or a real process."""
 
 from __future__ import annotations
 
@@ -6,18 +6,31 @@ import os
 import subprocess
 import sys
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import pytest
+from forked import ForkedModule
+from meter import Meter
 from typer.testing import CliRunner
+from warm import Command, Warm
 
 from sysgym.core.registry import failures, problem_registry
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
+METER = pytest.StashKey[Meter]()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.stash[METER] = Meter()
+    config.pluginmanager.register(config.stash[METER], "meter")
+
+
+# ------------------------------------------------------------------------------------------------ public data
 
 
 @pytest.fixture(scope="session")
@@ -29,15 +42,91 @@ def public_data() -> Path:
     return Path(named)
 
 
+def part_of(folder: Path, name: str) -> Path:
+    """A topic's folder; tests are skipped where it is not."""
+    if not (folder / name).is_dir():
+        pytest.skip(f"SYSGYM_DATA holds no {name}")
+    return folder / name
+
+
 @pytest.fixture(scope="session")
 def partition_data(public_data: Path) -> Path:
     """Public graphs and partitions."""
-    return public_data / "partitioning"
+    return part_of(public_data, "partitioning")
+
+
+@pytest.fixture(scope="session")
+def chip_data(public_data: Path) -> Path:
+    """Public netlists and placements."""
+    return part_of(public_data, "chip")
+
+
+@pytest.fixture(scope="session")
+def dataflow_data(public_data: Path) -> Path:
+    """Public computation graphs and reference values."""
+    return part_of(public_data, "dataflow")
+
+
+# ------------------------------------------------------------------------------------------------ judging
 
 
 @pytest.fixture
-def sysgym(tmp_path: Path) -> Run:
-    """Run a command in an empty folder with a store of its own."""
+def forked_judge(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Submissions are judged in forks of this process, where a test is not about the process that judges them."""
+    monkeypatch.setattr(import_module("sysgym_leaderboards.verify"), "subprocess", ForkedModule)
+
+
+# ------------------------------------------------------------------------------------------------ commands
+
+
+class Sysgym:
+    """The command line, run in one folder with a store of its own."""
+
+    def __init__(self, warm: Warm, folder: Path) -> None:
+        self.warm, self.folder = warm, folder
+
+    def _environment(self, changes: dict[str, str]) -> dict[str, str]:
+        own = {"SYSGYM_STORE": str(self.folder / "boards.sqlite"), "COLUMNS": "200"}
+        return {**os.environ, **own, **changes}
+
+    def __call__(self, *words: str, code: int = 0, **environment: str) -> subprocess.CompletedProcess[str]:
+        """Run a command to its end, which must be the exit code."""
+        done = self.warm.run(list(words), self.folder, self._environment(environment))
+        assert done.returncode == code, (words, done.returncode, done.stdout, done.stderr)
+        assert "Traceback" not in done.stderr
+        return done
+
+    def start(self, *words: str, terminal: str | None = None, **environment: str) -> Command:
+        """Start a command, for a signal or a kill, or on a terminal."""
+        return self.warm.start(list(words), self.folder, self._environment(environment), terminal)
+
+
+@pytest.fixture(scope="session")
+def warm(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Warm]]:
+    """Start a warm process; one for our own interpreter is shared by all tests."""
+    servers: dict[Any, Warm] = {}
+
+    def start(python: str = sys.executable, options: tuple[str, ...] = (), **environment: str) -> Warm:
+        key = (python, options, *sorted(environment.items()))
+        if key not in servers:
+            servers[key] = Warm(tmp_path_factory.mktemp("warm"), python, options, **environment)
+            request.config.stash[METER].servers.append(servers[key])
+        return servers[key]
+
+    yield start
+    for server in servers.values():
+        server.close()
+
+
+@pytest.fixture
+def sysgym(warm: Callable[..., Warm], tmp_path: Path) -> Sysgym:
+    """Commands in an empty folder, forked from the warm process."""
+    return Sysgym(warm(), tmp_path)
+
+
+@pytest.fixture
+def real_sysgym(tmp_path: Path) -> Run:
+    """Commands in an empty folder, each in a new process: for what forking might hide."""
 
     def run(*words: str, code: int = 0, **environment: str) -> subprocess.CompletedProcess[str]:
         done = subprocess.run(
@@ -45,6 +134,7 @@ def sysgym(tmp_path: Path) -> Run:
             cwd=tmp_path,
             capture_output=True,
             text=True,
+            stdin=subprocess.DEVNULL,
             env={**os.environ, "SYSGYM_STORE": str(tmp_path / "boards.sqlite"), "COLUMNS": "200", **environment},
         )
         assert done.returncode == code, (words, done.returncode, done.stdout, done.stderr)

@@ -17,7 +17,7 @@ import numpy as np
 
 from sysgym.core.errors import UsageError, unknown
 from sysgym.core.options import refuse_unknown
-from sysgym.core.problem import Instance, Solution
+from sysgym.core.problem import AnyProblem, Instance, Solution
 from sysgym.core.registry import Registry
 
 AGENTS = "sysgym.agents"
@@ -57,13 +57,20 @@ class Agent(Protocol):
     """Solves instances."""
 
     problems: tuple[str, ...]  # names of the problems it is for; empty = any
+    fit: Callable[..., None] | None  # None: it does not learn
 
-    def solve(self, problem: Any, instance: Instance, rng: np.random.Generator, budget: Budget) -> Solution: ...
+    def solve(self, problem: AnyProblem, instance: Instance, rng: np.random.Generator, budget: Budget) -> Solution: ...
 
 
 @runtime_checkable
 class Learner(Agent, Protocol):
-    """An agent that learns from instances before it solves others."""
+    """An agent that learns from instances before it solves others.
+
+    `save_training(path)` adds the whole state of the training to the folder; it may be called from the callback of
+    `fit`, and says whether there is one. After `load_training(path, budget)`, if it returns True, the next `fit` on the
+    same instances with that budget takes the very steps that the uninterrupted one would have. A class without them
+    has none (`completed`).
+    """
 
     needs_training: bool  # whether it must be fitted before it is of use
     default_instances: str  # set it trains on when the user names none; empty = the problem's own
@@ -71,7 +78,7 @@ class Learner(Agent, Protocol):
 
     def fit(
         self,
-        problem: Any,
+        problem: AnyProblem,
         instances: Sequence[Instance],
         rng: np.random.Generator,
         budget: Budget,
@@ -82,18 +89,35 @@ class Learner(Agent, Protocol):
 
     def load(self, path: Path) -> None: ...  # the counterpart, on an agent with default hyper-parameters
 
+    def save_training(self, path: Path) -> bool: ...
 
-@runtime_checkable
-class Resumable(Learner, Protocol):
-    """A learner whose training can go on as if nothing had stopped it."""
+    def load_training(self, path: Path, budget: Budget) -> bool: ...
+
+
+class _Defaults:
+    """What an agent's class gets where it has no own member."""
+
+    problems: tuple[str, ...] = ()
+    fit = None
+    needs_training = False
+    default_instances = ""
+    default_budget = Budget(seconds=60)
 
     def save_training(self, path: Path) -> bool:
-        """Add the whole state of the training to the folder, if there is one; may be called by `fit`'s callback."""
-        ...
+        """There is no state of a training but the weights."""
+        return False
 
     def load_training(self, path: Path, budget: Budget) -> bool:
-        """Whether the next `fit` on the same instances with that budget takes the steps of the uninterrupted one."""
-        ...
+        """Nothing to go on from but the weights."""
+        return False
+
+
+def completed(factory: Callable[..., Any]) -> Callable[..., Any]:
+    """An agent's class with the members that it may leave out."""
+    for name in vars(_Defaults):
+        if not name.startswith("__") and isinstance(factory, type) and name not in dir(factory):
+            setattr(factory, name, vars(_Defaults)[name])
+    return factory
 
 
 def agent_names() -> list[str]:
@@ -105,7 +129,7 @@ def agent_class(name: str) -> Callable[..., Any]:
     """The class behind an agent's name; UsageError with a suggestion if there is none."""
     if name not in agent_registry.names():
         raise unknown("agent", name, agent_registry.names())
-    return agent_registry.get(name)
+    return completed(agent_registry.get(name))
 
 
 def make_agent(name: str, **hyper: Any) -> Any:
@@ -117,10 +141,10 @@ def make_agent(name: str, **hyper: Any) -> Any:
 
 def is_learner(agent: Any) -> bool:
     """Whether an agent (or its class) can be trained."""
-    return hasattr(agent, "fit")
+    return agent.fit is not None
 
 
-def check_fits(name: str, agent: Any, problem: Any) -> None:
+def check_fits(name: str, agent: Agent, problem: AnyProblem) -> None:
     """UsageError if an agent is not made for a problem."""
     if agent.problems and problem.name not in agent.problems:
         raise UsageError(

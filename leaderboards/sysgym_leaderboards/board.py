@@ -20,7 +20,8 @@ from typing import Any
 import sysgym
 from sysgym.core.errors import UsageError, unknown
 from sysgym.core.instances import expand, find_entry
-from sysgym.core.shelf import find_files
+from sysgym.core.problem import AnyProblem
+from sysgym.core.registry import find_files
 
 FOLDER = Path(__file__).parent / "boards"
 BOARDS = "sysgym.boards"
@@ -62,7 +63,7 @@ class Board:
         """The problem with the board's options."""
         return sysgym.make_problem(self.problem, **self.options)
 
-    def instance_names(self, problem: Any = None) -> list[str]:
+    def instance_names(self, problem: AnyProblem | None = None) -> list[str]:
         """Names of the instances, sets expanded, in the board's order."""
         problem = problem if problem is not None else self.make_problem()
         names = expand(problem.instance_sets(), self.instances)
@@ -70,17 +71,17 @@ class Board:
             raise UsageError(f"board {self.id}: the instance {max(names, key=names.count)!r} is named twice.")
         return names
 
-    def pairs(self, problem: Any = None) -> list[tuple[str, int]]:
+    def pairs(self, problem: AnyProblem | None = None) -> list[tuple[str, int]]:
         """Every (instance, seed) that a submission answers."""
         return [(name, seed) for name in self.instance_names(problem) for seed in range(self.seeds)]
 
-    def instance_hashes(self, problem: Any = None) -> dict[str, str]:
+    def instance_hashes(self, problem: AnyProblem | None = None) -> dict[str, str]:
         """Content hash of each instance: from the index of its set, otherwise computed."""
         problem = problem if problem is not None else self.make_problem()
         return {name: instance_hash(problem, name) for name in self.instance_names(problem)}
 
 
-def instance_hash(problem: Any, name: str) -> str:
+def instance_hash(problem: AnyProblem, name: str) -> str:
     """Content hash of a named instance; it is loaded only if no index knows it."""
     entry = find_entry(problem.instance_sets(), name)
     return entry.hash if entry else sysgym.content_hash(problem.load(name))

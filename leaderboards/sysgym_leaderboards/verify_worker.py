@@ -25,7 +25,7 @@ import numpy as np
 
 import sysgym
 from sysgym.core.errors import InvalidSolution, UsageError
-from sysgym.core.problem import Array
+from sysgym.core.problem import AnyProblem, Array
 from sysgym.core.solutions import check_arrays
 from sysgym_leaderboards.board import Board, board_names, instance_hash, load_board, parse_board
 from sysgym_leaderboards.certificates import Row
@@ -122,7 +122,7 @@ def _prepare(board: Board) -> tuple[Any, list[str]]:
         raise BoardError(f"board {board.id}: {error}") from error
 
 
-def _load(board: Board, problem: Any, name: str) -> tuple[Any, str, float]:
+def _load(board: Board, problem: AnyProblem, name: str) -> tuple[Any, str, float]:
     """An instance, its content hash (checked against the index) and its reference cost."""
     try:
         instance = problem.load(name)
@@ -138,7 +138,7 @@ def _load(board: Board, problem: Any, name: str) -> tuple[Any, str, float]:
     return instance, digest, float(references[board.reference])
 
 
-def judge_rows(submission: Submission, board: Board, problem: Any, names: Sequence[str]) -> Iterator[Row]:
+def judge_rows(submission: Submission, board: Board, problem: AnyProblem, names: Sequence[str]) -> Iterator[Row]:
     """Judge every answer, in the board's order. InvalidSolution names the first one that is no solution."""
     for name in names:
         instance, digest, reference = _load(board, problem, name)
@@ -161,7 +161,7 @@ def solution_hash(arrays: Mapping[str, Array]) -> str:
     return digest.hexdigest()
 
 
-def _judge(problem: Any, instance: Any, name: str, seed: int, answer: Answer, reference: float) -> Row:
+def _judge(problem: AnyProblem, instance: Any, name: str, seed: int, answer: Answer, reference: float) -> Row:
     try:
         arrays = check_arrays(problem.solution_arrays(instance), answer.arrays)  # a judge may be careless
         verdict = problem.judge(instance, arrays)

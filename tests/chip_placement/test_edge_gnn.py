@@ -69,7 +69,7 @@ def test_one_network_plays_grids_of_any_size() -> None:
     solution = agent.solve(problem, large, np.random.default_rng(0), Budget())
     assert len(solution["x"]) == 26 and problem.judge(large, solution).metrics["outside"] == 0
     env = ProblemEnv(problem, instances=[small, large], obs="dynamic")
-    policy = make_policy(agent._setup(), env)
+    policy = make_policy(agent.setup(), env)
     seen = [env.reset(seed=0, options={"instance": item.name})[0] for item in (small, large)]
     both = {key: torch.from_numpy(np.stack([obs[key] for obs in seen])) for key in seen[0]}
     with torch.no_grad():
@@ -89,13 +89,13 @@ def test_pre_training_learns_what_a_placement_is_worth() -> None:
     assert len(episodes) == 40 and labels.shape == (40, len(LABELS))
     assert np.allclose(labels.mean(axis=0), 0, atol=1e-9) and np.allclose(labels.std(axis=0), 1)
     agent = make_agent("edge-gnn")
-    _, explained = pretrain(agent._setup(), problem, [chip], np.random.default_rng(0), 200, Clock(Budget()))
+    _, explained = pretrain(agent.setup(), problem, [chip], np.random.default_rng(0), 200, Clock(Budget()))
     assert explained > 0.3
     small = problem.load("tiles/train-0")
     trained, again = (
-        pretrain(agent._setup(), problem, [small], np.random.default_rng(0), 16, Clock(Budget()))[0] for _ in range(2)
+        pretrain(agent.setup(), problem, [small], np.random.default_rng(0), 16, Clock(Budget()))[0] for _ in range(2)
     )
-    assert all(torch.equal(trained.weights[key], again.weights[key]) for key in trained.weights)
+    assert all(torch.equal(trained[key], again[key]) for key in trained)
 
 
 def test_statistics_of_pre_training_stay_as_they_are() -> None:
@@ -104,11 +104,11 @@ def test_statistics_of_pre_training_stay_as_they_are() -> None:
     agent = make_agent("edge-gnn", pretrain=8, n_steps=8, num_envs=1, batch_size=8, n_epochs=1)
     rng = np.random.default_rng(0)
     agent.fit(problem, [chip], rng, Budget(steps=8))
-    before = {key: value.clone() for key, value in agent._trained.weights.items()}
+    before = {key: value.clone() for key, value in agent._weights.items()}
     agent.fit(problem, [chip], rng, Budget(steps=64))
     norms = [key for key in before if "running" in key]
-    assert norms and all(torch.equal(before[key], agent._trained.weights[key]) for key in norms)
-    assert not torch.equal(before["net.seed.weight"], agent._trained.weights["net.seed.weight"])
+    assert norms and all(torch.equal(before[key], agent._weights[key]) for key in norms)
+    assert not torch.equal(before["net.seed.weight"], agent._weights["net.seed.weight"])
 
 
 def test_ppo_learns_to_place_tiles() -> None:
@@ -159,8 +159,8 @@ def test_a_resumed_training_ends_with_the_weights_of_an_undisturbed_one(tmp_path
     second.load(tmp_path / "agent")
     assert second.load_training(tmp_path, Budget(steps=32))
     second.fit(problem, chips, np.random.default_rng(7), Budget(steps=32))
-    assert whole._trained.weights.keys() == second._trained.weights.keys()
-    assert all(torch.equal(value, second._trained.weights[key]) for key, value in whole._trained.weights.items())
+    assert whole._weights.keys() == second._weights.keys()
+    assert all(torch.equal(value, second._weights[key]) for key, value in whole._weights.items())
 
 
 def test_advantages_are_standardised_a_graph() -> None:
@@ -193,6 +193,6 @@ def test_seconds_go_on_after_pre_training_and_a_stop_is_heard() -> None:
     assert seconds == sorted(seconds) and seconds[0] > 0.1
     agent, rows = make_agent("edge-gnn", **small), []
     agent.fit(problem, [chip], np.random.default_rng(0), Budget(steps=24), lambda row: bool(rows.append(row)))
-    assert len(rows) == 1 and agent._trained is not None
-    with pytest.raises(UsageError, match="layers of EdgeGNN must be a whole number from 1"):
+    assert len(rows) == 1 and agent._weights is not None
+    with pytest.raises(UsageError, match="layers of agent 'edge-gnn' must be a whole number from 1"):
         make_agent("edge-gnn", layers=0)

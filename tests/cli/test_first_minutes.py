@@ -25,6 +25,7 @@ from sysgym_zoo.cli import app
 from sysgym_zoo.cli.complete import join_words
 
 Inline = Callable[..., Any]
+Run = Callable[..., subprocess.CompletedProcess[str]]
 COMMAND = [sys.executable, "-m", "sysgym_zoo.cli"]
 TINY = "partitioning-tiny-k2-v1"
 SETTINGS = ("NO_COLOR", "FORCE_COLOR", "PY_COLORS", "GITHUB_ACTIONS", "CLICOLOR_FORCE")  # a CI may set them
@@ -34,11 +35,11 @@ PLAIN = {key: value for key, value in os.environ.items() if key not in SETTINGS}
 # ------------------------------------------------------------------------------------------------ completion
 
 
-def complete(*words: str) -> list[str]:
+def complete(sysgym: Run, *words: str) -> list[str]:
     """What bash is offered for the last word; words as bash has split them."""
     asked = {"_SYSGYM_COMPLETE": "complete_bash", "COMP_WORDS": "\n".join(words), "COMP_CWORD": str(len(words) - 1)}
-    done = subprocess.run(COMMAND, capture_output=True, text=True, env={**PLAIN, **asked})
-    assert done.returncode == 0 and not done.stderr, done.stderr
+    done = sysgym(**asked)
+    assert not done.stderr
     return done.stdout.splitlines()
 
 
@@ -65,8 +66,8 @@ def complete(*words: str) -> list[str]:
         ("sysgym solve -p Nope -O ", set(), {"k="}),
     ],
 )
-def test_bash_completes_registered_names(line: str, offered: set[str], others: set[str]) -> None:
-    found = set(complete(*line.split(" ")))
+def test_bash_completes_registered_names(line: str, offered: set[str], others: set[str], sysgym: Run) -> None:
+    found = set(complete(sysgym, *line.split(" ")))
     assert offered <= found and not others & found, found
 
 
@@ -91,14 +92,11 @@ def test_completion_in_a_real_bash(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("shell", ["zsh", "fish"])
-def test_completion_in_other_shells(shell: str) -> None:
-    source = subprocess.run(
-        COMMAND, capture_output=True, text=True, env={**PLAIN, "_SYSGYM_COMPLETE": f"source_{shell}"}
-    )
+def test_completion_in_other_shells(shell: str, sysgym: Run) -> None:
+    source = sysgym(_SYSGYM_COMPLETE=f"source_{shell}")
     assert "sysgym" in source.stdout and not source.stderr
     asked = {"_SYSGYM_COMPLETE": f"complete_{shell}", "_TYPER_COMPLETE_ARGS": "sysgym solve -O mode=re"}
-    asked["_TYPER_COMPLETE_FISH_ACTION"] = "get-args"
-    done = subprocess.run(COMMAND, capture_output=True, text=True, env={**PLAIN, **asked})
+    done = sysgym(**asked, _TYPER_COMPLETE_FISH_ACTION="get-args")
     assert "mode=refine" in done.stdout and "assign" not in done.stdout
 
 
@@ -262,45 +260,43 @@ TRAIN = [
 ]
 
 
-def on_terminal(words: list[str], folder: Path, **environment: str) -> str:
+def on_terminal(sysgym: Any, *words: str, **environment: str) -> str:
     """What a command writes to a terminal."""
     pty, termios = pytest.importorskip("pty"), pytest.importorskip("termios")
     master, slave = pty.openpty()
     termios.tcsetwinsize(slave, (40, 120))
-    settings = {**PLAIN, "TERM": "xterm-256color", **environment}
-    process = subprocess.Popen([*COMMAND, *words], cwd=folder, stdin=slave, stdout=slave, stderr=slave, env=settings)
-    os.close(slave)
+    process = sysgym.start(*words, terminal=os.ttyname(slave), TERM="xterm-256color", **environment)
     seen, deadline = b"", time.monotonic() + 120
     while time.monotonic() < deadline:
-        if select.select([master], [], [], 0.5)[0]:
-            try:
-                data = os.read(master, 65536)
-            except OSError:  # the other end is closed
-                break
-            if not data:
-                break
-            seen += data
+        if select.select([master], [], [], 0.05)[0]:
+            seen += os.read(master, 65536)
         elif process.poll() is not None:
             break
+    os.close(slave)
     os.close(master)
     assert process.wait(60) in (0, 2)
     return seen.decode()
 
 
-def test_plain_text_where_there_is_no_terminal(tmp_path: Path) -> None:
-    for words in (["--help"], ["train", "--help"], ["list", "problems"], ["trian"], TRAIN):
-        done = subprocess.run([*COMMAND, *words], cwd=tmp_path, capture_output=True, text=True, env=PLAIN)
+def test_plain_text_where_there_is_no_terminal(sysgym: Run, real_sysgym: Run) -> None:
+    for run, words in (
+        (real_sysgym, ["--help"]), (sysgym, ["train", "--help"]), (sysgym, ["list", "problems"]), (sysgym, ["trian"]),
+        (sysgym, TRAIN),
+    ):  # fmt: skip
+        done = run(*words, code=2 if words == ["trian"] else 0)
         for text in (done.stdout, done.stderr):
             assert "\x1b" not in text and "\r" not in text and "it/s" not in text and "%|" not in text, words
 
 
-def test_colours_and_bars_on_a_terminal(tmp_path: Path) -> None:
+def test_colours_and_bars_on_a_terminal(sysgym: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     colour = re.compile(r"\x1b\[[0-9;]*[39][0-7]")
-    assert colour.search(on_terminal(["--help"], tmp_path))
-    assert not colour.search(on_terminal(["--help"], tmp_path, NO_COLOR="1"))
-    assert not colour.search(on_terminal(["trian"], tmp_path, NO_COLOR="1"))
+    for name in (*SETTINGS, "COLUMNS"):
+        monkeypatch.delenv(name, raising=False)
+    assert colour.search(on_terminal(sysgym, "--help"))
+    assert not colour.search(on_terminal(sysgym, "--help", NO_COLOR="1"))
+    assert not colour.search(on_terminal(sysgym, "trian", NO_COLOR="1"))
     for quiet in ({}, {"NO_COLOR": "1"}):
-        shown = on_terminal(TRAIN, tmp_path, **quiet)
+        shown = on_terminal(sysgym, *TRAIN, **quiet)
         assert "training:" in shown and "\r" in shown and not colour.search(shown)
 
 
@@ -318,12 +314,14 @@ def test_doctor_finds_all_in_place(inline: Inline, tmp_path: Path, monkeypatch: 
     found.pop("extra onnx", None)  # a checkout that was installed before this extra does not know it
     assert list(found) == [
         "versions", "hardware", "problems", "agents", "boards", "recipes", "benchmarks", "commands",
-        "extra partitioners", "SYSGYM_DATA", "data cache", "leaderboard store", "runs", "determinism",
+        "extra partitioners", "SYSGYM_DATA", "data cache", "leaderboard store", "runs", "kernel cache",
+        "determinism",
     ]  # fmt: skip
     assert {row["status"] for row in found.values()} <= {"ok", "absent"}
     assert "torch" in found["versions"]["detail"] and "OMP_NUM_THREADS=1" in found["hardware"]["detail"]
     assert found["SYSGYM_DATA"]["status"] == "absent" and "same bits" in found["determinism"]["detail"]
     assert str(tmp_path / "runs") in found["runs"]["detail"]
+    assert re.search(r"is writable, with \d+ compiled kernels in sysgym-\w+ and sys", found["kernel cache"]["detail"])
     assert "each can be used" in inline("doctor").stdout
 
 

@@ -8,7 +8,6 @@ import random
 import shutil
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -28,7 +27,7 @@ CASES = {
                      "--set", "batch_size=64"],
     "gap": ["--set", "hidden=16"],
 }  # fmt: skip
-STEPS = {"ppo": 2560, "maskable-ppo": 2560, "gap": 1000}
+STEPS = {"ppo": 1280, "maskable-ppo": 1280, "gap": 400}
 
 
 def metrics(folder: Path) -> list[dict[str, float]]:
@@ -38,15 +37,12 @@ def metrics(folder: Path) -> list[dict[str, float]]:
 
 @pytest.mark.parametrize("agent", CASES)
 def test_sigkill_and_resume_ends_with_the_weights_of_an_undisturbed_run(
-    agent: str, sysgym: Run, tmp_path: Path
+    agent: str, sysgym: Any, tmp_path: Path
 ) -> None:
     words = ["train", "-a", agent, "-O", "eps=0.2", "--instances", "tiny/train", "--seed", "4", "--save-every", "0",
              "--steps", str(STEPS[agent]), *CASES[agent]]  # fmt: skip
     whole = json.loads(sysgym(*words, "--out", "whole", "--json").stdout)
-    process = subprocess.Popen(
-        [sys.executable, "-m", "sysgym_zoo.cli", *words, "--out", "killed"], cwd=tmp_path,
-        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-    )  # fmt: skip
+    process = sysgym.start(*words, "--out", "killed")
     saved = tmp_path / "killed" / "checkpoints"
     deadline = time.monotonic() + 90
     while time.monotonic() < deadline and not list(saved.glob("[0-9]*")):

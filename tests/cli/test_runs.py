@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -28,20 +27,20 @@ def test_train_evaluate_pack_submit_show_verify_export(sysgym: Run, tmp_path: Pa
             "--instances",
             "tiny/train",
             "--steps",
-            "4096",
+            "1024",
             "--set",
-            "n_steps=128",
+            "n_steps=32",
             "--out",
             "agent",
             "--json",
         ).stdout
     )
     assert trained["status"] == "done" and trained["problem"]["options"]["eps"] == 0.2
-    assert trained["agent"]["hyper"]["n_steps"] == 128 and trained["agent"]["hyper"]["gamma"] == 0.99
+    assert trained["agent"]["hyper"]["n_steps"] == 32 and trained["agent"]["hyper"]["gamma"] == 0.99
     assert len(trained["instances"]) == 4 and len(trained["instances"][0]["hash"]) == 64
     folder = tmp_path / "agent"
     rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
-    assert rows[-1]["steps"] == 4096 and "rollout/ep_rew_mean" in rows[-1]
+    assert rows[-1]["steps"] == 1024 and "rollout/ep_rew_mean" in rows[-1]
     assert list((folder / "tensorboard").glob("events*")) and (folder / "agent" / "model.safetensors").is_file()
     evaluated = json.loads(
         sysgym(
@@ -126,35 +125,15 @@ def test_same_seed_same_weights_and_rows(sysgym: Run, tmp_path: Path) -> None:
     assert sorted(costs[0]) == sorted(costs[1])
 
 
-def test_interrupted_training_keeps_its_weights_and_resumes(sysgym: Run, tmp_path: Path) -> None:
-    process = subprocess.Popen(
-        [
-            sys.executable,
-            "-m",
-            "sysgym_zoo.cli",
-            "train",
-            "-a",
-            "ppo-refine",
-            "--instances",
-            "tiny/train",
-            "-O",
-            "eps=0.2",
-            "--set",
-            "n_steps=64",
-            "--seconds",
-            "60",
-            "--out",
-            "run",
-        ],
-        cwd=tmp_path,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
+def test_interrupted_training_keeps_its_weights_and_resumes(sysgym: Any, tmp_path: Path) -> None:
+    small = ("-O", "eps=0.2", "--set", "n_steps=64")
+    process = sysgym.start(
+        "train", "-a", "ppo-refine", "--instances", "tiny/train", *small, "--seconds", "60", "--out", "run"
     )
     metrics = tmp_path / "run" / "metrics.jsonl"
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline and not metrics.is_file():
-        time.sleep(0.1)
+        time.sleep(0.02)
     process.send_signal(signal.SIGINT)
     process.communicate(timeout=60)
     assert process.returncode == 130

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from cases import AGENTS, LEARNERS, learner_table, over_learners, over_problems, solved_by
 
 import sysgym
 from sysgym.core.options import keyword_options
@@ -24,19 +25,6 @@ TINY = {  # of the hyper-parameters that an agent has, so that a fit takes a mom
 }  # fmt: skip
 STEPS = 24
 UNFIT = ("cannot act in", "needs node embeddings")  # such as DQN where an action has many choices
-
-
-def solved_by(agent: Any) -> list[str]:
-    """Ids of the registered problems that an agent (or its class) is for."""
-    return [name for name in sysgym.problem_ids() if not agent.problems or problem_class(name).name in agent.problems]
-
-
-LEARNERS = [
-    pytest.param(agent, name, id=f"{agent}-{name.split('/')[1]}")
-    for agent in agent_names()
-    if is_learner(agent_class(agent))
-    for name in solved_by(agent_class(agent))
-]
 
 
 def small(name: str) -> Any:
@@ -70,11 +58,7 @@ def same(one: Any, two: Any) -> bool:
     return set(one) == set(two) and all(np.array_equal(one[key], two[key]) for key in one)
 
 
-def test_registries_are_not_empty() -> None:
-    assert agent_names() and LEARNERS
-
-
-@pytest.mark.parametrize("name", agent_names())
+@pytest.mark.parametrize("name", AGENTS)
 def test_every_agent_is_built_from_data_and_documented(name: str) -> None:
     factory: Any = agent_class(name)
     agent = make_agent(name)
@@ -90,7 +74,7 @@ def test_every_agent_is_built_from_data_and_documented(name: str) -> None:
     assert set(agent.problems) <= known and solved_by(agent)
 
 
-@pytest.mark.parametrize("name", [pytest.param(name, id=name.split("/")[1]) for name in sysgym.problem_ids()])
+@pytest.mark.parametrize("name", over_problems())
 def test_every_problem_has_its_agents(name: str) -> None:
     factory: Any = problem_class(name)
     agent = make_agent(factory.recommended_agent)
@@ -131,20 +115,28 @@ def refuses(load: Callable[[Path], None], folder: Path) -> None:
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize(("name", "problem_id"), LEARNERS)
-def test_learners_keep_their_weights_as_data(name: str, problem_id: str, tmp_path: Path) -> None:
+def test_the_table_has_every_learner_and_every_problem_twice() -> None:
+    """Twice, or as often as there is anything to pair with."""
+    for place in (0, 1):
+        for item in {pair[place] for pair in LEARNERS}:
+            most = sum(pair[place] == item for pair in LEARNERS)
+            assert sum(pair[place] == item for pair in learner_table()) >= min(2, most), item
+
+
+@pytest.mark.parametrize(("agent", "name"), over_learners())
+def test_learners_keep_their_weights_as_data(agent: str, name: str, tmp_path: Path) -> None:
     """`save` writes two files, `load` needs nothing else and reads no pickle."""
-    agent, problem, instance = fitted(name, problem_id)
+    learner, problem, instance = fitted(agent, name)
     saved, elsewhere, marker = tmp_path / "saved", tmp_path / "elsewhere", tmp_path / "marker"
-    agent.save(saved)
+    learner.save(saved)
     assert sorted(path.name for path in saved.iterdir()) == ["agent.json", "model.safetensors"]
     json.loads((saved / "agent.json").read_text())
     elsewhere.mkdir()
     for path in saved.iterdir():
         shutil.move(path, elsewhere / path.name)
-    again = make_agent(name)
+    again = make_agent(agent)
     again.load(elsewhere)
-    ours, theirs = (a.solve(problem, instance, np.random.default_rng(1), Budget(steps=STEPS)) for a in (agent, again))
+    ours, theirs = (a.solve(problem, instance, np.random.default_rng(1), Budget(steps=STEPS)) for a in (learner, again))
     assert same(ours, theirs)
     problem.judge(instance, ours)
     again.save(saved)
@@ -154,9 +146,9 @@ def test_learners_keep_their_weights_as_data(name: str, problem_id: str, tmp_pat
         for file in ("model.safetensors", "agent.json"):
             kept = (elsewhere / file).read_bytes()
             (elsewhere / file).write_bytes(trap)
-            refuses(make_agent(name).load, elsewhere)
+            refuses(make_agent(agent).load, elsewhere)
             (elsewhere / file).write_bytes(kept)
-    refuses(make_agent(name).load, tmp_path / "nowhere")
+    refuses(make_agent(agent).load, tmp_path / "nowhere")
     assert not marker.exists()
     pickle.loads(next(traps(marker)))
     assert marker.exists()  # the trap works

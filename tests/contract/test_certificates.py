@@ -5,31 +5,24 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import gymnasium as gym
 import numpy as np
 import pytest
+from cases import Case, over_cases
 
 import sysgym
 from sysgym.core.instances import find_entry
-from sysgym.core.registry import problem_class
 from sysgym_agents.general.random import sample_action
 from sysgym_leaderboards import Answer, Board, Store, board_names, load_board, pack, rank
 
-CASES = [
-    pytest.param(name, dict(variant), id=f"{name.split('/')[1]}-{'-'.join(map(str, variant.values()))}")
-    for name in sysgym.problem_ids()
-    for variant in problem_class(name).variants
-]
 
-
-@pytest.mark.parametrize(("name", "variant"), CASES)
+@pytest.mark.parametrize("case", over_cases())
 def test_the_end_of_an_episode_is_the_judged_cost_is_the_certificate(
-    name: str, variant: dict[str, Any], tmp_path: Path
+    case: Case, forked_judge: None, tmp_path: Path
 ) -> None:
-    env: Any = gym.make(name, **variant).unwrapped
+    env: Any = case.make().unwrapped
     chosen = [item.name for item in env.instances.items[:2]]
     board = Board(
-        "contract-v1", "Contract", name.removeprefix("sysgym/"), variant, tuple(chosen), seeds=1,
+        "contract-v1", "Contract", case.name.removeprefix("sysgym/"), case.variant, tuple(chosen), seeds=1,
         division="solutions", reference=next(iter(env.problem.reference_costs(env.instances.items[0]))),
         penalty=2.0, seconds=1.0,
     )  # fmt: skip
@@ -75,7 +68,3 @@ def test_every_board_is_complete(name: str, request: pytest.FixtureRequest) -> N
         assert sysgym.content_hash(loaded) == digest
         assert entries.get(instance) is None or entries[instance].hash == digest  # type: ignore[union-attr]
         assert np.isfinite(problem.reference_costs(loaded)[board.reference])
-
-
-def test_there_are_boards() -> None:
-    assert board_names()

@@ -1,42 +1,41 @@
-"""The contract tests fail where there is nothing to test; they do not pass by running nothing."""
+"""The contract tests have something to test; where there is nothing they fail, they do not pass by running nothing."""
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
+from importlib import import_module
 from pathlib import Path
 
+import cases
 import pytest
 
-EMPTY = {  # "nothing" is the control
-    "problems": "import sysgym.core.registry as r; r.problem_registry.entries = dict",
-    "agents": "import sysgym_agents.core as c; c.agent_registry.entries = dict",
-    "nothing": "",
-    "boards": "from pathlib import Path; import sysgym_leaderboards.board as b; b.FOLDER = Path('nowhere')",
-}
+from sysgym.core.registry import problem_registry
+from sysgym_agents.core import agent_registry
+from sysgym_leaderboards import board_names
 
 
-FAILS = {  # for each: the tests that must fail, and the assertion of the last one
-    "problems": (("test_agents.py::test_registries_are_not_empty", "test_environments.py::test_registry_is_not_empty"),
-                 "assert PROBLEMS and"),
-    "agents": (("test_agents.py::test_registries_are_not_empty",), "assert agent_names() and LEARNERS"),
-    "boards": (("test_certificates.py::test_there_are_boards",), "assert board_names()"),
-    "nothing": ((), " passed"),
-}  # fmt: skip
+def test_there_are_problems_learners_and_boards() -> None:
+    cases.check_found(cases.CASES, cases.LEARNERS, board_names())
+    assert any("Knapsack" in case.name for case in cases.CASES), "the plugin is among them"
 
 
-@pytest.mark.parametrize("what", EMPTY)
-def test_an_empty_registry_fails(what: str, tmp_path: Path) -> None:
-    (tmp_path / "emptied.py").write_text(EMPTY[what])
-    path = os.pathsep.join(filter(None, [str(tmp_path), os.environ.get("PYTHONPATH")]))
-    folder = Path(__file__).parent
-    options = ["-q", "-p", "emptied", "-p", "no:cacheprovider", "-k", "empty or there_are", "--deselect", __file__]
-    done = subprocess.run(
-        [sys.executable, "-m", "pytest", *options, "--ignore", __file__, str(folder)],
-        capture_output=True, text=True, cwd=folder.parents[1], env={**os.environ, "PYTHONPATH": path},
-    )  # fmt: skip
-    tests, words = FAILS[what]
-    failed = [line for line in done.stdout.splitlines() if line.startswith(("FAILED", "ERROR"))]
-    assert done.returncode == bool(tests), done.stdout + done.stderr
-    assert [line.split()[1].rpartition("/")[2] for line in failed] == [*tests] and words in done.stdout, done.stdout
+def test_an_empty_list_of_cases_fails(request: pytest.FixtureRequest) -> None:
+    """A test that is parametrized with nothing fails when it is collected; it is not skipped."""
+    assert request.config.getini("empty_parameter_set_mark") == "fail_at_collect"
+
+
+@pytest.mark.parametrize(
+    ("registry", "words"), [(problem_registry, "no problem is registered"), (agent_registry, "no learner")]
+)
+def test_an_empty_registry_is_noticed(registry: object, words: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(registry, "entries", dict)
+    monkeypatch.setattr(registry, "local", {})
+    with pytest.raises(AssertionError, match=words):
+        cases.check_found(cases.find_cases(), cases.find_learners(), board_names())
+
+
+def test_missing_boards_are_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    module = import_module("sysgym_leaderboards.board")
+    monkeypatch.setattr(module, "FOLDER", Path("nowhere"))
+    monkeypatch.setattr(module, "_files", module._files.__wrapped__)  # as it is when nothing has been looked up yet
+    with pytest.raises(AssertionError, match="there is no board"):
+        cases.check_found(cases.find_cases(), cases.find_learners(), board_names())

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import doctest
 import pickle
 import warnings
 from collections.abc import Callable
@@ -15,8 +14,7 @@ from gymnasium.utils.env_checker import check_env
 from stable_baselines3.common.env_checker import check_env as check_env_sb3
 
 from sysgym import UsageError
-from sysgym.core import wrappers
-from sysgym.core.wrappers import FlattenGraph, GraphObservation, PadFeatures, to_graph_instance
+from sysgym.wrappers import FlattenGraph, GraphObservation, PadFeatures, to_graph_instance
 from sysgym_agents.general.random import sample_action
 
 ID = "sysgym/Partitioning-v0"
@@ -139,7 +137,3 @@ def test_the_graph_is_the_instance() -> None:
 def test_wrong_use_gets_one_sentence(wrap: Callable[[], Any], sentence: str) -> None:
     with pytest.raises(UsageError, match=sentence):
         wrap()
-
-
-def test_examples_run() -> None:
-    assert doctest.testmod(wrappers).failed == 0

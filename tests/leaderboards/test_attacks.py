@@ -24,10 +24,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+from forked import ForkedModule
 
 from sysgym_leaderboards import Answer, Store, load_board, pack, rank
 from sysgym_leaderboards.publish.export import board_report
 from sysgym_leaderboards.publish.site import board_page
+
+pytestmark = pytest.mark.usefixtures("forked_judge")
 
 BOARD = "partitioning-tiny-k2-v1"
 FIRST = "solutions/0/0/part.npy"
@@ -503,6 +506,7 @@ def test_the_store_verifies_after_all_of_it(filled: Store) -> None:
 def test_the_whole_table_without_assertions(tmp_path: Path) -> None:
     """`python -O`, in the verification process too."""
     environment = {**os.environ, "PYTHONOPTIMIZE": "1", MARKER: str(tmp_path / "marker")}
+    environment["PYTHONPATH"] = str(Path(__file__).parents[1] / "support")
     environment |= {"PYTHONDONTWRITEBYTECODE": "", "PYTHONPYCACHEPREFIX": str(tmp_path / "bytecode")}  # compile once
     done = subprocess.run(
         [sys.executable, "-O", __file__, str(tmp_path)], capture_output=True, text=True, env=environment
@@ -521,10 +525,14 @@ def test_the_trap_works(tmp_path: Path) -> None:
 
 
 def main(folder: Path) -> None:
-    """Run the table; print what was accepted, or how many attacks were refused."""
+    """Run the table; print what was accepted, or how many attacks were refused.
+
+    The valid submission is judged in a process of its own, the attacks in forks of this one: without assertions too.
+    """
     good, store = valid(folder), Store(folder / "s.sqlite")
     if not store.submit(folder / "good.zip", BOARD).accepted:
         raise SystemExit("the valid submission was refused")
+    sys.modules["sysgym_leaderboards.verify"].subprocess = ForkedModule  # type: ignore[attr-defined]
 
     def attack(name: str) -> str:
         own = Store(folder / f"{hash(name)}.sqlite")

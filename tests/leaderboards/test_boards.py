@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-import doctest
-import importlib
 import subprocess
 import sys
 from dataclasses import replace
@@ -90,13 +88,6 @@ def test_unknown_boards_suggest_the_nearest(tmp_path: Path) -> None:
 def test_an_instance_named_twice_is_refused(board: Board) -> None:
     with pytest.raises(sysgym.UsageError, match="named twice"):
         replace(board, instances=("tiny/test", "tiny/grid-test")).instance_names()
-
-
-@pytest.mark.parametrize(
-    "name", ["boards", "ranking", "statistics", "store", "tables", "submissions", "export", "manifest", "archive"]
-)
-def test_examples_in_docstrings_run(name: str) -> None:
-    assert doctest.testmod(importlib.import_module(f"sysgym_leaderboards.{name}")).failed == 0
 
 
 def test_the_public_list_is_complete() -> None:

@@ -27,6 +27,8 @@ from sysgym_leaderboards import Answer, Board, Certificate, Entry, Store, geomet
 from sysgym_leaderboards.certificates import parse_row
 from sysgym_leaderboards.verify_worker import report_on
 
+pytestmark = pytest.mark.usefixtures("forked_judge")
+
 SOURCE = Path(sysgym_leaderboards.__file__).parent
 
 

@@ -24,6 +24,8 @@ from sysgym_leaderboards import Answer, Board, pack, read_submission
 from sysgym_leaderboards.archive import MAX_FILE
 from sysgym_leaderboards.submissions import read_bytes
 
+pytestmark = pytest.mark.usefixtures("forked_judge")
+
 FIRST = "solutions/0/0/part.npy"
 Edited = Callable[..., bytes]
 

@@ -120,7 +120,9 @@ def test_message_passing_policy_trained_on_64_nodes_runs_on_500(tmp_path: Path) 
     assert problem.judge(graph, {"part": found[0]}).feasible
     with pytest.raises(UsageError, match="these weights do not fit the observation"):
         loaded.solve(with_options(problem, pe=2), graph, np.random.default_rng(1), Budget())
-    with pytest.raises(UsageError, match="holds a MaskablePPO agent, not PPO"):
+    with pytest.raises(
+        UsageError, match=r"holds no weights of agent 'ppo': agent\.json must be an object that names this agent"
+    ):
         make_agent("ppo").load(tmp_path / "agent")
 
 
@@ -131,7 +133,7 @@ def test_same_seed_same_weights() -> None:
     for _ in range(2):
         agent = make_agent("maskable-ppo", **SMALL["maskable-ppo"])
         agent.fit(problem, graphs, np.random.default_rng(5), Budget(steps=128))
-        weights.append(agent._trained.weights)
+        weights.append(agent._weights)
     assert weights[0].keys() == weights[1].keys()
     assert all(torch.equal(weights[0][key], weights[1][key]) for key in weights[0])
 
@@ -163,9 +165,9 @@ def test_training_goes_on_exactly_where_it_was_saved(name: str, mode: str, tmp_p
     rest: list[dict[str, float]] = []
     second.fit(problem, graphs, np.random.default_rng(77), Budget(steps=3 * rollout), lambda row: not rest.append(row))
     assert second.steps == whole.steps == 6 * rollout
-    weights = [agent._trained.weights for agent in (whole, second)]
+    weights = [agent._weights for agent in (whole, second)]
     assert all(torch.equal(weights[0][key], weights[1][key]) for key in weights[0])
-    assert not all(torch.equal(weights[0][key], value) for key, value in first._trained.weights.items())
+    assert not all(torch.equal(weights[0][key], value) for key, value in first._weights.items())
     for a, b in zip(metrics[3:], rest, strict=True):
         assert {k: v for k, v in a.items() if k not in ("steps", "seconds")} == {
             k: v for k, v in b.items() if k not in ("steps", "seconds")
@@ -274,7 +276,7 @@ def test_combinations_that_cannot_work_are_explained() -> None:
     graphs = [problem.load("tiny/grid-train")]
     with pytest.raises(UsageError, match="needs node embeddings"):
         make_agent("ppo", layers=0).fit(problem, graphs, np.random.default_rng(0), Budget(steps=10))
-    with pytest.raises(UsageError, match="gamma of PPO must be a number from 0 to 1, got 2"):
+    with pytest.raises(UsageError, match="gamma of agent 'ppo' must be a number from 0 to 1, got 2"):
         make_agent("ppo", gamma=2.0)
     assign = with_options(problem, mode="assign", eps=0.1)
     for name in ("ppo", "maskable-ppo"):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -13,6 +13,7 @@ from sysgym_agents.core import Budget, Clock
 if TYPE_CHECKING:
     from sysgym.chip_placement.formats.plc import Placement
     from sysgym.chip_placement.instance import Chip
+    from sysgym.chip_placement.problem import ChipPlacement
     from sysgym.core.problem import Array
     from sysgym_agents.chip_placement.placers import Setting
 
@@ -58,7 +59,7 @@ class AnalyticPlacer:
         self.starts, self.iterations, self.sweeps, self.tries = starts, iterations, sweeps, tries
         self.hot, self.cold, self.share, self.soft = hot, cold, share, soft
 
-    def solve(self, problem: Any, instance: Chip, rng: np.random.Generator, budget: Budget) -> Solution:
+    def solve(self, problem: ChipPlacement, instance: Chip, rng: np.random.Generator, budget: Budget) -> Solution:
         """Spread, make legal, anneal; UsageError if no legal placement is found."""
         from sysgym.chip_placement.formats.netlist import SOFT
         from sysgym_agents.chip_placement.polish import polish
@@ -81,7 +82,8 @@ class AnalyticPlacer:
         return as_solution(instance, found)
 
     def _start(
-        self, problem: Any, chip: Chip, rng: np.random.Generator, setting: Setting, start: Placement, nodes: Array,
+        self, problem: ChipPlacement, chip: Chip, rng: np.random.Generator, setting: Setting, start: Placement,
+        nodes: Array,
         seconds: float | None,
     ) -> Placement:  # fmt: skip
         """The cheapest legal placement of the gradients; a packing where they leave no room."""

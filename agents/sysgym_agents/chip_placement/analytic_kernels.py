@@ -8,16 +8,16 @@ and one pass over the maps finds it.
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
 from sysgym.chip_placement.geometry.legal_kernels import apart, fits
 from sysgym.chip_placement.geometry.move_kernels import shift_pins
 from sysgym.chip_placement.kernels import block_macro, cover, net_length, route_net, smooth
+from sysgym.compiled import njit
 
 SHIFT, JUMP, SWAP, MIRROR, SNAP = range(5)
 
 
-@njit(cache=True, fastmath=True)
+@njit(fastmath=True)
 def excess(values, scale, more, threshold):
     """Sum of max(values * scale + more - threshold, 0) over two maps of the same shape."""
     total = 0.0
@@ -27,19 +27,19 @@ def excess(values, scale, more, threshold):
     return total
 
 
-@njit(cache=True)
+@njit
 def tail(values, count):
     """The `count`-th largest of a vector: the threshold at which the bound is exact."""
     return np.partition(values, len(values) - count)[len(values) - count]
 
 
-@njit(cache=True)
+@njit
 def density_bound(grid, none, threshold):
     """Density cost, at least; `none` is a map of zeros."""
     return 0.5 * (threshold + excess(grid, 1.0, none, threshold) / max(1, grid.size // 10))
 
 
-@njit(cache=True)
+@njit
 def spread(hor, ver, capacity_h, capacity_v, reach, scratch_h, scratch_v):
     """Routes as shares of the capacity, smoothed, into scratch."""
     scratch_h[:] = hor / capacity_h
@@ -47,7 +47,7 @@ def spread(hor, ver, capacity_h, capacity_v, reach, scratch_h, scratch_v):
     smooth(scratch_h, scratch_v, reach)
 
 
-@njit(cache=True)
+@njit
 def congestion_bound(hor, ver, block_h, block_v, capacity_h, capacity_v, reach, scratch_h, scratch_v, threshold):
     """Congestion cost, at least."""
     many = max(1, int(0.05 * 2 * hor.size))
@@ -59,7 +59,7 @@ def congestion_bound(hor, ver, block_h, block_v, capacity_h, capacity_v, reach, 
     return threshold + total / many
 
 
-@njit(cache=True)
+@njit
 def congestion_tail(hor, ver, block_h, block_v, capacity_h, capacity_v, reach, scratch_h, scratch_v):
     """The threshold at which the congestion bound is exact."""
     if reach > 0:
@@ -71,13 +71,13 @@ def congestion_tail(hor, ver, block_h, block_v, capacity_h, capacity_v, reach, s
     return tail(both, max(1, int(0.05 * both.size)))
 
 
-@njit(cache=True)
+@njit
 def scale_of(rng, small, large):
     """A length between two, uniform in its logarithm."""
     return small * (large / small) ** rng.random()
 
 
-@njit(cache=True)
+@njit
 def snapped(rng, low, size, cell, span, others, at, sizes):
     """The lower edge of a macro after one of its edges is put on a border of cells, or against another macro."""
     if rng.random() < 0.5:
@@ -92,7 +92,7 @@ def snapped(rng, low, size, cell, span, others, at, sizes):
     return (span - size) * rng.integers(0, 2)
 
 
-@njit(cache=True)
+@njit
 def propose_any(rng, chances, node, group, obstacles, mirrors, reach, x, y, orientation, width, height, net_ptr,
                 net_of, ptr, pins, px, py, cell_w, cell_h, canvas_width, canvas_height, nodes, new_x, new_y,
                 new_o):  # fmt: skip
@@ -142,7 +142,7 @@ def propose_any(rng, chances, node, group, obstacles, mirrors, reach, x, y, orie
     return count
 
 
-@njit(cache=True)
+@njit
 def crosses(node, x, y, orientation, pin_ptr, pin_of, x_offset, y_offset, px, py, route_w, route_h, own_x, own_y):
     """Put a macro's pins where it stands, the old places into own_x, own_y; whether one of them changed its cell."""
     first, last = pin_ptr[node], pin_ptr[node + 1]
@@ -163,7 +163,7 @@ def crosses(node, x, y, orientation, pin_ptr, pin_of, x_offset, y_offset, px, py
     return changed
 
 
-@njit(cache=True)
+@njit
 def exchange(node, pin_ptr, pin_of, px, py, own_x, own_y):
     """Swap a macro's pin positions with those that were put aside."""
     px[node], own_x[0] = own_x[0], px[node]
@@ -174,7 +174,7 @@ def exchange(node, pin_ptr, pin_of, px, py, own_x, own_y):
         py[v], own_y[i] = own_y[i], py[v]
 
 
-@njit(cache=True)
+@njit
 def anneal_any(rng, tries, temperature, weights, share, hard_chances, soft_chances, mobile_hard, mobile_soft, obstacles,
                wander, every, canvas_width, canvas_height, divisor, capacity_h, capacity_v, reach, scratch_h,
                scratch_v, net_ptr, net_of, pin_ptr, pin_of, ptr, pins, weight, width, height, hard, placed, x, y,

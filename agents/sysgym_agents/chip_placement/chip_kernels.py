@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
 from sysgym.chip_placement.geometry.legal_kernels import apart, fits
 from sysgym.chip_placement.geometry.move_kernels import parts, put_macros
+from sysgym.compiled import njit
 
 SWAP, SHIFT, MIRROR, MOVE, SHUFFLE = range(5)
 
 
-@njit(cache=True)
+@njit
 def propose(rng, movable, chances, x, y, orientation, columns, rows, cell_w, cell_h, nodes, new_x, new_y, new_o):
     """Draw a move into nodes, new_x, new_y, new_o; the number of macros it moves."""
     u, kind = rng.random(), 0
@@ -47,7 +47,7 @@ def propose(rng, movable, chances, x, y, orientation, columns, rows, cell_w, cel
     return count
 
 
-@njit(cache=True)
+@njit
 def sweep(rng, tries, temperature, chances, movable, weights, obstacles, canvas_width, canvas_height, divisor,
           capacity_h, capacity_v, reach, scratch_h, scratch_v, both, net_ptr, net_of, pin_ptr, pin_of, ptr, pins,
           weight, width, height, hard, placed, x, y, orientation, x_offset, y_offset, px, py, length, hor, ver,
@@ -91,7 +91,7 @@ def sweep(rng, tries, temperature, chances, movable, weights, obstacles, canvas_
     return cost, accepted
 
 
-@njit(cache=True)
+@njit
 def best_place(node, far, weights, obstacles, canvas_width, canvas_height, divisor, capacity_h, capacity_v, reach,
                scratch_h, scratch_v, both, net_ptr, net_of, pin_ptr, pin_of, ptr, pins, weight, width, height, hard,
                placed, x, y, orientation, x_offset, y_offset, px, py, length, hor, ver, block_h, block_v, grid, cells,
@@ -130,7 +130,7 @@ def best_place(node, far, weights, obstacles, canvas_width, canvas_height, divis
     return best
 
 
-@njit(cache=True)
+@njit
 def wire_gradient(ptr, pins, weight, parent, px, py, sharp, gx, gy):
     """Add the gradient of the weighted-average wirelength (Hsu, Chang, Balabanov, 2011) to gx, gy of the pins' macros.
 
@@ -164,7 +164,7 @@ def wire_gradient(ptr, pins, weight, parent, px, py, sharp, gx, gy):
                 )
 
 
-@njit(cache=True)
+@njit
 def field_force(nodes, x, y, width, height, cell_w, cell_h, field_x, field_y, fx, fy):
     """Add the field over the area of each macro, in cells, to fx, fy."""
     rows, columns = field_x.shape

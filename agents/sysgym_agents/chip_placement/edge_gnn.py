@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 
-from sysgym.core.errors import UsageError
-from sysgym.core.problem import Instance
+from sysgym.core.problem import AnyProblem, Instance
 from sysgym.core.registry import with_options
 from sysgym_agents.core import Budget, Callback, Clock
-from sysgym_agents.general.sb3.learners import PPOPlace
+from sysgym_agents.general.sb3.learners import Clipped, Count, Natural, Rate, SB3Agent, Several, Share
+
+if TYPE_CHECKING:
+    from sysgym_agents.general.sb3.library import Library
 
 PRETRAINING = 0.3  # of the seconds of a fit that pre-training may take
 
 
-@dataclass(kw_only=True)
-class EdgeGNN(PPOPlace):
+@dataclass(kw_only=True, eq=False)
+class EdgeGNN(Clipped, SB3Agent):
     """Edge-centric graph network, attention on the current macro and a deconvolution head, trained by PPO.
 
     The first `fit` trains the encoder to predict the costs of `pretrain` random placements of each netlist (0: not),
@@ -26,21 +28,40 @@ class EdgeGNN(PPOPlace):
     Needs `mode="sequential"`, which it sets.
     """
 
+    name: ClassVar[str] = "edge-gnn"
     algorithm: ClassVar[str] = "EdgeGNN"
+    problems: ClassVar[tuple[str, ...]] = ("ChipPlacement",)
+    options: ClassVar[Mapping[str, Any]] = {"mode": "sequential", "orient": False}
     default_budget: ClassVar[Budget] = Budget(seconds=300)
-    layers: int = 3
-    pretrain: int = 128
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.layers < 1:
-            raise UsageError(f"layers of EdgeGNN must be a whole number from 1, got {self.layers!r}.")
+    hidden: Count = 32
+    layers: Count = 3
+    pretrain: Natural = 128
+    reward: Literal["improvement", "final"] = "final"
+    scaled: bool = False
+    learning_rate: Rate = 1e-3
+    gamma: Share = 1.0
+    gae_lambda: Share = 1.0
+    n_steps: Several = 133
+    batch_size: Several = 266
+    ent_coef: Rate = 0.01
+
+    def library(self) -> Library:
+        """MaskablePPO with the network's own policy, and advantages standardised a netlist."""
+        import sb3_contrib
+        from gymnasium import spaces
+
+        from sysgym_agents.chip_placement.edge_net import EdgePolicy
+        from sysgym_agents.general.sb3.buffers import PerGraphRolloutBuffer
+        from sysgym_agents.general.sb3.library import Library
+
+        return Library(sb3_contrib.MaskablePPO, EdgePolicy, PerGraphRolloutBuffer, (spaces.Discrete,))
 
     def _keywords(self) -> dict[str, Any]:
         return {key: value for key, value in super()._keywords().items() if key != "pretrain"}
 
     def fit(
-        self, problem: Any, instances: Sequence[Instance], rng: np.random.Generator, budget: Budget,
+        self, problem: AnyProblem, instances: Sequence[Instance], rng: np.random.Generator, budget: Budget,
         callback: Callback | None = None,
     ) -> None:  # fmt: skip
         """Pre-train the encoder unless there are weights, then train as `MaskablePPO` does.
@@ -48,13 +69,13 @@ class EdgeGNN(PPOPlace):
         Pre-training takes no steps of the budget, and at most PRETRAINING of its seconds.
         """
         clock = Clock(budget)
-        if self._trained is None and self._resume is None and self.pretrain:
+        if self._weights is None and self._resume is None and self.pretrain:
             from sysgym_agents.chip_placement.edge_pretrain import pretrain
 
             share = None if budget.seconds is None else PRETRAINING * budget.seconds
             chosen = with_options(problem, **self.options)
-            self._trained, explained = pretrain(
-                self._setup(), chosen, instances, rng.spawn(1)[0], self.pretrain, Clock(Budget(share))
+            self._weights, explained = pretrain(
+                self.setup(), chosen, instances, rng.spawn(1)[0], self.pretrain, Clock(Budget(share))
             )
             told = {"steps": 0.0, "seconds": clock.seconds, "pretrain/explained": explained}
             if callback is not None and not callback(told):

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from sysgym.core.env import ProblemEnv
-from sysgym.core.problem import Array, Instance
+from sysgym.core.problem import AnyProblem, Array, Instance
 from sysgym_agents.chip_placement.edge_net import EdgeNet
 from sysgym_agents.core import Clock
-from sysgym_agents.general.sb3.training import Setup, Trained, make_policy, put_weights, weights_of
+from sysgym_agents.general.sb3.training import Setup, Weights, make_policy, put_weights, weights_of
 
 LABELS = ("wirelength_cost", "density_cost", "congestion_cost")
 TASTE = 2.0  # spread of the random preferences that make placements differ in quality
@@ -79,8 +78,13 @@ def explained(net: EdgeNet, rows: Sequence[tuple[dict[str, Array], Array]]) -> f
 
 
 def pretrain(
-    setup: Setup, problem: Any, instances: Sequence[Instance], rng: np.random.Generator, count: int, clock: Clock
-) -> tuple[Trained, float]:
+    setup: Setup,
+    problem: AnyProblem,
+    instances: Sequence[Instance],
+    rng: np.random.Generator,
+    count: int,
+    clock: Clock,
+) -> tuple[Weights, float]:
     """Weights whose encoder predicts LABELS, and what they explain of complete placements that were held out.
 
     A quarter of the episodes is held out: half of it chooses among the weights along the way, half of it tells. With

@@ -11,14 +11,14 @@ from typing import Any
 
 import numpy as np
 import torch
-from numba import njit
 from torch import Tensor, nn
 
+from sysgym.compiled import njit
 from sysgym.core.problem import Array
 from sysgym_agents.learning.products import Csr, sort_edges
 
 
-@njit(cache=True, fastmath=True)
+@njit(fastmath=True)
 def _shares(ids: Array, ptr: Array, nodes: int) -> Array:
     """Half of one over the number of links of every node, (B, N); 0 where there is none."""
     out = np.zeros((len(ids), nodes), np.float32)
@@ -30,7 +30,7 @@ def _shares(ids: Array, ptr: Array, nodes: int) -> Array:
     return out
 
 
-@njit(cache=True, fastmath=True)
+@njit(fastmath=True)
 def _forward(ids: Array, ptr: Array, column: Array, weight: Array, p: Array, q: Array, c: Array, out: Array) -> None:
     batch, nodes, width = p.shape
     share = _shares(ids, ptr, nodes)
@@ -51,7 +51,7 @@ def _forward(ids: Array, ptr: Array, column: Array, weight: Array, p: Array, q: 
                     out[b, u, h] += to_u * both
 
 
-@njit(cache=True, fastmath=True)
+@njit(fastmath=True)
 def _backward(ids: Array, ptr: Array, column: Array, weight: Array, p: Array, q: Array, c: Array, grad: Array,
               dp: Array, dq: Array, dc: Array) -> None:  # fmt: skip
     batch, nodes, width = p.shape

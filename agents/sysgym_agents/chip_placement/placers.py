@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from sysgym.chip_placement.formats.plc import Canvas, Placement
     from sysgym.chip_placement.geometry.moves import Moves
     from sysgym.chip_placement.instance import Chip
+    from sysgym.chip_placement.problem import ChipPlacement
 
 CHANCES = (0.24, 0.24, 0.04, 0.24, 0.24)  # of swap, shift, mirror, move, shuffle
 STARTS = ("packing", "anneal")
@@ -67,7 +68,7 @@ def as_solution(chip: Chip, placement: Placement) -> Solution:
     }  # fmt: skip
 
 
-def objective_of(problem: Any, chip: Chip) -> tuple[Netlist, Canvas, tuple[float, float, float]]:
+def objective_of(problem: ChipPlacement, chip: Chip) -> tuple[Netlist, Canvas, tuple[float, float, float]]:
     """Netlist, canvas and weights whose proxy is the cost of the problem, up to a factor.
 
     For the macro-only wirelength these are the nets between macros, with the weight on wirelength alone.
@@ -120,7 +121,7 @@ class Setting(NamedTuple):
                 *state.capacity, int(self.canvas.smoothing), *state.scratch, *state.tables())  # fmt: skip
 
 
-def prepare(problem: Any, chip: Chip, start: Placement) -> tuple[Setting, Placement]:
+def prepare(problem: ChipPlacement, chip: Chip, start: Placement) -> tuple[Setting, Placement]:
     """The setting of a problem and a placement over the nodes of its netlist."""
     netlist, canvas, weights = objective_of(problem, chip)
     full = netlist is chip.netlist
@@ -202,7 +203,7 @@ class Spiral:
 
     problems = ("ChipPlacement",)
 
-    def solve(self, problem: Any, instance: Chip, rng: np.random.Generator, budget: Budget) -> Solution:
+    def solve(self, problem: ChipPlacement, instance: Chip, rng: np.random.Generator, budget: Budget) -> Solution:
         """The packing; UsageError if there is none."""
         found = start_placement(instance, rng, problem.spacing)
         if instance.has_soft:
@@ -227,7 +228,7 @@ class SAPlacer:
     ) -> None:
         self.sweeps, self.tries, self.hot, self.cold, self.workers = sweeps, tries, hot, cold, workers
 
-    def solve(self, problem: Any, instance: Chip, rng: np.random.Generator, budget: Budget) -> Solution:
+    def solve(self, problem: ChipPlacement, instance: Chip, rng: np.random.Generator, budget: Budget) -> Solution:
         """Anneal from a packing; UsageError if there is none."""
         setting, start = prepare(problem, instance, start_placement(instance, rng, problem.spacing))
         if not setting.netlist.nets or not instance.movable.size:
@@ -257,7 +258,7 @@ class CDPlacer:
             raise unknown("start", start, STARTS)
         self.epochs, self.reach, self.start = epochs, reach, start
 
-    def solve(self, problem: Any, instance: Chip, rng: np.random.Generator, budget: Budget) -> Solution:
+    def solve(self, problem: ChipPlacement, instance: Chip, rng: np.random.Generator, budget: Budget) -> Solution:
         """Descend; UsageError if there is no packing. A step of the budget is one macro."""
         clock = Clock(budget)
         setting, found = prepare(problem, instance, start_placement(instance, rng, problem.spacing))

@@ -10,7 +10,7 @@ of WireMask-BBO, often has to place macros whose nets are all still empty.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -20,6 +20,7 @@ from sysgym_agents.core import Budget, Clock
 
 if TYPE_CHECKING:
     from sysgym.chip_placement.instance import Chip
+    from sysgym.chip_placement.problem import ChipPlacement
 
 CHIP = ("ChipPlacement",)
 ORDERS = ("area", "nets", "connected", "netlist")  # without "random": these agents draw nothing
@@ -80,7 +81,7 @@ class GreedyWireMask(_WireMask):
     Where the pass leaves a macro without room, one by descending area is tried.
     """
 
-    def solve(self, problem: Any, instance: Chip, rng: np.random.Generator, budget: Budget) -> Solution:
+    def solve(self, problem: ChipPlacement, instance: Chip, rng: np.random.Generator, budget: Budget) -> Solution:
         """One pass, two at most; deterministic."""
         return finish(problem, instance, self._first(instance, centred(instance))[0].solution())
 
@@ -97,7 +98,7 @@ class WireMaskEA(_WireMask):
         self.initial = initial
         self.evaluations = 0
 
-    def solve(self, problem: Any, instance: Chip, rng: np.random.Generator, budget: Budget) -> Solution:
+    def solve(self, problem: ChipPlacement, instance: Chip, rng: np.random.Generator, budget: Budget) -> Solution:
         """The placement of least HPWL that the budget finds (at least one evaluation)."""
         if budget == Budget():
             budget = Budget(steps=EVALUATIONS)
@@ -138,7 +139,7 @@ def swapped(guides: Array, macros: Array, rng: np.random.Generator) -> Array:
     return tried
 
 
-def finish(problem: Any, chip: Chip, solution: dict[str, Array]) -> Solution:
+def finish(problem: ChipPlacement, chip: Chip, solution: dict[str, Array]) -> Solution:
     """The solution with soft macros placed by force where they count (objective "proxy")."""
     if problem.pays_for != "proxy" or not chip.has_soft:
         return solution

@@ -6,12 +6,12 @@ The rules of wires are those of `sysgym.chip_placement.geometry.wire_kernels`.
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
 from sysgym.chip_placement.geometry.wire_kernels import is_free, profile, put
+from sysgym.compiled import njit
 
 
-@njit(cache=True)
+@njit
 def lowest(values):
     """Position of the least value."""
     at = 0
@@ -21,7 +21,7 @@ def lowest(values):
     return at
 
 
-@njit(cache=True)
+@njit
 def best_cell(run, across, up, wide, tall, guide_c, guide_r, cell_w, cell_h, close):
     """The free cell (column, row) of least across + up; of those within `close` of it, that nearest to the guide.
 
@@ -65,7 +65,7 @@ def best_cell(run, across, up, wide, tall, guide_c, guide_r, cell_w, cell_h, clo
     return column, row
 
 
-@njit(cache=True)
+@njit
 def arrange(order, guide_c, guide_r, span, net_of, dx, dy, weight, wide, tall, first_boxes, first_run, start, cell_w,
             cell_h, close, column, row):  # fmt: skip
     """Place the macros of `order` by the wire mask; column, row (m,) int64 receive their cells, -1 = no room.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -16,6 +16,7 @@ from sysgym_agents.dataflow import baselines as rules
 if TYPE_CHECKING:
     from sysgym.dataflow.features import Work
     from sysgym.dataflow.graphs.graph import DataflowGraph
+    from sysgym.dataflow.problem import GraphProblem
     from sysgym.dataflow.simulator.job import Job
 
 PLACERS = (rules.Single, rules.Expert, rules.LayerRoundRobin, rules.Blocks, rules.HEFT, rules.METF)
@@ -59,7 +60,9 @@ class DeviceAnnealer:
             )
         self.steps, self.hot, self.cold, self.groups, self.metis = steps, hot, cold, groups, metis
 
-    def solve(self, problem: Any, instance: DataflowGraph, rng: np.random.Generator, budget: Budget) -> Solution:
+    def solve(
+        self, problem: GraphProblem, instance: DataflowGraph, rng: np.random.Generator, budget: Budget
+    ) -> Solution:
         """The best decision found; the budget counts simulations."""
         clock, job, tasks = Clock(budget), problem.job(instance), rules.tasks_of(problem)
         search = Search(job, tasks, rng)

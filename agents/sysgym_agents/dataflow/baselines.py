@@ -16,6 +16,7 @@ from sysgym_agents.core import Budget
 
 if TYPE_CHECKING:
     from sysgym.dataflow.graphs.graph import DataflowGraph
+    from sysgym.dataflow.problem import GraphProblem
     from sysgym.dataflow.simulator.job import Job
 
 PRIORITIES = ("fifo", "critical_path", "best")
@@ -41,12 +42,14 @@ def fusion_rule(graph: DataflowGraph, rule: str) -> Array:
     return 1 + np.argsort(np.argsort(out_bytes, kind="stable"), kind="stable")
 
 
-def tasks_of(problem: Any) -> tuple[str, ...]:
+def tasks_of(problem: GraphProblem) -> tuple[str, ...]:
     """What a problem asks to decide."""
     return tuple(getattr(problem, "chosen", ("placement",)))
 
 
-def complete(problem: Any, job: Job, placement: Array, priority: str = "best", fusion: str = "best") -> Solution:
+def complete(
+    problem: GraphProblem, job: Job, placement: Array, priority: str = "best", fusion: str = "best"
+) -> Solution:
     """The solution with a placement and, where the problem asks for them, the rules' priorities."""
     tasks = tasks_of(problem)
     if "placement" not in tasks:
@@ -86,7 +89,9 @@ class Rule:
         """Device of each operator, (N,) int32."""
         raise NotImplementedError
 
-    def solve(self, problem: Any, instance: DataflowGraph, rng: np.random.Generator, budget: Budget) -> Solution:
+    def solve(
+        self, problem: GraphProblem, instance: DataflowGraph, rng: np.random.Generator, budget: Budget
+    ) -> Solution:
         """The placement, and the rules' priorities where the problem asks for them; no budget is needed."""
         job = problem.job(instance)
         return complete(problem, job, self.place(job, rng), self.priority, self.fusion)

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, ClassVar
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, ClassVar
 
+from sysgym.core.options import Range
 from sysgym.dataflow.graphs.graph import DataflowGraph
-from sysgym_agents.dataflow.placement_learner import PlacementLearner, Trainer
+from sysgym_agents.dataflow.placement_learner import NetOverTypes, PlacementLearner, Trainer
+from sysgym_agents.learning.learner import StoredLearner
 
 if TYPE_CHECKING:
+    from sysgym.dataflow.problem import GraphProblem
     from sysgym_agents.dataflow.hdp_net import HdpNet
 
 
-class HDP(PlacementLearner):
+@dataclass(kw_only=True, eq=False)
+class HDP(PlacementLearner, NetOverTypes, StoredLearner):
     """Draws a group for each operator with a feed-forward network, and a device for each group with an attentive LSTM.
 
     Both learn by REINFORCE from -sqrt(cost), compared with a moving average. Without weights, `solve` trains on the
@@ -30,44 +35,25 @@ class HDP(PlacementLearner):
         samples: simulations of `solve` with weights, where the budget names no limit.
     """
 
-    name = "hdp"
-    whole: ClassVar = {
-        "hidden": (2, 1024), "grouper": (1, 4096), "groups": (1, 1024), "groupings": (1, 1024),
-        "placements": (1, 1024), "warm": (0, 10**6), "samples": (1, 10**9), "simulations": (1, 10**9),
-        "solve_simulations": (1, 10**9),
-    }  # fmt: skip
-    real: ClassVar = {
-        "spread": (0.0, 100.0), "temperature": (1e-3, 1e3), "tanh": (1e-3, 1e3), "learning_rate": (1e-12, 1e3),
-        "decay": (0.0, 1.0), "entropy": (0.0, 1e3), "clip": (1e-6, 1e6), "imitate": (0.0, 1e3),
-    }  # fmt: skip
+    name: ClassVar[str] = "hdp"
 
-    def __init__(
-        self,
-        *,
-        hidden: int = 64,
-        grouper: int = 64,
-        groups: int = 32,
-        spread: float = 0.3,
-        temperature: float = 1.0,
-        tanh: float = 5.0,
-        groupings: int = 4,
-        placements: int = 4,
-        learning_rate: float = 2e-3,
-        decay: float = 0.9,
-        entropy: float = 0.01,
-        clip: float = 1.0,
-        warm: int = 400,
-        imitate: float = 0.3,
-        samples: int = 64,
-        simulations: int = 20_000,
-        solve_simulations: int = 2_000,
-    ) -> None:
-        super().__init__(
-            hidden=hidden, grouper=grouper, groups=groups, spread=spread, temperature=temperature, tanh=tanh,
-            groupings=groupings, placements=placements, learning_rate=learning_rate, decay=decay, entropy=entropy,
-            clip=clip, warm=warm, imitate=imitate, samples=samples, simulations=simulations,
-            solve_simulations=solve_simulations,
-        )  # fmt: skip
+    hidden: Annotated[int, Range(2, 1024)] = 64
+    grouper: Annotated[int, Range(1, 4096)] = 64
+    groups: Annotated[int, Range(1, 1024)] = 32
+    spread: Annotated[float, Range(0.0, 100.0)] = 0.3
+    temperature: Annotated[float, Range(1e-3, 1e3)] = 1.0
+    tanh: Annotated[float, Range(1e-3, 1e3)] = 5.0
+    groupings: Annotated[int, Range(1, 1024)] = 4
+    placements: Annotated[int, Range(1, 1024)] = 4
+    learning_rate: Annotated[float, Range(1e-12, 1e3)] = 2e-3
+    decay: Annotated[float, Range(0.0, 1.0)] = 0.9
+    entropy: Annotated[float, Range(0.0, 1e3)] = 0.01
+    clip: Annotated[float, Range(1e-6, 1e6)] = 1.0
+    warm: Annotated[int, Range(0, 10**6)] = 400
+    imitate: Annotated[float, Range(0.0, 1e3)] = 0.3
+    samples: Annotated[int, Range(1, 10**9)] = 64
+    simulations: Annotated[int, Range(1, 10**9)] = 20_000
+    solve_simulations: Annotated[int, Range(1, 10**9)] = 2_000
 
     def make_net(self, vocabulary: int) -> HdpNet:
         """Grouper and placer."""
@@ -77,7 +63,12 @@ class HDP(PlacementLearner):
         return HdpNet(vocabulary, h["hidden"], h["grouper"], h["groups"], h["spread"], h["temperature"], h["tanh"])
 
     def make_trainer(
-        self, net: HdpNet, vocabulary: Sequence[str], problem: Any, instances: Sequence[DataflowGraph], seed: int
+        self,
+        net: HdpNet,
+        vocabulary: Sequence[str],
+        problem: GraphProblem,
+        instances: Sequence[DataflowGraph],
+        seed: int,
     ) -> Trainer:
         """REINFORCE on graphs."""
         from sysgym_agents.dataflow.hdp_net import make_ops

@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 import numpy as np
 
-from sysgym.core.errors import UsageError, unknown
+from sysgym.core.errors import UsageError
 from sysgym.core.problem import Array, Solution
 from sysgym_agents.core import Budget, Callback, Clock
+from sysgym_agents.learning.learner import planned_steps, spend
 
 if TYPE_CHECKING:
     from sysgym.dataflow.graphs.graph import DataflowGraph
+    from sysgym.dataflow.problem import GraphProblem
 
 Stop = Callable[[], bool]  # whether time is up
 
@@ -52,87 +54,69 @@ class Trainer(Protocol):
     def sample(self, left: int, stop: Stop, greedy: bool) -> None: ...
 
 
-class StoredLearner:
-    """Base of learners on dataflow graphs: hyper-parameters within their ranges, and weights on disk.
+class NetOverTypes:
+    """A learner's network over types of operators, kept with its vocabulary; the learner has `make_net`."""
 
-    Subclasses give `name`, `whole` and `real` (least and most of each hyper-parameter), and make the network.
-    """
-
-    name: ClassVar[str]
-    whole: ClassVar[Mapping[str, tuple[int, int]]]
-    real: ClassVar[Mapping[str, tuple[float, float]]]
-
-    def __init__(self, **hyper: Any) -> None:
-        self.hyper = hyper
-        self.net: Any = None
-        self.vocabulary: tuple[str, ...] = ()  # types of operators that the weights tell apart
-        for kind, ranges, what in ((int, self.whole, "whole number"), (int | float, self.real, "number")):
-            for name, (least, most) in ranges.items():
-                value = hyper[name]
-                if isinstance(value, bool) or not isinstance(value, kind) or not least <= value <= most:
-                    raise UsageError(
-                        f"{name} of agent {self.name!r} must be a {what} from {least:g} to {most:g}, got {value!r}."
-                    )
+    net: Any = None
+    vocabulary: tuple[str, ...] = ()  # types of operators that the weights tell apart
 
     def make_net(self, vocabulary: int) -> Any:
         """A network of these hyper-parameters for so many types of operators, the unknown not counted."""
         raise NotImplementedError
 
-    def save(self, path: Path) -> None:
-        """Write `agent.json` and `model.safetensors` into a folder."""
-        from sysgym_agents.learning.weights import save_agent
-
-        if self.net is None:
-            raise UsageError(f"agent {self.name!r} has no weights to save; train it first.")
-        description = {"hyper": self.hyper, "vocabulary": list(self.vocabulary)}
-        save_agent(path, self.name, description, self.net.state_dict())
-
-    def load(self, path: Path) -> None:
-        """Restore hyper-parameters and weights from a folder that `save` wrote."""
-        from sysgym_agents.learning.weights import fill, load_agent
-
-        found, weights = load_agent(path, self.name)
-        hyper, vocabulary = found["hyper"], found.get("vocabulary")
-        for name in hyper:
-            if name not in self.hyper:
-                raise unknown(f"hyper-parameter of agent {self.name!r}", name, self.hyper)
-        if not isinstance(vocabulary, list) or not all(isinstance(item, str) for item in vocabulary):
-            raise UsageError(
-                f"{path}/agent.json must list types of operators under 'vocabulary'; train and save the agent again."
-            )
-        fresh = type(self)(**hyper)
-        net = fresh._fresh(vocabulary, 0)
-        fill(net, weights, path)
-        self.hyper, self.net, self.vocabulary = fresh.hyper, net, tuple(vocabulary)
-
-    def _fresh(self, vocabulary: Sequence[str], seed: int) -> Any:
+    def fresh_net(self, vocabulary: Sequence[str], seed: int) -> Any:
+        """A new network by a seed."""
         import torch
 
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             return self.make_net(len(vocabulary))
 
+    def weights(self) -> Mapping[str, Any] | None:
+        """Those of the network."""
+        return None if self.net is None else self.net.state_dict()
 
-class PlacementLearner(StoredLearner):
-    """Base: `fit` trains on a family, `solve` draws placements and returns the best, or trains on the instance itself.
+    def facts(self) -> dict[str, Any]:
+        """The vocabulary."""
+        return {"vocabulary": list(self.vocabulary)}
 
-    Subclasses have the hyper-parameters `simulations`, `solve_simulations` and `samples`, and make the trainer.
+    def restore(self, facts: Mapping[str, Any], weights: Mapping[str, Any], path: Path) -> None:
+        """Network and vocabulary; UsageError if they do not fit."""
+        from sysgym_agents.learning.weights import fill
+
+        vocabulary = facts.get("vocabulary")
+        if not isinstance(vocabulary, list) or not all(isinstance(item, str) for item in vocabulary):
+            raise UsageError(
+                f"{path}/agent.json must list types of operators under 'vocabulary'; train and save the agent again."
+            )
+        self.net, self.vocabulary = self.fresh_net(vocabulary, 0), tuple(vocabulary)
+        fill(self.net, weights, path)
+
+
+class PlacementLearner:
+    """`fit` trains on a family, `solve` draws placements and returns the best, or trains on the instance itself.
+
+    A learner has the hyper-parameters `simulations`, `solve_simulations` and `samples`, and makes the trainer.
     """
 
-    problems = ("DevicePlacement",)
-    needs_training = False  # it can train on the instance itself
-    default_instances = "layered/train"
-    default_budget = Budget(seconds=60)
+    problems: ClassVar[tuple[str, ...]] = ("DevicePlacement",)
+    needs_training: ClassVar[bool] = False  # it can train on the instance itself
+    default_instances: ClassVar[str] = "layered/train"
+    name: ClassVar[str]
+    net: Any
+    vocabulary: tuple[str, ...]
+    hyper: dict[str, Any]
+    fresh_net: Callable[[Sequence[str], int], Any]
 
     def make_trainer(
-        self, net: Any, vocabulary: Sequence[str], problem: Any, instances: Sequence[DataflowGraph], seed: int
+        self, net: Any, vocabulary: Sequence[str], problem: GraphProblem, instances: Sequence[DataflowGraph], seed: int
     ) -> Trainer:
         """A trainer on graphs."""
         raise NotImplementedError
 
     def fit(
         self,
-        problem: Any,
+        problem: GraphProblem,
         instances: Sequence[DataflowGraph],
         rng: np.random.Generator,
         budget: Budget,
@@ -149,18 +133,20 @@ class PlacementLearner(StoredLearner):
         fresh = self.net is None
         if fresh:
             vocabulary = sorted({name for graph in instances for name in graph.op_types})
-            self.net, self.vocabulary = self._fresh(vocabulary, int(rng.integers(2**31))), tuple(vocabulary)
+            self.net, self.vocabulary = self.fresh_net(vocabulary, int(rng.integers(2**31))), tuple(vocabulary)
         trainer = self.make_trainer(self.net, self.vocabulary, problem, instances, int(rng.integers(2**31)))
         self._train(trainer, clock, self.hyper["simulations"], fresh, callback)
 
-    def solve(self, problem: Any, instance: DataflowGraph, rng: np.random.Generator, budget: Budget) -> Solution:
+    def solve(
+        self, problem: GraphProblem, instance: DataflowGraph, rng: np.random.Generator, budget: Budget
+    ) -> Solution:
         """The best placement of those simulated: while training on the instance, or drawn by the weights there are."""
         clock = Clock(budget)
         if self.net is not None:
             trainer = self.make_trainer(self.net, self.vocabulary, problem, [instance], int(rng.integers(2**31)))
             self._sample(trainer, clock, self.hyper["samples"])
         else:
-            net = self._fresh(instance.op_types, int(rng.integers(2**31)))
+            net = self.fresh_net(instance.op_types, int(rng.integers(2**31)))
             trainer = self.make_trainer(net, instance.op_types, problem, [instance], int(rng.integers(2**31)))
             self._train(trainer, clock, self.hyper["solve_simulations"], True, None)
         found = trainer.best[0].placement
@@ -168,32 +154,24 @@ class PlacementLearner(StoredLearner):
 
     def _train(self, trainer: Trainer, clock: Clock, steps: int, fresh: bool, callback: Callback | None) -> None:
         """Update until the budget is spent; without one, for `steps` simulations."""
-        limit, seconds = _limit(clock.budget, steps), clock.budget.seconds
-        going = True
+        limit = planned_steps(clock.budget, steps)
         if fresh:
             trainer.prepare(clock.spent)
-        while going and trainer.simulations < limit and not clock.spent():
-            shares = [trainer.simulations / limit if np.isfinite(limit) else 0.0]
-            if seconds:
-                shares.append(clock.seconds / seconds)
-            trainer.update(max(shares), _left(limit, trainer), clock.spent)
-            if callback is not None:
-                row = {"steps": float(trainer.simulations), "seconds": clock.seconds, **trainer.metrics}
-                going = callback(row)
+        if clock.spent():
+            return
+
+        def update(share: float) -> dict[str, float]:
+            trainer.update(share, _left(limit, trainer), clock.spent)
+            return {"steps": float(trainer.simulations), **trainer.metrics}
+
+        spend(clock, limit, update, callback)
 
     def _sample(self, trainer: Trainer, clock: Clock, steps: int) -> None:
         """The likeliest placement, then drawn ones until the budget is spent; without one, `steps` simulations."""
-        limit, greedy = _limit(clock.budget, steps), True
+        limit, greedy = planned_steps(clock.budget, steps), True
         while greedy or (trainer.simulations < limit and not clock.spent()):
             trainer.sample(_left(limit, trainer), clock.spent, greedy)
             greedy = False
-
-
-def _limit(budget: Budget, steps: int) -> float:
-    """Simulations that may be spent; inf where seconds alone count."""
-    if budget.steps is not None:
-        return max(budget.steps, 1)
-    return steps if budget.seconds is None else np.inf
 
 
 def _left(limit: float, trainer: Trainer) -> int:

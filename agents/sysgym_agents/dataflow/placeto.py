@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, ClassVar
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
-from sysgym.core.errors import unknown
+from sysgym.core.options import Range
 from sysgym.dataflow.graphs.graph import DataflowGraph
-from sysgym_agents.dataflow.placement_learner import PlacementLearner, Trainer
+from sysgym_agents.dataflow.placement_learner import NetOverTypes, PlacementLearner, Trainer
+from sysgym_agents.learning.learner import StoredLearner
 
 if TYPE_CHECKING:
+    from sysgym.dataflow.problem import GraphProblem
     from sysgym_agents.dataflow.placeto_net import PlacetoNet
 
-STARTS = ("single", "random")
 
-
-class Placeto(PlacementLearner):
+@dataclass(kw_only=True, eq=False)
+class Placeto(PlacementLearner, NetOverTypes, StoredLearner):
     """Visits every unit once and sets its device, by messages along the graph and what the last simulation told.
 
     A move earns what it takes off the cost. Episodes run in parallel and learn by REINFORCE, each step compared with
@@ -34,40 +36,21 @@ class Placeto(PlacementLearner):
         samples: simulations of `solve` with weights, where the budget names no limit.
     """
 
-    name = "placeto"
-    whole: ClassVar = {
-        "hidden": (1, 1024), "rounds": (0, 64), "episodes": (1, 1024), "epochs": (1, 1000), "samples": (1, 10**9),
-        "simulations": (1, 10**9), "solve_simulations": (1, 10**9),
-    }  # fmt: skip
-    real: ClassVar = {
-        "learning_rate": (1e-12, 1e3), "discount": (0.0, 1.0), "entropy": (0.0, 1e3), "penalty": (0.0, 1e6),
-        "clip": (1e-6, 1e6),
-    }  # fmt: skip
+    name: ClassVar[str] = "placeto"
 
-    def __init__(
-        self,
-        *,
-        hidden: int = 32,
-        rounds: int = 4,
-        episodes: int = 4,
-        epochs: int = 8,
-        start: str = "single",
-        learning_rate: float = 3e-3,
-        discount: float = 0.9,
-        entropy: float = 0.1,
-        penalty: float = 2.0,
-        clip: float = 1.0,
-        samples: int = 1_000,
-        simulations: int = 40_000,
-        solve_simulations: int = 3_000,
-    ) -> None:
-        super().__init__(
-            hidden=hidden, rounds=rounds, episodes=episodes, epochs=epochs, start=start, learning_rate=learning_rate,
-            discount=discount, entropy=entropy, penalty=penalty, clip=clip, samples=samples, simulations=simulations,
-            solve_simulations=solve_simulations,
-        )  # fmt: skip
-        if start not in STARTS:
-            raise unknown("start", start, STARTS)
+    hidden: Annotated[int, Range(1, 1024)] = 32
+    rounds: Annotated[int, Range(0, 64)] = 4
+    episodes: Annotated[int, Range(1, 1024)] = 4
+    epochs: Annotated[int, Range(1, 1000)] = 8
+    start: Literal["single", "random"] = "single"
+    learning_rate: Annotated[float, Range(1e-12, 1e3)] = 3e-3
+    discount: Annotated[float, Range(0.0, 1.0)] = 0.9
+    entropy: Annotated[float, Range(0.0, 1e3)] = 0.1
+    penalty: Annotated[float, Range(0.0, 1e6)] = 2.0
+    clip: Annotated[float, Range(1e-6, 1e6)] = 1.0
+    samples: Annotated[int, Range(1, 10**9)] = 1_000
+    simulations: Annotated[int, Range(1, 10**9)] = 40_000
+    solve_simulations: Annotated[int, Range(1, 10**9)] = 3_000
 
     def make_net(self, vocabulary: int) -> PlacetoNet:
         """Messages and policy."""
@@ -76,7 +59,12 @@ class Placeto(PlacementLearner):
         return PlacetoNet(vocabulary, self.hyper["hidden"], self.hyper["rounds"])
 
     def make_trainer(
-        self, net: PlacetoNet, vocabulary: Sequence[str], problem: Any, instances: Sequence[DataflowGraph], seed: int
+        self,
+        net: PlacetoNet,
+        vocabulary: Sequence[str],
+        problem: GraphProblem,
+        instances: Sequence[DataflowGraph],
+        seed: int,
     ) -> Trainer:
         """REINFORCE on graphs."""
         from sysgym_agents.dataflow.placeto_net import make_row, work_of

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import torch
@@ -19,6 +19,9 @@ from sysgym.dataflow.features import STATIC_FEATURES, Work, make_work
 from sysgym.dataflow.graphs.graph import DataflowGraph
 from sysgym_agents.dataflow.gdp_net import DEVICE_FEATURES, Example, make_example
 from sysgym_agents.general.sb3.network import LABEL_WAVES
+
+if TYPE_CHECKING:
+    from sysgym.dataflow.problem import GraphProblem
 
 MAX_UNITS = 512  # a finer cut is replaced by chunks of layers
 CANDIDATE_FEATURES = 7  # of each device: load, near, near and decided, memory, busy, here, work
@@ -45,7 +48,7 @@ class State(NamedTuple):
     allowed: Tensor  # (R, D) bool devices with room
 
 
-def work_of(problem: Any, graph: DataflowGraph) -> Work:
+def work_of(problem: GraphProblem, graph: DataflowGraph) -> Work:
     """The problem's units, or chunks of layers where there are more than MAX_UNITS."""
     work: Work = problem.work(graph)
     return work if work.units.count <= MAX_UNITS else make_work(work.job, "layers", None)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
+
+from sysgym.compiled import njit
 
 
-@njit(cache=True)
+@njit
 def _arrival(v, d, in_ptr, in_tensor, tensor_src, tensor_bytes, source, place, finish, sent, bandwidth, latency):
     """When the inputs of v are on device d; sent (T, D) holds arrivals of copies, -1 where there is none."""
     ready = np.int64(0)
@@ -25,7 +26,7 @@ def _arrival(v, d, in_ptr, in_tensor, tensor_src, tensor_bytes, source, place, f
     return ready
 
 
-@njit(cache=True)
+@njit
 def _commit(v, d, begin, in_ptr, in_tensor, tensor_src, tensor_bytes, times, source, place, finish, free, room, held,
             sent, bandwidth, latency):  # fmt: skip
     """Place v on d at a time, with the parameters that it is the first to read."""
@@ -42,7 +43,7 @@ def _commit(v, d, begin, in_ptr, in_tensor, tensor_src, tensor_bytes, times, sou
     room[d] -= held[v]
 
 
-@njit(cache=True)
+@njit
 def earliest_finish(order, tie, in_ptr, in_tensor, tensor_src, tensor_bytes, times, source, held, capacity, bandwidth,
                     latency, place):  # fmt: skip
     """Place operators in an order, each where it ends first and its parameters fit (HEFT without insertion).
@@ -84,7 +85,7 @@ def earliest_finish(order, tie, in_ptr, in_tensor, tensor_src, tensor_bytes, tim
             place[v] = 0
 
 
-@njit(cache=True)
+@njit
 def earliest_start(tie, in_ptr, in_tensor, out_ptr, use_ptr, use_node, tensor_src, tensor_bytes, times, source, held,
                    capacity, bandwidth, latency, place):  # fmt: skip
     """Of all ready operators and devices, place the pair that can start first (ETF; with memory, Baechi's m-ETF)."""

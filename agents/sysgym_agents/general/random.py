@@ -8,7 +8,7 @@ import numpy as np
 from gymnasium import spaces
 
 from sysgym.core.env import ProblemEnv
-from sysgym.core.problem import Array, Instance, Solution
+from sysgym.core.problem import AnyProblem, Array, Instance, Solution
 from sysgym_agents.core import Budget, Clock
 
 
@@ -32,7 +32,7 @@ class Random:
     def __init__(self, *, episodes: int = 1) -> None:
         self.episodes = episodes
 
-    def solve(self, problem: Any, instance: Instance, rng: np.random.Generator, budget: Budget) -> Solution:
+    def solve(self, problem: AnyProblem, instance: Instance, rng: np.random.Generator, budget: Budget) -> Solution:
         """The best feasible solution of the episodes that the budget allows (at least one)."""
         env = ProblemEnv(problem, instance=instance, obs="raw")
         clock, best, best_key = Clock(budget), None, (True, np.inf)

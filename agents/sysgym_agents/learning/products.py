@@ -10,9 +10,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from numba import njit
 from torch import Tensor
 
+from sysgym.compiled import njit
 from sysgym.core.problem import Array
 
 
@@ -31,7 +31,7 @@ class MeanOperator(NamedTuple):
     transposed: Csr
 
 
-@njit(cache=True)
+@njit
 def sort_edges(key: Array, other: Array, value: Array, mask: Array, nodes: int) -> tuple[Array, Array, Array]:
     """Counting sort of the real edges of G graphs by `key`; stable."""
     graphs, edges = key.shape
@@ -53,7 +53,7 @@ def sort_edges(key: Array, other: Array, value: Array, mask: Array, nodes: int) 
     return ptr, column, sorted_value
 
 
-@njit(cache=True)
+@njit
 def _mean_weights(target: Array, weight: Array, mask: Array, nodes: int) -> Array:
     """Weights divided by the sum of those into the same target; 0 where that sum is 0."""
     value = np.zeros(weight.shape, np.float32)
@@ -68,7 +68,7 @@ def _mean_weights(target: Array, weight: Array, mask: Array, nodes: int) -> Arra
     return value
 
 
-@njit(cache=True)
+@njit
 def _multiply(ids: Array, ptr: Array, column: Array, value: Array, x: Array, out: Array) -> None:
     """out[b] = matrix of graph ids[b] times x[b]."""
     batch, nodes, width = x.shape

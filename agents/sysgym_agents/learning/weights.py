@@ -22,19 +22,37 @@ def save_agent(path: Path, name: str, description: Mapping[str, Any], weights: M
     save_file({key: value.contiguous() for key, value in weights.items()}, str(path / "model.safetensors"))
 
 
-def load_agent(path: Path, name: str) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """Description and weights of a folder; UsageError if they are missing, damaged or another agent's."""
+def load_agent(path: Path, name: str, former: tuple[str, ...] = ()) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """Description and weights of a folder; UsageError if they are missing, damaged or another agent's.
+
+    Folders of an agent that had another name then say so by one of the `former` ones, as "agent" or "algorithm".
+    """
+    where = f"{path} holds no weights of agent {name!r}"
+    found = _description(path / "agent.json", where)
+    if found.get("agent", found.get("algorithm")) not in (name, *former) or not isinstance(found.get("hyper"), dict):
+        raise UsageError(
+            f"{where}: agent.json must be an object that names this agent and its 'hyper'; train and save it again."
+        )
     try:
-        found = json.loads((path / "agent.json").read_text())
         weights = load_file(path / "model.safetensors")
     except (OSError, ValueError, SafetensorError) as error:
         why = str(error).rstrip(". ")
-        raise UsageError(f"{path} holds no weights of agent {name!r}: {why}; train the agent again.") from error
-    if not isinstance(found, dict) or found.get("agent") != name or not isinstance(found.get("hyper"), dict):
-        raise UsageError(f"{path}/agent.json does not describe an agent {name!r}; train and save the agent again.")
+        raise UsageError(f"{where}: {why}; train the agent again.") from error
     if not all(bool(tensor.isfinite().all()) for tensor in weights.values()):
         raise UsageError(f"{path}: model.safetensors holds numbers that are not finite; train the agent again.")
     return found, weights
+
+
+def _description(file: Path, where: str) -> dict[str, Any]:
+    """The object in an `agent.json`; an empty one where it holds something else."""
+    try:
+        found = json.loads(file.read_bytes())
+    except OSError as error:
+        why = error.strerror or error
+        raise UsageError(f"{where}: {file.name} cannot be read ({why}); give the folder of a trained agent.") from error
+    except (ValueError, RecursionError) as error:
+        raise UsageError(f"{where}: {file.name} is no valid JSON; train and save the agent again.") from error
+    return found if isinstance(found, dict) else {}
 
 
 def fill(net: torch.nn.Module, weights: Mapping[str, Tensor], path: Path) -> None:

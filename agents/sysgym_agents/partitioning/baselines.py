@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -10,6 +10,9 @@ from sysgym.core.errors import MissingDependency, UsageError
 from sysgym.core.problem import Array, Solution
 from sysgym.graphs.csr import Graph
 from sysgym_agents.core import Budget, Clock
+
+if TYPE_CHECKING:
+    from sysgym.partitioning.problem import Partitioning
 
 PARTITIONING = ("Partitioning",)
 KAHIP_MOST_DEGREE = 10**6  # weighted; its perfectly balanced mode keeps a bucket for every possible gain
@@ -47,7 +50,9 @@ class _Streaming:
     def __init__(self, *, order: str = "bfs") -> None:
         self.order = order
 
-    def _solve(self, problem: Any, graph: Graph, rng: np.random.Generator, alpha: float, gamma: float) -> Solution:
+    def _solve(
+        self, problem: Partitioning, graph: Graph, rng: np.random.Generator, alpha: float, gamma: float
+    ) -> Solution:
         from sysgym.graphs.labels.modes import node_order
         from sysgym_agents.partitioning.partition_kernels import stream
 
@@ -61,7 +66,7 @@ class _Streaming:
 class LDG(_Streaming):
     """Linear deterministic greedy: one pass, neighbours weighted by the room left (Stanton and Kliot, KDD 2012)."""
 
-    def solve(self, problem: Any, instance: Graph, rng: np.random.Generator, budget: Budget) -> Solution:
+    def solve(self, problem: Partitioning, instance: Graph, rng: np.random.Generator, budget: Budget) -> Solution:
         """One pass over the nodes in `order`."""
         return self._solve(problem, instance, rng, 0.0, 0.0)
 
@@ -73,7 +78,7 @@ class Fennel(_Streaming):
         super().__init__(order=order)
         self.gamma = gamma
 
-    def solve(self, problem: Any, instance: Graph, rng: np.random.Generator, budget: Budget) -> Solution:
+    def solve(self, problem: Partitioning, instance: Graph, rng: np.random.Generator, budget: Budget) -> Solution:
         """One pass over the nodes in `order`; alpha = m k^(gamma-1) / W^gamma as in the paper's section 3."""
         weight = max(instance.total_node_weight, 1)
         alpha = instance.total_edge_weight * problem.k ** (self.gamma - 1) / weight**self.gamma
@@ -91,7 +96,7 @@ class FM:
     def __init__(self, *, runs: int = 5, levels: bool = True, passes: int = 20) -> None:
         self.runs, self.levels, self.passes = runs, levels, passes
 
-    def solve(self, problem: Any, instance: Graph, rng: np.random.Generator, budget: Budget) -> Solution:
+    def solve(self, problem: Partitioning, instance: Graph, rng: np.random.Generator, budget: Budget) -> Solution:
         """The best feasible partition of the runs that the budget allows (at least one)."""
         clock = Clock(budget)
         found: list[Array] = []
@@ -159,7 +164,7 @@ class Spectral:
     def __init__(self, *, vectors: int = 0, rounds: int = 20) -> None:
         self.vectors, self.rounds = vectors, rounds
 
-    def solve(self, problem: Any, instance: Graph, rng: np.random.Generator, budget: Budget) -> Solution:
+    def solve(self, problem: Partitioning, instance: Graph, rng: np.random.Generator, budget: Budget) -> Solution:
         """Eigenvectors, k-means from k-means++ seeds, balancing."""
         from scipy.cluster.vq import kmeans2
 
@@ -195,7 +200,7 @@ class Metis:
     def __init__(self, *, recursive: bool = False, cuts: int = 1, seed: int = -1) -> None:
         self.recursive, self.cuts, self.seed = recursive, cuts, seed
 
-    def solve(self, problem: Any, instance: Graph, rng: np.random.Generator, budget: Budget) -> Solution:
+    def solve(self, problem: Partitioning, instance: Graph, rng: np.random.Generator, budget: Budget) -> Solution:
         """One call; `cuts` partitions are tried inside. The seed is drawn from `rng` unless one is given."""
         try:
             import pymetis
@@ -237,7 +242,7 @@ class Kahip:
             raise unknown("preset of kahip", preset, self.presets)
         self.preset = preset
 
-    def solve(self, problem: Any, instance: Graph, rng: np.random.Generator, budget: Budget) -> Solution:
+    def solve(self, problem: Partitioning, instance: Graph, rng: np.random.Generator, budget: Budget) -> Solution:
         """One call with a seed drawn from `rng`."""
         try:
             import kahip
@@ -251,7 +256,7 @@ class Kahip:
         )  # fmt: skip
         return {"part": np.asarray(labels, np.int32)}
 
-    def _check(self, problem: Any, graph: Graph) -> None:
+    def _check(self, problem: Partitioning, graph: Graph) -> None:
         """UsageError for what the library does not survive."""
         check_widths("kahip", graph, 32)
         if problem.k > graph.nodes:

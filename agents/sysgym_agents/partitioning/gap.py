@@ -2,65 +2,27 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 import numpy as np
 
-from sysgym.core.errors import UsageError, unknown
+from sysgym.core.errors import UsageError
+from sysgym.core.options import Range
 from sysgym.core.problem import Array, Solution
 from sysgym.graphs.csr import Graph
 from sysgym_agents.core import Budget, Callback, Clock
+from sysgym_agents.learning.learner import StoredLearner, spend
 
 if TYPE_CHECKING:
+    from sysgym.partitioning.problem import Partitioning
     from sysgym_agents.learning.snapshot import Snapshot
     from sysgym_agents.partitioning.gap_model import GapNet, Progress, Training
 
 MAX_PARTS = 1024
 SOLVE_SHARE = 0.7  # of the seconds of `solve` that a fit on the instance itself may take
-WHOLE = {  # hyper-parameters that are whole numbers: least and most
-    "hidden": (1, 1024), "layers": (0, 32), "features": (0, 64), "iterations": (1, 10**9),
-    "solve_iterations": (1, 10**9), "trials": (1, 1000), "level": (0, 10**4), "even": (0, 10**5),
-}  # fmt: skip
-REAL = {"learning_rate": (1e-12, 1e3), "balance": (0.0, 1e9)}
-TRUTHS = ("flips", "repair")
-
-
-def _check_hyper(hyper: Mapping[str, Any]) -> None:
-    """UsageError for the first hyper-parameter that is not of its kind or out of range; nan is in no range."""
-    for name, (least, most) in WHOLE.items():
-        value = hyper[name]
-        if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
-            raise UsageError(f"{name} of agent 'gap' must be a whole number from {least} to {most}, got {value!r}.")
-    for name, (low, high) in REAL.items():
-        value = hyper[name]
-        if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high:
-            raise UsageError(f"{name} of agent 'gap' must be a number from {low:g} to {high:g}, got {value!r}.")
-    for name in TRUTHS:
-        if not isinstance(hyper[name], bool):
-            raise UsageError(f"{name} of agent 'gap' must be true or false, got {hyper[name]!r}.")
-
-
-def _read_description(path: Path) -> tuple[dict[str, Any], int]:
-    """Hyper-parameters and number of parts from the `agent.json` of a folder that `save` wrote."""
-    where = f"{path} holds no weights of agent 'gap': agent.json"
-    try:
-        description = json.loads((path / "agent.json").read_bytes())
-    except OSError as error:
-        why = error.strerror or error
-        raise UsageError(f"{where} cannot be read ({why}); give the folder of a trained agent.") from error
-    except (ValueError, RecursionError) as error:
-        raise UsageError(f"{where} is no valid JSON; train and save the agent again.") from error
-    found = description if isinstance(description, dict) else {}
-    hyper, parts = found.get("hyper"), found.get("parts")
-    if not isinstance(hyper, dict) or type(parts) is not int or not 1 <= parts <= MAX_PARTS:
-        raise UsageError(
-            f"{where} must be an object with the object 'hyper' and the number 'parts' (1 to {MAX_PARTS}); "
-            "train and save the agent again."
-        )
-    return hyper, parts
 
 
 def _check_graph(graph: Graph) -> None:
@@ -68,7 +30,8 @@ def _check_graph(graph: Graph) -> None:
         raise UsageError(f"{graph.name} has no nodes; agent 'gap' needs a graph with at least one.")
 
 
-class GAP:
+@dataclass(kw_only=True, eq=False)
+class GAP(StoredLearner):
     """Learns node-to-part probabilities by minimising the expected normalised cut and the expected imbalance.
 
     Trained on a family (`fit`), it partitions unseen graphs of any size by forward passes alone. Without weights,
@@ -88,33 +51,26 @@ class GAP:
         repair: rebalance to the limit and refine with Fiduccia-Mattheyses, after the argmax.
     """
 
-    problems = ("Partitioning",)
-    needs_training = False  # it can fit the instance itself
-    default_instances = "delaunay/train"
-    default_budget = Budget(seconds=60)
+    name: ClassVar[str] = "gap"
+    problems: ClassVar[tuple[str, ...]] = ("Partitioning",)
+    needs_training: ClassVar[bool] = False  # it can fit the instance itself
+    default_instances: ClassVar[str] = "delaunay/train"
 
-    def __init__(
-        self,
-        *,
-        hidden: int = 64,
-        layers: int = 2,
-        features: int = 0,
-        learning_rate: float = 5e-3,
-        balance: float = 2.0,
-        iterations: int = 2400,
-        solve_iterations: int = 400,
-        trials: int = 3,
-        level: int = 10,
-        even: int = 40,
-        flips: bool = True,
-        repair: bool = True,
-    ) -> None:
-        self.hyper: dict[str, Any] = {
-            "hidden": hidden, "layers": layers, "features": features, "learning_rate": learning_rate,
-            "balance": balance, "iterations": iterations, "solve_iterations": solve_iterations, "trials": trials,
-            "level": level, "even": even, "flips": flips, "repair": repair,
-        }  # fmt: skip
-        _check_hyper(self.hyper)
+    hidden: Annotated[int, Range(1, 1024)] = 64
+    layers: Annotated[int, Range(0, 32)] = 2
+    features: Annotated[int, Range(0, 64)] = 0
+    learning_rate: Annotated[float, Range(1e-12, 1e3)] = 5e-3
+    balance: Annotated[float, Range(0.0, 1e9)] = 2.0
+    iterations: Annotated[int, Range(1, 10**9)] = 2400
+    solve_iterations: Annotated[int, Range(1, 10**9)] = 400
+    trials: Annotated[int, Range(1, 1000)] = 3
+    level: Annotated[int, Range(0, 10**4)] = 10
+    even: Annotated[int, Range(0, 10**5)] = 40
+    flips: bool = True
+    repair: bool = True
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
         self.parts: int | None = None  # k of the weights; None until they exist
         self.net: GapNet | None = None
         self._progress: Progress | None = None  # of the last fit
@@ -122,7 +78,7 @@ class GAP:
 
     def fit(
         self,
-        problem: Any,
+        problem: Partitioning,
         instances: Sequence[Graph],
         rng: np.random.Generator,
         budget: Budget,
@@ -139,7 +95,7 @@ class GAP:
                 f"these weights of agent 'gap' split into {self.parts} parts, training them on for {problem.k} is not "
                 f"possible; use k={self.parts}, or train a new agent."
             )
-        setting = self._setting(problem.k, self.hyper["iterations"], augment=True)
+        setting = self._setting(problem.k, self.iterations, augment=True)
 
         def publish(net: GapNet) -> None:
             self.net, self.parts = net, problem.k
@@ -147,56 +103,42 @@ class GAP:
         resume, self._resume = self._resume, None
         publish(self._train(setting, instances, rng, budget, callback, publish, resume))
 
-    def solve(self, problem: Any, instance: Graph, rng: np.random.Generator, budget: Budget) -> Solution:
+    def solve(self, problem: Partitioning, instance: Graph, rng: np.random.Generator, budget: Budget) -> Solution:
         """A partition by forward passes (after a fit on the instance if there are no weights), then repair."""
         net = self.net or self._fit_one(problem, instance, rng, budget)
         part = self._partition(net, problem, instance)
-        if self.hyper["repair"]:
+        if self.repair:
             from sysgym_agents.partitioning.baselines import rebalance_and_refine
 
             part = rebalance_and_refine(instance, part, problem.k, problem.limit(instance), rng)
         return {"part": part}
 
-    def predict(self, problem: Any, instance: Graph) -> Array:
+    def predict(self, problem: Partitioning, instance: Graph) -> Array:
         """The argmax partition before repair, (N,) int32; UsageError if there are no weights."""
         if self.net is None:
             raise UsageError("agent 'gap' has no weights to predict with; call fit or load first.")
         return self._partition(self.net, problem, instance)
 
-    def save(self, path: Path) -> None:
-        """Write `agent.json` and `model.safetensors` into a folder."""
-        from safetensors.torch import save_file
+    def weights(self) -> Mapping[str, Any] | None:
+        """Those of the network."""
+        return None if self.net is None else self.net.state_dict()
 
-        if self.net is None:
-            raise UsageError("agent 'gap' has no weights to save; train it first.")
-        path.mkdir(parents=True, exist_ok=True)
-        description = {"agent": "gap", "hyper": self.hyper, "parts": self.parts}
-        (path / "agent.json").write_text(json.dumps(description, indent=1) + "\n")
-        save_file(self.net.state_dict(), str(path / "model.safetensors"))
+    def facts(self) -> dict[str, Any]:
+        """For how many parts the weights are."""
+        return {"parts": self.parts}
 
-    def load(self, path: Path) -> None:
-        """Restore hyper-parameters and weights from a folder that `save` wrote."""
-        from safetensors import SafetensorError
-        from safetensors.torch import load_file
+    def restore(self, facts: Mapping[str, Any], weights: Mapping[str, Any], path: Path) -> None:
+        """Network and number of parts."""
+        from sysgym_agents.learning.weights import fill
 
-        hyper, parts = _read_description(path)
-        for name in hyper:
-            if name not in self.hyper:
-                raise unknown("hyper-parameter of agent 'gap'", name, self.hyper)
-        try:
-            weights = load_file(path / "model.safetensors")
-        except (OSError, ValueError, SafetensorError) as error:
-            why = str(error).rstrip(". ")
-            raise UsageError(f"{path} holds no weights of agent 'gap': {why}; train the agent again.") from error
-        fresh = GAP(**hyper)
-        net = fresh._empty_net(parts)
-        try:
-            net.load_state_dict(weights)
-        except RuntimeError as error:
-            raise UsageError(f"{path}: model.safetensors does not fit agent.json; save the agent again.") from error
-        if not all(bool(tensor.isfinite().all()) for tensor in weights.values()):
-            raise UsageError(f"{path}: model.safetensors holds numbers that are not finite; train the agent again.")
-        self.hyper, self.net, self.parts = fresh.hyper, net, parts
+        parts = facts.get("parts")
+        if type(parts) is not int or not 1 <= parts <= MAX_PARTS:
+            raise UsageError(
+                f"{path}/agent.json must say under 'parts' for how many its weights are, 1 to {MAX_PARTS}; train and "
+                "save the agent again."
+            )
+        self.parts, self.net = parts, self._empty_net(parts)
+        fill(self.net, weights, path)
 
     def save_training(self, path: Path) -> bool:
         """Write the state of the last `fit` into a folder; may be called from its callback. False if there was none."""
@@ -221,7 +163,7 @@ class GAP:
         return fits
 
     def _features(self, k: int) -> int:
-        return int(self.hyper["features"]) or max(4, int(np.ceil(np.log2(k))) + 2)
+        return int(self.features) or max(4, int(np.ceil(np.log2(k))) + 2)
 
     def _empty_net(self, k: int) -> GapNet:
         import torch
@@ -229,21 +171,19 @@ class GAP:
         from sysgym_agents.partitioning.gap_model import GapNet
 
         with torch.random.fork_rng(devices=[]):
-            return GapNet(self._features(k), self.hyper["hidden"], self.hyper["layers"], k, self.hyper["level"])
+            return GapNet(self._features(k), self.hidden, self.layers, k, self.level)
 
     def _setting(self, k: int, iterations: int, augment: bool) -> Training:
         from sysgym_agents.partitioning.gap_model import Training
 
-        hyper = self.hyper
         return Training(
-            hidden=hyper["hidden"], layers=hyper["layers"], parts=k, rounds=hyper["level"],
-            learning_rate=hyper["learning_rate"], balance=hyper["balance"], iterations=iterations,
-            trials=hyper["trials"], augment=augment,
+            hidden=self.hidden, layers=self.layers, parts=k, rounds=self.level, learning_rate=self.learning_rate,
+            balance=self.balance, iterations=iterations, trials=self.trials, augment=augment,
         )  # fmt: skip
 
-    def _fit_one(self, problem: Any, instance: Graph, rng: np.random.Generator, budget: Budget) -> GapNet:
+    def _fit_one(self, problem: Partitioning, instance: Graph, rng: np.random.Generator, budget: Budget) -> GapNet:
         """A network for this instance and k only; the agent keeps none of it."""
-        setting = self._setting(problem.k, self.hyper["solve_iterations"], augment=False)
+        setting = self._setting(problem.k, self.solve_iterations, augment=False)
         seconds = None if budget.seconds is None else SOLVE_SHARE * budget.seconds
         return self._train(setting, [instance], rng, Budget(seconds, budget.steps))
 
@@ -258,7 +198,7 @@ class GAP:
         resume: Snapshot | None = None,
     ) -> GapNet:
         """Train within the budget. Its steps are the schedule's; seconds cut it short, and then results may vary."""
-        from sysgym_agents.partitioning.gap_model import Progress, make_example, train
+        from sysgym_agents.partitioning.gap_model import Progress, make_example
 
         clock = Clock(budget)
         if resume is not None:
@@ -280,23 +220,27 @@ class GAP:
                 ) from error
         first = progress.done
 
-        def report(net: GapNet, done: int, loss: float, ncut: float, imbalance: float) -> bool:
-            steps = done - first
-            last = done >= setting.iterations or clock.spent(steps)
-            if callback is None or (done % 20 and not last):
-                return not last
-            if publish is not None:
-                publish(net)  # so that the callback can save it
-                self._progress = progress
-            row = {"steps": steps, "seconds": clock.seconds, "loss": loss, "ncut": ncut, "imbalance": imbalance}
-            return callback(row) and not last
+        def step(share: float) -> dict[str, float]:
+            loss, ncut, imbalance = progress.step()
+            return {"steps": progress.done - first, "loss": loss, "ncut": ncut, "imbalance": imbalance}
 
-        net = train(progress, report)
+        def report(row: Mapping[str, float]) -> bool:
+            last = progress.done >= setting.iterations or clock.spent(int(row["steps"]))
+            if callback is None or (progress.done % 20 and not last):
+                return True
+            if publish is not None:
+                publish(progress.net)  # so that the callback can save it
+                self._progress = progress
+            return callback(dict(row))
+
+        left = setting.iterations - first
+        if left > 0:
+            spend(clock, left, step, report)
         if publish is not None:
             self._progress = progress
-        return net
+        return progress.net
 
-    def _partition(self, net: GapNet, problem: Any, instance: Graph) -> Array:
+    def _partition(self, net: GapNet, problem: Partitioning, instance: Graph) -> Array:
         from sysgym_agents.partitioning.gap_model import best_partition, make_example
 
         if net.out.out_features != problem.k:
@@ -306,4 +250,4 @@ class GAP:
             )
         _check_graph(instance)
         example = make_example(instance, self._features(problem.k))
-        return best_partition(net, example, self.hyper["balance"], self.hyper["even"], self.hyper["flips"])
+        return best_partition(net, example, self.balance, self.even, self.flips)

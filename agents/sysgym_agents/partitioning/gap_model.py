@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -142,7 +142,7 @@ def sign_patterns(count: int) -> list[Tensor]:
 
 
 class Training(NamedTuple):
-    """Settings of `train`."""
+    """Settings of a training."""
 
     hidden: int
     layers: int
@@ -153,10 +153,6 @@ class Training(NamedTuple):
     iterations: int  # in all, trials included
     trials: int  # initialisations that compete for the rest of the iterations
     augment: bool  # train on random transforms of the features
-
-
-# Called after each step with network, steps, loss, expected ncut and expected imbalance; False stops.
-Report = Callable[[GapNet, int, float, float, float], bool]
 
 
 class Progress:
@@ -225,15 +221,6 @@ class Progress:
             put_learner(snapshot, *run, prefix=f"{i}/")
         self.done, self.losses = int(facts["done"]), [list(losses) for losses in facts["losses"]]
         self.rng.bit_generator.state = facts["rng"]
-
-
-def train(progress: Progress, report: Report) -> GapNet:
-    """Train until the iterations are done or `report` says stop."""
-    running = True
-    while running and progress.done < progress.setting.iterations:
-        found = progress.step()
-        running = report(progress.net, progress.done, *found)
-    return progress.net
 
 
 def _cosine(progress: float) -> float:

@@ -8,10 +8,11 @@ from __future__ import annotations
 import heapq
 
 import numpy as np
-from numba import njit
+
+from sysgym.compiled import njit
 
 
-@njit(cache=True)
+@njit
 def stream(xadj, adjncy, adjwgt, vwgt, order, part, load, l_max, alpha, gamma, capacity):
     """Assign nodes in `order` to the part of highest score among those with room (the lightest if none has).
 
@@ -41,7 +42,7 @@ def stream(xadj, adjncy, adjwgt, vwgt, order, part, load, l_max, alpha, gamma, c
         load[best] += vwgt[v]
 
 
-@njit(cache=True)
+@njit
 def _best_move(v, conn, part, load, weight, l_max):
     """Best gain and target part of a node among the parts with room; target -1 if there is none."""
     a = part[v]
@@ -54,7 +55,7 @@ def _best_move(v, conn, part, load, weight, l_max):
     return gain, target
 
 
-@njit(cache=True)
+@njit
 def _shift(xadj, adjncy, adjwgt, vwgt, part, conn, load, v, b):
     a = part[v]
     for e in range(xadj[v], xadj[v + 1]):
@@ -65,7 +66,7 @@ def _shift(xadj, adjncy, adjwgt, vwgt, part, conn, load, v, b):
     part[v] = b
 
 
-@njit(cache=True)
+@njit
 def _connect(xadj, adjncy, adjwgt, vwgt, part, conn, load):
     for v in range(len(vwgt)):
         load[part[v]] += vwgt[v]
@@ -73,7 +74,7 @@ def _connect(xadj, adjncy, adjwgt, vwgt, part, conn, load):
             conn[v, part[adjncy[e]]] += adjwgt[e]
 
 
-@njit(cache=True)
+@njit
 def rebalance(xadj, adjncy, adjwgt, vwgt, part, parts, l_max):
     """Move nodes out of overloaded parts, least loss first, until no part weighs more than `l_max` or none can."""
     n = len(vwgt)
@@ -105,7 +106,7 @@ def rebalance(xadj, adjncy, adjwgt, vwgt, part, parts, l_max):
                     heapq.heappush(heap, (-gain, u))
 
 
-@njit(cache=True)
+@njit
 def refine(xadj, adjncy, adjwgt, vwgt, part, parts, l_max, passes, patience):
     """k-way Fiduccia-Mattheyses: best move first, each node once a pass, roll back to the best prefix.
 
@@ -161,7 +162,7 @@ def refine(xadj, adjncy, adjwgt, vwgt, part, parts, l_max, passes, patience):
     return removed
 
 
-@njit(cache=True)
+@njit
 def match(xadj, adjncy, adjwgt, vwgt, order, heaviest):
     """Heavy-edge matching: coarse node of every node, (n,) int32, and how many there are."""
     n = len(vwgt)
@@ -182,7 +183,7 @@ def match(xadj, adjncy, adjwgt, vwgt, order, heaviest):
     return coarse, count
 
 
-@njit(cache=True)
+@njit
 def contract(xadj, adjncy, adjwgt, vwgt, coarse, count):
     """The graph of the coarse nodes: parallel edges add up, inner ones vanish."""
     n = len(vwgt)

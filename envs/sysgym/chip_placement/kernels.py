@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
+
+from sysgym.compiled import njit
 
 
-@njit(cache=True)
+@njit
 def turned(a, b, facing):
     """An offset in orientation N as it stands in another one, by its index in ORIENTATIONS."""
     if facing == 1:
@@ -26,7 +27,7 @@ def turned(a, b, facing):
     return a, b
 
 
-@njit(cache=True)
+@njit
 def pin_positions(parent, x, y, orientation, x_offset, y_offset, px, py):
     """Positions of all nodes: centres, and for pins the centre of their macro plus the turned offset."""
     for i in range(len(parent)):
@@ -34,7 +35,7 @@ def pin_positions(parent, x, y, orientation, x_offset, y_offset, px, py):
         px[i], py[i] = x[parent[i]] + a, y[parent[i]] + b
 
 
-@njit(cache=True)
+@njit
 def net_length(first, last, pins, px, py):
     """Half the perimeter of the bounding box of pins[first:last]."""
     left = right = px[pins[first]]
@@ -46,14 +47,14 @@ def net_length(first, last, pins, px, py):
     return (right - left) + (high - low)
 
 
-@njit(cache=True)
+@njit
 def net_lengths(ptr, pins, px, py, out):
     """Half perimeters of all nets, (m,) float64."""
     for e in range(len(out)):
         out[e] = net_length(ptr[e], ptr[e + 1], pins, px, py)
 
 
-@njit(cache=True)
+@njit
 def cover(x, y, width, height, cell_w, cell_h, per_area, grid):
     """Add `per_area` times the area of a macro in each cell of grid (rows, columns); what is outside is dropped."""
     rows, columns = grid.shape
@@ -70,7 +71,7 @@ def cover(x, y, width, height, cell_w, cell_h, per_area, grid):
                 grid[r, c] += wide * tall * per_area
 
 
-@njit(cache=True)
+@njit
 def density_map(macros, x, y, width, height, placed, cell_w, cell_h, grid):
     """Share of each cell that macros cover; overlaps count twice."""
     grid[:] = 0.0
@@ -79,26 +80,26 @@ def density_map(macros, x, y, width, height, placed, cell_w, cell_h, grid):
             cover(x[i], y[i], width[i], height[i], cell_w, cell_h, 1.0 / (cell_w * cell_h), grid)
 
 
-@njit(cache=True)
+@njit
 def _across(table, row, a, b, w):
     for c in range(min(a, b), max(a, b)):
         table[row, c] += w
 
 
-@njit(cache=True)
+@njit
 def _along(table, column, a, b, w):
     for r in range(min(a, b), max(a, b)):
         table[r, column] += w
 
 
-@njit(cache=True)
+@njit
 def _route_two(hor, ver, source_c, source_r, sink_c, sink_r, w):
     """An L: across on the row of the source, up or down on the column of the sink."""
     _across(hor, source_r, source_c, sink_c, w)
     _along(ver, sink_c, source_r, sink_r, w)
 
 
-@njit(cache=True)
+@njit
 def _route_three(hor, ver, x1, y1, x2, y2, x3, y3, w):
     """Three cells (column, row), sorted by column, then row."""
     if x1 < x2 < x3 and min(y1, y3) < y2 < max(y1, y3):
@@ -127,7 +128,7 @@ def _route_three(hor, ver, x1, y1, x2, y2, x3, y3, w):
         _along(ver, x3, y2, y3, w)
 
 
-@njit(cache=True)
+@njit
 def route_net(first, last, pins, weight, px, py, placed, cell_w, cell_h, hor, ver, cells, seen, stamp):
     """Book the route of pins[first:last]; a net with an unplaced pin or one outside the canvas is not routed.
 
@@ -159,7 +160,7 @@ def route_net(first, last, pins, weight, px, py, placed, cell_w, cell_h, hor, ve
         _route_two(hor, ver, source % columns, source // columns, cell % columns, cell // columns, weight)
 
 
-@njit(cache=True)
+@njit
 def route_nets(ptr, pins, weight, px, py, placed, cell_w, cell_h, hor, ver):
     """Book every net's route on the cells."""
     seen, cells = np.full(hor.size, -1, np.int64), np.zeros(hor.size, np.int64)
@@ -168,7 +169,7 @@ def route_nets(ptr, pins, weight, px, py, placed, cell_w, cell_h, hor, ver):
                   seen, e)  # fmt: skip
 
 
-@njit(cache=True)
+@njit
 def smooth(hor, ver, reach):
     """Spread vertical routes evenly over columns within reach, horizontal ones over rows; all stays inside."""
     rows, columns = hor.shape
@@ -184,7 +185,7 @@ def smooth(hor, ver, reach):
     hor[:], ver[:] = new_h, new_v
 
 
-@njit(cache=True)
+@njit
 def block_macro(x, y, width, height, cell_w, cell_h, per_h, per_v, hor, ver):
     """Add `per_h` (`per_v`) times the height (width) of a hard macro in each cell; see the rule of partial cells.
 
@@ -220,7 +221,7 @@ def block_macro(x, y, width, height, cell_w, cell_h, per_h, per_v, hor, ver):
             hor[r, c1] -= max(min(high, (r + 1) * cell_h) - max(low, r * cell_h), 0.0) * per_h
 
 
-@njit(cache=True)
+@njit
 def block_macros(hard, x, y, width, height, placed, cell_w, cell_h, per_h, per_v, hor, ver):
     """What all placed hard macros block."""
     for i in hard:
@@ -228,7 +229,7 @@ def block_macros(hard, x, y, width, height, placed, cell_w, cell_h, per_h, per_v
             block_macro(x[i], y[i], width[i], height[i], cell_w, cell_h, per_h, per_v, hor, ver)
 
 
-@njit(cache=True)
+@njit
 def mean_of_largest(values, count):
     """Mean of the `count` largest numbers of a vector."""
     return np.partition(values, len(values) - count)[len(values) - count :].mean()

@@ -98,7 +98,7 @@ class ChipPlacement:
             raise UsageError("mode 'hpwl' pays for wirelength between macros; use objective='hpwl', or another mode.")
 
     @property
-    def pays_for(self) -> str:
+    def pays_for(self) -> Literal["proxy", "hpwl"]:
         """The objective in force: `proxy` or `hpwl`."""
         return self.objective or ("hpwl" if self.mode == "hpwl" else "proxy")
 

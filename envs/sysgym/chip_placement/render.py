@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
@@ -14,6 +14,9 @@ from sysgym.chip_placement.formats.plc import Canvas, Placement
 from sysgym.chip_placement.instance import Chip
 from sysgym.chip_placement.judge import all_nodes
 from sysgym.core.problem import Array, Solution
+
+if TYPE_CHECKING:
+    from sysgym.chip_placement.problem import ChipPlacement
 
 SIDE, MARGIN, CAPTION = 560, 20, 64  # pixels: longer side of the canvas, around it, above it
 HARD_FILL, HARD_EDGE = (66, 105, 168), (24, 46, 84)
@@ -126,7 +129,7 @@ def _panel(values: Array, top: float, size: tuple[int, int], title: str) -> Imag
     return image
 
 
-def draw(problem: Any, chip: Chip, solution: Solution) -> Array:
+def draw(problem: ChipPlacement, chip: Chip, solution: Solution) -> Array:
     """The placement beside its density and congestion maps, (H, W, 3) uint8."""
     verdict = problem.judge(chip, solution)
     placement = all_nodes(chip, *(np.asarray(solution[key]) for key in ("x", "y", "orientation")))
@@ -160,7 +163,7 @@ def _ink(verdict: Any) -> str:
     return "black" if verdict.feasible else "#c80000"
 
 
-def frames(problem: Any, chip: Chip, solution: Solution) -> list[Array]:
+def frames(problem: ChipPlacement, chip: Chip, solution: Solution) -> list[Array]:
     """The placement as it grows, (H, W, 3) uint8 each: hard macros by descending area, then soft macros, then links.
 
     Fixed macros are there from the start. Large chips get several macros a frame.
@@ -188,7 +191,7 @@ def _title(chip: Chip) -> str:
     return f"{name}   {hard} macros, {soft} soft, {ports} ports"
 
 
-def _figures(problem: Any, verdict: Any) -> str:
+def _figures(problem: ChipPlacement, verdict: Any) -> str:
     m = verdict.metrics
     state = "legal" if verdict.feasible else "ILLEGAL: " + "; ".join(verdict.violations)
     if problem.pays_for == "hpwl":
@@ -197,7 +200,7 @@ def _figures(problem: Any, verdict: Any) -> str:
             f"congestion {m['congestion_cost']:.4f}; {state}")  # fmt: skip
 
 
-def describe(problem: Any, chip: Chip, solution: Solution) -> str:
+def describe(problem: ChipPlacement, chip: Chip, solution: Solution) -> str:
     """Costs and a coarse map: # a hard macro, + soft macros over half a cell, . free."""
     verdict = problem.judge(chip, solution)
     placement = all_nodes(chip, *(np.asarray(solution[key]) for key in ("x", "y", "orientation")))

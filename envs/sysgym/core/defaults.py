@@ -31,11 +31,11 @@ EIGHT = ("generate", "static", "solution_arrays", "judge", "start", "allowed", "
 SPLITS = {"train": 8, "valid": 4, "test": 8}  # instances of the generated set
 GENERATED = "generated"
 LONGEST = 1_000_000  # steps after which an episode of always the first legal action is given up
-T = TypeVar("T", bound=type)
+T = TypeVar("T")
 
 
 @dataclass_transform(kw_only_default=True)
-def complete(cls: T) -> T:
+def complete(cls: type[T]) -> type[T]:
     """Class decorator: options from annotated attributes, and every member of the contracts that the class lacks.
 
     >>> import numpy as np
@@ -57,6 +57,11 @@ def complete(cls: T) -> T:
     >>> Takes().load("generated/train-0").name, Takes().variants
     ('generated/train-0', ({},))
     """
+    _complete(cls)
+    return cls
+
+
+def _complete(cls: Any) -> None:
     is_problem, has_modes = "judge" in dir(cls), "dynamics" in dir(cls)
     if is_problem and "__init__" not in vars(cls):
         _make_options(cls)
@@ -83,7 +88,6 @@ def complete(cls: T) -> T:
         if "variants" not in given:
             modes = option_table(cls)["mode"].choices if "mode" in option_table(cls) else ()
             cls.variants = tuple({"mode": mode} for mode in modes) or ({},)
-    return cls
 
 
 def _fill(cls: Any, given: set[str], wanted: set[str], defaults: Any) -> None:

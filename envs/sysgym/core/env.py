@@ -20,7 +20,7 @@ from sysgym.core.solutions import check_arrays
 SHELL_OPTIONS = ("instance", "instances", "obs", "reward", "render_mode", "max_nodes", "max_edges")
 
 
-def resolve_problem(problem: Any, options: dict[str, Any]) -> AnyProblem:
+def resolve_problem(problem: AnyProblem, options: dict[str, Any]) -> AnyProblem:
     """A problem object from a name and options; an unknown option lists the problem's and the shell's."""
     if not isinstance(problem, str):
         if options:
@@ -31,7 +31,8 @@ def resolve_problem(problem: Any, options: dict[str, Any]) -> AnyProblem:
     for name in options:
         if name not in known:
             raise unknown_option(problem, name, [*known, *SHELL_OPTIONS])
-    return make_problem(problem, **options)
+    made: AnyProblem = make_problem(problem, **options)
+    return made
 
 
 def parse_reset(options: dict[str, Any] | None) -> tuple[Any, Any]:
@@ -82,7 +83,7 @@ class ProblemEnv(gym.Env[dict[str, Array], Any]):
 
     def __init__(
         self,
-        problem: Any,
+        problem: AnyProblem,
         instance: Any = None,
         instances: Any = None,
         obs: str = "full",

@@ -151,9 +151,9 @@ def option_table(factory: Callable[..., Any]) -> dict[str, Option]:
 def _hints(factory: Callable[..., Any]) -> dict[str, Any]:
     """Annotations of a constructor's keywords; those of a dataclass stand in the classes that its fields come from."""
     if not is_dataclass(factory):
-        return get_type_hints(factory.__init__ if isinstance(factory, type) else factory, include_extras=True)
+        return get_type_hints(vars(factory).get("__init__", factory), include_extras=True)
     found: dict[str, Any] = {}
-    for base in reversed(factory.__mro__[:-1]):  # type: ignore[attr-defined]
+    for base in reversed(factory.__mro__[:-1]):
         own = get_type_hints(base, include_extras=True)
         found |= {name: own[name] for name in vars(base).get("__annotations__", {})}
     return found

@@ -21,6 +21,7 @@ Array = npt.NDArray[Any]
 Solution = Mapping[str, Array]
 Instance = Any  # a frozen dataclass of arrays and scalars with a `name`
 I = TypeVar("I")  # an Instance  # noqa: E741
+I_contra = TypeVar("I_contra", contravariant=True)  # the same, where it is only taken
 S = TypeVar("S")  # a State
 
 
@@ -66,10 +67,10 @@ class ArraySpec(NamedTuple):
     varying: bool = False  # the first axis may have any length up to shape[0], for answers such as sentences
 
 
-class Batch(Protocol[I, S]):
+class Batch(Protocol[I_contra, S]):
     """The states of all rows of a vector environment."""
 
-    def put(self, row: int, instance: I, state: S) -> None:
+    def put(self, row: int, instance: I_contra, state: S) -> None:
         """Place an episode in a row, whatever its state: fresh, under way (`set_state`) or over."""
         ...
 
@@ -87,7 +88,7 @@ class Batch(Protocol[I, S]):
 
 
 @runtime_checkable
-class Dynamics(Protocol[I, S]):
+class Dynamics(Protocol[I_contra, S]):
     """The states and actions of one action mode.
 
     A State owns its arrays. `step` may update them in place and returns the state; `copy` forks it. Actions arrive
@@ -101,24 +102,26 @@ class Dynamics(Protocol[I, S]):
     state_features: tuple[str, ...]  # names of what `state_vector` says; empty: it is not asked
 
     def action_space(self, size: Size) -> gym.Space[Any]: ...
-    def start(self, instance: I, rng: np.random.Generator, solution: Solution | None = None) -> S: ...
-    def mask(self, instance: I, state: S, size: Size) -> Array: ...  # (A,) int8, never all zero
-    def legal(self, instance: I, state: S, action: Any, size: Size) -> bool: ...  # what the mask says, but faster
-    def step(self, instance: I, state: S, action: Any) -> S: ...
-    def done(self, instance: I, state: S) -> bool: ...
-    def solution(self, instance: I, state: S) -> Solution: ...
+    def start(self, instance: I_contra, rng: np.random.Generator, solution: Solution | None = None) -> S: ...
+    def mask(self, instance: I_contra, state: S, size: Size) -> Array: ...  # (A,) int8, never all zero
+    def legal(
+        self, instance: I_contra, state: S, action: Any, size: Size
+    ) -> bool: ...  # what the mask says, but faster
+    def step(self, instance: I_contra, state: S, action: Any) -> S: ...
+    def done(self, instance: I_contra, state: S) -> bool: ...
+    def solution(self, instance: I_contra, state: S) -> Solution: ...
     def copy(self, state: S) -> S: ...
-    def cost(self, instance: I, state: S) -> float: ...  # at the end: judge(solution).cost
-    def scale(self, instance: I, state: S) -> float: ...  # costs are divided by this in rewards
-    def nodes(self, instance: I, state: S) -> Array: ...  # (n, F) float32, changing features
-    def globals(self, instance: I, state: S) -> Array: ...  # (G,) float32
-    def focus(self, instance: I, state: S) -> int: ...  # node of the next action, or -1
-    def candidates(self, instance: I, state: S, size: Size) -> tuple[Array, Array]:
+    def cost(self, instance: I_contra, state: S) -> float: ...  # at the end: judge(solution).cost
+    def scale(self, instance: I_contra, state: S) -> float: ...  # costs are divided by this in rewards
+    def nodes(self, instance: I_contra, state: S) -> Array: ...  # (n, F) float32, changing features
+    def globals(self, instance: I_contra, state: S) -> Array: ...  # (G,) float32
+    def focus(self, instance: I_contra, state: S) -> int: ...  # node of the next action, or -1
+    def candidates(self, instance: I_contra, state: S, size: Size) -> tuple[Array, Array]:
         """Features of each action (A, Fa) float32, and the node that it concerns, or -1, (A,) int32."""
         ...
 
-    def state_vector(self, instance: I, state: S) -> Array: ...  # (S,) float32, such as a decoder's state
-    def batch(self, num_envs: int, size: Size) -> Batch[I, S]: ...  # all rows of a vector environment at once
+    def state_vector(self, instance: I_contra, state: S) -> Array: ...  # (S,) float32, such as a decoder's state
+    def batch(self, num_envs: int, size: Size) -> Batch[I_contra, S]: ...  # all rows of a vector environment at once
 
 
 @runtime_checkable

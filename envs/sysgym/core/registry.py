@@ -6,14 +6,16 @@ and whose value is the problem class. A plugin that cannot be used is refused by
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import lru_cache
 from importlib.metadata import EntryPoint, entry_points
-from typing import Any
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, TypeVar
 
 from sysgym.core.errors import UsageError, unknown
 from sysgym.core.options import keyword_options, refuse_unknown
-from sysgym.core.problem import AnyProblem, Problem, members
+from sysgym.core.problem import Problem, members
 
 PROBLEMS = "sysgym.problems"
 MEMBERS = {  # what the class behind an entry point must have, by group
@@ -22,6 +24,7 @@ MEMBERS = {  # what the class behind an entry point must have, by group
 }
 _ID = re.compile(r"^(?:(?P<namespace>[\w-]+)/)?(?P<name>[\w-]+?)-v(?P<version>\d+)$")
 
+P = TypeVar("P")  # a problem
 REPAIR = "repair or uninstall that package."
 
 failures: dict[str, str] = {}  # entry point -> why it could not be used; shown by `sysgym doctor`
@@ -103,7 +106,7 @@ def environment_id(name: str) -> str:
     return resolved if "/" in resolved else f"sysgym/{resolved}"
 
 
-def make_problem(name: str, **options: Any) -> AnyProblem:
+def make_problem(name: str, **options: Any) -> Any:
     """Build a problem by name; an unknown option raises UsageError and lists the known ones.
 
     >>> make_problem("Partitioning", k=4).k
@@ -111,22 +114,21 @@ def make_problem(name: str, **options: Any) -> AnyProblem:
     """
     factory = problem_class(name)
     refuse_unknown(_resolve(name), factory, options)
-    made: AnyProblem = factory(**options)
-    return made
+    return factory(**options)
 
 
-def options_of(problem: AnyProblem) -> dict[str, Any]:
+def options_of(problem: object) -> dict[str, Any]:
     """The options that a problem was built with. Each is kept as an attribute of its own name."""
     return {name: getattr(problem, name) for name in keyword_options(type(problem))}
 
 
-def with_options(problem: AnyProblem, **changes: Any) -> AnyProblem:
+def with_options(problem: P, **changes: Any) -> P:
     """The same problem with some options changed.
 
     >>> with_options(make_problem("Partitioning", k=4), mode="assign").k
     4
     """
-    refuse_unknown(problem.name, type(problem), changes)
+    refuse_unknown(type(problem).__name__, type(problem), changes)
     return type(problem)(**{**options_of(problem), **changes})
 
 
@@ -171,3 +173,27 @@ def register_environments() -> None:
                 register_environment(name)
         except Exception as error:  # whatever a plugin's name or Gymnasium raise belongs in the report
             failures[f"{name} = {entry.value}"] = f"{type(error).__name__}: {error}"
+
+
+def find_files(group: str, own: Iterable[Path], kind: str) -> dict[str, Path]:
+    """TOML files by their stem: those in the folders `own`, then those of the packages named by the entry points of a
+    group (`mine = "my_package.boards"`); nothing is imported but the packages above such a one.
+
+    Of two files with one stem the first counts; the other is recorded in `failures`, as a `kind` that exists already.
+    """
+    places = [(folder, folder.name) for folder in own]
+    for entry in entry_points(group=group):
+        try:
+            spec = find_spec(entry.value)
+        except Exception:  # the package above it may fail in any way
+            spec = None
+        folders = list(spec.submodule_search_locations or ()) if spec else []
+        places += [(Path(folder), entry.value) for folder in folders]
+        if not folders:
+            failures[f"{entry.name} = {entry.value}"] = f"there is no such package with {kind}s"
+    found: dict[str, Path] = {}
+    for folder, place in places:
+        for path in sorted(folder.glob("*.toml")):
+            if found.setdefault(path.stem, path) != path:
+                failures[f"{path.stem} in {place}"] = f"the {kind} {path.stem!r} exists already"
+    return found

@@ -41,7 +41,7 @@ class ProblemVectorEnv(gym.vector.VectorEnv[dict[str, Array], Any, Any]):
     def __init__(
         self,
         num_envs: int,
-        problem: Any,
+        problem: AnyProblem,
         instance: Any = None,
         instances: Any = None,
         obs: str = "full",

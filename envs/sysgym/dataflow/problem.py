@@ -137,6 +137,6 @@ class GraphProblem:
         return describe(self.job(instance), solution)
 
 
-def rules_of(problem: Any) -> Rules:
+def rules_of(problem: GraphProblem) -> Rules:
     """The rules that the options of a problem name."""
     return Rules(**{item.name: getattr(problem, item.name) for item in fields(Rules)})

@@ -19,7 +19,7 @@ TOPIC = "partitioning"
 @lru_cache(maxsize=64)
 def _registered(name: str) -> Graph:
     entry = find_entry(load_index(TOPIC), name)
-    assert entry is not None
+    assert entry is not None and entry.file is not None
     graph = parse_graph(name, Path(entry.file.path).name, read(entry.file))
     if content_hash(graph) != entry.hash:
         raise UsageError(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import colorsys
 from functools import lru_cache
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
@@ -12,6 +12,9 @@ from PIL import Image, ImageDraw, ImageFont
 from sysgym.core.problem import Array, Solution
 from sysgym.graphs.csr import Graph
 from sysgym.graphs.spectral import laplacian_eigenvectors
+
+if TYPE_CHECKING:
+    from sysgym.partitioning.problem import Partitioning
 
 WIDTH, HEIGHT, CAPTION, MARGIN = 640, 700, 60, 24
 TABLEAU = ((31, 119, 180), (255, 127, 14), (44, 160, 44), (214, 39, 40), (148, 103, 189), (140, 86, 75),
@@ -38,7 +41,7 @@ def layout(graph: Graph) -> Array:
     return xy
 
 
-def draw(problem: Any, graph: Graph, solution: Solution) -> Array:
+def draw(problem: Partitioning, graph: Graph, solution: Solution) -> Array:
     """The partition as an (700, 640, 3) uint8 picture."""
     verdict = problem.judge(graph, solution)
     part = np.asarray(solution["part"])
@@ -67,7 +70,7 @@ def draw(problem: Any, graph: Graph, solution: Solution) -> Array:
     return np.asarray(image, np.uint8).copy()
 
 
-def describe(problem: Any, graph: Graph, solution: Solution) -> str:
+def describe(problem: Partitioning, graph: Graph, solution: Solution) -> str:
     """A few lines of text: cut, balance, weight of each part."""
     verdict = problem.judge(graph, solution)
     m = verdict.metrics

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from sysgym.core.errors import SysgymError
+from sysgym.core.problem import AnyProblem
 from sysgym_leaderboards.board import Board
 from sysgym_leaderboards.store import Store
 from sysgym_leaderboards.submissions import Submission, read_bytes
@@ -48,7 +49,7 @@ def best_solutions(store: Store, board: Board, report: Mapping[str, Any], limit:
     return drawn
 
 
-def _draw(problem: Any, submission: Submission, name: str, cost: float, seeds: int) -> Any:
+def _draw(problem: AnyProblem, submission: Submission, name: str, cost: float, seeds: int) -> Any:
     """Pixels of the answer that reached `cost`."""
     instance = problem.load(name)
     answers = [submission.answers[name, seed].arrays for seed in range(seeds)]

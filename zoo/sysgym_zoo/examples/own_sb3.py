@@ -22,7 +22,7 @@ OPTIONS: dict[str, Any] = {"mode": "refine", "k": 4}
 
 def train(steps: int, num_envs: int = 8, seed: int = 0) -> MaskablePPO:
     """MaskablePPO with message passing on the training graphs."""
-    vector = gym.make_vec(
+    vector: Any = gym.make_vec(
         "sysgym/Partitioning-v0", num_envs=num_envs, vectorization_mode="vector_entry_point", instances="tiny/train",
         autoreset_mode=AutoresetMode.SAME_STEP, **OPTIONS,
     )  # fmt: skip

@@ -176,6 +176,20 @@ def _determinism() -> dict[str, Any]:
     )
 
 
+def _kernels() -> dict[str, Any]:
+    """Where compiled kernels are kept, and how many of the suite's are there already."""
+    import sysgym_agents  # noqa: F401 - its folder is found by its place
+    from sysgym import compiled
+
+    found = [compiled.kept_kernels(package) for package in ("sysgym", "sysgym_agents")]
+    folders = [folder for folder, _ in found if folder is not None]
+    if len(folders) < len(found):
+        where = compiled.root().absolute()
+        return _row("kernel cache", "broken", f"{where} is not writable; kernels are compiled in every process")
+    held = f"{sum(count for _, count in found)} compiled kernels in {' and '.join(folder.name for folder in folders)}"
+    return _row("kernel cache", "ok", f"{folders[0].parent.absolute()} is writable, with {held}")
+
+
 def checks(commands: tuple[int, Mapping[str, str]]) -> list[dict[str, Any]]:
     """One row a check: ok, absent (an optional part) or broken; `commands` are how many, and what is wrong."""
     from sysgym_leaderboards.store import default_path
@@ -192,4 +206,4 @@ def checks(commands: tuple[int, Mapping[str, str]]) -> list[dict[str, Any]]:
         rows.append(
             _row(what, "ok" if writable else "broken", f"{folder.absolute()} is {'' if writable else 'not '}writable")
         )
-    return [*rows, _determinism()]
+    return [*rows, _kernels(), _determinism()]

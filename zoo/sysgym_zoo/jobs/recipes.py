@@ -24,8 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from sysgym.core.errors import UsageError, unknown
-from sysgym.core.registry import failures, problem_class
-from sysgym.core.shelf import find_files
+from sysgym.core.registry import failures, find_files, problem_class
 from sysgym_agents.core import agent_registry
 
 RECIPES = "sysgym.recipes"

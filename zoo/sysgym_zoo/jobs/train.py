@@ -17,7 +17,7 @@ import numpy as np
 from sysgym import UsageError, content_hash, make_problem
 from sysgym.core.options import keyword_options, parse_pairs
 from sysgym.core.registry import options_of, problem_class
-from sysgym_agents.core import Budget, Resumable, check_fits, make_agent
+from sysgym_agents.core import Budget, check_fits, make_agent
 from sysgym_zoo.jobs.console import Progress, say
 from sysgym_zoo.jobs.finding import Clues, find_problem, split
 from sysgym_zoo.jobs.naming import Choice, choose, learner_class, load_run, mode_keys, of_recipe, resumed_choice
@@ -241,7 +241,7 @@ def _resume(folder: Path, learner: Any, budget: Budget) -> Begun:
     newest = checkpoints[-1].parent
     progress = load_progress(checkpoints[-1])
     learner.load(newest)
-    exact = isinstance(learner, Resumable) and (newest / "training.json").is_file()
+    exact = (newest / "training.json").is_file()
     if exact:
         exact = learner.load_training(newest, _left(budget, progress["steps"], progress["seconds"]))
     keep_metrics(folder, progress["steps"])
@@ -264,8 +264,7 @@ def _checkpoint(folder: Path, learner: Any, steps: float, seconds: float) -> Non
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
     learner.save(partial)
-    if isinstance(learner, Resumable):
-        learner.save_training(partial)
+    learner.save_training(partial)
     (partial / "progress.json").write_text(json.dumps({"steps": steps, "seconds": seconds}) + "\n")
     partial.rename(target)
     for file in target.parent.glob("*/training.*"):

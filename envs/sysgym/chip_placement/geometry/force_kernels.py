@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
+
+from sysgym.compiled import njit
 
 
-@njit(cache=True)
+@njit
 def attract(ptr, pins, weight, parent, soft, x, y, px, py, strength, fx, fy):
     """Pull the soft macros of every driver and sink together, in proportion to their distance."""
     for e in range(len(weight)):
@@ -28,7 +29,7 @@ def attract(ptr, pins, weight, parent, soft, x, y, px, py, strength, fx, fy):
                 fy[b] -= dy
 
 
-@njit(cache=True)
+@njit
 def repel(macros, soft, placed, x, y, width, height, strength, fx, fy):
     """Push every overlapping pair with a soft macro apart, along the line between their centres."""
     order = macros[np.argsort((x - width / 2)[macros])]  # sweep from left to right
@@ -58,7 +59,7 @@ def repel(macros, soft, placed, x, y, width, height, strength, fx, fy):
                 fy[second] -= uy * strength
 
 
-@njit(cache=True)
+@njit
 def move_soft(macros, soft, x, y, width, height, canvas_width, canvas_height, reach, fx, fy):
     """Move soft macros by their force, at most `reach` microns in x and in y; none leaves the canvas."""
     largest_x = largest_y = 0.0
@@ -75,7 +76,7 @@ def move_soft(macros, soft, x, y, width, height, canvas_width, canvas_height, re
             x[i], y[i] = nx, ny
 
 
-@njit(cache=True)
+@njit
 def force_directed(ptr, pins, weight, parent, macros, soft, placed, x, y, px, py, width, height, canvas_width,
                    canvas_height, steps, factors, pull, push):  # fmt: skip
     """Phases of attraction or repulsion; moves the x, y of `soft`, the macros that are free to move, in place."""

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
+
+from sysgym.compiled import njit
 
 TOUCH = 1e-6  # microns by which macros may overlap or stick out: rounding, not area
 
 
-@njit(cache=True)
+@njit
 def node_mask(obstacles, placed, x, y, width, height, wide, tall, canvas_width, canvas_height, spacing, mask):
     """1 in mask (rows, columns) where a macro `wide` by `tall` fits with its centre on the centre of the cell.
 
@@ -37,7 +38,7 @@ def node_mask(obstacles, placed, x, y, width, height, wide, tall, canvas_width, 
         mask[r0 : r1 + 1, c0 : c1 + 1] = 0
 
 
-@njit(cache=True)
+@njit
 def overlaps(macros, placed, x, y, width, height):
     """Pairs of placed macros that overlap by more than rounding, and the area of all overlaps."""
     order = macros[np.argsort((x - width / 2)[macros])]
@@ -60,7 +61,7 @@ def overlaps(macros, placed, x, y, width, height):
     return pairs, area
 
 
-@njit(cache=True)
+@njit
 def outside(macros, placed, x, y, width, height, canvas_width, canvas_height):
     """Number of placed macros that stick out of the canvas by more than rounding."""
     count = 0
@@ -73,7 +74,7 @@ def outside(macros, placed, x, y, width, height, canvas_width, canvas_height):
     return count
 
 
-@njit(cache=True)
+@njit
 def fits(macro, new_x, new_y, obstacles, x, y, width, height, canvas_width, canvas_height, moved, count):
     """Whether a macro at a place lies inside and overlaps no obstacle that is not itself moved."""
     half_w, half_h = width[macro] / 2, height[macro] / 2
@@ -94,7 +95,7 @@ def fits(macro, new_x, new_y, obstacles, x, y, width, height, canvas_width, canv
     return True
 
 
-@njit(cache=True)
+@njit
 def apart(count, nodes, new_x, new_y, width, height):
     """Whether moved macros do not overlap each other at their new places."""
     for a in range(count):

@@ -5,12 +5,11 @@ Their arguments are those of `sysgym.chip_placement.geometry.moves.Moves`.
 
 from __future__ import annotations
 
-from numba import njit
-
 from sysgym.chip_placement.kernels import block_macro, cover, mean_of_largest, net_length, route_net, smooth, turned
+from sysgym.compiled import njit
 
 
-@njit(cache=True)
+@njit
 def shift_pins(node, pin_ptr, pin_of, x, y, orientation, x_offset, y_offset, px, py):
     """Recompute the positions of a macro's pins."""
     px[node], py[node] = x[node], y[node]
@@ -20,7 +19,7 @@ def shift_pins(node, pin_ptr, pin_of, x, y, orientation, x_offset, y_offset, px,
         px[v], py[v] = x[node] + a, y[node] + b
 
 
-@njit(cache=True)
+@njit
 def put_macros(count, nodes, new_x, new_y, new_o, net_ptr, net_of, pin_ptr, pin_of, ptr, pins, weight, width, height,
                hard, placed, x, y, orientation, x_offset, y_offset, px, py, length, hor, ver, block_h, block_v, grid,
                cells, seen, marks, touched, scalars, per_h, per_v, cell_w, cell_h, route_w, route_h):  # fmt: skip
@@ -65,7 +64,7 @@ def put_macros(count, nodes, new_x, new_y, new_o, net_ptr, net_of, pin_ptr, pin_
                   seen, int(scalars[1]))  # fmt: skip
 
 
-@njit(cache=True)
+@njit
 def parts(wire, divisor, grid, hor, ver, block_h, block_v, capacity_h, capacity_v, reach, scratch_h, scratch_v, both):
     """Wirelength cost, density cost and congestion cost from the maps; `both` (2 * cells for routing,) is scratch."""
     density = 0.5 * mean_of_largest(grid.ravel(), max(1, grid.size // 10))

@@ -13,12 +13,12 @@ The increase in HPWL when a macro's corner is on column c and row r is f(c) + g(
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
 from sysgym.chip_placement.kernels import turned
+from sysgym.compiled import njit
 
 
-@njit(cache=True)
+@njit
 def hpwl(ptr, macro, x_offset, y_offset, weight, x, y, orientation):
     """Weighted half perimeters of all nets, over pins at the centres x, y of macros plus their turned offsets."""
     total = 0.0
@@ -35,7 +35,7 @@ def hpwl(ptr, macro, x_offset, y_offset, weight, x, y, orientation):
     return total
 
 
-@njit(cache=True)
+@njit
 def widen(first, last, net_of, dx, dy, weight, x, y, boxes):
     """Add the pins of a macro with its lower left corner on x, y to the boxes of its nets; the increase in HPWL."""
     more = 0.0
@@ -53,7 +53,7 @@ def widen(first, last, net_of, dx, dy, weight, x, y, boxes):
     return more
 
 
-@njit(cache=True)
+@njit
 def profile(first, last, net_of, offset, weight, boxes, side, cell, out):
     """The increase in HPWL along one axis for a macro's corner on each column (side 0) or row (side 2), into `out`.
 
@@ -85,7 +85,7 @@ def profile(first, last, net_of, offset, weight, boxes, side, cell, out):
         out[k] = max(out[k] + constant - slope * (cell * k), 0.0)  # rounding must not make wire shorter
 
 
-@njit(cache=True)
+@njit
 def take(run, column, row, wide, tall):
     """Take the cells of a block: O(its area and the free cells to its left)."""
     for r in range(row, row + tall):
@@ -96,7 +96,7 @@ def take(run, column, row, wide, tall):
             k -= 1
 
 
-@njit(cache=True)
+@njit
 def is_free(run, column, row, wide, tall):
     """Whether a block inside the grid has all its cells free, in O(its rows)."""
     for r in range(row, row + tall):  # noqa: SIM110
@@ -105,7 +105,7 @@ def is_free(run, column, row, wide, tall):
     return True
 
 
-@njit(cache=True)
+@njit
 def free_cells(run, wide, tall, mask):
     """1 in mask (rows, columns) where a block may have its lower left cell; their number. O(cells)."""
     rows, columns = run.shape
@@ -119,7 +119,7 @@ def free_cells(run, wide, tall, mask):
     return found
 
 
-@njit(cache=True)
+@njit
 def prepare(macro, span, net_of, dx, dy, weight, wide, tall, boxes, run, cell_w, cell_h, across, up, mask):
     """Fill across (columns,), up (rows,) and mask (rows, columns) for the next macro; whether it fits anywhere."""
     first, last = span[macro], span[macro + 1]
@@ -128,14 +128,14 @@ def prepare(macro, span, net_of, dx, dy, weight, wide, tall, boxes, run, cell_w,
     return free_cells(run, wide[macro], tall[macro], mask) > 0
 
 
-@njit(cache=True)
+@njit
 def put(macro, column, row, span, net_of, dx, dy, weight, wide, tall, boxes, run, cell_w, cell_h):
     """Place a macro; the increase in HPWL."""
     take(run, column, row, wide[macro], tall[macro])
     return widen(span[macro], span[macro + 1], net_of, dx, dy, weight, column * cell_w, row * cell_h, boxes)
 
 
-@njit(cache=True)
+@njit
 def play(macro, following, column, row, span, net_of, dx, dy, weight, wide, tall, boxes, run, cell_w, cell_h, across,
          up, mask):  # fmt: skip
     """Place a macro and prepare the `following` one (-1 = none); (increase in HPWL, whether that one fits)."""
@@ -146,7 +146,7 @@ def play(macro, following, column, row, span, net_of, dx, dy, weight, wide, tall
     return more, fits
 
 
-@njit(cache=True)
+@njit
 def show(across, up, stride, unit, out):
     """Features of every cell, out (A, 3) float32: increase in HPWL over `unit`, at most 1000; column; row."""
     columns, rows = len(across), len(up)
@@ -159,7 +159,7 @@ def show(across, up, stride, unit, out):
             out[k, 2] = high
 
 
-@njit(cache=True)
+@njit
 def connected(ranked, begun, ptr, macro, span, net_of, weight):
     """The macros of `ranked` (k,) int64, next always the first of those with most weight of nets that are begun.
 

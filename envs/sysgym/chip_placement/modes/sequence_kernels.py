@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
 from sysgym.chip_placement.kernels import turned
+from sysgym.compiled import njit
 
 
-@njit(cache=True)
+@njit
 def wire_profiles(macro, ptr, body, dx, dy, weight, net_ptr, net_of, x, y, orientation, cell_w, cell_h, across, along):
     """Length of the macro's nets by the column and by the row of its cell, for each of the first orientations.
 
@@ -48,7 +48,7 @@ def wire_profiles(macro, ptr, body, dx, dy, weight, net_ptr, net_of, x, y, orien
     return total
 
 
-@njit(cache=True)
+@njit
 def _sum_of(table, r0, r1, c0, c1):
     """Sum of rows r0..r1 and columns c0..c1 of the grid behind a summed-area table; each cell outside counts 1."""
     rows, columns = table.shape[0] - 1, table.shape[1] - 1
@@ -60,7 +60,7 @@ def _sum_of(table, r0, r1, c0, c1):
     return table[r1 + 1, c1 + 1] - table[r0, c1 + 1] - table[r1 + 1, c0] + table[r0, c0] + count - inside
 
 
-@njit(cache=True)
+@njit
 def summed_area(grid, table):
     """Sums over rows < r and columns < c, (rows + 1, columns + 1)."""
     for r in range(grid.shape[0]):
@@ -70,7 +70,7 @@ def summed_area(grid, table):
             table[r + 1, c + 1] = table[r, c + 1] + run
 
 
-@njit(cache=True)
+@njit
 def describe_cells(across, along, scale, table, wide, tall, canvas_width, canvas_height, out):
     """Features of each orientation and cell, (O * cells, F) float32; see `sequence.CELL_FEATURES`."""
     rows, columns = table.shape[0] - 1, table.shape[1] - 1
@@ -102,7 +102,7 @@ def describe_cells(across, along, scale, table, wide, tall, canvas_width, canvas
                 out[at, 7] = o >> 1
 
 
-@njit(cache=True)
+@njit
 def nearest_free(mask, row, column, cell_w, cell_h):
     """The cell of mask (rows, columns) that is 1 and nearest to a given one, or -1; ties to the lower index."""
     best, found = np.inf, -1

@@ -9,12 +9,12 @@ from __future__ import annotations
 import heapq
 
 import numpy as np
-from numba import njit
 
+from sysgym.compiled import njit
 from sysgym.dataflow.graphs.graph import HEAVY, NEVER
 
 
-@njit(cache=True)
+@njit
 def _reach(a, b, group, ring, at, out_ptr, use_ptr, use_node, mark, stamp, found):
     """Count of the groups before b that a reaches, put into `found`; -1 if one of them leads to b."""
     count, head, g = 0, 0, a
@@ -40,7 +40,7 @@ def _reach(a, b, group, ring, at, out_ptr, use_ptr, use_node, mark, stamp, found
         head += 1
 
 
-@njit(cache=True)
+@njit
 def _reach_back(a, b, group, ring, at, in_ptr, edge_src, mark, stamp, found):
     """Count of the groups after a, itself left out, that lead to b, put into `found`."""
     count, head, g = 0, 0, b
@@ -63,7 +63,7 @@ def _reach_back(a, b, group, ring, at, in_ptr, edge_src, mark, stamp, found):
         head += 1
 
 
-@njit(cache=True)
+@njit
 def _near(a, b, group, ring, at, in_ptr, edge_src):
     """Whether nothing but a that b reads comes after a, so that no other path leads from a to b."""
     m = b
@@ -77,7 +77,7 @@ def _near(a, b, group, ring, at, in_ptr, edge_src):
             return True
 
 
-@njit(cache=True)
+@njit
 def _reorder(a, b, at, before, after):
     """The place in the order of a and b as one group; what leads to b moves before it, what a reaches behind it."""
     keys = np.empty(len(before) + len(after), np.int64)
@@ -100,7 +100,7 @@ def _reorder(a, b, at, before, after):
     return places[len(before)]
 
 
-@njit(cache=True)
+@njit
 def _join(a, b, group, ring, size, heavy):
     """Both groups under the smaller name, which is returned."""
     keep, lose = min(a, b), max(a, b)
@@ -116,7 +116,7 @@ def _join(a, b, group, ring, size, heavy):
     return keep
 
 
-@njit(cache=True)
+@njit
 def merge_groups(order, kind, device, phase, out_ptr, use_ptr, use_node, in_ptr, edge_src, limit, group):
     """Merge groups along the reads of the operators of `order`; group (N,) int32 is filled with names of groups."""
     n = len(group)
@@ -144,7 +144,7 @@ def merge_groups(order, kind, device, phase, out_ptr, use_ptr, use_node, in_ptr,
             at[_join(a, b, group, ring, size, heavy)] = place
 
 
-@njit(cache=True)
+@njit
 def number_groups(group, out_ptr, use_ptr, use_node, rank):
     """Kahn's order of the groups named in `group`, the smallest name first: rank (N,) int32 of names, -1 elsewhere.
 

@@ -18,7 +18,7 @@ TOPIC = "dataflow"
 @lru_cache(maxsize=64)
 def _registered(name: str) -> DataflowGraph:
     entry = find_entry(load_index(TOPIC), name)
-    assert entry is not None
+    assert entry is not None and entry.file is not None
     graph = parse_graph(name, data.read(entry.file), name)
     if content_hash(graph) != entry.hash:
         raise UsageError(

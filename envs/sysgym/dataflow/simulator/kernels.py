@@ -10,13 +10,14 @@ last reader; a pending transfer reads its source. Parameters live for the whole 
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
+
+from sysgym.compiled import njit
 
 NONE, PAIR, EGRESS_INGRESS = 0, 1, 2  # link modes, in the order of cluster.LINK_MODES
 FAR = np.int64(2**62)
 
 
-@njit(cache=True, nogil=True, inline="always")
+@njit(nogil=True, inline="always")
 def _push(heap, first, count, key):
     """Insert a key in the binary heap heap[first:first + count]."""
     i = count
@@ -30,7 +31,7 @@ def _push(heap, first, count, key):
     heap[first + i] = key
 
 
-@njit(cache=True, nogil=True, inline="always")
+@njit(nogil=True, inline="always")
 def _pop(heap, first, count):
     """Take the smallest key of the binary heap heap[first:first + count]."""
     least = heap[first]
@@ -51,7 +52,7 @@ def _pop(heap, first, count):
     return least
 
 
-@njit(cache=True, nogil=True, inline="always")
+@njit(nogil=True, inline="always")
 def _ready(v, d, seq, fifo, rank, order, follow, heads, tails, heap, base, waiting):
     """Put operator v, the seq-th to become ready, in the queue of device d."""
     if fifo:
@@ -66,7 +67,7 @@ def _ready(v, d, seq, fifo, rank, order, follow, heads, tails, heap, base, waiti
     waiting[d] += 1
 
 
-@njit(cache=True, nogil=True)
+@njit(nogil=True)
 def run(in_ptr, in_tensor, out_ptr, use_ptr, use_node, tensor_src, tensor_bytes, param_bytes, times, place, rank, fifo,
         bandwidth, latency, mode, memory, start, finish, peak, busy, moves, spans):  # fmt: skip
     """Execute a graph; fills start, finish (N,), peak, busy (D,), moves (E, 2) tensor and destination of each
@@ -203,7 +204,7 @@ def run(in_ptr, in_tensor, out_ptr, use_ptr, use_node, tensor_src, tensor_bytes,
     return makespan, issued, moved
 
 
-@njit(cache=True, nogil=True)
+@njit(nogil=True)
 def run_all(in_ptr, in_tensor, out_ptr, use_ptr, use_node, tensor_src, tensor_bytes, param_bytes, times, places, ranks,
             fifo, bandwidth, latency, mode, memory, first, last, makespans, peaks):  # fmt: skip
     """`run` for rows first..last - 1 of places (B, N) and ranks (B or 1, N); fills makespans (B,) and peaks (B, D)."""
@@ -218,7 +219,7 @@ def run_all(in_ptr, in_tensor, out_ptr, use_ptr, use_node, tensor_src, tensor_by
         )[0]  # fmt: skip
 
 
-@njit(cache=True, nogil=True)
+@njit(nogil=True)
 def longest_path(in_ptr, edge_src, time, finish):
     """Longest path that ends with each operator, itself included, into finish (N,) int64; returns the longest."""
     longest = np.int64(0)
@@ -231,7 +232,7 @@ def longest_path(in_ptr, edge_src, time, finish):
     return longest
 
 
-@njit(cache=True, nogil=True)
+@njit(nogil=True)
 def upward_rank(out_ptr, use_ptr, use_node, tensor_bytes, time, per_byte, fixed, share, rank):
     """rank(v) = time(v) + the longest of share * (bytes / per_byte + fixed) + rank(reader), into rank (N,) float64."""
     for v in range(len(time) - 1, -1, -1):
@@ -243,7 +244,7 @@ def upward_rank(out_ptr, use_ptr, use_node, tensor_bytes, time, per_byte, fixed,
         rank[v] = time[v] + longest
 
 
-@njit(cache=True, nogil=True)
+@njit(nogil=True)
 def downward_rank(in_ptr, in_tensor, tensor_src, tensor_bytes, time, per_byte, fixed, share, rank):
     """Longest path with transfers that ends where each operator begins, into rank (N,) float64."""
     for v in range(len(time)):

@@ -5,17 +5,18 @@ from __future__ import annotations
 import heapq
 
 import numpy as np
-from numba import njit
+
+from sysgym.compiled import njit
 
 RELEASE, BUS, DEVICE = 0, 1, 2  # kinds of events, in the order of those at the same time
 
 
-@njit(cache=True)
+@njit
 def _push(events, t, kind, a, b):
     heapq.heappush(events, (t, np.int64(kind), np.int64(a), np.int64(b)))
 
 
-@njit(cache=True)
+@njit
 def _enqueue(events, t, kind, d, item, heads, tails, after, busy):
     """Put an item behind queue d; a resource that was idle gets an event."""
     after[item] = -1
@@ -29,7 +30,7 @@ def _enqueue(events, t, kind, d, item, heads, tails, after, busy):
         _push(events, t, kind, d, 0)
 
 
-@njit(cache=True)
+@njit
 def _send(events, end, x, v, ptr, child, carried, place):
     """The readers of tensor x of v on other devices have it at `end`."""
     for j in range(ptr[v], ptr[v + 1]):
@@ -37,7 +38,7 @@ def _send(events, end, x, v, ptr, child, carried, place):
             _push(events, end, RELEASE, v, child[j])
 
 
-@njit(cache=True)
+@njit
 def run_placeto(ptr, child, carried, waits, place, cost, delay, source, device_rest, bus_rest, devices):
     """Time of the last event, microseconds.
 

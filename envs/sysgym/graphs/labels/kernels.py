@@ -16,7 +16,8 @@ from __future__ import annotations
 import heapq
 
 import numpy as np
-from numba import njit
+
+from sysgym.compiled import njit
 
 CUT, RULE, BEST_FEASIBLE, STEPS, TRAIL, HORIZON, L_MAX, TOTAL, NODES, CURSOR, COUNT, STOPPED = range(12)
 SCALARS = 12
@@ -29,13 +30,13 @@ MOVE_FEATURES = ("gain", "internal", "external", "degree", "from_load", "to_load
 PART_FEATURES = ("share", "load", "room", "relative_load")
 
 
-@njit(cache=True)
+@njit
 def part_ncut(volume, inside):
     """One part's share of the normalised cut; an empty part counts 1."""
     return 1.0 if volume == 0 else (volume - inside) / volume
 
 
-@njit(cache=True)
+@njit
 def total_cost(volume, inside, s):
     """What the labels cost as they stand; nodes without one are left out."""
     if s[RULE] == CUT_RULE:
@@ -46,7 +47,7 @@ def total_cost(volume, inside, s):
     return cost
 
 
-@njit(cache=True)
+@njit
 def gain_of(v, a, b, conn, degree, volume, inside, s):
     """How much less the labels cost once node `v` is moved from part `a` to part `b`."""
     if s[RULE] == CUT_RULE:
@@ -56,7 +57,7 @@ def gain_of(v, a, b, conn, degree, volume, inside, s):
     return before - after - part_ncut(volume[b] + degree[v], inside[b] + 2 * conn[v, b])
 
 
-@njit(cache=True)
+@njit
 def build(xadj, adjncy, adjwgt, vwgt, degree, part, conn, load, volume, inside, s, f):
     """Fill `conn`, `load`, `volume`, `inside` and the cost (of assigned nodes) from `part`."""
     conn[:] = 0
@@ -81,7 +82,7 @@ def build(xadj, adjncy, adjwgt, vwgt, degree, part, conn, load, volume, inside, 
     f[NOW] = f[BEST] = f[START] = total_cost(volume, inside, s)
 
 
-@njit(cache=True)
+@njit
 def boundary_size(part, conn, degree, s):
     """Nodes with a neighbour in another part."""
     count = 0
@@ -91,7 +92,7 @@ def boundary_size(part, conn, degree, s):
     return count
 
 
-@njit(cache=True)
+@njit
 def spread(vwgt, order, part, load):
     """Assign every node without a part, in `order`, to the lightest part."""
     for v in order:
@@ -101,7 +102,7 @@ def spread(vwgt, order, part, load):
             load[lightest] += vwgt[v]
 
 
-@njit(cache=True)
+@njit
 def grow(xadj, adjncy, vwgt, order, part, load, l_max):
     """Grow parts one after the other by breadth-first search from the first free node in `order`."""
     n, parts = len(vwgt), len(load)
@@ -139,7 +140,7 @@ def grow(xadj, adjncy, vwgt, order, part, load, l_max):
     spread(vwgt, order, part, load)
 
 
-@njit(cache=True)
+@njit
 def grow_greedy(xadj, adjncy, adjwgt, vwgt, order, part, load, l_max):
     """Greedy graph growing (Karypis and Kumar 1998, section 3.2): one part after the other takes the frontier node
     that adds least to the cut, from the first free node in `order`, until it holds its share.
@@ -179,7 +180,7 @@ def grow_greedy(xadj, adjncy, adjwgt, vwgt, order, part, load, l_max):
     spread(vwgt, order, part, load)
 
 
-@njit(cache=True)
+@njit
 def move(xadj, adjncy, adjwgt, vwgt, degree, part, conn, load, volume, inside, trail, s, f, v, b):
     """Move node `v` to part `b` and keep the best feasible labels: `trail` holds the moves since them."""
     a = part[v]
@@ -208,7 +209,7 @@ def move(xadj, adjncy, adjwgt, vwgt, degree, part, conn, load, volume, inside, t
         s[TRAIL] = 0
 
 
-@njit(cache=True)
+@njit
 def best_part(part, trail, s):
     """The best feasible partition seen (the start if none was feasible): undo the moves made since."""
     best = part[: s[NODES]].copy()
@@ -217,7 +218,7 @@ def best_part(part, trail, s):
     return best
 
 
-@njit(cache=True)
+@njit
 def find_candidates(vwgt, degree, part, conn, load, volume, inside, tabu, s, cand_node, cand_part, cand_x, mask):
     """List the best feasible moves of boundary nodes, best gain first, one target a node, tabu nodes left out."""
     size, parts, n = len(cand_node), len(load), s[NODES]
@@ -267,7 +268,7 @@ def find_candidates(vwgt, degree, part, conn, load, volume, inside, tabu, s, can
     mask[0] = 1  # where no move is left, action 0 ends the episode
 
 
-@njit(cache=True)
+@njit
 def choose(xadj, adjncy, adjwgt, vwgt, degree, part, conn, load, volume, inside, tabu, trail, s, f, cand_node,
            cand_part, cand_x, mask, action, tenure):  # fmt: skip
     """Play candidate `action`, then list the next candidates."""
@@ -283,7 +284,7 @@ def choose(xadj, adjncy, adjwgt, vwgt, degree, part, conn, load, volume, inside,
         s[STOPPED] = 1
 
 
-@njit(cache=True)
+@njit
 def show_parts(vwgt, degree, conn, load, order, s, cand_node, cand_x, mask):
     """Describe each part to the node that is next, and mask those it fits in (the lightest where it fits in none)."""
     parts = len(load)
@@ -311,7 +312,7 @@ def show_parts(vwgt, degree, conn, load, order, s, cand_node, cand_x, mask):
     s[COUNT] = max(count, 1)
 
 
-@njit(cache=True)
+@njit
 def place(xadj, adjncy, adjwgt, vwgt, degree, part, conn, load, volume, inside, order, s, f, cand_node, cand_x, mask,
           p):  # fmt: skip
     """Put the next node into part `p`, then describe the parts to the one after it."""
@@ -331,7 +332,7 @@ def place(xadj, adjncy, adjwgt, vwgt, degree, part, conn, load, volume, inside, 
     show_parts(vwgt, degree, conn, load, order, s, cand_node, cand_x, mask)
 
 
-@njit(cache=True)
+@njit
 def node_rows(degree, part, conn, load, tabu, s, active, out):
     """Changing node features, columns NODE_FEATURES; `active` is the focused node or -1."""
     for v in range(s[NODES]):
@@ -348,7 +349,7 @@ def node_rows(degree, part, conn, load, tabu, s, active, out):
         out[v, 4] = 1.0 if v == active or tabu[v] > s[STEPS] else 0.0
 
 
-@njit(cache=True)
+@njit
 def global_row(load, s, f, eps, sizes, out):
     """Global features, columns GLOBAL_FEATURES; the first three, `sizes` (3,) float32, never change."""
     per_total = 1.0 / max(s[TOTAL], 1) if s[RULE] == CUT_RULE else 1.0 / len(load)
@@ -360,7 +361,7 @@ def global_row(load, s, f, eps, sizes, out):
     out[7] = 1.0 if s[STOPPED] else min(s[STEPS] / max(s[HORIZON], 1), 1.0)
 
 
-@njit(cache=True)
+@njit
 def choose_all(xadj, adjncy, adjwgt, vwgt, degree, part, conn, load, volume, inside, tabu, trail, s, f, cand_node,
                cand_part, cand_x, mask, actions, live, tenure):  # fmt: skip
     """`choose` in every live row of a batch."""
@@ -371,7 +372,7 @@ def choose_all(xadj, adjncy, adjwgt, vwgt, degree, part, conn, load, volume, ins
                    tenure)  # fmt: skip
 
 
-@njit(cache=True)
+@njit
 def move_all(xadj, adjncy, adjwgt, vwgt, degree, part, conn, load, volume, inside, trail, s, f, actions, live):
     """`move` in every live row of a batch; actions (B, 2)."""
     for i in range(len(actions)):
@@ -382,7 +383,7 @@ def move_all(xadj, adjncy, adjwgt, vwgt, degree, part, conn, load, volume, insid
                 s[i, STOPPED] = 1
 
 
-@njit(cache=True)
+@njit
 def place_all(xadj, adjncy, adjwgt, vwgt, degree, part, conn, load, volume, inside, order, s, f, cand_node, cand_x,
               mask, actions, live):  # fmt: skip
     """`place` in every live row of a batch."""
@@ -392,7 +393,7 @@ def place_all(xadj, adjncy, adjwgt, vwgt, degree, part, conn, load, volume, insi
                   order[i], s[i], f[i], cand_node[i], cand_x[i], mask[i], actions[i])  # fmt: skip
 
 
-@njit(cache=True)
+@njit
 def rows_all(degree, part, conn, load, tabu, s, f, order, focused, eps, sizes, column, nodes, globals_, with_nodes):
     """`node_rows` (written from `column` on, if wanted) and `global_row` of every row of a batch."""
     for i in range(len(s)):
@@ -402,7 +403,7 @@ def rows_all(degree, part, conn, load, tabu, s, f, order, focused, eps, sizes, c
         global_row(load[i], s[i], f[i], eps, sizes[i], globals_[i])
 
 
-@njit(cache=True)
+@njit
 def random_moves(xadj, adjncy, adjwgt, vwgt, degree, part, conn, load, volume, inside, trail, s, f, moves):
     """The kernel's own floor for `sysgym bench`: play (count, 2) moves without any shell around them."""
     for i in range(len(moves)):
@@ -411,7 +412,7 @@ def random_moves(xadj, adjncy, adjwgt, vwgt, degree, part, conn, load, volume, i
         move(xadj, adjncy, adjwgt, vwgt, degree, part, conn, load, volume, inside, trail, s, f, v, b)
 
 
-@njit(cache=True)
+@njit
 def breadth_first(xadj, adjncy, order, visited):
     """Breadth-first order of all nodes; each component starts at its first node in `order`."""
     seen = np.zeros(len(order), np.bool_)

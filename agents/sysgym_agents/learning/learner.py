@@ -1,0 +1,106 @@
+"""What learners share that keep hyper-parameters and weights in a folder, and the loop that spends a budget.
+
+Imports torch inside functions only, so that listing agents stays cheap.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from sysgym.core.errors import UsageError
+from sysgym.core.options import check_fields, option_table, refuse_unknown
+from sysgym_agents.core import Budget, Callback, Clock
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+class StoredLearner:
+    """Base of learners: hyper-parameters are the annotated fields of a keyword-only dataclass, each in its range.
+
+    A subclass names itself and says what it keeps: `weights`, `facts` beside the hyper-parameters, and `restore`, which
+    takes both back.
+    """
+
+    name: ClassVar[str]
+    problems: ClassVar[tuple[str, ...]] = ()
+    needs_training: ClassVar[bool] = True
+    default_instances: ClassVar[str] = ""  # the problem's own
+    default_budget: ClassVar[Budget] = Budget(seconds=60)
+
+    def __post_init__(self) -> None:
+        check_fields(self, f"{{}} of agent {self.name!r}")
+
+    @property
+    def hyper(self) -> dict[str, Any]:
+        """The hyper-parameters by name."""
+        return {name: getattr(self, name) for name in option_table(type(self))}
+
+    def weights(self) -> Mapping[str, Tensor] | None:
+        """The numbers to keep by name; None before there are any."""
+        raise NotImplementedError
+
+    def facts(self) -> dict[str, Any]:
+        """Plain data to keep beside the hyper-parameters."""
+        return {}
+
+    def restore(self, facts: Mapping[str, Any], weights: Mapping[str, Tensor], path: Path) -> None:
+        """Take back what was kept; UsageError if it does not fit, with the folder `path` in its sentence."""
+        raise NotImplementedError
+
+    def save(self, path: Path) -> None:
+        """Write `agent.json` and `model.safetensors` into a folder."""
+        from sysgym_agents.learning.weights import save_agent
+
+        weights = self.weights()
+        if weights is None:
+            raise UsageError(f"agent {self.name!r} has no weights to save; train it first.")
+        save_agent(path, self.name, {"hyper": self.hyper, **self.facts()}, weights)
+
+    def load(self, path: Path) -> None:
+        """Restore hyper-parameters and weights from a folder that `save` wrote."""
+        from sysgym_agents.learning.weights import load_agent
+
+        facts, weights = load_agent(path, self.name, self.former_names())
+        refuse_unknown(f"agent {self.name!r}", type(self), facts["hyper"])
+        fresh = type(self)(**facts["hyper"])
+        fresh.restore(facts, weights, path)
+        self.__dict__.update(fresh.__dict__)
+
+    def former_names(self) -> tuple[str, ...]:
+        """Names under which folders of this agent were written before."""
+        return ()
+
+    def save_training(self, path: Path) -> bool:
+        """Add the whole state of the training to a folder, to go on from exactly there; whether there is one."""
+        return False
+
+    def load_training(self, path: Path, budget: Budget) -> bool:
+        """Let the next `fit` go on from what `save_training` wrote; whether it will take the very same steps."""
+        return False
+
+
+def spend(clock: Clock, planned: float, advance: Callable[[float], Mapping[str, float]], hear: Callback | None) -> None:
+    """Advance until the budget of a clock is spent, `planned` steps are done, or `hear` says stop; at least once.
+
+    `advance` gets the share of the budget that is used, 0 to 1, and returns metrics with the `steps` so far. `hear`
+    gets them with the `seconds`, the last time too.
+    """
+    seconds, steps = clock.budget.seconds, 0.0
+    while True:
+        by_steps = steps / planned if math.isfinite(planned) and planned else 0.0
+        row = advance(min(1.0, max(by_steps, clock.seconds / seconds if seconds else 0.0)))
+        steps = row["steps"]
+        over = steps >= planned or clock.spent()
+        if (hear is not None and not hear({**row, "seconds": clock.seconds})) or over:
+            return
+
+
+def planned_steps(budget: Budget, usual: float) -> float:
+    """Steps that a budget allows: its own, as many as seconds last (inf), or the `usual` number."""
+    if budget.steps is not None:
+        return max(budget.steps, 1)
+    return usual if budget.seconds is None else math.inf

@@ -1,0 +1,253 @@
+"""What the contract tests run over: every registered problem, mode and learner, those of the plugin here among them."""
+
+from __future__ import annotations
+
+import hashlib
+import tomllib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib import import_module
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import gymnasium as gym
+import numpy as np
+import pytest
+
+import sysgym
+from sysgym.core.observation import FORMS
+from sysgym.core.registry import problem_class, problem_registry, register_problem
+from sysgym_agents.core import agent_class, agent_names, agent_registry, is_learner, register_agent
+from sysgym_agents.general.random import sample_action
+
+PLUGIN = Path(__file__).parents[1] / "plugin"  # on the path by `pythonpath` in pyproject.toml
+
+
+@contextmanager
+def plugin_registered() -> Iterator[None]:
+    """Problems and agents of the plugin beside the built-in ones, as if it were installed."""
+    declared = tomllib.loads((PLUGIN / "pyproject.toml").read_text())["project"]["entry-points"]
+    groups = (
+        (declared["sysgym.problems"], problem_registry, register_problem),
+        (declared["sysgym.agents"], agent_registry, register_agent),
+    )
+    added = []
+    for entries, registry, register in groups:
+        for name, place in entries.items():
+            if name not in registry.names():  # else the plugin is installed
+                module, _, item = place.partition(":")
+                register(name, getattr(import_module(module), item))
+                added.append((registry, name))
+    try:
+        yield
+    finally:
+        for registry, name in added:
+            del registry.local[name]
+            gym.registry.pop(f"sysgym/{name}", None)
+
+
+class Case(NamedTuple):
+    """A problem in one of its variants, so in one action mode."""
+
+    name: str  # environment id
+    variant: dict[str, Any]
+    number: int  # among the variants of the problem
+
+    def make(self, **keywords: Any) -> gym.Env:
+        return gym.make(self.name, **self.variant, **keywords)
+
+    def make_vec(self, count: int, **keywords: Any) -> Any:
+        options = {**self.variant, **keywords}
+        return gym.make_vec(self.name, num_envs=count, vectorization_mode="vector_entry_point", **options).unwrapped
+
+    def __str__(self) -> str:
+        return f"{self.name.split('/')[1]}-{'-'.join(map(str, self.variant.values()))}"
+
+
+def find_cases() -> list[Case]:
+    """Every variant of every registered problem."""
+    return [
+        Case(name, dict(variant), number)
+        for name in sysgym.problem_ids()
+        for number, variant in enumerate(problem_class(name).variants)
+    ]
+
+
+def find_learners() -> list[tuple[str, str]]:
+    """Every learner with every problem that it is for."""
+    names = [agent for agent in agent_names() if is_learner(agent_class(agent))]
+    return [(agent, name) for agent in names for name in solved_by(agent_class(agent))]
+
+
+def solved_by(agent: Any) -> list[str]:
+    """Ids of the registered problems that an agent (or its class) is for."""
+    return [name for name in sysgym.problem_ids() if not agent.problems or problem_class(name).name in agent.problems]
+
+
+def check_found(cases: list[Case], learners: list[tuple[str, str]], boards: list[str]) -> None:
+    """There is something to test: called on what the contract tests run over, and on emptied registries."""
+    assert cases and {case.name for case in cases} == {*sysgym.problem_ids()}, "no problem is registered"
+    assert learners, "no learner is registered"
+    assert boards, "there is no board"
+
+
+with plugin_registered():
+    CASES, LEARNERS, PROBLEMS, AGENTS = find_cases(), find_learners(), sysgym.problem_ids(), agent_names()
+
+# ------------------------------------------------------------------------------------------------ tables of pairs
+
+
+def _grouped(name: str, *marks: Any) -> list[Any]:
+    """Tests of one problem run in one process: its kernels are compiled once."""
+    return [pytest.mark.xdist_group(problem_class(name).__module__.split(".")[1]), *marks]
+
+
+def over_cases() -> list[Any]:
+    """Parameters for `case`."""
+    with plugin_registered():
+        return [pytest.param(case, id=str(case), marks=_grouped(case.name)) for case in CASES]
+
+
+def over_problems() -> list[Any]:
+    """Parameters for `name`, an environment id."""
+    with plugin_registered():
+        return [pytest.param(name, id=name.split("/")[1], marks=_grouped(name)) for name in PROBLEMS]
+
+
+def over_table(options: list[tuple[Any, ...]], each: int) -> list[Any]:
+    """Parameters for `case` and the options: the whole product, of which `pytest` runs `each` options a case.
+
+    Which ones turns from case to case, so that a problem with several modes sees all of them.
+    """
+    found = []
+    with plugin_registered():
+        for case in CASES:
+            step = -(-len(options) // each)
+            chosen = {(case.number + k * step) % len(options) for k in range(each)}
+            for index, values in enumerate(options):
+                marks = _grouped(case.name, *([] if index in chosen else [pytest.mark.full]))
+                found.append(pytest.param(case, *values, id="-".join(map(str, (case, *values))), marks=marks))
+    return found
+
+
+FORMS_AND_RESETS = [(form, autoreset) for autoreset in ("NextStep", "SameStep") for form in FORMS]
+
+
+def learner_table() -> set[tuple[str, str]]:
+    """The pairs that `pytest` runs: every learner on two of its problems, so every problem by two learners at least."""
+    found = set()
+    for turn, agent in enumerate(dict.fromkeys(agent for agent, _ in LEARNERS)):
+        problems = [name for other, name in LEARNERS if other == agent]
+        found |= {(agent, problems[(2 * turn + k) % len(problems)]) for k in (0, 1)}
+    return found
+
+
+def over_learners() -> list[Any]:
+    """Parameters for `agent` and `name`: the whole product, the table in every run."""
+    table = learner_table()
+    with plugin_registered():
+        return [
+            pytest.param(
+                agent, name, id=f"{agent}-{name.split('/')[1]}",
+                marks=_grouped(name, *([] if (agent, name) in table else [pytest.mark.full])),
+            )
+            for agent, name in LEARNERS
+        ]  # fmt: skip
+
+
+# ------------------------------------------------------------------------------------------------ one recorded play
+
+
+class Step(NamedTuple):
+    """A step of a recorded play."""
+
+    mask: Any  # before it
+    action: Any
+    seen: tuple[Any, ...]  # observation, reward, terminated, truncated, info
+    restarted: tuple[Any, Any] | None  # what `reset` gave after an end
+
+
+class End(NamedTuple):
+    """What holds at the end of an episode."""
+
+    start: float  # cost of the first state
+    scale: float
+    cost: float  # of the last state
+    solution: dict[str, Any]
+    instance: Any
+    total: float  # return
+
+
+class Record(NamedTuple):
+    """A play of masked random actions: at least so many steps, and so many whole episodes."""
+
+    seed: int
+    first: tuple[Any, Any]  # what `reset` gave
+    steps: list[Step]
+    ends: list[End]
+
+    def digest(self) -> str:
+        return digest([self.first, self.steps])
+
+
+def record(env: gym.Env, seed: int, steps: int = 60, episodes: int = 3) -> Record:
+    """Play an environment and keep everything."""
+    rng, inner = np.random.default_rng(seed), env.unwrapped
+    made = Record(seed, env.reset(seed=seed), [], [])
+
+    def opening() -> tuple[float, float]:
+        return inner.dynamics.cost(inner.instance, inner.state), inner.dynamics.scale(inner.instance, inner.state)
+
+    start, total = opening(), 0.0
+    while len(made.steps) < steps or len(made.ends) < episodes:
+        mask = inner.action_masks().copy()
+        action = sample_action(rng, env.action_space, mask)
+        seen = env.step(action)
+        total += seen[1]
+        restarted = None
+        if seen[2]:
+            cost = inner.dynamics.cost(inner.instance, inner.state)
+            made.ends.append(End(*start, cost, inner.solution(), inner.instance, total))
+            restarted = env.reset()
+            start, total = opening(), 0.0
+        made.steps.append(Step(mask, action, seen, restarted))
+    return made
+
+
+def replay(env: gym.Env, made: Record, steps: int | None = None) -> Iterator[Any]:
+    """Play the actions of a record from its seed on; what `reset` and `step` give, one after the other."""
+    yield env.reset(seed=made.seed)
+    for step in made.steps[:steps]:
+        yield env.step(step.action)
+        if step.restarted:
+            yield env.reset()
+
+
+def told(made: Record, steps: int | None = None) -> Iterator[Any]:
+    """What `replay` must give."""
+    yield made.first
+    for step in made.steps[:steps]:
+        yield step.seen
+        if step.restarted:
+            yield step.restarted
+
+
+def digest(value: Any) -> str:
+    """Hash of nested observations: bits, shapes and types."""
+    found = hashlib.sha256()
+
+    def feed(item: Any) -> None:
+        if isinstance(item, dict):
+            for key in sorted(item):
+                found.update(key.encode())
+                feed(item[key])
+        elif isinstance(item, list | tuple) or (isinstance(item, np.ndarray) and item.dtype.kind == "O"):
+            for part in item:
+                feed(part)
+        elif isinstance(item, np.ndarray):
+            found.update(f"{item.dtype}{item.shape}".encode() + item.tobytes())
+        else:
+            found.update(repr(item).encode())
+
+    feed(value)
+    return found.hexdigest()

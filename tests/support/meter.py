@@ -1,0 +1,85 @@
+"""The meter: CPU seconds of every test, compilation not counted; an unmarked test that takes too long fails."""
+
+from __future__ import annotations
+
+import resource
+import time
+from collections import defaultdict
+from collections.abc import Generator
+from typing import Any
+
+import pytest
+from numba.core.event import Listener, register
+
+LIMIT = 5.0  # CPU seconds of a test that is marked neither slow nor full
+
+
+class Compiling(Listener):  # type: ignore[misc]
+    """CPU seconds that numba has spent on compiling in this process."""
+
+    def __init__(self) -> None:
+        self.seconds, self.depth, self.started = 0.0, 0, 0.0
+        register("numba:compile", self)
+
+    def on_start(self, event: Any) -> None:
+        if not self.depth:  # a kernel that calls another one compiles that within its own compilation
+            self.started = time.process_time()
+        self.depth += 1
+
+    def on_end(self, event: Any) -> None:
+        self.depth -= 1
+        if not self.depth:
+            self.seconds += time.process_time() - self.started
+
+
+class Meter:
+    """A pytest plugin: what a test costs stands in its report, and the sum of each folder at the end."""
+
+    def __init__(self) -> None:
+        self.compiling = Compiling()
+        self.servers: list[Any] = []  # warm processes, whose commands are counted to the test that waits for them
+        self.of_test: dict[str, float] = {}
+        self.of_folder: dict[str, list[float]] = defaultdict(list)
+
+    def seconds(self) -> float:
+        """CPU seconds of this process, of its children that have ended, and of forked commands that have."""
+        used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+        forked = sum(server.cpu_seconds for server in self.servers)
+        return sum(part.ru_utime + part.ru_stime for part in used) + forked - self.compiling.seconds
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtest_call(self, item: pytest.Item) -> Generator[None, Any, Any]:
+        before = self.seconds()
+        try:
+            return (yield)
+        finally:
+            self.of_test[item.nodeid] = self.seconds() - before
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtest_makereport(self, item: pytest.Item, call: pytest.CallInfo[None]) -> Generator[None, Any, Any]:
+        report = yield
+        if call.when == "call":
+            report.cpu_seconds = self.of_test.pop(item.nodeid, 0.0)
+            marked = any(item.get_closest_marker(name) for name in ("slow", "full"))
+            if report.passed and report.cpu_seconds > LIMIT and not marked:
+                report.outcome = "failed"
+                report.longrepr = (
+                    f"{report.cpu_seconds:.1f} CPU seconds, compilation not counted: more than {LIMIT:g}. "
+                    "Shrink the test, or mark it slow."
+                )
+        return report
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        if report.when == "call":
+            self.of_folder[folder_of(report.nodeid)].append(getattr(report, "cpu_seconds", 0.0))
+
+    def pytest_terminal_summary(self, terminalreporter: Any) -> None:
+        """CPU seconds a folder; those of fixtures, imports and compilation come on top."""
+        terminalreporter.section("CPU seconds of the tests, compilation not counted")
+        for folder, seconds in sorted(self.of_folder.items(), key=lambda row: -sum(row[1])):
+            terminalreporter.write_line(f"{sum(seconds):8.1f}  {folder} ({len(seconds)} tests)")
+
+
+def folder_of(nodeid: str) -> str:
+    """`tests/cli` of `tests/cli/test_runs.py::test_demo`."""
+    return nodeid.partition("::")[0].rpartition("/")[0]
