@@ -1,4 +1,4 @@
-"""The README's blocks run as they stand."""
+"""Every page's blocks run as they stand, every name in them exists, and references are what the code says."""
 
 from __future__ import annotations
 
@@ -14,24 +14,50 @@ from typing import Any
 
 import pytest
 
-README = (Path(__file__).parents[1] / "README.md").read_text()
+ROOT = Path(__file__).parents[1]
+FIRST = ROOT / "README.md"
+PAGES = [FIRST, *sorted((ROOT / "envs").rglob("README.md"))]
+TEXTS = {str(path.relative_to(ROOT)): path.read_text() for path in PAGES}
+LONGEST = 200  # lines of the first page
 
 
-def blocks(language: str) -> list[str]:
-    return re.findall(rf"```{language}\n(.*?)```", README, re.S)
+def blocks(language: str, text: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", text, re.S)
 
 
-def test_python_blocks() -> None:
-    found = blocks("python")
-    assert found
+def commands(page: str) -> list[str]:
+    """The commands of a page in order, each once."""
+    found = [line[2:] for block in blocks("console", TEXTS[page]) for line in block.splitlines()]
+    return list(dict.fromkeys(found))
+
+
+def test_there_is_a_page_for_every_problem_and_a_short_first_one() -> None:
+    from sysgym_zoo.jobs.reference import pages
+
+    assert set(PAGES[1:]) == set(pages().values()) and len(PAGES) == len(pages()) + 1
+    assert len(TEXTS["README.md"].splitlines()) <= LONGEST
+    assert re.search(r"<!-- demo -->\n```bash\n", TEXTS["README.md"])
+    assert re.search(r"<!-- test -->\n```bash\n", TEXTS["README.md"])
+
+
+def test_python_blocks(tmp_path: Path) -> None:
+    found = [block for text in TEXTS.values() for block in blocks("python", text)]
+    assert len(found) >= 2
     for block in found:
-        done = subprocess.run([sys.executable, "-W", "error", "-c", block], capture_output=True, text=True)
+        (tmp_path / "block.py").write_text(block)
+        words = [sys.executable, "-W", "error", "block.py"]
+        done = subprocess.run(words, capture_output=True, text=True, cwd=tmp_path)
         assert done.returncode == 0, done.stderr
         assert "action_mask" in done.stdout
 
 
-def test_console_blocks_in_order(sysgym: Callable[..., Any], tmp_path: Path) -> None:
-    """Every command, with a second of training instead of a minute and one seed fewer where only time is saved."""
+MADE = {"README.md": "site/index.html", "partitioning": "my.png", "chip_placement": "chip.png",
+        "device_placement": "gantt.png", "graph_optimization": "joint.json"}  # fmt: skip
+
+
+@pytest.mark.parametrize("page", TEXTS)
+def test_console_blocks_in_order(page: str, sysgym: Callable[..., Any], tmp_path: Path) -> None:
+    """Every command, with part of a second of work instead of a minute and one seed where only time is saved."""
     from sysgym.graphs.generate import generate_graph
     from sysgym.graphs.io import format_metis
 
@@ -40,29 +66,44 @@ def test_console_blocks_in_order(sysgym: Callable[..., Any], tmp_path: Path) -> 
     packaged = Path(str(files("sysgym") / "data" / "chip" / "designs" / "mempool_tile_NanGate45.plc"))
     (tmp_path / "my" / "netlist.pb.txt").write_bytes(gzip.decompress(packaged.with_suffix(".pb.txt.gz").read_bytes()))
     (tmp_path / "my" / "initial.plc").write_bytes(packaged.read_bytes())
-    commands = [line[2:] for block in blocks("console") for line in block.splitlines() if line.startswith("$ ")]
-    assert len(commands) >= 10
-    for command in commands:
-        words = shlex.split(command.replace("--seconds 60", "--seconds 2"))
+    assert len(commands(page)) >= 3
+    for command in commands(page):
+        words = shlex.split(command.replace("--seconds 60", "--seconds 0.5"))
         if "metis" in words:
             pytest.importorskip("pymetis")
             words += ["--seeds", "1"]
-        assert words[0] == "sysgym"
+        assert words[0] == "sysgym", command
         sysgym(*words[1:])
-    assert (tmp_path / "my.png").is_file() and (tmp_path / "chip.png").is_file()
-    assert (tmp_path / "site" / "index.html").is_file()
+    assert (tmp_path / MADE.get(page, MADE.get(Path(page).parent.name, ""))).is_file()
 
 
-def test_every_agent_and_mode_named_here_exists() -> None:
+def test_every_agent_and_environment_is_named_somewhere() -> None:
     from sysgym.core.registry import problem_registry
-    from sysgym_agents import agent_names
+    from sysgym_agents.core import agent_registry
+    from sysgym_zoo.jobs.recipes import recipe_names
 
-    for name in agent_names():
-        assert f"`{name}`" in README, name
+    text = "\n".join(TEXTS.values())
+    for name in [*agent_registry.entries(), *recipe_names()]:
+        assert f"`{name}`" in text or re.search(rf"--(agent|recipe) {name}\b", text), name
     for name in problem_registry.entries():  # without those that other tests register
-        assert f"`sysgym/{name}`" in README, name
+        assert f"`sysgym/{name}`" in TEXTS["README.md"], name
 
 
-def test_result_table_comes_from_a_command() -> None:
-    table = README.split("<!-- sysgym report: results -->")[1].split("<!-- end -->")[0]
-    assert "| agent | cost | ratio |" in table and "Partitioning-v0 (k=4, eps=0.03) on" in table
+@pytest.mark.parametrize("page", TEXTS)
+def test_links_and_markers(page: str) -> None:
+    folder = (ROOT / page).parent
+    for target in re.findall(r"\]\(([^)#]+)\)", TEXTS[page]):
+        assert target.startswith("http") or (folder / target).is_file(), target
+    assert TEXTS[page].count("<!-- sysgym report:") == TEXTS[page].count("<!-- end -->")
+    for name, table in re.findall(r"<!-- sysgym report: (\w+) -->\n(.*?)<!-- end -->", TEXTS[page], re.S):
+        assert name == "reference" or "| agent | cost | ratio |" in table
+    if page != "README.md":
+        assert "## Results" in TEXTS[page] and "<!-- sysgym report: reference -->" in TEXTS[page]
+
+
+def test_references_are_what_the_code_says() -> None:
+    from sysgym_zoo.jobs.reference import pages, reference
+
+    for name, page in pages().items():
+        written = page.read_text().split("<!-- sysgym report: reference -->\n")[1].split("\n<!-- end -->")[0]
+        assert written == reference(name), f"{page} is not up to date: python -m sysgym_zoo.embed readmes"

@@ -196,15 +196,19 @@ class KernelCache(_Cache):  # type: ignore[misc]
 
     @property
     def cache_path(self) -> str:
+        """The folder, as numba's own caches tell it."""
         return str(self._folder)
 
     def enable(self) -> None:
+        """Read and write from now on."""
         self._enabled = True
 
     def disable(self) -> None:
+        """Neither read nor write from now on."""
         self._enabled = False
 
     def flush(self) -> None:
+        """Forget the compiled code of this function."""
         for path in self._folder.glob(f"{self._name()}-*{ENDING}"):
             path.unlink(missing_ok=True)
 

@@ -216,7 +216,7 @@ def test_soft_moves_and_gradients_pay() -> None:
     netlist, canvas, weights = objective_of(problem, chip)
     costs = []
     for soft in (np.zeros(0, np.int64), np.flatnonzero(netlist.kind == SOFT)):
-        found = polish(netlist, canvas, legal, np.random.default_rng(0), Budget(steps=15), weights, soft=soft)
+        found = polish(netlist, canvas, legal, np.random.default_rng(0), Budget(steps=15), weights=weights, soft=soft)
         assert not find_faults(netlist, canvas, found).sentences()
         costs.append(proxy_cost(netlist, canvas, found).proxy())
     assert costs[1] < 0.95 * costs[0] and costs[0] < gradient

@@ -16,7 +16,7 @@ from sysgym.chip_placement.geometry.legal import find_faults
 from sysgym.chip_placement.geometry.moves import Moves
 from sysgym.chip_placement.geometry.packing import macro_order, pack, spiral
 from sysgym_agents import Budget
-from sysgym_agents.chip_placement.placers import anneal
+from sysgym_agents.chip_placement.placers import Cooling, Setting, anneal
 
 
 def design(name: str) -> tuple[Netlist, Canvas, Placement]:
@@ -74,7 +74,7 @@ def test_annealing_stays_legal_pays_and_repeats() -> None:
     netlist, canvas, placement = design("mempool_tile_NanGate45")
     start = pack(netlist, canvas, placement, spiral(canvas.columns, canvas.rows))
     assert start is not None
-    found = [anneal(netlist, canvas, start, np.random.default_rng(1), Budget(), sweeps=6) for _ in range(2)]
+    found = [anneal(Setting(netlist, canvas), start, np.random.default_rng(1), Budget(), Cooling(6)) for _ in range(2)]
     assert np.array_equal(found[0].x, found[1].x) and np.array_equal(found[0].orientation, found[1].orientation)
     assert not find_faults(netlist, canvas, found[0]).sentences()
     costs = [proxy_cost(netlist, canvas, item).proxy() for item in (place_soft(netlist, canvas, start), found[0])]

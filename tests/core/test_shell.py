@@ -143,7 +143,7 @@ def test_a_broken_plugin_is_reported_not_fatal(monkeypatch: pytest.MonkeyPatch) 
             UsageError, match="'Broken-v0' is registered by 'no_such_module:Thing' but cannot be imported"
         ):
             gym.make("sysgym/Broken-v0")
-        rows = {row["check"]: row for row in checks()}
+        rows = {row["check"]: row for row in checks((0, {}))}
         assert rows["problem Broken-v0"]["status"] == "broken"
     finally:
         failures.clear()

@@ -7,18 +7,16 @@ Rows are the macros in the order of the file, then clusters of ports that share 
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from sysgym.chip_placement.cost import macro_sizes
 from sysgym.chip_placement.formats.netlist import CELL, HARD, PIN, PORT, SOFT, Netlist
+from sysgym.chip_placement.formats.plc import Canvas, Placement
 from sysgym.chip_placement.geometry.legal import adjacency
 from sysgym.chip_placement.geometry.moves import incidence
 from sysgym.core.problem import Array
-
-if TYPE_CHECKING:
-    from sysgym.chip_placement.instance import Chip
 
 
 class Bodies(NamedTuple):
@@ -37,22 +35,20 @@ class Bodies(NamedTuple):
     net_of: Array
 
 
-def start_facing(chip: Chip) -> Array:
+def start_facing(netlist: Netlist, start: Placement) -> Array:
     """Orientations before anything is placed, (n,): those of fixed macros, N for the others."""
-    start = chip.placement
-    return np.where(start.fixed[chip.netlist.parent], start.orientation, 0).astype(np.int8)
+    return np.where(start.fixed[netlist.parent], start.orientation, 0).astype(np.int8)
 
 
-def make_bodies(chip: Chip) -> Bodies:
+def make_bodies(netlist: Netlist, start: Placement) -> Bodies:
     """Bodies of a chip."""
-    netlist = chip.netlist
-    node = np.concatenate([chip.macros, np.flatnonzero(netlist.kind == PORT)])
+    node = np.concatenate([netlist.macros, np.flatnonzero(netlist.kind == PORT)])
     index = np.full(len(netlist.kind), -1, np.int64)
     index[node] = np.arange(len(node))
     own = netlist.kind == PIN
     index[own] = index[netlist.parent[own]]
     body = index[netlist.pins]
-    width, height = macro_sizes(netlist, orientation=start_facing(chip))
+    width, height = macro_sizes(netlist, orientation=start_facing(netlist, start))
     nets = np.repeat(np.arange(netlist.nets), np.diff(netlist.ptr))
     return Bodies(
         node, width[node], height[node], netlist.kind[node] == HARD, netlist.ptr, body.astype(np.int32),
@@ -73,18 +69,16 @@ def without_cells(netlist: Netlist) -> Netlist:
     )  # fmt: skip
 
 
-def port_clusters(chip: Chip) -> tuple[Array, Array]:
+def port_clusters(netlist: Netlist, canvas: Canvas, start: Placement) -> tuple[Array, Array]:
     """Cluster of each port (p,) int64, and the positions of the clusters (k, 2) in microns.
 
     Ports that share a cell are one cluster. It stands on the middle of the border of its cell, in a corner of the
     canvas if the cell is one, in the middle of a cell that touches no border.
     """
-    canvas, ports = chip.canvas, np.flatnonzero(chip.netlist.kind == PORT)
+    ports = np.flatnonzero(netlist.kind == PORT)
     cells = [
         np.clip(np.floor(at[ports] / side), 0, count - 1).astype(np.int64)
-        for at, side, count in zip(
-            (chip.placement.x, chip.placement.y), canvas.cell, (canvas.columns, canvas.rows), strict=True
-        )
+        for at, side, count in zip((start.x, start.y), canvas.cell, (canvas.columns, canvas.rows), strict=True)
     ]
     keys, cluster = np.unique(cells[1] * canvas.columns + cells[0], return_inverse=True)
     places = []
@@ -106,11 +100,10 @@ class Graph(NamedTuple):
 NODE_FEATURES = ("width", "height", "hard", "soft", "port", "degree")
 
 
-def make_graph(chip: Chip) -> Graph:
+def make_graph(netlist: Netlist, canvas: Canvas, start: Placement) -> Graph:
     """The graph of a chip."""
-    netlist = chip.netlist
-    cluster, places = port_clusters(chip)
-    macros = chip.macros
+    cluster, places = port_clusters(netlist, canvas, start)
+    macros = netlist.macros
     row = np.full(len(netlist.kind), -1, np.int64)
     row[macros] = np.arange(len(macros))
     row[netlist.kind == PORT] = len(macros) + cluster
@@ -123,8 +116,8 @@ def make_graph(chip: Chip) -> Graph:
     low, high = keys // max(count, 1), keys % max(count, 1)
     index = np.stack([np.concatenate([low, high]), np.concatenate([high, low])]).astype(np.int32)
     degree = np.bincount(index[0], np.concatenate([weight, weight]), count)
-    hp = chip.canvas.width + chip.canvas.height
-    width, height = macro_sizes(netlist, orientation=start_facing(chip))
+    hp = canvas.width + canvas.height
+    width, height = macro_sizes(netlist, orientation=start_facing(netlist, start))
     kinds = np.concatenate([netlist.kind[macros], np.full(len(places), PORT)])
     none = np.zeros(len(places))
     columns = [

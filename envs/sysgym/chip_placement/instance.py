@@ -39,12 +39,12 @@ class Chip:
     @cached_property
     def bodies(self) -> Bodies:
         """Macros and ports as plain arrays."""
-        return make_bodies(self)
+        return make_bodies(self.netlist, self.placement)
 
     @cached_property
     def graph(self) -> Graph:
         """Rows and links of the observation."""
-        return make_graph(self)
+        return make_graph(self.netlist, self.canvas, self.placement)
 
     @cached_property
     def layout(self) -> Placement:

@@ -117,9 +117,18 @@ class ChipPlacement:
     @cached_property
     def dynamics(self) -> Any:
         """The dynamics of the chosen mode (imports numba)."""
-        from sysgym.chip_placement.modes.choose import make_mode
+        from sysgym.chip_placement.modes.oneshot import OneShot
+        from sysgym.chip_placement.modes.refine import Refine
+        from sysgym.chip_placement.modes.sequence import Sequential
+        from sysgym.chip_placement.modes.wiremask import WireMaskMode
 
-        return make_mode(self)
+        if self.mode == "hpwl":
+            return WireMaskMode(self.order or "nets")
+        if self.mode == "refine":
+            return Refine(self.judge, self.rules, self.start, self.steps)
+        kind = OneShot if self.mode == "oneshot" else Sequential
+        orientations = 4 if self.orient and self.mode == "sequential" else 1
+        return kind(self.judge, self.rules, self.order or "area", self.spacing, orientations, self.soft)
 
     def load(self, name: str) -> Chip:
         """A chip by registered name, recipe or file; UsageError if it cannot be had or is malformed."""
@@ -212,16 +221,16 @@ class ChipPlacement:
         """Macros, soft macros, ports and nets, beside maps of density and congestion, (H, W, 3) uint8."""
         from sysgym.chip_placement.render import draw
 
-        return draw(self, instance, solution)
+        return draw(instance, solution, self.rules, self.judge(instance, solution))
 
     def frames(self, instance: Chip, solution: Solution) -> list[Array]:
         """The placement as it grows, for an animation, (H, W, 3) uint8 each; the last frame is the whole."""
         from sysgym.chip_placement.render import frames
 
-        return frames(self, instance, solution)
+        return frames(instance, solution, self.rules, self.judge(instance, solution))
 
     def describe(self, instance: Chip, solution: Solution) -> str:
         """Costs, legality and a coarse map of the macros as text."""
         from sysgym.chip_placement.render import describe
 
-        return describe(self, instance, solution)
+        return describe(instance, solution, self.rules, self.judge(instance, solution))

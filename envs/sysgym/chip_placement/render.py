@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
@@ -12,11 +12,8 @@ from sysgym.chip_placement.cost import congestion_maps, density_map, macro_sizes
 from sysgym.chip_placement.formats.netlist import HARD, PORT, SOFT
 from sysgym.chip_placement.formats.plc import Canvas, Placement
 from sysgym.chip_placement.instance import Chip
-from sysgym.chip_placement.judge import all_nodes
-from sysgym.core.problem import Array, Solution
-
-if TYPE_CHECKING:
-    from sysgym.chip_placement.problem import ChipPlacement
+from sysgym.chip_placement.judge import Rules, all_nodes
+from sysgym.core.problem import Array, Solution, Verdict
 
 SIDE, MARGIN, CAPTION = 560, 20, 64  # pixels: longer side of the canvas, around it, above it
 HARD_FILL, HARD_EDGE = (66, 105, 168), (24, 46, 84)
@@ -129,12 +126,11 @@ def _panel(values: Array, top: float, size: tuple[int, int], title: str) -> Imag
     return image
 
 
-def draw(problem: ChipPlacement, chip: Chip, solution: Solution) -> Array:
+def draw(chip: Chip, solution: Solution, rules: Rules, verdict: Verdict) -> Array:
     """The placement beside its density and congestion maps, (H, W, 3) uint8."""
-    verdict = problem.judge(chip, solution)
     placement = all_nodes(chip, *(np.asarray(solution[key]) for key in ("x", "y", "orientation")))
     plan = floorplan(chip, placement)
-    density, congestion = maps(chip, problem.rules.canvas(chip.canvas), placement, problem.square_soft)
+    density, congestion = maps(chip, rules.canvas(chip.canvas), placement, rules.square_soft)
     half = max(plan.size[0] // 2, 200), max(plan.size[1] // 2 - 24, 60)
     panels = [_panel(density, 2.0, half, "density"), _panel(congestion, 1.5, half, "congestion")]
     side = Image.new("RGB", (half[0], sum(panel.size[1] for panel in panels)), "white")
@@ -142,7 +138,7 @@ def draw(problem: ChipPlacement, chip: Chip, solution: Solution) -> Array:
     for panel in panels:
         side.paste(panel, (0, at))
         at += panel.size[1]
-    return _page(chip, [plan, side], _figures(problem, verdict), _ink(verdict))
+    return _page(chip, [plan, side], _figures(rules, verdict), _ink(verdict))
 
 
 def _page(chip: Chip, pictures: list[Image.Image], line: str, ink: str) -> Array:
@@ -163,12 +159,11 @@ def _ink(verdict: Any) -> str:
     return "black" if verdict.feasible else "#c80000"
 
 
-def frames(problem: ChipPlacement, chip: Chip, solution: Solution) -> list[Array]:
+def frames(chip: Chip, solution: Solution, rules: Rules, verdict: Verdict) -> list[Array]:
     """The placement as it grows, (H, W, 3) uint8 each: hard macros by descending area, then soft macros, then links.
 
     Fixed macros are there from the start. Large chips get several macros a frame.
     """
-    verdict = problem.judge(chip, solution)
     placement = all_nodes(chip, *(np.asarray(solution[key]) for key in ("x", "y", "orientation")))
     kind, area = chip.netlist.kind, chip.netlist.width * chip.netlist.height
     order = chip.movable[np.argsort(-area[chip.movable], kind="stable")]
@@ -181,7 +176,7 @@ def frames(problem: ChipPlacement, chip: Chip, solution: Solution) -> list[Array
     if chip.has_soft:
         plan = floorplan(chip, placement, links=False)
         pages.append(_page(chip, [plan], f"{int((kind == SOFT).sum())} soft macros", "black"))
-    pages.append(_page(chip, [floorplan(chip, placement)], _figures(problem, verdict), _ink(verdict)))
+    pages.append(_page(chip, [floorplan(chip, placement)], _figures(rules, verdict), _ink(verdict)))
     return pages
 
 
@@ -191,18 +186,17 @@ def _title(chip: Chip) -> str:
     return f"{name}   {hard} macros, {soft} soft, {ports} ports"
 
 
-def _figures(problem: ChipPlacement, verdict: Any) -> str:
+def _figures(rules: Rules, verdict: Verdict) -> str:
     m = verdict.metrics
     state = "legal" if verdict.feasible else "ILLEGAL: " + "; ".join(verdict.violations)
-    if problem.pays_for == "hpwl":
+    if rules.objective == "hpwl":
         return f"wirelength between macros {m['hpwl']:.6g} microns; {state}"
     return (f"proxy {m['proxy']:.4f} = wirelength {m['wirelength_cost']:.4f}, density {m['density_cost']:.4f}, "
             f"congestion {m['congestion_cost']:.4f}; {state}")  # fmt: skip
 
 
-def describe(problem: ChipPlacement, chip: Chip, solution: Solution) -> str:
+def describe(chip: Chip, solution: Solution, rules: Rules, verdict: Verdict) -> str:
     """Costs and a coarse map: # a hard macro, + soft macros over half a cell, . free."""
-    verdict = problem.judge(chip, solution)
     placement = all_nodes(chip, *(np.asarray(solution[key]) for key in ("x", "y", "orientation")))
     columns = min(60, max(10, chip.canvas.columns))
     rows = max(4, round(columns * chip.canvas.height / chip.canvas.width / 2))
@@ -214,4 +208,4 @@ def describe(problem: ChipPlacement, chip: Chip, solution: Solution) -> str:
             r = [int((placement.y[i] + s * height[i] / 2) / chip.canvas.height * rows + 0.5) for s in (-1, 1)]
             shown[max(r[0], 0) : max(r[1], 0), max(c[0], 0) : max(c[1], 0)] = letter
     lines = ["".join(line) for line in shown[::-1]]
-    return "\n".join([_title(chip), _figures(problem, verdict), *lines])
+    return "\n".join([_title(chip), _figures(rules, verdict), *lines])

@@ -15,7 +15,6 @@ from sysgym.dataflow.modes import Plan, UnitDynamics, refuse_start
 if TYPE_CHECKING:
     from sysgym.core.instances import Memo
     from sysgym.dataflow.simulator.rules import Rules
-    from sysgym.device_placement.problem import DevicePlacement
 
 
 @complete
@@ -168,12 +167,3 @@ class Refine(UnitDynamics):
         plan.steps += 1
         self.evaluate(graph, plan)
         return plan
-
-
-def make_mode(problem: DevicePlacement) -> UnitDynamics:
-    """The dynamics that the options of the problem name."""
-    if problem.mode in ("oneshot", "grouped"):
-        return OneShot(problem.works, problem.rules, problem.start, problem.mode, problem.rounds)
-    if problem.mode == "sequential":
-        return Sequential(problem.works, problem.rules, problem.start)
-    return Refine(problem.works, problem.rules, problem.start, problem.steps)

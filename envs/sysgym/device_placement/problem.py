@@ -98,9 +98,13 @@ class DevicePlacement(GraphProblem):
     @cached_property
     def dynamics(self) -> Any:
         """The dynamics of the chosen mode (imports numba)."""
-        from sysgym.device_placement.modes import make_mode
+        from sysgym.device_placement.modes import OneShot, Refine, Sequential
 
-        return make_mode(self)
+        if self.mode in ("oneshot", "grouped"):
+            return OneShot(self.works, self.rules, self.start, self.mode, self.rounds)
+        if self.mode == "sequential":
+            return Sequential(self.works, self.rules, self.start)
+        return Refine(self.works, self.rules, self.start, self.steps)
 
     def solution_arrays(self, instance: DataflowGraph) -> Mapping[str, ArraySpec]:
         """`placement`: a device for each operator."""

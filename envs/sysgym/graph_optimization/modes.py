@@ -17,7 +17,6 @@ from sysgym.dataflow.simulator.simulate import TOP_PRIORITY
 if TYPE_CHECKING:
     from sysgym.core.instances import Memo
     from sysgym.dataflow.simulator.rules import Rules
-    from sysgym.graph_optimization.problem import GraphOptimization
 
 LEVELS = {"schedule": "level", "fusion": "fusion"}  # tasks that are decided by a level, and the plan's array
 
@@ -171,9 +170,3 @@ class TaskByTask(Joint):
         plan.steps += 1
         self.evaluate(graph, plan)
         return plan
-
-
-def make_mode(problem: GraphOptimization) -> Joint:
-    """The dynamics that the options of the problem name."""
-    shared = (problem.works, problem.rules, problem.start, problem.chosen, problem.levels)
-    return OneShot(*shared, problem.rounds) if problem.mode == "oneshot" else TaskByTask(*shared)

@@ -83,9 +83,10 @@ class GraphOptimization(GraphProblem):
     @cached_property
     def dynamics(self) -> Any:
         """The dynamics of the chosen mode (imports numba)."""
-        from sysgym.graph_optimization.modes import make_mode
+        from sysgym.graph_optimization.modes import OneShot, TaskByTask
 
-        return make_mode(self)
+        shared = (self.works, self.rules, self.start, self.chosen, self.levels)
+        return OneShot(*shared, self.rounds) if self.mode == "oneshot" else TaskByTask(*shared)
 
     def solution_arrays(self, instance: DataflowGraph) -> Mapping[str, ArraySpec]:
         """The arrays of the tasks."""

@@ -2,20 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from sysgym.graphs.labels.modes import Assign, LabelMode, OneShot, RefineCandidates, RefineOptions, RefineRaw, Rules
 
-if TYPE_CHECKING:
-    from sysgym.partitioning.problem import Partitioning
 
-
-def make_mode(problem: Partitioning) -> LabelMode:
-    """The dynamics that the options of the problem name."""
-    rules = Rules(problem.k, problem.limit, slack=problem.eps)
-    if problem.mode == "oneshot":
+def choose_mode(mode: str, moves: str, order: str, rules: Rules, refine: RefineOptions) -> LabelMode:
+    """The dynamics of a mode, by the options of the problem."""
+    if mode == "oneshot":
         return OneShot(rules)
-    if problem.mode == "assign":
-        return Assign(rules, problem.order)
-    options = RefineOptions(problem.start, problem.steps, problem.candidates, problem.tenure)
-    return RefineRaw(rules, options) if problem.moves == "raw" else RefineCandidates(rules, options)
+    if mode == "assign":
+        return Assign(rules, order)
+    return RefineRaw(rules, refine) if moves == "raw" else RefineCandidates(rules, refine)

@@ -73,9 +73,12 @@ class Partitioning:
     @cached_property
     def dynamics(self) -> LabelMode:
         """The dynamics of the chosen mode (imports numba)."""
-        from sysgym.partitioning.modes import make_mode
+        from sysgym.graphs.labels.modes import RefineOptions, Rules
+        from sysgym.partitioning.modes import choose_mode
 
-        return make_mode(self)
+        rules = Rules(self.k, self.limit, slack=self.eps)
+        refine = RefineOptions(self.start, self.steps, self.candidates, self.tenure)
+        return choose_mode(self.mode, self.moves, self.order, rules, refine)
 
     def load(self, name: str) -> Graph:
         """A graph by registered name, recipe or file; UsageError if it cannot be had or is malformed."""
@@ -157,10 +160,10 @@ class Partitioning:
         """The graph with coloured parts and the cut edges in black, (H, W, 3) uint8."""
         from sysgym.partitioning.render import draw
 
-        return draw(self, instance, solution)
+        return draw(instance, solution, self.k, self.judge(instance, solution))
 
     def describe(self, instance: Graph, solution: Solution) -> str:
         """Cut, balance and the weight of each part as text."""
         from sysgym.partitioning.render import describe
 
-        return describe(self, instance, solution)
+        return describe(instance, solution, self.k, self.eps, self.judge(instance, solution))

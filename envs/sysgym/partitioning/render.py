@@ -4,17 +4,13 @@ from __future__ import annotations
 
 import colorsys
 from functools import lru_cache
-from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from sysgym.core.problem import Array, Solution
+from sysgym.core.problem import Array, Solution, Verdict
 from sysgym.graphs.csr import Graph
 from sysgym.graphs.spectral import laplacian_eigenvectors
-
-if TYPE_CHECKING:
-    from sysgym.partitioning.problem import Partitioning
 
 WIDTH, HEIGHT, CAPTION, MARGIN = 640, 700, 60, 24
 TABLEAU = ((31, 119, 180), (255, 127, 14), (44, 160, 44), (214, 39, 40), (148, 103, 189), (140, 86, 75),
@@ -41,15 +37,14 @@ def layout(graph: Graph) -> Array:
     return xy
 
 
-def draw(problem: Partitioning, graph: Graph, solution: Solution) -> Array:
+def draw(graph: Graph, solution: Solution, k: int, verdict: Verdict) -> Array:
     """The partition as an (700, 640, 3) uint8 picture."""
-    verdict = problem.judge(graph, solution)
     part = np.asarray(solution["part"])
     scale = np.array([WIDTH - 2 * MARGIN, HEIGHT - CAPTION - 2 * MARGIN])
     xy = layout(graph) * scale + np.array([MARGIN, CAPTION + MARGIN])
     image = Image.new("RGB", (WIDTH, HEIGHT), "white")
     pen = ImageDraw.Draw(image)
-    palette = colours(problem.k)
+    palette = colours(k)
     once = np.flatnonzero(graph.sources < graph.adjncy)
     crossing = part[graph.sources[once]] != part[graph.adjncy[once]]
     for chosen, colour in ((once[~crossing], None), (once[crossing], (0, 0, 0))):
@@ -62,7 +57,7 @@ def draw(problem: Partitioning, graph: Graph, solution: Solution) -> Array:
     m = verdict.metrics
     title = ImageFont.load_default(16)
     small = ImageFont.load_default(13)
-    pen.text((MARGIN, 10), f"{graph.name}   {graph.nodes} nodes, {graph.edges} edges, k = {problem.k}", "black", title)
+    pen.text((MARGIN, 10), f"{graph.name}   {graph.nodes} nodes, {graph.edges} edges, k = {k}", "black", title)
     state = "feasible" if verdict.feasible else "INFEASIBLE"
     share, imbalance = 100 * m["cut_ratio"], 100 * m["imbalance"]
     line = f"cut {m['cut']:g} ({share:.2f} % of the edge weight), imbalance {imbalance:.1f} %, {state}"
@@ -70,15 +65,14 @@ def draw(problem: Partitioning, graph: Graph, solution: Solution) -> Array:
     return np.asarray(image, np.uint8).copy()
 
 
-def describe(problem: Partitioning, graph: Graph, solution: Solution) -> str:
+def describe(graph: Graph, solution: Solution, k: int, eps: float, verdict: Verdict) -> str:
     """A few lines of text: cut, balance, weight of each part."""
-    verdict = problem.judge(graph, solution)
     m = verdict.metrics
-    load = np.bincount(np.asarray(solution["part"]), weights=graph.vwgt, minlength=problem.k)
+    load = np.bincount(np.asarray(solution["part"]), weights=graph.vwgt, minlength=k)
     shown = [f"  part {p}: {w:g}" + (" (over the limit)" if w > m["l_max"] else "") for p, w in enumerate(load[:16])]
-    if problem.k > 16:
-        shown.append(f"  ... and {problem.k - 16} more parts")
-    head = f"{graph.name}: {graph.nodes} nodes, {graph.edges} edges, k={problem.k}, eps={problem.eps:g}"
+    if k > 16:
+        shown.append(f"  ... and {k - 16} more parts")
+    head = f"{graph.name}: {graph.nodes} nodes, {graph.edges} edges, k={k}, eps={eps:g}"
     state = "feasible" if verdict.feasible else "infeasible"
     body = f"cut {m['cut']:g}, ncut {m['ncut']:.4f}, imbalance {m['imbalance']:.4f}, limit {m['l_max']:g}: {state}"
     return "\n".join([head, body, *shown])

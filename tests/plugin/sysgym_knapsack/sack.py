@@ -25,6 +25,8 @@ class Sack:
 
     Options:
         items: how many there are. fill: share of their weight that the sack holds.
+
+    Version history: v0, first release.
     """
 
     items: Annotated[int, Range(1, 10_000)] = 12

@@ -69,6 +69,12 @@ def recipe_names() -> list[str]:
     return sorted(_files())
 
 
+def own_recipes(problem: str) -> list[Recipe]:
+    """The suite's recipes for a problem."""
+    own = [load_recipe(name) for name, path in sorted(_files().items()) if path.is_relative_to(FOLDER)]
+    return [recipe for recipe in own if recipe.problem == problem]
+
+
 def load_recipe(name: str) -> Recipe:
     """An installed recipe by name or a TOML file; UsageError if it is malformed."""
     if name not in _files() and not os.path.exists(name):

@@ -3,24 +3,35 @@
 from __future__ import annotations
 
 from dataclasses import fields
-from typing import TYPE_CHECKING
+from typing import Any, Protocol
 
 import numpy as np
 
 from sysgym.core.problem import Array, Size
 from sysgym.graphs.csr import Graph
 from sysgym.graphs.labels import kernels
-
-if TYPE_CHECKING:
-    from sysgym.graphs.labels.modes import LabelMode, State
+from sysgym.graphs.labels.state import State
 
 GRAPH = ("xadj", "adjncy", "adjwgt", "vwgt", "degree")
+
+
+class Stepped(Protocol):
+    """What a batch asks of its mode."""
+
+    parts: int
+    focused: bool
+    candidate_features: tuple[str, ...]
+    node_features: tuple[str, ...]
+    global_features: tuple[str, ...]
+    rules: Any
+
+    def step_all(self, graphs: dict[str, Array], rows: dict[str, Array], actions: Array, live: Array) -> None: ...
 
 
 class LabelBatch:
     """Rows of graphs and states, padded to `size`; a State of a row is a set of views."""
 
-    def __init__(self, mode: LabelMode, num_envs: int, size: Size, actions: int) -> None:
+    def __init__(self, mode: Stepped, num_envs: int, size: Size, actions: int) -> None:
         self.mode, self.size, self.num_envs = mode, size, num_envs
         n, e, k, width = size.nodes, size.edges, mode.parts, len(mode.candidate_features)
         self.graphs: dict[str, Array] = {
@@ -53,8 +64,6 @@ class LabelBatch:
 
     def state(self, row: int) -> State:
         """The state of a row, as views."""
-        from sysgym.graphs.labels.modes import State
-
         return State(**{name: value[row] for name, value in self.rows.items()})
 
     def costs(self) -> Array:

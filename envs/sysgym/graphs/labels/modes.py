@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, fields
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -26,6 +25,7 @@ from sysgym.core.problem import Array, Size, Solution
 from sysgym.graphs.csr import Graph
 from sysgym.graphs.labels import kernels
 from sysgym.graphs.labels.batch import LabelBatch
+from sysgym.graphs.labels.state import State, copy_state
 
 NO_LIMIT = 2**62
 
@@ -55,32 +55,6 @@ class RefineOptions(NamedTuple):
 NONE = np.zeros(0, np.int32)
 
 
-@dataclass
-class State:
-    """Partial or complete labels with everything that the kernels keep up to date."""
-
-    part: Array  # (n,) int32, -1 = unassigned
-    conn: Array  # (n, K) int64, edge weight from a node into each part
-    load: Array  # (K,) int64
-    volume: Array  # (K,) int64, sums of degrees
-    inside: Array  # (K,) int64, edge weights inside, both ends counted
-    tabu: Array  # (n,) int64, first step at which the node may move again
-    trail: Array  # (T, 2) int32, moves since the best partition
-    order: Array  # (n,) int32, in which nodes are assigned
-    cand_node: Array  # (A,) int32
-    cand_part: Array  # (A,) int32
-    cand_x: Array  # (A, Fa) float32
-    mask: Array  # (A,) int8
-    sizes: Array  # (3,) float32, the global features that never change
-    s: Array  # (SCALARS,) int64
-    f: Array  # (3,) float64
-
-
-def copy_state(state: State) -> State:
-    """An independent copy."""
-    return State(**{item.name: getattr(state, item.name).copy() for item in fields(State)})
-
-
 def _state(graph: Graph, part: Array, rules: Rules, actions: int, width: int, horizon: int = 0) -> State:
     """A state around `part`, with everything that follows from it."""
     s, f = np.zeros(kernels.SCALARS, np.int64), np.zeros(3)
@@ -105,8 +79,8 @@ def _state(graph: Graph, part: Array, rules: Rules, actions: int, width: int, ho
 class LabelMode:
     """What the modes share: features, copying and the best labels."""
 
-    node_features = kernels.NODE_FEATURES
-    global_features = kernels.GLOBAL_FEATURES
+    node_features: tuple[str, ...] = kernels.NODE_FEATURES
+    global_features: tuple[str, ...] = kernels.GLOBAL_FEATURES
     candidate_features: tuple[str, ...] = ()
     focused = False  # whether each action concerns one given node
 
@@ -187,7 +161,7 @@ class OneShot(LabelMode):
 class Assign(LabelMode):
     """Nodes get their part one after the other."""
 
-    candidate_features = kernels.PART_FEATURES
+    candidate_features: tuple[str, ...] = kernels.PART_FEATURES
     focused = True
 
     def __init__(self, rules: Rules, order: str) -> None:
@@ -285,7 +259,7 @@ class Refine(LabelMode):
 class RefineCandidates(Refine):
     """Moves chosen from a short list, so that the action space does not grow with the graph."""
 
-    candidate_features = kernels.MOVE_FEATURES
+    candidate_features: tuple[str, ...] = kernels.MOVE_FEATURES
 
     def __init__(self, rules: Rules, options: RefineOptions) -> None:
         super().__init__(rules, options)

@@ -1,0 +1,33 @@
+"""The state of an episode of labels: plain arrays that the kernels keep up to date."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+
+from sysgym.core.problem import Array
+
+
+@dataclass
+class State:
+    """Partial or complete labels with everything that the kernels keep up to date."""
+
+    part: Array  # (n,) int32, -1 = unassigned
+    conn: Array  # (n, K) int64, edge weight from a node into each part
+    load: Array  # (K,) int64
+    volume: Array  # (K,) int64, sums of degrees
+    inside: Array  # (K,) int64, edge weights inside, both ends counted
+    tabu: Array  # (n,) int64, first step at which the node may move again
+    trail: Array  # (T, 2) int32, moves since the best partition
+    order: Array  # (n,) int32, in which nodes are assigned
+    cand_node: Array  # (A,) int32
+    cand_part: Array  # (A,) int32
+    cand_x: Array  # (A, Fa) float32
+    mask: Array  # (A,) int8
+    sizes: Array  # (3,) float32, the global features that never change
+    s: Array  # (SCALARS,) int64
+    f: Array  # (3,) float64
+
+
+def copy_state(state: State) -> State:
+    """An independent copy."""
+    return State(**{item.name: getattr(state, item.name).copy() for item in fields(State)})
