@@ -161,7 +161,7 @@ def annealed(seeds: int, sweeps: int) -> list[dict[str, Any]]:
 
 def rows(quick: bool) -> list[dict[str, Any]]:
     """All rows."""
-    design, seconds = make_problem("ChipPlacement").load(DESIGN), 0.3 if quick else 3.0
+    design, seconds = make_problem("ChipPlacement").load(DESIGN), 0.05 if quick else 3.0
     try:
         public = make_problem("ChipPlacement", grid=144).load(MACROS_ONLY)
     except UsageError as error:
