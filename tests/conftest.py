@@ -16,6 +16,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import pytest
 from forked import ForkedModule
 from meter import Meter
+from public import PARTITIONING, PUBLIC
 from typer.testing import CliRunner
 from warm import Command, Warm
 
@@ -30,41 +31,30 @@ def pytest_configure(config: pytest.Config) -> None:
     config.pluginmanager.register(config.stash[METER], "meter")
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """A family's tests run in one process, so that its kernels are compiled once; others go file by file."""
+    for item in items:
+        if not item.get_closest_marker("xdist_group"):
+            folder = item.path.parent.name
+            shared = folder in ("cli", "contract", "core", "leaderboards", "golden", "tests")
+            item.add_marker(pytest.mark.xdist_group(f"{folder}/{item.path.stem}" if shared else folder))
+
+
 # ------------------------------------------------------------------------------------------------ public data
 
 
 @pytest.fixture(scope="session")
 def public_data() -> Path:
-    """The folder that SYSGYM_DATA names; tests that need it are skipped without one."""
-    named = os.environ.get("SYSGYM_DATA")
-    if not named:
+    """The folder that SYSGYM_DATA names; tests that need it are skipped without one. See `public` for its parts."""
+    if not PUBLIC.is_dir():
         pytest.skip("SYSGYM_DATA is not set")
-    return Path(named)
-
-
-def part_of(folder: Path, name: str) -> Path:
-    """A topic's folder; tests are skipped where it is not."""
-    if not (folder / name).is_dir():
-        pytest.skip(f"SYSGYM_DATA holds no {name}")
-    return folder / name
+    return PUBLIC
 
 
 @pytest.fixture(scope="session")
 def partition_data(public_data: Path) -> Path:
     """Public graphs and partitions."""
-    return part_of(public_data, "partitioning")
-
-
-@pytest.fixture(scope="session")
-def chip_data(public_data: Path) -> Path:
-    """Public netlists and placements."""
-    return part_of(public_data, "chip")
-
-
-@pytest.fixture(scope="session")
-def dataflow_data(public_data: Path) -> Path:
-    """Public computation graphs and reference values."""
-    return part_of(public_data, "dataflow")
+    return PARTITIONING
 
 
 # ------------------------------------------------------------------------------------------------ judging

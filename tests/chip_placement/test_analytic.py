@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import time
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from public import needs_chip
 
 from sysgym.chip_placement.cost import proxy_cost
 from sysgym.chip_placement.formats.netlist import HARD, SOFT
@@ -25,10 +24,6 @@ from sysgym_agents.chip_placement.placers import CDPlacer, SAPlacer, Spiral, obj
 from sysgym_agents.chip_placement.polish import merged, polish
 from sysgym_agents.chip_placement.spreading import electric_field, spread
 
-needs_data = pytest.mark.skipif(
-    not (Path(os.environ.get("SYSGYM_DATA", "none")) / "chip" / "ct").is_dir(),
-    reason="the public netlists are not here; set SYSGYM_DATA",
-)
 TILES = "tiles:rows=3,columns=3,pitch=2,soft=12,seed=3"
 DESIGN = "designs/mempool_tile_ASAP7"
 PEER = {  # proxies of the C++ annealer of TILOS
@@ -92,7 +87,7 @@ def test_same_seed_same_placement(agent: Any) -> None:
     assert not all(np.array_equal(ours[key], other[key]) for key in ours)
 
 
-@needs_data
+@needs_chip
 @pytest.mark.parametrize("agent", [SAPlacer(), CDPlacer(epochs=99), AnalyticPlacer()], ids=lambda a: type(a).__name__)
 def test_seconds_are_kept(agent: Any) -> None:
     problem = make_problem("ChipPlacement")
@@ -103,7 +98,7 @@ def test_seconds_are_kept(agent: Any) -> None:
     assert time.perf_counter() - started < 6
 
 
-@needs_data
+@needs_chip
 @pytest.mark.parametrize("agent", [SAPlacer(sweeps=3), AnalyticPlacer(sweeps=3, iterations=50)], ids=str)
 @pytest.mark.parametrize("name", ["mcnc/ami49", "mcnc/hp"])
 def test_tight_floorplans_have_a_start_and_get_better(agent: Any, name: str) -> None:
@@ -113,7 +108,7 @@ def test_tight_floorplans_have_a_start_and_get_better(agent: Any, name: str) -> 
     assert cost < problem.judge(chip, solved(Spiral(), problem, chip)).cost
 
 
-@needs_data
+@needs_chip
 def test_tight_packings_are_legal_keep_their_distance_and_may_fail() -> None:
     problem = make_problem("ChipPlacement", objective="hpwl")
     chip = problem.load("mcnc/ami49")
@@ -136,7 +131,7 @@ def test_tight_packings_are_legal_keep_their_distance_and_may_fail() -> None:
         assert find_faults(chip.netlist, chip.canvas, found).hard_outside == 0
 
 
-@needs_data
+@needs_chip
 def test_merged_nets_cost_the_same() -> None:
     chip = make_problem("ChipPlacement").load(DESIGN)
     fewer = merged(chip.netlist)
@@ -154,7 +149,7 @@ def test_merged_nets_cost_the_same() -> None:
     )
 
 
-@needs_data
+@needs_chip
 @pytest.mark.parametrize("options", [{}, {"smoothing": 2}, {"congestion_grid": "auto", "square_soft": False}], ids=str)
 def test_the_annealers_maps_are_exact(options: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
     """Wirelength, density, routes and blockages after thousands of moves, taken and undone, against a fresh count."""
@@ -204,7 +199,7 @@ def test_gradient_of_wirelength_is_its_difference_quotient() -> None:
             assert found[i] == pytest.approx((smooth(at + step) - smooth(at - step)) / 2e-5, abs=1e-6)
 
 
-@needs_data
+@needs_chip
 def test_soft_moves_and_gradients_pay() -> None:
     """A few sweeps: below the random packing with forces by far, soft moves below hard moves alone."""
     problem = make_problem("ChipPlacement")
@@ -219,7 +214,7 @@ def test_soft_moves_and_gradients_pay() -> None:
     netlist, canvas, weights = objective_of(problem, chip)
     costs = []
     for soft in (np.zeros(0, np.int64), np.flatnonzero(netlist.kind == SOFT)):
-        found = polish(netlist, canvas, legal, np.random.default_rng(0), Budget(steps=15), weights, soft=soft)
+        found = polish(netlist, canvas, legal, np.random.default_rng(0), Budget(steps=15), weights=weights, soft=soft)
         assert not find_faults(netlist, canvas, found).sentences()
         costs.append(proxy_cost(netlist, canvas, found).proxy())
     assert costs[1] < 0.95 * costs[0] and costs[0] < gradient
@@ -235,7 +230,7 @@ def test_a_chip_without_room_is_refused() -> None:
 
 
 @pytest.mark.slow
-@needs_data
+@needs_chip
 @pytest.mark.parametrize("name", PEER)
 def test_fifteen_seconds_beat_the_peer(name: str) -> None:
     """TILOS' C++ annealer took 15 to 90 seconds of CPU time for its figures."""

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from public import CHIP, needs_chip
 
 from sysgym import UsageError
 from sysgym.chip_placement.cost import ProxyCost, congestion_maps, density_map, macro_sizes, positions, proxy_cost
@@ -20,9 +20,6 @@ DESIGNS = (
     "ariane133_NanGate45", "ariane133_SKY130HD", "ariane136_NanGate45", "mempool_tile_ASAP7", "mempool_tile_NanGate45",
     "nvdla_ASAP7", "nvdla_NanGate45",
 )  # fmt: skip
-data = os.environ.get("SYSGYM_DATA")
-FOLDER = Path(data or "none") / "chip"
-needs_data = pytest.mark.skipif(not FOLDER.is_dir(), reason="the public netlists are not here; set SYSGYM_DATA")
 
 
 def node(name: str, kind: str, *inputs: str, **values: Any) -> str:
@@ -53,10 +50,10 @@ def random_netlist(seed: int) -> tuple[Netlist, Canvas]:
     return parse_netlist(text, f"random{seed}"), Canvas(100.0, 80.0, 7, 5, (10.0, 12.0), (5.0, 7.0), float(seed % 3))
 
 
-@needs_data
+@needs_chip
 @pytest.mark.parametrize("design", DESIGNS)
 def test_costs_equal_the_recorded_ones(design: str) -> None:
-    folder = FOLDER / "ct" / design
+    folder = CHIP / "ct" / design
     expected = json.loads((folder / "expected.json").read_text())
     netlist = read_netlist(folder / "netlist.pb.txt.gz")
     counts = expected["counts"]
@@ -89,17 +86,17 @@ def test_costs_equal_the_recorded_ones(design: str) -> None:
 
 
 def tiny_rows() -> list[dict[str, Any]]:
-    file = FOLDER / "tests" / "tilos" / "expected.json"
+    file = CHIP / "tests" / "tilos" / "expected.json"
     rows: list[dict[str, Any]] = json.loads(file.read_text()) if file.is_file() else []
     return rows
 
 
-@needs_data
+@needs_chip
 def test_tiny_netlists_cost_what_the_open_evaluator_says() -> None:
     rows = tiny_rows()
     assert len(rows) == 26
     for row in rows:
-        netlist = read_netlist(FOLDER / "tests" / "tilos" / row["netlist"])
+        netlist = read_netlist(CHIP / "tests" / "tilos" / row["netlist"])
         canvas = Canvas(*row["canvas"], *row["cols_rows"], tuple(row["routes_per_micron"]),
                         tuple(row["macro_routing_allocation"]), row["smooth"])  # fmt: skip
         found = proxy_cost(netlist, canvas, netlist_placement(netlist), square_soft=False)
@@ -110,9 +107,9 @@ def test_tiny_netlists_cost_what_the_open_evaluator_says() -> None:
             assert found.congestion_cost == pytest.approx(row["congestion_cost_skip_oob"], abs=1e-6), row["netlist"]
 
 
-@needs_data
+@needs_chip
 def test_unit_test_netlists_of_circuit_training() -> None:
-    folder = FOLDER / "tests" / "macro_tiles_10x10"
+    folder = CHIP / "tests" / "macro_tiles_10x10"
     tiles = read_netlist(folder / "netlist.pb.txt.gz")
     assert (tiles.kind == HARD).sum() == 100 and not (tiles.kind == SOFT).any()
     alone = proxy_cost(tiles, default_canvas(tiles), netlist_placement(tiles))
@@ -120,7 +117,7 @@ def test_unit_test_netlists_of_circuit_training() -> None:
     assert alone == pytest.approx(wanted, rel=1e-12)
     placed = proxy_cost(tiles, *read_plc(folder / "initial.plc", tiles))
     assert placed == pytest.approx(ProxyCost(12960.0, 0.01, 0.347222, 0.614426), abs=1e-6)
-    folder = FOLDER / "tests" / "sample_clustered"
+    folder = CHIP / "tests" / "sample_clustered"
     sample = read_netlist(folder / "netlist.pb.txt")
     found = proxy_cost(sample, *read_plc(folder / "initial.plc", sample), square_soft=False)
     assert found == pytest.approx(ProxyCost(1083.0, 0.27075, 0.115228, 0.353494), abs=1e-6)

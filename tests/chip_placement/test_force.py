@@ -3,27 +3,23 @@
 from __future__ import annotations
 
 import json
-import os
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
+from public import CT, needs_chip
 
 from sysgym.chip_placement.cost import proxy_cost
 from sysgym.chip_placement.formats.netlist import HARD, SOFT, read_netlist
 from sysgym.chip_placement.formats.plc import read_plc
 from sysgym.chip_placement.geometry.force import place_soft
 
-FOLDER = Path(os.environ.get("SYSGYM_DATA", "none")) / "chip" / "ct"
-needs_data = pytest.mark.skipif(not FOLDER.is_dir(), reason="the public netlists are not here; set SYSGYM_DATA")
 
-
-@needs_data
+@needs_chip
 def test_quality_is_that_of_the_reference_placer() -> None:
     """After legalized hard macros, six designs: each within 5 %, the geometric mean within 2 %."""
     ratios = []
-    for folder in sorted(FOLDER.iterdir()):
+    for folder in sorted(CT.iterdir()):
         expected = json.loads((folder / "expected.json").read_text()).get("tilos_cpp_fd_square_soft", {})
         wanted = expected.get("legalized_hard_macros_then_fd")
         if wanted is None:
@@ -36,10 +32,10 @@ def test_quality_is_that_of_the_reference_placer() -> None:
     assert np.exp(np.log(ratios).mean()) == pytest.approx(1, abs=0.02)
 
 
-@needs_data
+@needs_chip
 def test_hard_macros_stay_soft_ones_end_inside_and_the_start_does_not_matter() -> None:
-    netlist = read_netlist(FOLDER / "mempool_tile_ASAP7" / "netlist.pb.txt.gz")
-    canvas, placement = read_plc(FOLDER / "mempool_tile_ASAP7" / "legalized.plc", netlist)
+    netlist = read_netlist(CT / "mempool_tile_ASAP7" / "netlist.pb.txt.gz")
+    canvas, placement = read_plc(CT / "mempool_tile_ASAP7" / "legalized.plc", netlist)
     placed = place_soft(netlist, canvas, placement)
     hard, soft = netlist.kind == HARD, netlist.kind == SOFT
     assert np.array_equal(placed.x[hard], placement.x[hard]) and np.array_equal(placed.y[hard], placement.y[hard])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gzip
-import os
 import re
 from dataclasses import fields, replace
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from public import CHIP, needs_chip
 
 from sysgym import UsageError
 from sysgym.chip_placement.cost import positions
@@ -39,9 +39,6 @@ DESIGNS = (
 )  # fmt: skip
 BLOCKS = {"apte": 9, "xerox": 10, "hp": 11, "ami33": 33, "ami49": 49, "n10": 10, "n30": 30, "n50": 50, "n100": 100,
           "n200": 200, "n300": 300}  # fmt: skip
-data = os.environ.get("SYSGYM_DATA")
-FOLDER = Path(data or "none") / "chip"
-needs_data = pytest.mark.skipif(not FOLDER.is_dir(), reason="the public netlists are not here; set SYSGYM_DATA")
 
 TINY = {  # two rows of 10 sites, 2 high, from (5, 4); one macro, two cells, a pad and one that may be covered
     "nodes": "UCLA nodes 1.0\n# by hand\n\nNumNodes : 5\nNumTerminals : 3\n"
@@ -161,9 +158,9 @@ def test_damaged_bookshelf_files_are_refused(part: str, old: str, new: str, sent
     assert "\n" not in str(caught.value)
 
 
-@needs_data
+@needs_chip
 def test_ibm01_has_the_counts_that_its_publishers_state() -> None:
-    netlist, canvas, placement = read_bookshelf(FOLDER / "bookshelf" / "ibm01.nodes.gz")
+    netlist, canvas, placement = read_bookshelf(CHIP / "bookshelf" / "ibm01.nodes.gz")
     assert np.bincount(netlist.kind).tolist() == [246, 246, 0, 2978, 12260]
     assert netlist.nets == 14111 and len(netlist.pins) == 50566
     assert (canvas.width, canvas.height, canvas.columns, canvas.rows) == (2304.0, 2304.0, 144, 144)
@@ -171,7 +168,7 @@ def test_ibm01_has_the_counts_that_its_publishers_state() -> None:
     shared = [macros for macros in touched if len(macros) > 1]
     assert len(shared) == 908 and sum(map(len, shared)) == 1928
     assert same(parse_pl(format_pl(netlist, canvas, placement), netlist, canvas), placement)
-    lines = read_text(FOLDER / "bookshelf" / "ibm01.pl.gz").splitlines()  # the file itself, another way
+    lines = read_text(CHIP / "bookshelf" / "ibm01.pl.gz").splitlines()  # the file itself, another way
     corners = {words[0]: (float(words[1]), float(words[2])) for words in map(str.split, lines) if len(words) == 5}
     for at in np.flatnonzero(netlist.kind != PIN):
         x, y = corners[netlist.names[at]]
@@ -213,31 +210,31 @@ def test_damaged_floorplans_are_refused(old: str, new: str, sentence: str) -> No
         parse_floorplan(BLOCK.replace(old, new), NETS.replace(old, new), "bad", sources=("bad.block", "bad.nets"))
 
 
-@needs_data
+@needs_chip
 @pytest.mark.parametrize("name", BLOCKS)
 def test_every_public_floorplan_is_read(name: str) -> None:
-    found, netlist, canvas, placement = read_design(FOLDER / "floorplan" / f"{name}.nets")
+    found, netlist, canvas, placement = read_design(CHIP / "floorplan" / f"{name}.nets")
     assert found == name and canvas is not None and placement is not None
-    assert same(read_floorplan(FOLDER / "floorplan" / f"{name}.block")[0], netlist)
+    assert same(read_floorplan(CHIP / "floorplan" / f"{name}.block")[0], netlist)
     assert (netlist.kind == HARD).sum() == BLOCKS[name]
     assert max(canvas.columns, canvas.rows) == 64 and 0.9 < canvas.cell[0] / canvas.cell[1] < 1.1
     filled = (netlist.width * netlist.height).sum() / (canvas.width * canvas.height)
     assert 0.2 < filled < 0.9
-    text = (FOLDER / "floorplan" / f"{name}.nets").read_text()
+    text = (CHIP / "floorplan" / f"{name}.nets").read_text()
     assert netlist.nets == text.count("NetDegree") == int(text.split()[1])
     assert len(netlist.pins) == sum(map(int, re.findall(r"NetDegree: *(\d+)", text)))
 
 
-@needs_data
+@needs_chip
 @pytest.mark.parametrize("design", DESIGNS)
 def test_published_netlists_are_written_byte_for_byte(design: str) -> None:
-    path = FOLDER / "ct" / design / "netlist.pb.txt.gz"
+    path = CHIP / "ct" / design / "netlist.pb.txt.gz"
     assert format_netlist(read_netlist(path)) == read_text(path)
 
 
-@needs_data
+@needs_chip
 def test_unit_test_netlists_survive_writing() -> None:
-    paths = sorted((FOLDER / "tests").glob("*/*.pb.txt*"))
+    paths = sorted((CHIP / "tests").glob("*/*.pb.txt*"))
     assert len(paths) > 20
     for path in paths:
         if path.name != "ariane_test.pb.txt.gz":  # pins without their macros
@@ -331,13 +328,13 @@ def test_without_a_cache_folder_netlists_are_read_all_the_same(tmp_path: Path, k
         read_netlist_cached(tmp_path / "none.pb.txt")
 
 
-@needs_data
+@needs_chip
 def test_designs_are_told_by_their_files(kept: Path) -> None:
-    name, netlist, canvas, placement = read_design(FOLDER / "ct" / "mempool_tile_ASAP7" / "netlist.pb.txt.gz")
+    name, netlist, canvas, placement = read_design(CHIP / "ct" / "mempool_tile_ASAP7" / "netlist.pb.txt.gz")
     assert name == "mempool_tile_ASAP7" and canvas is None and placement is None and len(list(kept.iterdir())) == 1
     assert (netlist.kind == HARD).sum() == 20
-    assert read_design(FOLDER / "bookshelf" / "ibm01.nets.gz")[1].nets == 14111
-    assert read_design(FOLDER / "floorplan" / "n10.nets")[1].nets == 118
+    assert read_design(CHIP / "bookshelf" / "ibm01.nets.gz")[1].nets == 14111
+    assert read_design(CHIP / "floorplan" / "n10.nets")[1].nets == 118
 
 
 @pytest.mark.parametrize("name", ["top.lef", "top.def", "top.DEF.gz", "tech.lef.gz"])

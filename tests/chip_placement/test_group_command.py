@@ -5,7 +5,6 @@ from __future__ import annotations
 import gzip
 import importlib.util
 import json
-import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -13,16 +12,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+from public import CHIP, needs_chip
 
 from sysgym import make_problem
 from sysgym.chip_placement.formats.netlist import CELL, PORT, SOFT, read_netlist
 from sysgym.chip_placement.grouping import rules as grouping
 
 Inline = Callable[..., Any]
-data = os.environ.get("SYSGYM_DATA")
-FOLDER = Path(data or "none") / "chip"
 NAME, SIDE = "ariane133_NanGate45", "1433.405978506462"
-needs_data = pytest.mark.skipif(not FOLDER.is_dir(), reason="the public netlists are not here; set SYSGYM_DATA")
 needs_partitioner = pytest.mark.skipif(importlib.util.find_spec("mtkahypar") is None, reason="mtkahypar is not here")
 NODES = {  # name: type, sinks, other attributes
     "P": ("port", ("S0", "M/in"), {"x": 0.0, "y": 50.0}),
@@ -102,15 +99,15 @@ def test_without_the_partitioner(inline: Inline, files: Path, monkeypatch: pytes
     assert len(said.splitlines()) == 1 and not (files / "out.pb.txt").exists()
 
 
-@needs_data
+@needs_chip
 @pytest.mark.parametrize("given", ["groups", "partition"])
 def test_the_published_files_give_the_published_netlist(given: str, inline: Inline, tmp_path: Path) -> None:
-    full = FOLDER / "full" / NAME
+    full = CHIP / "full" / NAME
     file = f"{full}.groups.final.gz" if given == "groups" else f"{full}.metis_input.part.647.gz"
     canvas = ("--width", SIDE, "--height", SIDE, "--columns", "24", "--rows", "21")
     row = json.loads(
         inline("group", f"{full}.pb.txt.gz", "-o", "out.pb.txt.gz", *canvas, f"--{given}", file, "--json").stdout
     )
-    published = gzip.decompress((FOLDER / "ct" / NAME / "netlist.pb.txt.gz").read_bytes())
+    published = gzip.decompress((CHIP / "ct" / NAME / "netlist.pb.txt.gz").read_bytes())
     assert gzip.decompress((tmp_path / "out.pb.txt.gz").read_bytes()) == published
     assert (row["nodes_before"], row["nodes_after"], row["soft_macros"], row["hard_macros"]) == (96886, 19887, 782, 133)

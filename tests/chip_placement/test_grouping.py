@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-import os
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from public import CHIP, needs_chip
 
 from sysgym import UsageError
 from sysgym.chip_placement.cost import positions, proxy_cost
@@ -42,12 +42,9 @@ from sysgym.chip_placement.grouping.rules import (
 )
 from sysgym.core.errors import MissingDependency
 
-data = os.environ.get("SYSGYM_DATA")
-FOLDER = Path(data or "none") / "chip"
-FULL = FOLDER / "full"
+FULL = CHIP / "full"
 NAME = "ariane133_NanGate45"
 SIDE = 1433.405978506462
-needs_data = pytest.mark.skipif(not FOLDER.is_dir(), reason="the public netlists are not here; set SYSGYM_DATA")
 needs_partitioner = pytest.mark.skipif(importlib.util.find_spec("mtkahypar") is None, reason="mtkahypar is not here")
 P0, P1, S0, S1, M0, M1, P0_M0, P1_M0, P0_M1, P1_M1 = range(10)
 
@@ -127,16 +124,16 @@ def test_breaking_up_of_the_unit_test() -> None:
     assert np.array_equal(break_up(netlist, groups, 90), cells_in({S0: 4, S1: 5}))
 
 
-@needs_data
+@needs_chip
 @pytest.mark.parametrize(("facing", "end"), [(0, ""), (2, "_s")])
 def test_clusters_of_the_unit_test(facing: int, end: str) -> None:
-    read = read_netlist(FOLDER / "tests" / "grouping" / "simple.pb.txt")
+    read = read_netlist(CHIP / "tests" / "grouping" / "simple.pb.txt")
     assert np.array_equal(read.pins, simple().pins) and np.array_equal(read.width, simple().width)
     netlist = at(read, {S0: (10, 60), S1: (30, 30)})
     netlist.orientation[M0] = facing
     side = float(np.sqrt((netlist.width * netlist.height).sum() / 0.6))
     found = group_cells(netlist, side, side, 10, groups=cells_in({S0: 2, S1: 2}), utilization=1.0)
-    wanted = read_netlist(FOLDER / "tests" / "grouping" / f"simple_grouped_soft_macro_not_bloated{end}.pb.txt")
+    wanted = read_netlist(CHIP / "tests" / "grouping" / f"simple_grouped_soft_macro_not_bloated{end}.pb.txt")
     for key in ("names", "kind", "height", "width", "parent", "ptr", "pins", "weight", "x_offset", "y_offset"):
         assert np.array_equal(getattr(found, key), getattr(wanted, key)), key
     soft = found.kind[found.parent] == SOFT
@@ -164,14 +161,14 @@ def test_clusters_by_hand() -> None:
     assert parse_netlist(format_netlist(found), "simple").names == found.names
 
 
-@needs_data
+@needs_chip
 def test_the_published_groups_give_the_published_netlist(full: Netlist) -> None:
     groups = read_groups(FULL / f"{NAME}.groups.final.gz", full)
     found = format_netlist(group_cells(full, SIDE, SIDE, 24, groups=groups))
-    assert found == read_text(FOLDER / "ct" / NAME / "netlist.pb.txt.gz")
+    assert found == read_text(CHIP / "ct" / NAME / "netlist.pb.txt.gz")
 
 
-@needs_data
+@needs_chip
 def test_the_stages_before_give_the_published_files(full: Netlist) -> None:
     assert format_hypergraph(full) == read_text(FULL / f"{NAME}.metis_input.gz")
     fixed = fixed_groups(full, SIDE, SIDE, 24, 21)
@@ -183,7 +180,7 @@ def test_the_stages_before_give_the_published_files(full: Netlist) -> None:
         final_groups(full, fixed, np.where(partition == 133, 134, partition), SIDE, SIDE)
 
 
-@needs_data
+@needs_chip
 def test_grouping_keeps_area_and_connections(full: Netlist) -> None:
     """What must hold of any grouping, here of a senseless one: vertical stripes."""
     stripes = (full.x * 50 / SIDE).astype(np.int64).clip(0, 49)
@@ -201,7 +198,7 @@ def test_grouping_keeps_area_and_connections(full: Netlist) -> None:
     assert found.weight.sum() == crossing
 
 
-@needs_data
+@needs_chip
 @needs_partitioner
 @pytest.mark.slow
 def test_a_partitioner_takes_the_place_of_hmetis(full: Netlist) -> None:
@@ -216,11 +213,11 @@ def test_a_partitioner_takes_the_place_of_hmetis(full: Netlist) -> None:
     assert 700 < (found.kind == SOFT).sum() < 900
 
 
-@needs_data
+@needs_chip
 @needs_partitioner
 @pytest.mark.slow
 def test_a_bookshelf_design_is_grouped_without_files() -> None:
-    netlist, canvas, _ = read_bookshelf(FOLDER / "bookshelf" / "ibm01.nodes.gz")
+    netlist, canvas, _ = read_bookshelf(CHIP / "bookshelf" / "ibm01.nodes.gz")
     found, again = (group_cells(netlist, canvas.width, canvas.height, 32, free_groups=100) for _ in range(2))
     assert np.array_equal(found.x, again.x) and found.names == again.names
     assert (found.kind == CELL).sum() == 0 and (found.kind == HARD).sum() == 246

@@ -3,26 +3,22 @@
 from __future__ import annotations
 
 import json
-import os
 from dataclasses import replace
 from itertools import combinations
-from pathlib import Path
 
 import numpy as np
 import pytest
+from public import CHIP, needs_chip
 
 from sysgym.chip_placement.cost import macro_sizes
 from sysgym.chip_placement.formats.netlist import HARD, Netlist, read_netlist
 from sysgym.chip_placement.formats.plc import Canvas, Placement, netlist_placement, read_plc
 from sysgym.chip_placement.geometry.legal import adjacency, find_faults, node_mask
 
-FOLDER = Path(os.environ.get("SYSGYM_DATA", "none")) / "chip"
-needs_data = pytest.mark.skipif(not FOLDER.is_dir(), reason="the public netlists are not here; set SYSGYM_DATA")
 
-
-@needs_data
+@needs_chip
 def test_tiles_have_the_asserted_links_and_masks() -> None:
-    folder = FOLDER / "tests" / "macro_tiles_10x10"
+    folder = CHIP / "tests" / "macro_tiles_10x10"
     tiles, wanted = read_netlist(folder / "netlist.pb.txt.gz"), json.loads((folder / "expected.json").read_text())
     table = np.zeros((len(tiles.kind),) * 2)
     first, second, weight = adjacency(tiles)
@@ -92,10 +88,10 @@ def test_violations_equal_counting_pairs(seed: int) -> None:
     assert (f"{out} hard macros stick out" in said) == (out > 0)
 
 
-@needs_data
+@needs_chip
 def test_recorded_legalizations_are_legal() -> None:
     """Real designs; drawn together by a tenth, their macros overlap."""
-    for folder in sorted((FOLDER / "ct").iterdir()):
+    for folder in sorted((CHIP / "ct").iterdir()):
         netlist = read_netlist(folder / "netlist.pb.txt.gz")
         canvas, placement = read_plc(folder / "legalized.plc", netlist)
         missing = (~placement.placed[netlist.macros]).sum()

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import gzip
-import os
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from public import CHIP, needs_chip
 
 import sysgym
 from sysgym import make_problem
@@ -21,9 +21,6 @@ from sysgym.core.env import ProblemEnv
 from sysgym.core.solutions import read_solution, write_solution
 from sysgym_agents import Budget
 from sysgym_agents.core import make_agent
-
-FOLDER = Path(os.environ.get("SYSGYM_DATA", "none")) / "chip"
-needs_data = pytest.mark.skipif(not FOLDER.is_dir(), reason="the public netlists are not here; set SYSGYM_DATA")
 
 
 @pytest.mark.parametrize("recipe", ["tiles:rows=1,columns=4", "tiles:rows=2,columns=3,soft=3,seed=5", "tiles:rows=3"])
@@ -122,10 +119,10 @@ def test_wrong_options_get_a_sentence(options: dict[str, Any], sentence: str) ->
         make_problem("ChipPlacement", **options)
 
 
-@needs_data
+@needs_chip
 def test_the_graph_is_circuit_trainings() -> None:
     """Asserted in its tests for sample_clustered: types, links, weights, sizes and port locations."""
-    folder = FOLDER / "tests" / "sample_clustered"
+    folder = CHIP / "tests" / "sample_clustered"
     chip = read_chip(folder / "netlist.pb.txt", str(folder / "initial.plc"), "sample")
     x, y = chip.placement.x.copy(), chip.placement.y.copy()
     x[:2], y[:2] = (0.5, 150.0), (100.0, 199.5)
@@ -141,7 +138,7 @@ def test_the_graph_is_circuit_trainings() -> None:
     assert (graph.ports / 500).tolist() == [[0.0, 0.4], [0.3, 0.4]]  # (0, 200) and (150, 200) of 300 x 200
 
 
-@needs_data
+@needs_chip
 def test_standard_cells_want_clusters_or_the_other_objective() -> None:
     problem, macros = make_problem("ChipPlacement"), make_problem("ChipPlacement", mode="hpwl")
     chip = problem.load("ibm01/ibm01")
@@ -153,7 +150,7 @@ def test_standard_cells_want_clusters_or_the_other_objective() -> None:
             act()
 
 
-@needs_data
+@needs_chip
 @pytest.mark.parametrize("name", ["ct/ariane133_NanGate45", "mcnc/apte", "gsrc/n30", "ibm01/ibm01"])
 def test_public_designs_load_by_name(name: str) -> None:
     problem = make_problem("ChipPlacement", mode="hpwl")

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
+from public import CT, needs_chip
 
 from sysgym.chip_placement.cost import proxy_cost
 from sysgym.chip_placement.formats.netlist import HARD, PORT, Netlist, read_netlist
@@ -17,18 +16,15 @@ from sysgym.chip_placement.geometry.legal import find_faults
 from sysgym.chip_placement.geometry.moves import Moves
 from sysgym.chip_placement.geometry.packing import macro_order, pack, spiral
 from sysgym_agents import Budget
-from sysgym_agents.chip_placement.placers import anneal
-
-FOLDER = Path(os.environ.get("SYSGYM_DATA", "none")) / "chip" / "ct"
-needs_data = pytest.mark.skipif(not FOLDER.is_dir(), reason="the public netlists are not here; set SYSGYM_DATA")
+from sysgym_agents.chip_placement.placers import Cooling, Setting, anneal
 
 
 def design(name: str) -> tuple[Netlist, Canvas, Placement]:
-    netlist = read_netlist(FOLDER / name / "netlist.pb.txt.gz")
-    return netlist, *read_plc(FOLDER / name / "initial.plc", netlist)
+    netlist = read_netlist(CT / name / "netlist.pb.txt.gz")
+    return netlist, *read_plc(CT / name / "initial.plc", netlist)
 
 
-@needs_data
+@needs_chip
 @pytest.mark.parametrize("smoothing", [0.0, 2.0])
 def test_a_thousand_moves_cost_what_a_full_evaluation_says(smoothing: float) -> None:
     """Hard and soft macros, several at once, out of the canvas and back, mirrored."""
@@ -57,7 +53,7 @@ def test_the_spiral_visits_every_cell_once_from_the_corner() -> None:
     assert spiral(3, 3).tolist() == [[0, 0], [0, 1], [0, 2], [1, 2], [2, 2], [2, 1], [2, 0], [1, 0], [1, 1]]
 
 
-@needs_data
+@needs_chip
 @pytest.mark.parametrize("name", ["ariane133_NanGate45", "mempool_tile_ASAP7", "nvdla_ASAP7"])
 def test_packing_is_legal(name: str) -> None:
     netlist, canvas, placement = design(name)
@@ -72,13 +68,13 @@ def test_packing_is_legal(name: str) -> None:
     assert pack(netlist, small, placement, spiral(canvas.columns, canvas.rows)) is None
 
 
-@needs_data
+@needs_chip
 def test_annealing_stays_legal_pays_and_repeats() -> None:
     """Six sweeps of sixty: already better than the packing by a margin, the same twice."""
     netlist, canvas, placement = design("mempool_tile_NanGate45")
     start = pack(netlist, canvas, placement, spiral(canvas.columns, canvas.rows))
     assert start is not None
-    found = [anneal(netlist, canvas, start, np.random.default_rng(1), Budget(), sweeps=6) for _ in range(2)]
+    found = [anneal(Setting(netlist, canvas), start, np.random.default_rng(1), Budget(), Cooling(6)) for _ in range(2)]
     assert np.array_equal(found[0].x, found[1].x) and np.array_equal(found[0].orientation, found[1].orientation)
     assert not find_faults(netlist, canvas, found[0]).sentences()
     costs = [proxy_cost(netlist, canvas, item).proxy() for item in (place_soft(netlist, canvas, start), found[0])]

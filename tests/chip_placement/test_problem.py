@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from public import needs_chip
 
 import sysgym
 from sysgym import make_problem
@@ -25,8 +24,6 @@ from sysgym_agents import Budget
 from sysgym_agents.core import make_agent
 from sysgym_agents.general.random import sample_action
 
-FOLDER = Path(os.environ.get("SYSGYM_DATA", "none")) / "chip"
-needs_data = pytest.mark.skipif(not FOLDER.is_dir(), reason="the public netlists are not here; set SYSGYM_DATA")
 TILES = "tiles:rows=3,columns=4,pitch=2,soft=5,ports=6,seed=3"
 
 
@@ -368,7 +365,7 @@ def test_refine_leaves_an_illegal_start_behind() -> None:
         ProblemEnv(problem, instance=fixed).reset(seed=0, options={"solution": start})
 
 
-@needs_data
+@needs_chip
 @pytest.mark.parametrize("square_soft", [True, False])
 def test_soft_macros_of_any_shape_stay_inside(square_soft: bool) -> None:
     env = ProblemEnv("ChipPlacement", instance="designs/mempool_tile_NanGate45", square_soft=square_soft, obs="raw")

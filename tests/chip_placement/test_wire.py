@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import pickle
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from public import IBM01, needs
 
 from sysgym import UsageError
 from sysgym.chip_placement.formats.bookshelf import read_bookshelf
@@ -19,9 +18,6 @@ from sysgym.chip_placement.geometry.wire import ORDERS, macro_hpwl, macro_nets, 
 from sysgym.chip_placement.instance import Chip
 from sysgym.chip_placement.modes.wiremask import WireMaskMode
 from sysgym.core.problem import Size
-
-IBM01 = Path(os.environ.get("SYSGYM_DATA", "none")) / "chip" / "bookshelf" / "ibm01.nodes.gz"
-needs_data = pytest.mark.skipif(not IBM01.is_file(), reason="ibm01 is not here; set SYSGYM_DATA")
 
 
 def node(name: str, kind: str, *inputs: str, **values: Any) -> str:
@@ -289,7 +285,7 @@ def test_copies_are_independent_and_survive_pickling() -> None:
         assert all(np.array_equal(getattr(end, key), value) for key, value in vars(state).items())
 
 
-@needs_data
+@needs(IBM01)
 @pytest.mark.parametrize("order", ["nets", "area"])
 def test_ibm01_is_the_instance_of_the_papers_and_random_placements_are_legal(order: str) -> None:
     chip = ibm01()

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
+from public import ECOSYSTEM, needs_ecosystem
 
 from sysgym import make_problem
 from sysgym.chip_placement.render import HARD_FILL
@@ -222,11 +223,10 @@ def test_cheap_commands_stay_cheap(words: list[str], monkeypatch: pytest.MonkeyP
     assert cpu_seconds(*words) < 3 * floor
 
 
-@pytest.mark.skipif("SYSGYM_DATA" not in os.environ, reason="the public result tables are not here")
+@needs_ecosystem
 def test_a_published_ranking_is_audited(sysgym: Run) -> None:
     """CompilerGym's board: one entry misses a benchmark, two walltimes are not those of the rows."""
-    folder = Path(os.environ["SYSGYM_DATA"]) / "ecosystem"
-    files = [str(folder / f"compilergym_llvm_instcount_{part}.csv") for part in ("results", "leaderboard")]
+    files = [str(ECOSYSTEM / f"compilergym_llvm_instcount_{part}.csv") for part in ("results", "leaderboard")]
     found = sysgym("board", "audit", files[0], "--published", files[1], "--json", code=3)
     rows = {row["algorithm"]: row["problems"] for row in json.loads(found.stdout)["rows"]}
     assert len(rows) == 11 and sum(map(bool, rows.values())) == 3

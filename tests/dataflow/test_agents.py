@@ -143,7 +143,7 @@ def test_gdp_beats_the_expert_and_metis_on_an_unrolled_network() -> None:
 def test_go_decides_all_tasks() -> None:
     problem = make_problem("GraphOptimization")
     graph = problem.load("seeds/txl_2l")
-    verdict = problem.judge(graph, GO(**QUICK).solve(problem, graph, rng(), Budget(steps=800)))
+    verdict = problem.judge(graph, GO(**QUICK).solve(problem, graph, rng(), Budget(steps=300)))
     assert verdict.feasible and verdict.metrics["speedup_vs_expert"] > 1.1
 
 

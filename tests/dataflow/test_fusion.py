@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from public import DATAFLOW, needs_dataflow
 
 from sysgym import UsageError
 from sysgym.dataflow.graphs.cluster import uniform
@@ -18,8 +17,6 @@ from sysgym.dataflow.graphs.graph import DataflowGraph, check_graph
 from sysgym.dataflow.graphs.io import read_graph
 from sysgym.dataflow.simulator.simulate import critical_path_priority, simulate
 
-FOLDER = Path(os.environ.get("SYSGYM_DATA", "none")) / "dataflow"
-needs_data = pytest.mark.skipif(not FOLDER.is_dir(), reason="the public graphs are not here; set SYSGYM_DATA")
 FUSED = [
     "inception_v3_b1_infer", "inception_v3_b32_infer", "gpt2_12l_b4_infer", "resnet50_b8_infer",
     "inception_v3_b32_train", "bert_base_b16_train", "gpt2_12l_b8_train", "txl_2l_train", "txl_4l_train",
@@ -221,12 +218,12 @@ def test_graphs_without_tensors_or_priorities() -> None:
     assert fused.graph.nodes == graph.nodes and fused.graph.edges == graph.edges
 
 
-@needs_data
+@needs_dataflow
 @pytest.mark.parametrize("name", FUSED)
 def test_reference_fusions(name: str) -> None:
-    wanted = json.loads((FOLDER / "fusion_reference.json").read_text())["graphs"][name]
-    layers = json.loads((FOLDER / "reference.json").read_text())["graphs"][name]["layer_to_device"]
-    graph = read_graph(FOLDER / f"{name}.json.gz")
+    wanted = json.loads((DATAFLOW / "fusion_reference.json").read_text())["graphs"][name]
+    layers = json.loads((DATAFLOW / "reference.json").read_text())["graphs"][name]["layer_to_device"]
+    graph = read_graph(DATAFLOW / f"{name}.json.gz")
     ids, cluster = np.arange(graph.nodes), uniform(graph.devices)
     placements = {"single": 0 * ids, "expert_layer_blocks": np.array(layers)[graph.layer]}
     priorities = {"none": 0 * ids, "ones": 0 * ids + 1, "reverse": ids + 1, "mod16": ids % 16}
@@ -247,10 +244,10 @@ def test_reference_fusions(name: str) -> None:
         assert found == row, key
 
 
-@needs_data
+@needs_dataflow
 def test_random_priorities_keep_every_public_graph_acyclic() -> None:
     rng, count = np.random.default_rng(0), 0
-    for path in sorted(FOLDER.glob("*.json.gz")):
+    for path in sorted(DATAFLOW.glob("*.json.gz")):
         if path.name == "placements.json.gz":
             continue
         graph, count = read_graph(path), count + 1

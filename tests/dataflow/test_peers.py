@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import json
-import os
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
+from public import DATAFLOW, needs_dataflow
 
 from sysgym.dataflow.graphs.graph import BACKWARD, DataflowGraph
 from sysgym.dataflow.graphs.io import parse_graph, read_graph
 from sysgym.dataflow.simulator.placeto import placeto_us
 from sysgym.dataflow.simulator.throughput import device_loads, max_load_ns
 
-FOLDER = Path(os.environ.get("SYSGYM_DATA", "none")) / "dataflow"
-needs_data = pytest.mark.skipif(not FOLDER.is_dir(), reason="the public graphs are not here; set SYSGYM_DATA")
 LAYER_GRAPHS = 2**31 / 1e6  # bytes per nanosecond of the sources' costs of layer graphs
 EXPERTS = {  # milliseconds of the human expert and of one device, and a half of the last digit printed
     "bert24_inference": (20.0840, 92.406, 5e-5), "gnmt_inference": (46.2085, 182.563, 5e-5),
@@ -64,13 +61,13 @@ def test_placeto_sends_a_tensor_to_all_devices_at_once_and_the_first_readers_fir
     assert placeto_us(graph, np.array([0, 0, 2, 3]), np.array([1.0, 50, 10, 1]), 0, 3) == pytest.approx(1 + 50)
 
 
-@needs_data
+@needs_dataflow
 def test_placeto_gives_the_reference_figures() -> None:
     count = 0
-    for name, row in json.loads((FOLDER / "reference.json").read_text())["graphs"].items():
+    for name, row in json.loads((DATAFLOW / "reference.json").read_text())["graphs"].items():
         if "placeto_us" not in row:
             continue
-        graph = read_graph(FOLDER / f"{name}.json.gz")
+        graph = read_graph(DATAFLOW / f"{name}.json.gz")
         ids, devices = np.arange(graph.nodes), graph.devices
         placements = {
             "single": 0 * ids, "round_robin": ids % devices, "blocks": ids * devices // graph.nodes,
@@ -115,11 +112,11 @@ def source_costs(graph: DataflowGraph) -> DataflowGraph:
     return replace(graph, tensor_bytes=np.array([forward[int(graph.coloc[s])] for s in graph.tensor_src], np.int64))
 
 
-@needs_data
+@needs_dataflow
 @pytest.mark.parametrize("name", EXPERTS)
 def test_pipelines_of_human_experts_have_the_published_loads(name: str) -> None:
     expert, single, half = EXPERTS[name]
-    graph = read_graph(FOLDER / f"msr_layer_{name}.json.gz")
+    graph = read_graph(DATAFLOW / f"msr_layer_{name}.json.gz")
     if name == "bert24_training":
         graph = source_costs(graph)
     times = np.stack([graph.time_ns] * graph.devices)

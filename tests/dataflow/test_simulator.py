@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import json
-import os
 import time
 from dataclasses import replace
 from functools import cache
 from heapq import heappop, heappush
 from itertools import count
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from public import DATAFLOW, needs_dataflow
 
 from sysgym import UsageError
 from sysgym.core.problem import Array
@@ -34,22 +33,20 @@ from sysgym.dataflow.simulator.simulate import (
     simulate,
 )
 
-FOLDER = Path(os.environ.get("SYSGYM_DATA", "none")) / "dataflow"
-needs_data = pytest.mark.skipif(not FOLDER.is_dir(), reason="the reference values are not here; set SYSGYM_DATA")
 SEEDS = ("rnnlm", "gnmt", "txl", "wavenet", "amoebanet")
 
 
 @cache
 def read_json(name: str) -> Any:
-    return json.loads((FOLDER / name).read_text())
+    return json.loads((DATAFLOW / name).read_text())
 
 
 def graph_names() -> list[str]:
-    return sorted(read_json("reference.json")["graphs"]) if FOLDER.is_dir() else ["none"]
+    return sorted(read_json("reference.json")["graphs"]) if DATAFLOW.is_dir() else ["none"]
 
 
 def case_names() -> list[str]:
-    return [case["name"] for case in read_json("sim_cases.json")["cases"]] if FOLDER.is_dir() else ["none"]
+    return [case["name"] for case in read_json("sim_cases.json")["cases"]] if DATAFLOW.is_dir() else ["none"]
 
 
 def packaged(name: str) -> str:
@@ -62,7 +59,7 @@ def packaged(name: str) -> str:
     return f"models/{name}"
 
 
-@needs_data
+@needs_dataflow
 @pytest.mark.parametrize("name", case_names())
 def test_cases_checked_by_hand(name: str) -> None:
     case = next(case for case in read_json("sim_cases.json")["cases"] if case["name"] == name)
@@ -97,10 +94,10 @@ def reference_placements(name: str, graph: DataflowGraph, known: dict[str, Any])
 def stored_placements() -> Any:
     import gzip
 
-    return json.loads(gzip.decompress((FOLDER / "placements.json.gz").read_bytes()))
+    return json.loads(gzip.decompress((DATAFLOW / "placements.json.gz").read_bytes()))
 
 
-@needs_data
+@needs_dataflow
 @pytest.mark.parametrize("name", graph_names())
 def test_reference_makespans_transfers_and_peaks(name: str) -> None:
     known = read_json("reference.json")["graphs"][name]

@@ -97,9 +97,13 @@ with plugin_registered():
 # ------------------------------------------------------------------------------------------------ tables of pairs
 
 
+FAMILIES = {"device_placement": "dataflow", "graph_optimization": "dataflow"}  # where the folder's name is another
+
+
 def _grouped(name: str, *marks: Any) -> list[Any]:
-    """Tests of one problem run in one process: its kernels are compiled once."""
-    return [pytest.mark.xdist_group(problem_class(name).__module__.split(".")[1]), *marks]
+    """Tests of one family run in one process, with those of its folder: its kernels are compiled once."""
+    package = problem_class(name).__module__.split(".")[1]
+    return [pytest.mark.xdist_group(FAMILIES.get(package, package)), *marks]
 
 
 def over_cases() -> list[Any]:

@@ -75,16 +75,15 @@ class AnalyticPlacer:
         left = None if budget.seconds is None else max(budget.seconds - clock.seconds, 0.0)
         many = max(len(movable) * self.share + len(soft), 1.0)
         found = polish(
-            setting.netlist, setting.canvas, found, rng, Budget(left, budget.steps), setting.weights, self.hot,
-            self.cold, len(movable) * self.share / many, soft if self.soft else soft[:0], setting.square_soft,
-            self.tries, self.sweeps,
+            setting.netlist, setting.canvas, found, rng, Budget(left, budget.steps), weights=setting.weights,
+            hot=self.hot, cold=self.cold, share=len(movable) * self.share / many, soft=soft if self.soft else soft[:0],
+            square_soft=setting.square_soft, tries=self.tries, sweeps=self.sweeps,
         )  # fmt: skip
         return as_solution(instance, found)
 
     def _start(
         self, problem: ChipPlacement, chip: Chip, rng: np.random.Generator, setting: Setting, start: Placement,
-        nodes: Array,
-        seconds: float | None,
+        nodes: Array, seconds: float | None,
     ) -> Placement:  # fmt: skip
         """The cheapest legal placement of the gradients; a packing where they leave no room."""
         from sysgym.chip_placement.geometry.packing import legalise
@@ -97,8 +96,8 @@ class AnalyticPlacer:
             limit = None if seconds is None else SHARE * seconds - clock.seconds
             if run and limit is not None and limit < clock.seconds / run:
                 break
-            found = spread(reduced, setting.canvas, start, rng, nodes, 0.5 * (run % 2), setting.square_soft,
-                           self.iterations, limit)  # fmt: skip
+            found = spread(reduced, setting.canvas, start, rng, nodes, congestion=0.5 * (run % 2),
+                           square_soft=setting.square_soft, iterations=self.iterations, seconds=limit)  # fmt: skip
             legal = legalise(setting.netlist, setting.canvas, found, problem.spacing)
             if legal is None:
                 break

@@ -7,12 +7,15 @@ and one pass over the maps finds it.
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 
 from sysgym.chip_placement.geometry.legal_kernels import apart, fits
 from sysgym.chip_placement.geometry.move_kernels import shift_pins
 from sysgym.chip_placement.kernels import block_macro, cover, net_length, route_net, smooth
 from sysgym.compiled import njit
+from sysgym.core.problem import Array
 
 SHIFT, JUMP, SWAP, MIRROR, SNAP = range(5)
 
@@ -174,16 +177,71 @@ def exchange(node, pin_ptr, pin_of, px, py, own_x, own_y):
         py[v], own_y[i] = own_y[i], py[v]
 
 
-@njit
-def anneal_any(rng, tries, temperature, weights, share, hard_chances, soft_chances, mobile_hard, mobile_soft, obstacles,
-               wander, every, canvas_width, canvas_height, divisor, capacity_h, capacity_v, reach, scratch_h,
-               scratch_v, net_ptr, net_of, pin_ptr, pin_of, ptr, pins, weight, width, height, hard, placed, x, y,
-               orientation, x_offset, y_offset, px, py, length, hor, ver, block_h, block_v, grid, cells, seen, marks,
-               touched, scalars, per_h, per_v, cell_w, cell_h, route_w, route_h):  # fmt: skip
-    """`tries` Metropolis steps at a temperature; a share of them moves hard macros. The number accepted.
+class Schedule(NamedTuple):
+    """Which moves are made."""
 
-    `wander` is the longest usual step in microns; the thresholds of the bounds are renewed `every` so many steps.
-    """
+    share: float  # of them that move hard macros
+    hard_chances: Array  # (5,) float64, of the kinds of moves
+    soft_chances: Array
+    soft: Array  # (k,) int64, nodes of the soft macros that move
+    wander: float  # the longest usual step, microns
+    every: int  # steps after which the thresholds of the bounds are renewed
+
+
+@njit
+def anneal_any(rng, tries, temperature, mobile_hard, schedule, terms, tables):
+    """`tries` Metropolis steps at a temperature; a share of them moves hard macros. The number accepted."""
+    share, hard_chances, soft_chances, mobile_soft, wander, every = schedule
+    (
+        weights,
+        obstacles,
+        canvas_width,
+        canvas_height,
+        divisor,
+        capacity_h,
+        capacity_v,
+        reach,
+        scratch_h,
+        scratch_v,
+        _,
+    ) = terms
+    (
+        net_ptr,
+        net_of,
+        pin_ptr,
+        pin_of,
+        ptr,
+        pins,
+        weight,
+        width,
+        height,
+        _,
+        placed,
+        x,
+        y,
+        orientation,
+        x_offset,
+        y_offset,
+        px,
+        py,
+        length,
+        hor,
+        ver,
+        block_h,
+        block_v,
+        grid,
+        cells,
+        seen,
+        marks,
+        touched,
+        scalars,
+        per_h,
+        per_v,
+        cell_w,
+        cell_h,
+        route_w,
+        route_h,
+    ) = tables
     nodes, new_x, new_y, new_o = np.zeros(2, np.int64), np.zeros(2), np.zeros(2), np.zeros(2, np.int8)
     old_x, old_y, old_o = np.zeros(2), np.zeros(2), np.zeros(2, np.int8)
     most = 2

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from sysgym.chip_placement.geometry.legal_kernels import apart, fits
-from sysgym.chip_placement.geometry.move_kernels import parts, put_macros
+from sysgym.chip_placement.geometry.move_kernels import parts, put
 from sysgym.compiled import njit
 
 SWAP, SHIFT, MIRROR, MOVE, SHUFFLE = range(5)
@@ -48,12 +48,25 @@ def propose(rng, movable, chances, x, y, orientation, columns, rows, cell_w, cel
 
 
 @njit
-def sweep(rng, tries, temperature, chances, movable, weights, obstacles, canvas_width, canvas_height, divisor,
-          capacity_h, capacity_v, reach, scratch_h, scratch_v, both, net_ptr, net_of, pin_ptr, pin_of, ptr, pins,
-          weight, width, height, hard, placed, x, y, orientation, x_offset, y_offset, px, py, length, hor, ver,
-          block_h, block_v, grid, cells, seen, marks, touched, scalars, per_h, per_v, cell_w, cell_h, route_w,
-          route_h):  # fmt: skip
+def sweep(rng, tries, temperature, chances, movable, terms, tables):
     """`tries` Metropolis steps on the proxy; its value and the number of accepted moves."""
+    (
+        weights,
+        obstacles,
+        canvas_width,
+        canvas_height,
+        divisor,
+        capacity_h,
+        capacity_v,
+        reach,
+        scratch_h,
+        scratch_v,
+        both,
+    ) = terms
+    width, height, x, y = tables.width, tables.height, tables.x, tables.y
+    orientation, hor, ver, block_h = tables.orientation, tables.hor, tables.ver, tables.block_h
+    block_v, grid, scalars, cell_w = tables.block_v, tables.grid, tables.scalars, tables.cell_w
+    cell_h = tables.cell_h
     nodes, new_o = np.zeros(4, np.int64), np.zeros(4, np.int8)
     new_x, new_y, old_x, old_y, old_o = np.zeros(4), np.zeros(4), np.zeros(4), np.zeros(4), np.zeros(4, np.int8)
     rows, columns = grid.shape
@@ -73,10 +86,7 @@ def sweep(rng, tries, temperature, chances, movable, weights, obstacles, canvas_
         for k in range(count):
             i = nodes[k]
             old_x[k], old_y[k], old_o[k] = x[i], y[i], orientation[i]
-        put_macros(count, nodes, new_x, new_y, new_o, net_ptr, net_of, pin_ptr, pin_of, ptr, pins, weight, width,
-                   height, hard, placed, x, y, orientation, x_offset, y_offset, px, py, length, hor, ver, block_h,
-                   block_v, grid, cells, seen, marks, touched, scalars, per_h, per_v, cell_w, cell_h, route_w,
-                   route_h)  # fmt: skip
+        put(count, nodes, new_x, new_y, new_o, tables)
         wire, dense, routed = parts(scalars[0], divisor, grid, hor, ver, block_h, block_v, capacity_h, capacity_v,
                                     reach, scratch_h, scratch_v, both)  # fmt: skip
         new = weights[0] * wire + weights[1] * dense + weights[2] * routed
@@ -84,22 +94,33 @@ def sweep(rng, tries, temperature, chances, movable, weights, obstacles, canvas_
             cost = new
             accepted += 1
         else:
-            put_macros(count, nodes, old_x, old_y, old_o, net_ptr, net_of, pin_ptr, pin_of, ptr, pins, weight, width,
-                       height, hard, placed, x, y, orientation, x_offset, y_offset, px, py, length, hor, ver, block_h,
-                       block_v, grid, cells, seen, marks, touched, scalars, per_h, per_v, cell_w, cell_h, route_w,
-                   route_h)  # fmt: skip
+            put(count, nodes, old_x, old_y, old_o, tables)
     return cost, accepted
 
 
 @njit
-def best_place(node, far, weights, obstacles, canvas_width, canvas_height, divisor, capacity_h, capacity_v, reach,
-               scratch_h, scratch_v, both, net_ptr, net_of, pin_ptr, pin_of, ptr, pins, weight, width, height, hard,
-               placed, x, y, orientation, x_offset, y_offset, px, py, length, hor, ver, block_h, block_v, grid, cells,
-               seen, marks, touched, scalars, per_h, per_v, cell_w, cell_h, route_w, route_h):  # fmt: skip
+def best_place(node, far, terms, tables):
     """Put a macro on the cheapest legal place up to `far` cells away, in N, FN, S or FS; the proxy there.
 
     Places are those of the macro shifted by whole cells; the one where it stands wins ties.
     """
+    (
+        weights,
+        obstacles,
+        canvas_width,
+        canvas_height,
+        divisor,
+        capacity_h,
+        capacity_v,
+        reach,
+        scratch_h,
+        scratch_v,
+        both,
+    ) = terms
+    width, height, x, y = tables.width, tables.height, tables.x, tables.y
+    orientation, hor, ver, block_h = tables.orientation, tables.hor, tables.ver, tables.block_h
+    block_v, grid, scalars, cell_w = tables.block_v, tables.grid, tables.scalars, tables.cell_w
+    cell_h = tables.cell_h
     nodes, at_x, at_y, facing = np.zeros(1, np.int64), np.zeros(1), np.zeros(1), np.zeros(1, np.int8)
     nodes[0] = node
     from_x, from_y, first = x[node], y[node], orientation[node]
@@ -114,19 +135,14 @@ def best_place(node, far, weights, obstacles, canvas_width, canvas_height, divis
                 if not fits(node, at_x[0], at_y[0], obstacles, x, y, width, height, canvas_width, canvas_height, nodes,
                             1):  # fmt: skip
                     continue
-                put_macros(1, nodes, at_x, at_y, facing, net_ptr, net_of, pin_ptr, pin_of, ptr, pins, weight, width,
-                           height, hard, placed, x, y, orientation, x_offset, y_offset, px, py, length, hor, ver,
-                           block_h, block_v, grid, cells, seen, marks, touched, scalars, per_h, per_v, cell_w, cell_h,
-                           route_w, route_h)  # fmt: skip
+                put(1, nodes, at_x, at_y, facing, tables)
                 wire, dense, routed = parts(scalars[0], divisor, grid, hor, ver, block_h, block_v, capacity_h,
                                             capacity_v, reach, scratch_h, scratch_v, both)  # fmt: skip
                 cost = weights[0] * wire + weights[1] * dense + weights[2] * routed
                 if cost < best - 1e-12:
                     best, best_x, best_y, best_o = cost, at_x[0], at_y[0], facing[0]
     at_x[0], at_y[0], facing[0] = best_x, best_y, best_o
-    put_macros(1, nodes, at_x, at_y, facing, net_ptr, net_of, pin_ptr, pin_of, ptr, pins, weight, width, height, hard,
-               placed, x, y, orientation, x_offset, y_offset, px, py, length, hor, ver, block_h, block_v, grid, cells,
-               seen, marks, touched, scalars, per_h, per_v, cell_w, cell_h, route_w, route_h)  # fmt: skip
+    put(1, nodes, at_x, at_y, facing, tables)
     return best
 
 

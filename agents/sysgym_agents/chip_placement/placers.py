@@ -8,7 +8,7 @@ Training (`environment/coordinate_descent_placer.py`).
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -115,11 +115,6 @@ class Setting(NamedTuple):
         """The weighted proxy as it stands."""
         return state.cost().proxy(self.weights)
 
-    def fixed_arguments(self, state: Moves) -> tuple[Any, ...]:
-        """What the kernels take from the weights to the tables."""
-        return (np.array(self.weights), state.obstacles, self.canvas.width, self.canvas.height, state.divisor,
-                *state.capacity, int(self.canvas.smoothing), *state.scratch, *state.tables())  # fmt: skip
-
 
 def prepare(problem: ChipPlacement, chip: Chip, start: Placement) -> tuple[Setting, Placement]:
     """The setting of a problem and a placement over the nodes of its netlist."""
@@ -130,22 +125,30 @@ def prepare(problem: ChipPlacement, chip: Chip, start: Placement) -> tuple[Setti
     return Setting(netlist, canvas, weights, problem.square_soft, full and chip.has_soft), start
 
 
+class Cooling(NamedTuple):
+    """How `anneal` goes about it."""
+
+    sweeps: int = 60  # temperatures, where the budget names no limit
+    tries: int = 20  # moves a hard macro in each
+    hot: float = 5e-3
+    cold: float = 1e-8
+    workers: int = 1  # chains
+
+
 def anneal(
-    netlist: Netlist, canvas: Canvas, placement: Placement, rng: np.random.Generator, budget: Budget,
-    weights: tuple[float, float, float] = (1.0, 0.5, 0.5), sweeps: int = 60, tries: int = 20,
-    hot: float = 5e-3, cold: float = 1e-8, soft: bool = True, square_soft: bool = True, workers: int = 1,
-) -> Placement:  # fmt: skip
+    setting: Setting, placement: Placement, rng: np.random.Generator, budget: Budget, plan: Cooling
+) -> Placement:
     """Anneal a legal placement of hard macros; the best placement found, soft macros placed.
 
     Each of `sweeps` makes `tries` moves a hard macro at one temperature, from `hot` to `cold` geometrically, then
-    places the soft macros anew (`soft`). With seconds in the budget, the share of them that is spent sets the
-    temperature. Of `workers` chains, which take turns, the worst go on from the best at every tenth of the schedule
-    (go with the winners): a tenth of them, at least one.
+    places the soft macros anew where the setting says so. With seconds in the budget, the share of them that is spent
+    sets the temperature. Of `workers` chains, which take turns, the worst go on from the best at every tenth of the
+    schedule (go with the winners): a tenth of them, at least one.
     """
     from sysgym_agents.chip_placement import chip_kernels
 
-    clock, setting = Clock(budget), Setting(netlist, canvas, weights, square_soft, soft)
-    chains = [setting.settle(placement) for _ in range(max(workers, 1))]
+    clock, sweeps, hot, cold = Clock(budget), plan.sweeps, plan.hot, plan.cold
+    chains = [setting.settle(placement) for _ in range(max(plan.workers, 1))]
     costs = [setting.cost(state) for state in chains]
     best, best_cost = chains[0].as_placement(), costs[0]
     done = stage = 0
@@ -153,8 +156,9 @@ def anneal(
         progress = clock.seconds / budget.seconds if budget.seconds is not None else done / max(sweeps - 1, 1)
         temperature = hot * (cold / hot) ** min(progress, 1.0)
         for k, state in enumerate(chains):
-            chip_kernels.sweep(rng, tries * len(state.movable), temperature, np.array(CHANCES), state.movable,
-                               *setting.fixed_arguments(state))  # fmt: skip
+            moves = plan.tries * len(state.movable)
+            chip_kernels.sweep(rng, moves, temperature, np.array(CHANCES), state.movable,
+                               state.terms(setting.weights), state.tables())  # fmt: skip
             chains[k] = setting.settle(state.as_placement())
             costs[k] = setting.cost(chains[k])
             if costs[k] < best_cost:
@@ -187,7 +191,7 @@ def descend(
         for node in rng.permutation(state.movable):
             if clock.spent(steps):
                 break
-            chip_kernels.best_place(node, reach, *setting.fixed_arguments(state))
+            chip_kernels.best_place(node, reach, state.terms(setting.weights), state.tables())
             steps += 1
         for found in (state, setting.settle(state.as_placement())):  # forces may undo the gain
             if setting.cost(found) < best_cost:
@@ -234,8 +238,8 @@ class SAPlacer:
         if not setting.netlist.nets or not instance.movable.size:
             return as_solution(instance, setting.settle(start).as_placement())
         sweeps = self.sweeps if budget.steps is None else budget.steps
-        found = anneal(setting.netlist, setting.canvas, start, rng, budget, setting.weights, sweeps, self.tries,
-                       self.hot, self.cold, setting.forces, setting.square_soft, self.workers)  # fmt: skip
+        plan = Cooling(sweeps, self.tries, self.hot, self.cold, self.workers)
+        found = anneal(setting, start, rng, budget, plan)
         return as_solution(instance, found)
 
 
@@ -264,8 +268,7 @@ class CDPlacer:
         setting, found = prepare(problem, instance, start_placement(instance, rng, problem.spacing))
         if self.start == "anneal" and instance.movable.size and setting.netlist.nets:
             half = None if budget.seconds is None else budget.seconds / 2
-            found = anneal(setting.netlist, setting.canvas, found, rng, Budget(half), setting.weights, 20,
-                           soft=setting.forces, square_soft=setting.square_soft)  # fmt: skip
+            found = anneal(setting, found, rng, Budget(half), Cooling(sweeps=20))
         left = None if budget.seconds is None else max(budget.seconds - clock.seconds, 0.0)
         found = descend(setting, found, rng, Budget(left, budget.steps), self.epochs, self.reach)
         return as_solution(instance, found)

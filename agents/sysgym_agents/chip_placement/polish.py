@@ -42,7 +42,7 @@ def merged(netlist: Netlist) -> Netlist:
 
 
 def polish(
-    netlist: Netlist, canvas: Canvas, placement: Placement, rng: np.random.Generator, budget: Budget,
+    netlist: Netlist, canvas: Canvas, placement: Placement, rng: np.random.Generator, budget: Budget, *,
     weights: tuple[float, float, float] = (1.0, 0.5, 0.5), hot: float = 0.08, cold: float = 1.5e-3,
     share: float = 0.3, soft: Array | None = None, square_soft: bool = True, tries: int = 4, sweeps: int = 1000,
 ) -> Placement:  # fmt: skip
@@ -71,9 +71,9 @@ def polish(
         heat = unit * hot * (cold / hot) ** (progress / QUENCH) if progress < QUENCH else unit * cold / 30
         wander = 0.3 * span * (cell / span) ** min(1.5 * progress, 1.0)
         analytic_kernels.anneal_any(
-            rng, tries * many, heat, np.array(weights), share, np.array(HARD_CHANCES), np.array(SOFT_CHANCES),
-            state.movable, soft, state.obstacles, wander, RENEW, canvas.width, canvas.height, state.divisor,
-            *state.capacity, int(canvas.smoothing), *state.scratch[:2], *state.tables(),
+            rng, tries * many, heat, state.movable,
+            analytic_kernels.Schedule(share, np.array(HARD_CHANCES), np.array(SOFT_CHANCES), soft, wander, RENEW),
+            state.terms(weights), state.tables(),
         )  # fmt: skip
         state.recompute()
         cost = state.cost().proxy(weights)

@@ -48,7 +48,7 @@ def congested(netlist: Netlist, canvas: Canvas, placement: Placement, width: Arr
 
 
 def spread(
-    netlist: Netlist, canvas: Canvas, placement: Placement, rng: np.random.Generator, nodes: Array,
+    netlist: Netlist, canvas: Canvas, placement: Placement, rng: np.random.Generator, nodes: Array, *,
     congestion: float = 0.5, square_soft: bool = True, iterations: int = 400, seconds: float | None = None,
 ) -> Placement:  # fmt: skip
     """Macros `nodes` from the middle of the canvas to where wirelength and density balance; hard ones may overlap.

@@ -174,6 +174,18 @@ class ListScheduler(Rule):
         self.colocate = colocate
 
 
+def _tables(job: Job, colocate: bool) -> tuple[Any, Any]:
+    """Operators and devices as the kernels take them."""
+    from sysgym_agents.dataflow.schedule_kernels import Devices, Tasks
+
+    graph, cluster = job.graph, job.cluster
+    tasks = Tasks(
+        _ties(graph, colocate), graph.in_ptr, graph.edge_tensor, graph.out_ptr, graph.use_ptr, graph.use_node,
+        graph.tensor_src, graph.tensor_bytes, job.times, _follow(graph), graph.param_bytes,
+    )  # fmt: skip
+    return tasks, Devices(job.capacity, cluster.bandwidth, cluster.latency_ns)
+
+
 class HEFT(ListScheduler):
     """Heterogeneous earliest finish time (Topcuoglu et al. 2002): by upward rank, each where it ends first.
 
@@ -188,9 +200,7 @@ class HEFT(ListScheduler):
         graph, place = job.graph, np.empty(job.graph.nodes, np.int32)
         rank = critical_path_rank(graph, job.times.mean(axis=0), job.devices)
         order = np.lexsort((np.arange(graph.nodes), -rank)).astype(np.int32)
-        earliest_finish(order, _ties(graph, self.colocate), graph.in_ptr, graph.edge_tensor, graph.tensor_src,
-                        graph.tensor_bytes, job.times, _follow(graph), graph.param_bytes, job.capacity,
-                        job.cluster.bandwidth, job.cluster.latency_ns, place)  # fmt: skip
+        earliest_finish(order, *_tables(job, self.colocate), place)
         return place
 
 
@@ -204,9 +214,6 @@ class METF(ListScheduler):
         """Device of each operator, (N,) int32."""
         from sysgym_agents.dataflow.schedule_kernels import earliest_start
 
-        graph, place = job.graph, np.empty(job.graph.nodes, np.int32)
-        earliest_start(_ties(graph, self.colocate), graph.in_ptr, graph.edge_tensor, graph.out_ptr, graph.use_ptr,
-                       graph.use_node, graph.tensor_src, graph.tensor_bytes, job.times, _follow(graph),
-                       graph.param_bytes, job.capacity, job.cluster.bandwidth, job.cluster.latency_ns,
-                       place)  # fmt: skip
+        place = np.empty(job.graph.nodes, np.int32)
+        earliest_start(*_tables(job, self.colocate), place)
         return place

@@ -80,7 +80,7 @@ def mixed(logits: Tensor, even: float) -> Tensor:
 
 def sample(
     net: PlacerNet, encoded: Any, tasks: Sequence[str], rounds: int, count: int, generator: torch.Generator | None,
-    even: float = 0.0, heat: float = 1.0,
+    *, even: float = 0.0, heat: float = 1.0,
 ) -> Decision:  # fmt: skip
     """Decisions of `count` samples, a task after the other, in rounds; the likeliest without a generator."""
     decided: dict[str, Tensor] = {}
@@ -168,7 +168,7 @@ class Trainer:
         even = min(0.2, ppo.explore * (1 - 0.75 * progress) / example.work.units.count)
         with torch.no_grad():
             encoded = self.net.encode(example)
-            decision = sample(self.net, encoded, self.tasks, ppo.rounds, count, self.generator, even)
+            decision = sample(self.net, encoded, self.tasks, ppo.rounds, count, self.generator, even=even)
             old, _ = log_likelihood(self.net, encoded, self.tasks, decision, even)
         costs, over = evaluate(example, self.tasks, {t: v.numpy() for t, v in decision.last.items()})
         self.simulations += count

@@ -2,9 +2,36 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 
 from sysgym.compiled import njit
+from sysgym.core.problem import Array
+
+
+class Tasks(NamedTuple):
+    """Operators, what they read and what they take; see `DataflowGraph`."""
+
+    tie: Array  # (N,) int32, operators of one group go where its first one went; -1 for none
+    in_ptr: Array
+    in_tensor: Array
+    out_ptr: Array
+    use_ptr: Array
+    use_node: Array
+    tensor_src: Array
+    tensor_bytes: Array
+    times: Array  # (D, N)
+    source: Array  # (N,) bool, operators that follow their first reader
+    held: Array  # (N,) bytes of parameters
+
+
+class Devices(NamedTuple):
+    """What runs them."""
+
+    capacity: Array
+    bandwidth: Array
+    latency: Array
 
 
 @njit
@@ -44,13 +71,13 @@ def _commit(v, d, begin, in_ptr, in_tensor, tensor_src, tensor_bytes, times, sou
 
 
 @njit
-def earliest_finish(order, tie, in_ptr, in_tensor, tensor_src, tensor_bytes, times, source, held, capacity, bandwidth,
-                    latency, place):  # fmt: skip
+def earliest_finish(order, tasks, machines, place):
     """Place operators in an order, each where it ends first and its parameters fit (HEFT without insertion).
 
-    Operators of one tie (group, -1 for none) go where its first one went. source marks operators that follow their
-    first reader. place (N,) int32 is filled.
+    place (N,) int32 is filled.
     """
+    tie, in_ptr, in_tensor, _, _, _, tensor_src, tensor_bytes, times, source, held = tasks
+    capacity, bandwidth, latency = machines
     nodes, devices = len(source), len(capacity)
     finish, free = np.zeros(nodes, np.int64), np.zeros(devices, np.int64)
     sent, room = np.full((len(tensor_src), devices), -1, np.int64), capacity.copy()
@@ -86,9 +113,10 @@ def earliest_finish(order, tie, in_ptr, in_tensor, tensor_src, tensor_bytes, tim
 
 
 @njit
-def earliest_start(tie, in_ptr, in_tensor, out_ptr, use_ptr, use_node, tensor_src, tensor_bytes, times, source, held,
-                   capacity, bandwidth, latency, place):  # fmt: skip
+def earliest_start(tasks, machines, place):
     """Of all ready operators and devices, place the pair that can start first (ETF; with memory, Baechi's m-ETF)."""
+    tie, in_ptr, in_tensor, out_ptr, use_ptr, use_node, tensor_src, tensor_bytes, times, source, held = tasks
+    capacity, bandwidth, latency = machines
     nodes, devices = len(source), len(capacity)
     finish, free = np.zeros(nodes, np.int64), np.zeros(devices, np.int64)
     sent, room = np.full((len(tensor_src), devices), -1, np.int64), capacity.copy()

@@ -28,9 +28,9 @@ def rebalance_and_refine(graph: Graph, part: Array, k: int, l_max: int, rng: np.
     from sysgym_agents.partitioning import partition_kernels as kernels
 
     better = np.array(part, np.int32)
-    arrays = (graph.xadj, graph.adjncy, graph.adjwgt, graph.vwgt)
-    kernels.rebalance(*arrays, better, k, l_max)
-    kernels.refine(*arrays, better, k, l_max, 20, max(100, graph.nodes // 50))
+    arrays = kernels.Csr(graph.xadj, graph.adjncy, graph.adjwgt, graph.vwgt)
+    kernels.rebalance(arrays, better, k, l_max)
+    kernels.refine(arrays, better, k, l_max, 20, max(100, graph.nodes // 50))
     return better
 
 
@@ -54,12 +54,13 @@ class _Streaming:
         self, problem: Partitioning, graph: Graph, rng: np.random.Generator, alpha: float, gamma: float
     ) -> Solution:
         from sysgym.graphs.labels.modes import node_order
-        from sysgym_agents.partitioning.partition_kernels import stream
+        from sysgym_agents.partitioning.partition_kernels import Csr, stream
 
         part, load = np.full(graph.nodes, -1, np.int32), np.zeros(problem.k, np.int64)
         capacity = max(graph.total_node_weight / problem.k, 1.0)
-        stream(graph.xadj, graph.adjncy, graph.adjwgt, graph.vwgt, node_order(graph, self.order, rng), part, load,
-               problem.limit(graph), alpha, gamma, capacity)  # fmt: skip
+        arrays = Csr(graph.xadj, graph.adjncy, graph.adjwgt, graph.vwgt)
+        order, score = node_order(graph, self.order, rng), (float(alpha), float(gamma), float(capacity))
+        stream(arrays, order, part, load, problem.limit(graph), score)
         return {"part": part}
 
 
@@ -128,9 +129,9 @@ class FM:
     def _improve(self, k: int, graph: Graph, part: Array, limit: int) -> Array:
         from sysgym_agents.partitioning import partition_kernels as kernels
 
-        arrays = (graph.xadj, graph.adjncy, graph.adjwgt, graph.vwgt)
-        kernels.rebalance(*arrays, part, k, limit)
-        kernels.refine(*arrays, part, k, limit, self.passes, max(100, graph.nodes // 50))
+        arrays = kernels.Csr(graph.xadj, graph.adjncy, graph.adjwgt, graph.vwgt)
+        kernels.rebalance(arrays, part, k, limit)
+        kernels.refine(arrays, part, k, limit, self.passes, max(100, graph.nodes // 50))
         return part
 
 
@@ -169,7 +170,7 @@ class Spectral:
         from scipy.cluster.vq import kmeans2
 
         from sysgym.graphs.spectral import laplacian_eigenvectors
-        from sysgym_agents.partitioning.partition_kernels import rebalance
+        from sysgym_agents.partitioning.partition_kernels import Csr, rebalance
 
         k = problem.k
         if k == 2 and not self.vectors:  # the weighted median of the Fiedler vector is balanced by itself
@@ -185,7 +186,7 @@ class Spectral:
             else:
                 part = kmeans2(points, k, iter=self.rounds, minit="++", rng=rng, missing="raise")[1].astype(np.int32)
         arrays = (instance.xadj, instance.adjncy, instance.adjwgt, instance.vwgt)
-        rebalance(*arrays, part, k, problem.limit(instance))
+        rebalance(Csr(*arrays), part, k, problem.limit(instance))
         return {"part": part}
 
 

@@ -6,19 +6,33 @@ Arrays as in `sysgym.graphs.labels.kernels`; `part` (n,) int32 is updated in pla
 from __future__ import annotations
 
 import heapq
+from typing import NamedTuple
 
 import numpy as np
 
 from sysgym.compiled import njit
+from sysgym.core.problem import Array
+
+
+class Csr(NamedTuple):
+    """A graph, as the kernels take it."""
+
+    xadj: Array
+    adjncy: Array
+    adjwgt: Array
+    vwgt: Array
 
 
 @njit
-def stream(xadj, adjncy, adjwgt, vwgt, order, part, load, l_max, alpha, gamma, capacity):
+def stream(graph, order, part, load, l_max, score):
     """Assign nodes in `order` to the part of highest score among those with room (the lightest if none has).
 
     gamma = 0: linear deterministic greedy, score = neighbours * (1 - load / capacity) (Stanton and Kliot, KDD 2012).
     gamma > 0: Fennel, score = neighbours - alpha * gamma * load^(gamma-1) (Tsourakakis et al., WSDM 2014).
+    `score` is (alpha, gamma, capacity).
     """
+    xadj, adjncy, adjwgt, vwgt = graph
+    alpha, gamma, capacity = score
     parts = len(load)
     near = np.zeros(parts, np.float64)
     for v in order:
@@ -75,8 +89,9 @@ def _connect(xadj, adjncy, adjwgt, vwgt, part, conn, load):
 
 
 @njit
-def rebalance(xadj, adjncy, adjwgt, vwgt, part, parts, l_max):
+def rebalance(graph, part, parts, l_max):
     """Move nodes out of overloaded parts, least loss first, until no part weighs more than `l_max` or none can."""
+    xadj, adjncy, adjwgt, vwgt = graph
     n = len(vwgt)
     conn, load = np.zeros((n, parts), np.int64), np.zeros(parts, np.int64)
     _connect(xadj, adjncy, adjwgt, vwgt, part, conn, load)
@@ -107,13 +122,14 @@ def rebalance(xadj, adjncy, adjwgt, vwgt, part, parts, l_max):
 
 
 @njit
-def refine(xadj, adjncy, adjwgt, vwgt, part, parts, l_max, passes, patience):
+def refine(graph, part, parts, l_max, passes, patience):
     """k-way Fiduccia-Mattheyses: best move first, each node once a pass, roll back to the best prefix.
 
     A pass stops after `patience` moves without a new best. Where `l_max` leaves no room for even the lightest node, a
     part may outweigh it inside a pass, so that perfectly balanced parts can swap; only prefixes within it count.
     Returns the cut removed.
     """
+    xadj, adjncy, adjwgt, vwgt = graph
     n = len(vwgt)
     slack = max(l_max, -(-vwgt.sum() // parts) + max(vwgt.min(), 1)) if n else l_max
     conn, load = np.zeros((n, parts), np.int64), np.zeros(parts, np.int64)

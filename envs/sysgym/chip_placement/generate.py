@@ -10,6 +10,7 @@ from sysgym.chip_placement.formats.netlist import HARD, PIN, PORT, SOFT, Netlist
 from sysgym.chip_placement.formats.plc import Canvas, Placement
 from sysgym.chip_placement.instance import Chip
 from sysgym.core.errors import UsageError, unknown
+from sysgym.core.problem import Array
 
 
 @dataclass(frozen=True)
@@ -106,15 +107,16 @@ def generate_chip(text: str) -> Chip:
     edge = rng.integers(0, 4, len(ports))
     x[ports] = np.select([edge == 0, edge == 1], [0.0, width * (1 - 1e-9)], along * width)
     y[ports] = np.select([edge == 2, edge == 3], [0.0, height * (1 - 1e-9)], along * height)
-    return _with_pins(text, names, kind, side, x, y, [(w, [int(place[i]) for i in bodies]) for w, bodies in nets],
-                      canvas)  # fmt: skip
+    placed = [(weight, [int(place[i]) for i in bodies]) for weight, bodies in nets]
+    return _with_pins(text, names, (kind, side, x, y), placed, canvas)
 
 
 def _with_pins(
-    name: str, names: list[str], kind: np.ndarray, side: np.ndarray, x: np.ndarray, y: np.ndarray,
-    nets: list[tuple[float, list[int]]], canvas: Canvas,
+    name: str, names: list[str], bodies_at: tuple[Array, Array, Array, Array], nets: list[tuple[float, list[int]]],
+    canvas: Canvas,
 ) -> Chip:  # fmt: skip
-    """Give every macro on a net a pin in its middle, and every port its place in the net."""
+    """Give every macro on a net a pin in its middle, and every port its place; `bodies_at`: kinds, sides, x and y."""
+    kind, side, x, y = bodies_at
     count = len(names)
     pin_names: list[str] = []
     parents: list[int] = []

@@ -25,7 +25,7 @@ from sysgym.chip_placement.geometry.wire import placing_order
 from sysgym.chip_placement.instance import Chip
 from sysgym.core import data
 from sysgym.core.instances import find_entry
-from sysgym_agents.chip_placement.placers import SAPlacer, anneal, start_placement
+from sysgym_agents.chip_placement.placers import Cooling, SAPlacer, Setting, anneal, start_placement
 from sysgym_agents.chip_placement.wiremask import Arranger, centred
 from sysgym_agents.core import Budget
 from sysgym_zoo.jobs.console import say
@@ -111,8 +111,8 @@ def placers(chip: Chip, public: Chip | None, seconds: float) -> list[dict[str, A
     start = start_placement(chip, np.random.default_rng(0))
 
     def run() -> None:
-        anneal(chip.netlist, chip.canvas, start, np.random.default_rng(0), Budget(), sweeps=sweeps, tries=tries,
-               soft=False)  # fmt: skip
+        setting = Setting(chip.netlist, chip.canvas, forces=False)
+        anneal(setting, start, np.random.default_rng(0), Budget(), Cooling(sweeps, tries))
 
     moves = sweeps * tries * len(chip.movable) / each(run, seconds)
     rows = beside(f"annealing with the exact cost, {TITLE}", moves, "moves/s", ">= 5000", {"TILOS' C++": 5000})

@@ -13,7 +13,7 @@ import numpy as np
 from sysgym.chip_placement.cost import macro_sizes, positions
 from sysgym.chip_placement.formats.netlist import HARD, SOFT, Netlist
 from sysgym.chip_placement.formats.plc import Canvas, Placement
-from sysgym.chip_placement.geometry.force_kernels import force_directed
+from sysgym.chip_placement.geometry.force_kernels import Bodies, Nets, Phases, force_directed
 from sysgym.core.problem import Array
 
 STEPS = (100, 100, 100)
@@ -47,10 +47,9 @@ def _place(
     width, height = macro_sizes(netlist, square_soft, placement.orientation)
     px, py = positions(netlist, placement)
     short = [array.astype(np.float32) for array in (x, y, px, py, width, height)]
-    force_directed(
-        netlist.ptr, netlist.pins, netlist.weight, netlist.parent, netlist.macros, own, placed, *short, canvas.width,
-        canvas.height, np.array(STEPS), *(np.array(part) for part in phases),
-    )  # fmt: skip
+    nets = Nets(netlist.ptr, netlist.pins, netlist.weight, netlist.parent)
+    bodies = Bodies(netlist.macros, own, placed, *short)
+    force_directed(nets, bodies, canvas.width, canvas.height, Phases(np.array(STEPS), *map(np.array, phases)))
     x[own], y[own] = short[0][own], short[1][own]
     at = netlist.parent
     return replace(placement, x=x[at], y=y[at], placed=placed[at])

@@ -2,9 +2,44 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 
 from sysgym.compiled import njit
+from sysgym.core.problem import Array
+
+
+class Nets(NamedTuple):
+    """What pulls."""
+
+    ptr: Array
+    pins: Array
+    weight: Array
+    parent: Array
+
+
+class Bodies(NamedTuple):
+    """What is pulled and pushed; positions and sizes are float32."""
+
+    macros: Array
+    soft: Array  # free to move
+    placed: Array
+    x: Array
+    y: Array
+    px: Array
+    py: Array
+    width: Array
+    height: Array
+
+
+class Phases(NamedTuple):
+    """Steps, reach (of the canvas), attraction and repulsion of each phase."""
+
+    steps: Array
+    factors: Array
+    pull: Array
+    push: Array
 
 
 @njit
@@ -77,9 +112,11 @@ def move_soft(macros, soft, x, y, width, height, canvas_width, canvas_height, re
 
 
 @njit
-def force_directed(ptr, pins, weight, parent, macros, soft, placed, x, y, px, py, width, height, canvas_width,
-                   canvas_height, steps, factors, pull, push):  # fmt: skip
-    """Phases of attraction or repulsion; moves the x, y of `soft`, the macros that are free to move, in place."""
+def force_directed(nets, bodies, canvas_width, canvas_height, phases):
+    """Phases of attraction or repulsion; moves the x, y of the bodies that are free to move in place."""
+    ptr, pins, weight, parent = nets
+    macros, soft, placed, x, y, px, py, width, height = bodies
+    steps, factors, pull, push = phases
     fx, fy = np.zeros_like(x), np.zeros_like(x)
     for phase in range(len(steps)):
         reach = np.float32(factors[phase] * max(canvas_width, canvas_height) / steps[phase])

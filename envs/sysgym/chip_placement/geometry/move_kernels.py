@@ -1,12 +1,75 @@
 """Numba kernels of moves on a complete placement.
 
-Their arguments are those of `sysgym.chip_placement.geometry.moves.Moves`.
+What is called once a sweep takes `Tables` and `Terms`, what is called at every step takes their fields.
 """
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 from sysgym.chip_placement.kernels import block_macro, cover, mean_of_largest, net_length, route_net, smooth, turned
 from sysgym.compiled import njit
+from sysgym.core.problem import Array
+
+
+class Tables(NamedTuple):
+    """The netlist, a placement and the maps behind its proxy, as the kernels take them; see `Moves`.
+
+    scalars (3,) float64: wirelength, the last stamp of `seen`, the last stamp of `marks`. cell_w, cell_h are of the
+    cells for density, route_w, route_h of those for routing.
+    """
+
+    net_ptr: Array
+    net_of: Array
+    pin_ptr: Array
+    pin_of: Array
+    ptr: Array
+    pins: Array
+    weight: Array
+    width: Array
+    height: Array
+    hard: Array
+    placed: Array
+    x: Array
+    y: Array
+    orientation: Array
+    x_offset: Array
+    y_offset: Array
+    px: Array
+    py: Array
+    length: Array
+    hor: Array
+    ver: Array
+    block_h: Array
+    block_v: Array
+    grid: Array
+    cells: Array
+    seen: Array
+    marks: Array
+    touched: Array
+    scalars: Array
+    per_h: float
+    per_v: float
+    cell_w: float
+    cell_h: float
+    route_w: float
+    route_h: float
+
+
+class Terms(NamedTuple):
+    """What a placement costs, and where macros may be."""
+
+    weights: Array  # (3,) float64, of wirelength, density and congestion
+    obstacles: Array  # (k,) int64, nodes that no hard macro may overlap
+    canvas_width: float
+    canvas_height: float
+    divisor: float
+    capacity_h: float
+    capacity_v: float
+    reach: int
+    scratch_h: Array
+    scratch_v: Array
+    both: Array
 
 
 @njit
@@ -20,14 +83,45 @@ def shift_pins(node, pin_ptr, pin_of, x, y, orientation, x_offset, y_offset, px,
 
 
 @njit
-def put_macros(count, nodes, new_x, new_y, new_o, net_ptr, net_of, pin_ptr, pin_of, ptr, pins, weight, width, height,
-               hard, placed, x, y, orientation, x_offset, y_offset, px, py, length, hor, ver, block_h, block_v, grid,
-               cells, seen, marks, touched, scalars, per_h, per_v, cell_w, cell_h, route_w, route_h):  # fmt: skip
-    """Move macros nodes[:count] and keep wirelength, routes, blocked routes and density up to date.
-
-    scalars (3,) float64: wirelength, the last stamp of `seen`, the last stamp of `marks`. cell_w, cell_h are of the
-    cells for density, route_w, route_h of those for routing.
-    """
+def put(count, nodes, new_x, new_y, new_o, tables):
+    """Move macros nodes[:count] and keep wirelength, routes, blocked routes and density up to date."""
+    (
+        net_ptr,
+        net_of,
+        pin_ptr,
+        pin_of,
+        ptr,
+        pins,
+        weight,
+        width,
+        height,
+        hard,
+        placed,
+        x,
+        y,
+        orientation,
+        x_offset,
+        y_offset,
+        px,
+        py,
+        length,
+        hor,
+        ver,
+        block_h,
+        block_v,
+        grid,
+        cells,
+        seen,
+        marks,
+        touched,
+        scalars,
+        per_h,
+        per_v,
+        cell_w,
+        cell_h,
+        route_w,
+        route_h,
+    ) = tables
     per_area = 1.0 / (cell_w * cell_h)
     scalars[2] += 1
     mark, many = int(scalars[2]), 0
@@ -62,6 +156,51 @@ def put_macros(count, nodes, new_x, new_y, new_o, net_ptr, net_of, pin_ptr, pin_
         scalars[1] += 1
         route_net(ptr[e], ptr[e + 1], pins, max(1.0, weight[e]), px, py, placed, route_w, route_h, hor, ver, cells,
                   seen, int(scalars[1]))  # fmt: skip
+
+
+@njit
+def put_macros(count, nodes, new_x, new_y, new_o, net_ptr, net_of, pin_ptr, pin_of, ptr, pins, weight, width, height,
+               hard, placed, x, y, orientation, x_offset, y_offset, px, py, length, hor, ver, block_h, block_v, grid,
+               cells, seen, marks, touched, scalars, per_h, per_v, cell_w, cell_h, route_w, route_h):  # fmt: skip
+    """`put`, with the fields of `Tables` one by one: what a step of an environment calls."""
+    tables = Tables(
+        net_ptr,
+        net_of,
+        pin_ptr,
+        pin_of,
+        ptr,
+        pins,
+        weight,
+        width,
+        height,
+        hard,
+        placed,
+        x,
+        y,
+        orientation,
+        x_offset,
+        y_offset,
+        px,
+        py,
+        length,
+        hor,
+        ver,
+        block_h,
+        block_v,
+        grid,
+        cells,
+        seen,
+        marks,
+        touched,
+        scalars,
+        per_h,
+        per_v,
+        cell_w,
+        cell_h,
+        route_w,
+        route_h,
+    )
+    put(count, nodes, new_x, new_y, new_o, tables)
 
 
 @njit

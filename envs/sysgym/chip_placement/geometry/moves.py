@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from copy import copy
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 
@@ -15,6 +14,7 @@ from sysgym.chip_placement.formats.netlist import HARD, PIN, Netlist
 from sysgym.chip_placement.formats.plc import Canvas, Placement
 from sysgym.chip_placement.geometry import move_kernels
 from sysgym.chip_placement.geometry.legal import rectangles
+from sysgym.chip_placement.geometry.move_kernels import Tables, Terms
 from sysgym.core.problem import Array
 
 
@@ -76,15 +76,20 @@ class Moves:
         kernels.net_lengths(netlist.ptr, netlist.pins, self.px, self.py, self.length)
         self.scalars[0] = netlist.weight @ self.length
 
-    def tables(self) -> tuple[Any, ...]:
-        """The arguments of `move_kernels.put_macros` after the moves."""
+    def tables(self) -> Tables:
+        """What the kernels work on."""
         netlist = self.netlist
-        return (
+        return Tables(
             *self.nets_of, *self.pins_of, netlist.ptr, netlist.pins, netlist.weight, self.width, self.height,
             self.hard, self.placed, self.x, self.y, self.orientation, netlist.x_offset, netlist.y_offset, self.px,
             self.py, self.length, self.hor, self.ver, self.block_h, self.block_v, self.grid, self.cells, self.seen,
             self.marks, self.touched, self.scalars, *self.per, *self.canvas.cell, *self.canvas.routing_cell,
         )  # fmt: skip
+
+    def terms(self, weights: tuple[float, float, float]) -> Terms:
+        """What the kernels pay for."""
+        return Terms(np.array(weights), self.obstacles, self.canvas.width, self.canvas.height, self.divisor,
+                     *self.capacity, int(self.canvas.smoothing), *self.scratch)  # fmt: skip
 
     def put(self, nodes: Sequence[int], x: Sequence[float], y: Sequence[float], orientation: Sequence[int]) -> None:
         """Move some macros at once; whether that is legal is not looked at."""
