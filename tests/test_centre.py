@@ -52,7 +52,7 @@ def test_no_problem_is_named() -> None:
 
 def test_no_agent_is_named() -> None:
     from sysgym_agents.core import agent_registry
-    from sysgym_zoo.jobs.recipes import recipe_names
+    from sysgym_zoo.lookup.recipes import recipe_names
 
     names, found = {*agent_registry.entries(), *recipe_names()}, []
     for path, tree in central():

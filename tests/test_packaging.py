@@ -57,7 +57,7 @@ for name in sysgym.problem_ids():
             env.reset(seed=0); env.close()
 from sysgym_leaderboards import board_names, load_board
 assert len(board_names()) >= 3 and load_board(board_names()[0]).pairs()
-from sysgym_zoo.jobs.recipes import recipe_names
+from sysgym_zoo.lookup.recipes import recipe_names
 assert len(recipe_names()) >= 3
 from sysgym_zoo.cli import app
 app(["solve", "tiny/grid-test", "--json"])

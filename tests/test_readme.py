@@ -32,7 +32,7 @@ def commands(page: str) -> list[str]:
 
 
 def test_there_is_a_page_for_every_problem_and_a_short_first_one() -> None:
-    from sysgym_zoo.jobs.reference import pages
+    from sysgym_zoo.lookup.reference import pages
 
     assert set(PAGES[1:]) == set(pages().values()) and len(PAGES) == len(pages()) + 1
     assert len(TEXTS["README.md"].splitlines()) <= LONGEST
@@ -80,7 +80,7 @@ def test_console_blocks_in_order(page: str, sysgym: Callable[..., Any], tmp_path
 def test_every_agent_and_environment_is_named_somewhere() -> None:
     from sysgym.core.registry import problem_registry
     from sysgym_agents.core import agent_registry
-    from sysgym_zoo.jobs.recipes import recipe_names
+    from sysgym_zoo.lookup.recipes import recipe_names
 
     text = "\n".join(TEXTS.values())
     for name in [*agent_registry.entries(), *recipe_names()]:
@@ -102,7 +102,7 @@ def test_links_and_markers(page: str) -> None:
 
 
 def test_references_are_what_the_code_says() -> None:
-    from sysgym_zoo.jobs.reference import pages, reference
+    from sysgym_zoo.lookup.reference import pages, reference
 
     for name, page in pages().items():
         written = page.read_text().split("<!-- sysgym report: reference -->\n")[1].split("\n<!-- end -->")[0]

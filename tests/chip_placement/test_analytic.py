@@ -99,7 +99,7 @@ def test_seconds_are_kept(agent: Any) -> None:
 
 
 @needs_chip
-@pytest.mark.parametrize("agent", [SAPlacer(sweeps=3), AnalyticPlacer(sweeps=3, iterations=50)], ids=str)
+@pytest.mark.parametrize("agent", [SAPlacer(sweeps=3), AnalyticPlacer(sweeps=3, iterations=50)], ids=("sa", "analytic"))
 @pytest.mark.parametrize("name", ["mcnc/ami49", "mcnc/hp"])
 def test_tight_floorplans_have_a_start_and_get_better(agent: Any, name: str) -> None:
     problem = make_problem("ChipPlacement", objective="hpwl")

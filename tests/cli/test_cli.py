@@ -185,7 +185,7 @@ def test_interrupting_a_kernel_in_a_real_process(tmp_path: Path) -> None:
 def test_an_unexpected_error_is_one_sentence(tmp_path: Path) -> None:
     """A plugin that raises something odd: no traceback unless SYSGYM_DEBUG asks for it."""
     code = (
-        "import sys, sysgym_zoo.cli as cli, sysgym_zoo.jobs.catalogue as c\n"
+        "import sys, sysgym_zoo.cli as cli, sysgym_zoo.lookup.catalogue as c\n"
         "def broken(): raise RuntimeError('first line\\nsecond')\n"
         "c.problem_rows = broken; cli.app(['list', 'problems'])"
     )

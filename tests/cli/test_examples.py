@@ -12,7 +12,7 @@ import sysgym_zoo.bench
 import sysgym_zoo.embed
 import sysgym_zoo.examples
 from sysgym_zoo.embed.__main__ import main, names
-from sysgym_zoo.jobs.benchmarks import areas, load_area
+from sysgym_zoo.lookup.benchmarks import areas, load_area
 
 
 def test_every_example_is_known_here() -> None:

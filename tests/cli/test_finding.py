@@ -14,8 +14,8 @@ import pytest
 
 from sysgym import UsageError, make_problem
 from sysgym.core.errors import SysgymError
-from sysgym_zoo.jobs.finding import Clues, find_problem, usable
-from sysgym_zoo.jobs.naming import choose, make, mode_keys
+from sysgym_zoo.lookup.finding import Clues, find_problem, usable
+from sysgym_zoo.lookup.naming import choose, make, mode_keys
 
 Inline = Callable[..., Any]
 ALL = "ChipPlacement, DevicePlacement, GraphOptimization, Partitioning"
@@ -144,7 +144,7 @@ def test_a_recipe_is_an_agents_name(inline: Inline) -> None:
 
 
 def test_default_recipes_and_modes() -> None:
-    from sysgym_zoo.jobs.recipes import default_recipe, load_recipe, recipe_names
+    from sysgym_zoo.lookup.recipes import default_recipe, load_recipe, recipe_names
 
     assert default_recipe("Partitioning", "gap").name == "partitioning-gap"
     assert default_recipe("Partitioning", "maskable-ppo").name == ""  # three recipes, none of them says default

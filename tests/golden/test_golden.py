@@ -27,9 +27,9 @@ import sysgym
 from sysgym_agents.core import Budget, agent_class, agent_names, is_learner, make_agent
 from sysgym_leaderboards import Store, load_board, rank, verify
 from sysgym_zoo.jobs.evaluate import solve_once
-from sysgym_zoo.jobs.naming import make
-from sysgym_zoo.jobs.recipes import recipe_names
-from sysgym_zoo.jobs.resolve import build_agent
+from sysgym_zoo.lookup.naming import make
+from sysgym_zoo.lookup.recipes import recipe_names
+from sysgym_zoo.lookup.resolve import build_agent
 
 GOLDEN = Path(__file__).parent
 HASHES: dict[str, dict[str, str]] = json.loads((GOLDEN / "hashes.json").read_text())

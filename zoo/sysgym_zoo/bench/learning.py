@@ -10,9 +10,9 @@ from sysgym import UsageError, make_problem
 from sysgym.core.env import ProblemEnv
 from sysgym_agents.core import Budget
 from sysgym_zoo.jobs.measuring import geomean, row
-from sysgym_zoo.jobs.naming import make
-from sysgym_zoo.jobs.resolve import instance_names
 from sysgym_zoo.jobs.runs import set_threads
+from sysgym_zoo.lookup.naming import make
+from sysgym_zoo.lookup.resolve import instance_names
 
 FAMILY = [f"delaunay:n={n},seed={seed}" for seed, n in enumerate(np.linspace(400, 1200, 8).astype(int), 1)]
 MESHES = [

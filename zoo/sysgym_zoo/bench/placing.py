@@ -11,9 +11,9 @@ from sysgym.core.env import ProblemEnv
 from sysgym_agents.core import Budget
 from sysgym_agents.general.random import sample_action
 from sysgym_zoo.jobs.measuring import left_out, row
-from sysgym_zoo.jobs.naming import make
-from sysgym_zoo.jobs.resolve import instance_names
 from sysgym_zoo.jobs.runs import set_threads
+from sysgym_zoo.lookup.naming import make
+from sysgym_zoo.lookup.resolve import instance_names
 
 TARGET = "designs/ariane133_NanGate45"
 MANY: dict[str, Any] = {"num_envs": 16, "n_epochs": 3, "batch_size": 304}  # for several netlists

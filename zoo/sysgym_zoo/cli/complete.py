@@ -61,7 +61,7 @@ def prepare_bash() -> None:
 def _fitting(params: dict[str, Any]) -> list[Any]:
     """Problems that half a command line may be about, with their default options."""
     from sysgym.core.registry import make_problem
-    from sysgym_zoo.jobs.finding import Clues, find_problem, split, usable
+    from sysgym_zoo.lookup.finding import Clues, find_problem, split, usable
 
     if params.get("problem"):
         return [make_problem(params["problem"])]
@@ -75,25 +75,25 @@ def _fitting(params: dict[str, Any]) -> list[Any]:
 
 
 def _problems(params: dict[str, Any]) -> Iterable[str]:
-    from sysgym_zoo.jobs.finding import short_names
+    from sysgym_zoo.lookup.finding import short_names
 
     return short_names()
 
 
 def _agents(params: dict[str, Any]) -> Iterable[str]:
-    from sysgym_zoo.jobs.catalogue import agent_rows
+    from sysgym_zoo.lookup.catalogue import agent_rows
 
     return [row["agent"] for row in agent_rows(params.get("problem"))]
 
 
 def _learners(params: dict[str, Any]) -> Iterable[str]:
-    from sysgym_zoo.jobs.catalogue import agent_rows
+    from sysgym_zoo.lookup.catalogue import agent_rows
 
     return [row["agent"] for row in agent_rows(params.get("problem")) if row["kind"] in ("learner", "recipe")]
 
 
 def _instances(params: dict[str, Any]) -> Iterable[str]:
-    from sysgym_zoo.jobs.finding import words_of
+    from sysgym_zoo.lookup.finding import words_of
 
     given = {key: value for key, value in params.items() if key in ("problem", "agent")}
     return [word for problem in _fitting(given) for word in words_of(problem)]
@@ -112,7 +112,7 @@ def _options(params: dict[str, Any]) -> Iterable[str]:
 def _hyper(params: dict[str, Any]) -> Iterable[str]:
     from sysgym.core.options import suggestions
     from sysgym_agents.core import agent_class
-    from sysgym_zoo.jobs.naming import choose
+    from sysgym_zoo.lookup.naming import choose
 
     return suggestions(agent_class(choose(params["agent"]).agent))
 
@@ -124,13 +124,13 @@ def _boards(params: dict[str, Any]) -> Iterable[str]:
 
 
 def _recipes(params: dict[str, Any]) -> Iterable[str]:
-    from sysgym_zoo.jobs.recipes import recipe_names
+    from sysgym_zoo.lookup.recipes import recipe_names
 
     return recipe_names()
 
 
 def _areas(params: dict[str, Any]) -> Iterable[str]:
-    from sysgym_zoo.jobs.benchmarks import areas as known
+    from sysgym_zoo.lookup.benchmarks import areas as known
 
     return sorted(known())
 
@@ -142,7 +142,7 @@ def _formats(params: dict[str, Any]) -> Iterable[str]:
 
 
 def _everything(params: dict[str, Any]) -> Iterable[str]:
-    from sysgym_zoo.jobs.catalogue import known_names
+    from sysgym_zoo.lookup.catalogue import known_names
 
     return known_names()
 

@@ -13,7 +13,7 @@ from sysgym_zoo.cli.app import AsJson, ProblemName, app, command, data_app, list
 @command(list_app)
 def problems(as_json: AsJson = False) -> None:
     """Registered problems."""
-    from sysgym_zoo.jobs.catalogue import problem_rows
+    from sysgym_zoo.lookup.catalogue import problem_rows
 
     show_rows("problems", problem_rows(), as_json)
 
@@ -27,7 +27,7 @@ def agents(
     as_json: AsJson = False,
 ) -> None:
     """Registered agents, and recipes, whose names are agents' names too."""
-    from sysgym_zoo.jobs.catalogue import agent_rows
+    from sysgym_zoo.lookup.catalogue import agent_rows
 
     show_rows("agents", agent_rows(problem), as_json)
 
@@ -41,7 +41,7 @@ def instances(
     as_json: AsJson = False,
 ) -> None:
     """Instance sets, or the instances of one set."""
-    from sysgym_zoo.jobs.catalogue import instance_rows
+    from sysgym_zoo.lookup.catalogue import instance_rows
 
     show_rows("instances", instance_rows(problem, within), as_json)
 
@@ -63,8 +63,8 @@ def show(
     as_json: AsJson = False,
 ) -> None:
     """The documentation of a problem, agent, recipe, run, instance, set or board."""
-    from sysgym_zoo.jobs.catalogue import describe
     from sysgym_zoo.jobs.console import show_json
+    from sysgym_zoo.lookup.catalogue import describe
 
     found = describe(name)
     if as_json:
@@ -91,7 +91,7 @@ def data_list(
     as_json: AsJson = False,
 ) -> None:
     """Data sets: source, licence and whether they are on this machine."""
-    from sysgym_zoo.jobs.catalogue import data_rows
+    from sysgym_zoo.lookup.catalogue import data_rows
 
     show_rows("data", data_rows(problem), as_json)
 
@@ -103,7 +103,7 @@ def data_get(
     as_json: AsJson = False,
 ) -> None:
     """Fetch a public data set into the cache folder, with checksums."""
-    from sysgym_zoo.jobs.catalogue import fetch
+    from sysgym_zoo.lookup.catalogue import fetch
 
     show_rows("data-files", fetch(problem, name), as_json)
 
@@ -117,8 +117,8 @@ def data_path(
     as_json: AsJson = False,
 ) -> None:
     """Where the file of an instance lies on this machine."""
-    from sysgym_zoo.jobs.catalogue import file_path
     from sysgym_zoo.jobs.console import show_json
+    from sysgym_zoo.lookup.catalogue import file_path
 
     path = file_path(problem, name)
     show_json("data-path", {"instance": name, "path": str(path)}) if as_json else print(path)

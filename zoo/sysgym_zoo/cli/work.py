@@ -99,9 +99,9 @@ def solve(
     """Solve one instance and judge the answer. Exit code 3 if it is infeasible."""
     from sysgym.core.solutions import write_solution
     from sysgym_zoo.jobs.evaluate import solve_once, time_budget
-    from sysgym_zoo.jobs.finding import Clues
-    from sysgym_zoo.jobs.resolve import build_all
     from sysgym_zoo.jobs.runs import set_threads
+    from sysgym_zoo.lookup.finding import Clues
+    from sysgym_zoo.lookup.resolve import build_all
 
     budget = time_budget(seconds)
     built, (solver,) = build_all(
@@ -129,8 +129,8 @@ def judge(
 
     from sysgym import content_hash
     from sysgym.core.solutions import read_solution
-    from sysgym_zoo.jobs.finding import Clues
-    from sysgym_zoo.jobs.resolve import find_and_build
+    from sysgym_zoo.lookup.finding import Clues
+    from sysgym_zoo.lookup.resolve import find_and_build
 
     built = find_and_build(Clues(problem, (), "", [instance], solution, options or []))
     loaded = built.load(instance)
@@ -186,8 +186,8 @@ def evaluate(
     """Agents on instances and seeds: a table, and a run folder with every row and solution."""
     from sysgym_zoo.jobs import evaluate as module
     from sysgym_zoo.jobs.console import say, show_json, table
-    from sysgym_zoo.jobs.finding import Clues, split
-    from sysgym_zoo.jobs.resolve import build_all, instance_names
+    from sysgym_zoo.lookup.finding import Clues, split
+    from sysgym_zoo.lookup.resolve import build_all, instance_names
 
     built, solvers = build_all(Clues(problem, agent or [], "", split(instances), None, options or []))
     wanted = built.default_instances if instances is None else instances
@@ -215,9 +215,9 @@ def render(
     """Draw a solution: a .gif shows how it grows, a .json is a trace for Perfetto, where the problem has them."""
     from sysgym import UsageError
     from sysgym.core.solutions import read_solution
-    from sysgym_zoo.jobs.finding import Clues
     from sysgym_zoo.jobs.pictures import save, save_trace
-    from sysgym_zoo.jobs.resolve import find_and_build
+    from sysgym_zoo.lookup.finding import Clues
+    from sysgym_zoo.lookup.resolve import find_and_build
 
     built = find_and_build(Clues(problem, (), "", [instance], solution, options or []))
     moving, traced = (output.suffix.lower() == suffix for suffix in (".gif", ".json"))
@@ -260,7 +260,7 @@ def bench(
     as_json: AsJson = False,
 ) -> None:
     """Speed against peers and the kernel's own floor, as ratios measured in this process."""
-    from sysgym_zoo.jobs.benchmarks import area_rows, measure
+    from sysgym_zoo.lookup.benchmarks import area_rows, measure
 
     if area is None:
         show_rows("bench-areas", area_rows(), as_json)

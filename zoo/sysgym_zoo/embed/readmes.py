@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from sysgym_zoo.jobs.reference import pages, reference
 from sysgym_zoo.jobs.report import update
+from sysgym_zoo.lookup.reference import pages, reference
 
 MARKER = "reference"
 

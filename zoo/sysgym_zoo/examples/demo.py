@@ -12,9 +12,10 @@ from sysgym import InvalidSolution
 from sysgym_zoo.jobs import boards
 from sysgym_zoo.jobs.console import say, show_json, table
 from sysgym_zoo.jobs.evaluate import evaluate, summarise
-from sysgym_zoo.jobs.resolve import build_agent, build_problem, instance_names
 from sysgym_zoo.jobs.runs import fresh_folder
 from sysgym_zoo.jobs.train import Training, train
+from sysgym_zoo.lookup.finding import build_problem
+from sysgym_zoo.lookup.resolve import build_agent, instance_names
 
 BOARD = "partitioning-delaunay-k4-v1"
 TEST = "delaunay/test"

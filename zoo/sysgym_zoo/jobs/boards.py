@@ -71,7 +71,7 @@ def pack_runs(
 ) -> Path:
     """A submission from the solutions of evaluation runs."""
     from sysgym_leaderboards import Answer, pack
-    from sysgym_zoo.jobs.naming import load_run
+    from sysgym_zoo.lookup.naming import load_run
 
     board = load_board(board_name)
     name, rows = _rows_of(folders, agent)

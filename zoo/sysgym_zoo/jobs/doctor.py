@@ -16,8 +16,8 @@ from sysgym.core.problem import Dynamics
 from sysgym.core.registry import failures, make_problem, parse_id, problem_registry
 from sysgym_agents.core import Learner, agent_registry, is_learner, make_agent
 from sysgym_leaderboards import board_names, load_board
-from sysgym_zoo.jobs import benchmarks, recipes
 from sysgym_zoo.jobs.runs import hardware, versions
+from sysgym_zoo.lookup import benchmarks, recipes
 
 FOR_DEVELOPERS = ("dev", "all")  # extras that no user lacks
 

@@ -15,8 +15,8 @@ from sysgym.core.problem import Instance, Solution
 from sysgym.core.registry import options_of
 from sysgym_agents.core import Budget
 from sysgym_zoo.jobs.console import Progress
-from sysgym_zoo.jobs.naming import Solver
 from sysgym_zoo.jobs.runs import Run, describe_instances, fresh_folder, set_threads
+from sysgym_zoo.lookup.naming import Solver
 
 
 def instance_rng(seed: int, digest: str) -> np.random.Generator:

@@ -14,7 +14,7 @@ from sysgym.core.options import keyword_options
 from sysgym.core.registry import make_problem
 from sysgym_zoo.jobs.console import markdown
 from sysgym_zoo.jobs.evaluate import summarise
-from sysgym_zoo.jobs.naming import load_run
+from sysgym_zoo.lookup.naming import load_run
 
 ROW = {"agent", "instance", "seed", "feasible", "cost", "seconds", "solution"}
 

@@ -19,11 +19,11 @@ from sysgym.core.options import keyword_options, parse_pairs
 from sysgym.core.registry import options_of, problem_class
 from sysgym_agents.core import Budget, check_fits, make_agent
 from sysgym_zoo.jobs.console import Progress, say
-from sysgym_zoo.jobs.finding import Clues, find_problem, split
-from sysgym_zoo.jobs.naming import Choice, choose, learner_class, load_run, mode_keys, of_recipe, resumed_choice
-from sysgym_zoo.jobs.recipes import Recipe, default_recipe, load_recipe
-from sysgym_zoo.jobs.resolve import instance_names
 from sysgym_zoo.jobs.runs import Run, describe_instances, fresh_folder, keep_metrics, set_threads
+from sysgym_zoo.lookup.finding import Clues, find_problem, split
+from sysgym_zoo.lookup.naming import Choice, choose, learner_class, load_run, mode_keys, of_recipe, resumed_choice
+from sysgym_zoo.lookup.recipes import Recipe, default_recipe, load_recipe
+from sysgym_zoo.lookup.resolve import instance_names
 
 CHECKPOINT_SECONDS = 30.0
 

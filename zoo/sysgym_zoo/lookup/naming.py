@@ -13,7 +13,7 @@ from sysgym.core.problem import Instance, Solution
 from sysgym.core.registry import options_of, with_options
 from sysgym.core.solutions import parse_json
 from sysgym_agents.core import agent_class, agent_names, check_fits, is_learner, make_agent
-from sysgym_zoo.jobs.recipes import Recipe, load_recipe, recipe_names
+from sysgym_zoo.lookup.recipes import Recipe, load_recipe, recipe_names
 
 RECORD = {"kind", "problem", "instances", "budget", "threads", "hardware", "versions", "started", "status"}
 Options = Mapping[str, Any]

@@ -7,15 +7,9 @@ from typing import Any
 
 from sysgym.core.errors import UsageError
 from sysgym.core.instances import expand
-from sysgym.core.options import parse_pairs
-from sysgym.core.registry import make_problem, problem_class, with_options
-from sysgym_zoo.jobs.finding import Clues, find_problem
-from sysgym_zoo.jobs.naming import Choice, Solver, build, choose, mode_keys
-
-
-def build_problem(name: str, pairs: Sequence[str] = ()) -> Any:
-    """A problem from its name and `-O key=value` words."""
-    return make_problem(name, **parse_pairs(pairs, problem_class(name), name))
+from sysgym.core.registry import with_options
+from sysgym_zoo.lookup.finding import Clues, build_problem, find_problem
+from sysgym_zoo.lookup.naming import Choice, Solver, build, choose, mode_keys
 
 
 def find_and_build(clues: Clues) -> Any:

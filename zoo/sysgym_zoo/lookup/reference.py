@@ -9,7 +9,7 @@ from typing import Any
 
 from sysgym.core.options import Option, option_table
 from sysgym.core.registry import environment_id, problem_class, problem_registry
-from sysgym_zoo.jobs.recipes import own_recipes
+from sysgym_zoo.lookup.recipes import own_recipes
 
 PAGE, OWN = "README.md", "sysgym."
 _ITEM = re.compile(r"^([a-z]\w*(?:, [a-z]\w*)*): ")

@@ -10,10 +10,12 @@ from typing import Any, NamedTuple
 
 from sysgym.core.errors import InvalidSolution, UsageError, unknown
 from sysgym.core.instances import SPLITS
+from sysgym.core.options import parse_pairs
 from sysgym.core.registry import make_problem, problem_class, problem_ids
 from sysgym.core.solutions import parse_json, parse_npz
 from sysgym_agents.core import agent_class
-from sysgym_zoo.jobs.naming import Choice, choose
+from sysgym_zoo.jobs.console import say
+from sysgym_zoo.lookup.naming import Choice, choose
 
 HEAD = 4096  # bytes of a file that a problem sees to tell whether it is one of its own
 MAX_SOLUTION = 64 * 2**20  # a larger solution file is not looked into
@@ -28,6 +30,11 @@ class Clues(NamedTuple):
     data: Sequence[str] = ()  # names, recipes and files of instances
     solution: Path | None = None
     options: Sequence[str] = ()  # -O
+
+
+def build_problem(name: str, pairs: Sequence[str] = ()) -> Any:
+    """A problem from its name and `-O key=value` words."""
+    return make_problem(name, **parse_pairs(pairs, problem_class(name), name))
 
 
 def short_names() -> list[str]:
@@ -112,7 +119,10 @@ def _only(fits: set[str], clues: Clues, problems: dict[str, Any], strangers: lis
     if len(fits) > 1 and clues.solution is not None and clues.data:
         fits = {name for name in fits if _answers(name, clues)} or fits
     if len(fits) > 1 and len(clues.data) > len(strangers):
-        fits = {name for name in fits if not problems[name].secondary} or fits
+        first = {name for name in fits if not problems[name].secondary}
+        if len(first) == 1 and first < fits:
+            say(f"taken as {min(first)}; these data are also of {', '.join(sorted(fits - first))}: -p chooses.")
+        fits = first or fits
     if len(fits) == 1:
         return fits.pop()
     names = ", ".join(sorted(fits))
@@ -143,8 +153,6 @@ def words_of(problem: Any) -> list[str]:
 
 def _answers(name: str, clues: Clues) -> bool:
     """Whether the solution file has the arrays that a problem asks for."""
-    from sysgym_zoo.jobs.resolve import build_problem
-
     assert clues.solution is not None
     try:
         problem = build_problem(name, clues.options)

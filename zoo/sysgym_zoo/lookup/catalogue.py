@@ -17,9 +17,9 @@ from sysgym.core.options import keyword_options
 from sysgym.core.registry import environment_id, make_problem, problem_class, problem_registry
 from sysgym_agents.core import agent_class, agent_names, is_learner
 from sysgym_leaderboards import board_names, load_board
-from sysgym_zoo.jobs.finding import of_data, short_names, usable, words_of
-from sysgym_zoo.jobs.naming import load_run
-from sysgym_zoo.jobs.recipes import load_recipe, recipe_names
+from sysgym_zoo.lookup.finding import of_data, short_names, usable, words_of
+from sysgym_zoo.lookup.naming import load_run
+from sysgym_zoo.lookup.recipes import load_recipe, recipe_names
 
 
 def first_line(thing: Any) -> str:
