@@ -33,6 +33,7 @@ from sysgym.core.env import ProblemEnv
 from sysgym.core.options import option_table, parse_pairs, suggestions
 from sysgym.core.problem import Dynamics, Problem, members
 from sysgym.core.registry import problem_registry
+from sysgym.core.vector import ProblemVectorEnv
 from sysgym_agents import Budget, make_agent
 
 FILE = Path(__file__).parents[1] / "plugin" / "sysgym_knapsack" / "sack.py"
@@ -227,6 +228,32 @@ def test_learners_play_without_any_feature(agent: str) -> None:
     made.fit(problem, [problem.load("generated/train-0")], np.random.default_rng(0), Budget(steps=16))
     instance = problem.load("generated/test-1")
     assert problem.judge(instance, made.solve(problem, instance, np.random.default_rng(0), Budget())).feasible
+
+
+@complete
+class Told(Plain):
+    """The count as a vector that is no node's."""
+
+    state_features = ("left", "taken")
+
+    def state_vector(self, instance: Nothing, state: list[int]) -> Any:
+        return np.array([instance.count - sum(state), sum(state)], np.float32)
+
+
+@pytest.mark.parametrize("form", ["full", "dynamic"])
+def test_a_state_is_shown_as_a_vector(form: str) -> None:
+    """Single, in a vector, and to the network: what it holds decides what an agent without other features learns."""
+    env = ProblemEnv(Told(), instance=Nothing(6, "six"), obs=form)
+    check_env(env, skip_render_check=True)
+    vector = ProblemVectorEnv(2, Told(), instance=Nothing(6, "six"), obs=form)
+    one, many = env.reset(seed=0)[0], vector.reset(seed=0)[0]
+    assert one["state"].tolist() == [6, 0] and np.array_equal(many["state"], [one["state"]] * 2)
+    one, many = env.step(1)[0], vector.step(np.array([1, 2]))[0]
+    assert one["state"].tolist() == [4, 2] and many["state"].tolist() == [[4, 2], [3, 3]]
+    agent = make_agent("maskable-ppo", hidden=8, n_steps=8, num_envs=1, batch_size=8)
+    agent.fit(Told(), [Nothing(6, "six")], np.random.default_rng(0), Budget(steps=8))
+    widths = {name: tuple(value.shape) for name, value in agent.weights().items()}
+    assert widths["net.context.0.weight"][1] == 1 + 2 + 2 * 8  # globals, state, mean and focused node
 
 
 def test_answers_of_varying_length() -> None:

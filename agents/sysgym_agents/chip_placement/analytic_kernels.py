@@ -192,56 +192,11 @@ class Schedule(NamedTuple):
 def anneal_any(rng, tries, temperature, mobile_hard, schedule, terms, tables):
     """`tries` Metropolis steps at a temperature; a share of them moves hard macros. The number accepted."""
     share, hard_chances, soft_chances, mobile_soft, wander, every = schedule
-    (
-        weights,
-        obstacles,
-        canvas_width,
-        canvas_height,
-        divisor,
-        capacity_h,
-        capacity_v,
-        reach,
-        scratch_h,
-        scratch_v,
-        _,
-    ) = terms
-    (
-        net_ptr,
-        net_of,
-        pin_ptr,
-        pin_of,
-        ptr,
-        pins,
-        weight,
-        width,
-        height,
-        _,
-        placed,
-        x,
-        y,
-        orientation,
-        x_offset,
-        y_offset,
-        px,
-        py,
-        length,
-        hor,
-        ver,
-        block_h,
-        block_v,
-        grid,
-        cells,
-        seen,
-        marks,
-        touched,
-        scalars,
-        per_h,
-        per_v,
-        cell_w,
-        cell_h,
-        route_w,
-        route_h,
-    ) = tables
+    (weights, obstacles, canvas_width, canvas_height, divisor, capacity_h, capacity_v, reach,
+     scratch_h, scratch_v, _) = terms  # fmt: skip
+    (net_ptr, net_of, pin_ptr, pin_of, ptr, pins, weight, width, height, _, placed, x, y,
+     orientation, x_offset, y_offset, px, py, length, hor, ver, block_h, block_v, grid, cells,
+     seen, marks, touched, scalars, per_h, per_v, cell_w, cell_h, route_w, route_h) = tables  # fmt: skip
     nodes, new_x, new_y, new_o = np.zeros(2, np.int64), np.zeros(2), np.zeros(2), np.zeros(2, np.int8)
     old_x, old_y, old_o = np.zeros(2), np.zeros(2), np.zeros(2, np.int8)
     most = 2

@@ -50,19 +50,8 @@ def propose(rng, movable, chances, x, y, orientation, columns, rows, cell_w, cel
 @njit
 def sweep(rng, tries, temperature, chances, movable, terms, tables):
     """`tries` Metropolis steps on the proxy; its value and the number of accepted moves."""
-    (
-        weights,
-        obstacles,
-        canvas_width,
-        canvas_height,
-        divisor,
-        capacity_h,
-        capacity_v,
-        reach,
-        scratch_h,
-        scratch_v,
-        both,
-    ) = terms
+    (weights, obstacles, canvas_width, canvas_height, divisor, capacity_h, capacity_v, reach,
+     scratch_h, scratch_v, both) = terms  # fmt: skip
     width, height, x, y = tables.width, tables.height, tables.x, tables.y
     orientation, hor, ver, block_h = tables.orientation, tables.hor, tables.ver, tables.block_h
     block_v, grid, scalars, cell_w = tables.block_v, tables.grid, tables.scalars, tables.cell_w
@@ -104,19 +93,8 @@ def best_place(node, far, terms, tables):
 
     Places are those of the macro shifted by whole cells; the one where it stands wins ties.
     """
-    (
-        weights,
-        obstacles,
-        canvas_width,
-        canvas_height,
-        divisor,
-        capacity_h,
-        capacity_v,
-        reach,
-        scratch_h,
-        scratch_v,
-        both,
-    ) = terms
+    (weights, obstacles, canvas_width, canvas_height, divisor, capacity_h, capacity_v, reach,
+     scratch_h, scratch_v, both) = terms  # fmt: skip
     width, height, x, y = tables.width, tables.height, tables.x, tables.y
     orientation, hor, ver, block_h = tables.orientation, tables.hor, tables.ver, tables.block_h
     block_v, grid, scalars, cell_w = tables.block_v, tables.grid, tables.scalars, tables.cell_w

@@ -44,7 +44,7 @@ def fusion_rule(graph: DataflowGraph, rule: str) -> Array:
 
 def tasks_of(problem: GraphProblem) -> tuple[str, ...]:
     """What a problem asks to decide."""
-    return tuple(getattr(problem, "chosen", ("placement",)))
+    return problem.chosen
 
 
 def complete(

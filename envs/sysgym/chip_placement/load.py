@@ -13,9 +13,8 @@ from sysgym.chip_placement.generate import generate_chip, is_recipe
 from sysgym.chip_placement.graph import without_cells
 from sysgym.chip_placement.instance import Chip
 from sysgym.core import data
-from sysgym.core.errors import UsageError, unknown
-from sysgym.core.instances import Entry, find_entry, load_index
-from sysgym.core.problem import content_hash
+from sysgym.core.errors import UsageError
+from sysgym.core.instances import Entry, as_promised, find_entry, load_index, no_instance
 
 ENDINGS = (".txt", ".pb", ".aux", ".nodes", ".nets", ".pl", ".scl", ".block", ".lef", ".def")
 
@@ -65,11 +64,7 @@ def read_chip(path: Path, plc: str | None = None, name: str | None = None) -> Ch
 def _registered(name: str) -> Chip:
     entry = find_entry(load_index(TOPIC), name)
     assert entry is not None
-    chip = _from_entry(entry)
-    if content_hash(chip) != entry.hash:
-        raise UsageError(
-            f"{name} does not have the content that its index promises; reinstall sysgym or fetch it again."
-        )
+    chip: Chip = as_promised(entry, _from_entry(entry))
     return chip
 
 
@@ -106,12 +101,8 @@ def load_chip(name: str, plc: str | None = None, grid: int | None = None) -> Chi
     elif (len(name) < 1024 and Path(name).is_file()) or Path(name.removesuffix(".gz")).suffix.lower() in ENDINGS:
         chip = read_chip(Path(name), plc)
     else:
-        known = [entry.name for group in sets.values() for entry in group.entries]
-        error = unknown("instance", name, known)
-        raise UsageError(
-            f"{str(error).split(' Known:')[0]} Give a registered name (`sysgym list instances`), a design file "
-            "(netlist.pb.txt, bookshelf .aux, floorplan .block) or a recipe such as 'tiles:rows=4,columns=4,seed=1'."
-        )
+        hint = "a design file (netlist.pb.txt, bookshelf .aux, floorplan .block) or a recipe such as"
+        raise no_instance(sets, name, f"{hint} 'tiles:rows=4,columns=4,seed=1'")
     return with_grid(chip, grid) if grid else chip
 
 

@@ -16,7 +16,7 @@ from typing import Any
 
 from sysgym.core.data import DataFile
 from sysgym.core.errors import UsageError, unknown
-from sysgym.core.problem import Instance
+from sysgym.core.problem import Instance, content_hash
 
 SPLITS = ("train", "valid", "test")
 
@@ -111,6 +111,21 @@ def expand(sets: Mapping[str, InstanceSet], names: str | Iterable[str]) -> list[
         else:
             found.append(str(name))
     return found
+
+
+def as_promised(entry: Entry, instance: Instance) -> Instance:
+    """The instance of an entry; UsageError if it does not have the content whose hash the index holds."""
+    if content_hash(instance) != entry.hash:
+        raise UsageError(
+            f"{entry.name} does not have the content that its index promises; reinstall sysgym or fetch it again."
+        )
+    return instance
+
+
+def no_instance(sets: Mapping[str, InstanceSet], name: str, hint: str) -> UsageError:
+    """The error for a word that names no instance: the nearest registered name, and what else can be given."""
+    error = unknown("instance", name, [entry.name for group in sets.values() for entry in group.entries])
+    return UsageError(f"{str(error).split(' Known:')[0]} Give a registered name (`sysgym list instances`), {hint}.")
 
 
 class Memo:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
 
-from sysgym.core.errors import unknown
+from sysgym.core.errors import UsageError, unknown
 from sysgym.core.instances import InstanceSet, Memo, find_entry, load_index
 from sysgym.core.options import Range
 from sysgym.core.problem import Array, Size, Solution
@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from sysgym.dataflow.features import Work
     from sysgym.dataflow.graphs.graph import DataflowGraph
     from sysgym.dataflow.simulator.job import Job
+
+
+TASKS = ("placement", "schedule", "fusion")
 
 
 @dataclass(kw_only=True, eq=False)
@@ -46,6 +49,11 @@ class GraphProblem:
     tasks = "placement"  # what is decided, joined by "+"
     objective, simulator = "latency", "events"
     usual_schedule = "fifo"  # for which the index knows costs
+
+    @property
+    def chosen(self) -> tuple[str, ...]:
+        """The tasks one by one."""
+        return parse_tasks(self.tasks)
 
     def check_rules(self) -> None:
         """UsageError for options that do not go together."""
@@ -140,3 +148,16 @@ class GraphProblem:
 def rules_of(problem: GraphProblem) -> Rules:
     """The rules that the options of a problem name."""
     return Rules(**{item.name: getattr(problem, item.name) for item in fields(Rules)})
+
+
+def parse_tasks(text: str) -> tuple[str, ...]:
+    """The tasks in a text, in the order in which they are decided; UsageError unless they are known and unlike."""
+    if not isinstance(text, str):
+        raise UsageError(f"option tasks must be a text such as 'placement+schedule', got {text!r}.")
+    parts = text.replace(",", "+").split("+")
+    for part in parts:
+        if part not in TASKS:
+            raise unknown("task", part, TASKS)
+    if len({*parts}) < len(parts):
+        raise UsageError(f"option tasks names a task twice: {text!r}.")
+    return tuple(task for task in TASKS if task in parts)

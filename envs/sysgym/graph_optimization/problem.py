@@ -9,16 +9,13 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import numpy as np
 
 from sysgym.core.defaults import complete
-from sysgym.core.errors import UsageError, unknown
 from sysgym.core.options import Range
 from sysgym.core.problem import ArraySpec, Solution, Verdict
 from sysgym.core.solutions import check_arrays
-from sysgym.dataflow.problem import GraphProblem
+from sysgym.dataflow.problem import GraphProblem, parse_tasks
 
 if TYPE_CHECKING:
     from sysgym.dataflow.graphs.graph import DataflowGraph
-
-TASKS = ("placement", "schedule", "fusion")
 
 
 @complete
@@ -72,7 +69,7 @@ class GraphOptimization(GraphProblem):
     schedule: Literal["fifo", "critical_path"] = "critical_path"
 
     def __post_init__(self) -> None:
-        self.chosen = parse_tasks(self.tasks)
+        parse_tasks(self.tasks)
         self.check_rules()
 
     @property
@@ -107,16 +104,3 @@ class GraphOptimization(GraphProblem):
         job = self.job(instance)
         placement = np.ascontiguousarray(found.get("placement", job.expert), np.int32)
         return job.verdict(placement, found.get("priority"), found.get("fusion"))
-
-
-def parse_tasks(text: str) -> tuple[str, ...]:
-    """The tasks in a text, in the order in which they are decided; UsageError unless they are known and unlike."""
-    if not isinstance(text, str):
-        raise UsageError(f"option tasks must be a text such as 'placement+schedule', got {text!r}.")
-    parts = text.replace(",", "+").split("+")
-    for part in parts:
-        if part not in TASKS:
-            raise unknown("task", part, TASKS)
-    if len({*parts}) < len(parts):
-        raise UsageError(f"option tasks names a task twice: {text!r}.")
-    return tuple(task for task in TASKS if task in parts)

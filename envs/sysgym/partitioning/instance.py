@@ -6,9 +6,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from sysgym.core.data import read
-from sysgym.core.errors import UsageError, unknown
-from sysgym.core.instances import find_entry, load_index
-from sysgym.core.problem import content_hash
+from sysgym.core.instances import as_promised, find_entry, load_index, no_instance
 from sysgym.graphs.csr import Graph
 from sysgym.graphs.generate import FAMILIES, generate_graph, is_recipe
 from sysgym.graphs.io import READERS, parse_graph, read_graph
@@ -20,11 +18,7 @@ TOPIC = "partitioning"
 def _registered(name: str) -> Graph:
     entry = find_entry(load_index(TOPIC), name)
     assert entry is not None and entry.file is not None
-    graph = parse_graph(name, Path(entry.file.path).name, read(entry.file))
-    if content_hash(graph) != entry.hash:
-        raise UsageError(
-            f"{name} does not have the content that its index promises; reinstall sysgym or fetch it again."
-        )
+    graph: Graph = as_promised(entry, parse_graph(name, Path(entry.file.path).name, read(entry.file)))
     return graph
 
 
@@ -37,13 +31,9 @@ def load_graph(name: str) -> Graph:
         return read_graph(name)
     if is_recipe(name):
         return generate_graph(name)
-    known = [entry.name for group in sets.values() for entry in group.entries]
-    error = unknown("instance", name, known)
     families = ", ".join(FAMILIES)
-    raise UsageError(
-        f"{str(error).split(' Known:')[0]} Give a registered name (`sysgym list instances`), a graph file "
-        f"({', '.join(READERS)}) or a recipe such as 'delaunay:n=500,seed=3' (families: {families})."
-    )
+    hint = f"a graph file ({', '.join(READERS)}) or a recipe such as 'delaunay:n=500,seed=3' (families: {families})"
+    raise no_instance(sets, name, hint)
 
 
 def is_graph(name: str, head: bytes = b"") -> bool:

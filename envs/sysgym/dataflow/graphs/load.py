@@ -6,9 +6,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from sysgym.core import data
-from sysgym.core.errors import UsageError, unknown
-from sysgym.core.instances import find_entry, load_index
-from sysgym.core.problem import content_hash
+from sysgym.core.instances import as_promised, find_entry, load_index, no_instance
 from sysgym.dataflow.graphs.graph import DataflowGraph
 from sysgym.dataflow.graphs.io import parse_graph, read_graph
 
@@ -19,11 +17,7 @@ TOPIC = "dataflow"
 def _registered(name: str) -> DataflowGraph:
     entry = find_entry(load_index(TOPIC), name)
     assert entry is not None and entry.file is not None
-    graph = parse_graph(name, data.read(entry.file), name)
-    if content_hash(graph) != entry.hash:
-        raise UsageError(
-            f"{name} does not have the content that its index promises; reinstall sysgym or fetch it again."
-        )
+    graph: DataflowGraph = as_promised(entry, parse_graph(name, data.read(entry.file), name))
     return graph
 
 
@@ -38,12 +32,8 @@ def load_graph(name: str) -> DataflowGraph:
         return generate_graph(name)
     if (len(name) < 1024 and Path(name).is_file()) or name.removesuffix(".gz").endswith(".json"):
         return read_graph(Path(name))
-    known = [entry.name for group in sets.values() for entry in group.entries]
-    error = unknown("instance", name, known)
-    raise UsageError(
-        f"{str(error).split(' Known:')[0]} Give a registered name (`sysgym list instances`), a graph file "
-        "(.json.gz, as `sysgym trace` writes) or a recipe such as 'layered:depth=6,width=4,seed=1'."
-    )
+    hint = "a graph file (.json.gz, as `sysgym trace` writes) or a recipe such as 'layered:depth=6,width=4,seed=1'"
+    raise no_instance(sets, name, hint)
 
 
 def is_graph(name: str, head: bytes = b"") -> bool:
