@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ from sysgym.core.errors import unknown
 from sysgym.core.instances import SPLITS, find_entry
 from sysgym.core.options import keyword_options
 from sysgym.core.registry import environment_id, make_problem, problem_class, problem_registry
-from sysgym_agents.core import agent_class, agent_names, agent_registry, is_learner
+from sysgym_agents.core import agent_class, agent_names, is_learner
 from sysgym_leaderboards import board_names, load_board
 from sysgym_zoo.lookup.finding import of_data, short_names, usable, words_of
 from sysgym_zoo.lookup.naming import load_run
@@ -28,10 +28,10 @@ def first_line(thing: Any) -> str:
     return text.split("\n\n")[0].replace("\n", " ")
 
 
-def _load(registry: Any, name: str) -> Any:
-    """The registered thing, or the sentence that says why it cannot be loaded."""
+def _load(load: Callable[[str], Any], name: str) -> Any:
+    """What is registered, or the sentence that says why it cannot be loaded."""
     try:
-        return registry.get(name)
+        return load(name)
     except UsageError as error:
         return str(error)
 
@@ -40,7 +40,7 @@ def problem_rows() -> list[dict[str, Any]]:
     """Registered problems."""
     rows = []
     for name, identifier in zip(problem_registry.names(), problem_ids(), strict=True):
-        found = _load(problem_registry, name)
+        found = _load(problem_registry.get, name)
         broken = isinstance(found, str)
         rows.append(
             {
@@ -57,7 +57,7 @@ def agent_rows(problem: str | None) -> list[dict[str, Any]]:
     wanted = problem_class(problem).name if problem else None  # type: ignore[attr-defined]
     rows = []
     for name in agent_names():
-        found = _load(agent_registry, name)
+        found = _load(agent_class, name)
         if isinstance(found, str):
             rows.append({"agent": name, "kind": "broken", "problems": None, "about": found})
         elif wanted is None or not found.problems or wanted in found.problems:
