@@ -76,7 +76,7 @@ def is_legal(chip: Chip, solution: Any) -> bool:
 def random_cost(chip: Chip, seed: int) -> float:
     """HPWL of a random rollout."""
     mode, rng = WireMaskMode("area"), np.random.default_rng(seed)
-    size, state = Size(len(chip.macros), 0, chip.canvas.rows, chip.canvas.columns), mode.start(chip, rng)
+    size, state = Size(len(chip.macros), 0, (chip.canvas.rows, chip.canvas.columns)), mode.start(chip, rng)
     while not mode.done(chip, state):
         state = mode.step(chip, state, rng.choice(np.flatnonzero(mode.mask(chip, state, size))))
     return mode.cost(chip, state)
@@ -129,7 +129,7 @@ def test_the_greedy_pass_is_that_of_the_environment() -> None:
     chip = random_chip(1)
     found = GreedyWireMask().solve(HPWL, chip, np.random.default_rng(0), Budget())
     mode, tables = WireMaskMode("connected"), wire(chip)
-    size, state = Size(16, 0, 18, 20), mode.start(chip, np.random.default_rng(0))
+    size, state = Size(16, 0, (18, 20)), mode.start(chip, np.random.default_rng(0))
     while not mode.done(chip, state):
         i = mode.focus(chip, state)
         column = round((found["x"][i] - tables.width[i] / 2) / 5.0)
