@@ -91,16 +91,19 @@ def test_listed_and_documented(sysgym: Run) -> None:
     assert not [row for row in rows(sysgym("doctor", "--json")) if row["status"] == "broken"]
 
 
-def test_trained(sysgym: Run, folder: Path) -> None:
+@pytest.fixture(scope="module")
+def trained(sysgym: Run, folder: Path) -> Path:
+    """The folder with three runs: of the plugin's learner, and of two general ones."""
     on = ("-p", "Knapsack")
     sysgym("train", *on, "-a", "knapsack-rule", "--steps", "30", "--set", "sigma=0.5", "--out", "rule")
     small = ("--steps", "128", "--set", "n_steps=16", "--set", "hidden=8")
     sysgym("train", *on, "-a", "maskable-ppo", *small, "--out", "masked")
     sysgym("train", *on, "-a", "ppo", *small, "--out", "plain")
-    assert (folder / "rule" / "agent" / "model.safetensors").is_file()
+    return folder
 
 
-def test_evaluated_submitted_and_ranked(sysgym: Run, folder: Path) -> None:
+def test_trained_evaluated_submitted_and_ranked(sysgym: Run, trained: Path) -> None:
+    assert (trained / "rule" / "agent" / "model.safetensors").is_file()
     on = ("-p", "Knapsack")
     agents = ["-a", "rule", "-a", "masked", "-a", "plain", "-a", "random"]
     done = sysgym("evaluate", *on, *agents, "--instances", "small/test", "--seeds", "2", "--out", "eval", "--json")
@@ -182,7 +185,9 @@ MODULES = {
     "    problems = ()\n    def solve(self, *_): ...\n    def fit(self, *_): ...",
     "dull_plugin": "areas = 3",
     "crash_plugin": "from sysgym.partitioning.problem import Partitioning\n\nclass Crash(Partitioning):\n"
-    "    def __init__(self): raise RuntimeError('no GPU')\n\nclass Other(Partitioning):\n    version = 3\n",
+    "    def __init__(self): raise RuntimeError('no GPU')\n\nclass Other(Partitioning):\n    version = 3\n\n"
+    "class Blind(Partitioning):\n    name = 'Blind'\n    def instance_sets(self): raise OSError('no disk')\n"
+    "    @staticmethod\n    def reads(name, head): raise KeyError(name)\n",
 }
 PROBLEMS = {
     "Raises-v0": ("raises_plugin:Thing", "cannot be imported (ImportError: no module named nowhere)"),
@@ -190,6 +195,7 @@ PROBLEMS = {
     "Absent-v0": ("hollow_plugin:Thing", "cannot be imported (AttributeError"),
     "Hollow-v0": ("hollow_plugin:Hollow", "which lacks choice_names, default_instances, describe,"),
     "Crash-v0": ("crash_plugin:Crash", "it cannot be built (RuntimeError: no GPU)"),
+    "Blind-v0": ("crash_plugin:Blind", "it cannot be built (OSError: no disk)"),
     "Other-v0": ("crash_plugin:Other", "registered as 'Other-v0' but calls itself Partitioning-v3"),
     "nameless": ("hollow_plugin:Hollow", "is no environment id"),
 }

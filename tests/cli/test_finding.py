@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import os
 from collections.abc import Callable
 from importlib.resources import files
 from pathlib import Path
@@ -14,7 +15,7 @@ import pytest
 
 from sysgym import UsageError, make_problem
 from sysgym.core.errors import SysgymError
-from sysgym_zoo.lookup.finding import Clues, find_problem, usable
+from sysgym_zoo.lookup.finding import Clues, find_problem, first_bytes, usable
 from sysgym_zoo.lookup.naming import choose, make, mode_keys
 
 Inline = Callable[..., Any]
@@ -164,6 +165,13 @@ def test_every_problem_says_what_it_reads() -> None:
             assert problem.reads("what.xyz", b"\x00\x01") is False, name
             for word in ("", ".", "x" * 5000, "a/b", "name:=", "\udcff.txt"):
                 assert isinstance(problem.reads(word, b"\xff" * 50), bool)
+
+
+def test_a_pipe_is_not_read_to_find_its_problem(tmp_path: Path) -> None:
+    """Its bytes come only once; and opening one waits for whoever writes."""
+    pipe = tmp_path / "x.graph"
+    os.mkfifo(pipe)
+    assert first_bytes(str(pipe)) == b"" and find_problem(Clues(data=[str(pipe)])) == "Partitioning"
 
 
 def test_an_error_of_a_wrong_name_is_one_of_ours() -> None:

@@ -145,7 +145,6 @@ JSON = {  # in this order: what one makes, the next ones use
     "list instances": "list instances tiny/test",
     "list boards": "list boards",
     "show": "show Partitioning",
-    "doctor": "doctor",
     "data list": "data list",
     "data get": "data get tiny/grid-test",
     "data path": "data path tiny/grid-test",
@@ -166,7 +165,7 @@ JSON = {  # in this order: what one makes, the next ones use
     "board audit": "board audit rows.csv",
 }
 CELL = 'node {\n name: "S"\n attr {\n key: "type"\n value {\n placeholder: "stdcell"\n }\n }\n}\n'
-ELSEWHERE = {"demo", "bench"}  # they take longer; their own tests read their JSON
+ELSEWHERE = {"demo", "bench", "doctor"}  # they take longer; their own tests read their JSON
 
 
 def test_json_is_all_that_stdout_holds(inline: Inline) -> None:

@@ -49,6 +49,9 @@ def _wrong_problem(name: str) -> str:
     problem = make_problem(name)
     if (problem.name, problem.version) != (short, number):
         return f"it is registered as {name!r} but calls itself {problem.name}-v{problem.version}"
+    problem.instance_sets()
+    if problem.reads is not None:
+        problem.reads("", b"")
     missing = lacking(problem.dynamics, Dynamics)
     return f"its action mode lacks {', '.join(missing)}" if missing else ""
 

@@ -17,7 +17,7 @@ from sysgym.core.options import keyword_options
 from sysgym.core.registry import environment_id, make_problem, problem_class, problem_registry
 from sysgym_agents.core import agent_class, agent_names, is_learner
 from sysgym_leaderboards import board_names, load_board
-from sysgym_zoo.lookup.finding import of_data, short_names, usable, words_of
+from sysgym_zoo.lookup.finding import of_data, sets_of, short_names, usable, words_of
 from sysgym_zoo.lookup.naming import load_run
 from sysgym_zoo.lookup.recipes import load_recipe, recipe_names
 
@@ -85,7 +85,7 @@ def _sets(problem: str | None) -> Iterator[tuple[str, str, Any]]:
     else:
         found = [make_problem(problem)]
     for item in found:
-        for name, group in item.instance_sets().items():
+        for name, group in (sets_of(item) if problem is None else item.instance_sets()).items():
             yield item.name, name, group
 
 
@@ -232,7 +232,7 @@ def known_names() -> list[str]:
 
 def _describe_instance(name: str) -> dict[str, Any]:
     for problem in usable().values():
-        sets = problem.instance_sets()
+        sets = sets_of(problem)
         group, split = sets.get(name.partition("/")[0]), name.partition("/")[2]
         if group is not None and split in ("", *SPLITS):
             chosen = [entry for entry in group.entries if split in ("", entry.split)]

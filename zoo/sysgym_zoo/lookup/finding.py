@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import zlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -56,7 +56,9 @@ def usable() -> dict[str, Any]:
 
 
 def first_bytes(word: str) -> bytes:
-    """How a file starts, unzipped; nothing where there is none."""
+    """How a file starts, unzipped; nothing where there is none. A pipe is left alone: its bytes come only once."""
+    if not os.path.isfile(word):
+        return b""
     try:
         with open(word, "rb") as stream:
             data = stream.read(HEAD)
@@ -65,11 +67,23 @@ def first_bytes(word: str) -> bytes:
         return b""
 
 
+def sets_of(problem: Any) -> Mapping[str, Any]:
+    """The instance sets of a problem; none of one that fails here, which `sysgym doctor` names."""
+    try:
+        found: Mapping[str, Any] = problem.instance_sets()
+    except Exception:
+        return {}
+    return found
+
+
 def known_by(problem: Any, word: str, head: bytes) -> bool:
     """Whether a word is a set or an instance of a problem, one of its recipes, or a file that it reads."""
-    if not os.path.isfile(word) and word.split("/")[0] in problem.instance_sets():
+    if not os.path.isfile(word) and word.split("/")[0] in sets_of(problem):
         return True
-    return problem.reads is not None and bool(problem.reads(word, head))
+    try:
+        return problem.reads is not None and bool(problem.reads(word, head))
+    except Exception:  # a plugin that fails must not take the others with it
+        return False
 
 
 def of_data(problems: dict[str, Any], word: str) -> set[str]:
@@ -146,7 +160,7 @@ def _stranger(word: str, problems: dict[str, Any], names: str) -> UsageError:
 def words_of(problem: Any) -> list[str]:
     """Names of a problem's sets, of their splits and of their instances."""
     words: list[str] = []
-    for name, group in problem.instance_sets().items():
+    for name, group in sets_of(problem).items():
         words += [name, *(f"{name}/{split}" for split in SPLITS if group.names(split)), *group.names()]
     return words
 
