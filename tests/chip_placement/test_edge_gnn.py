@@ -79,19 +79,30 @@ def test_one_network_plays_grids_of_any_size() -> None:
             assert torch.allclose(policy.net.act(one, policy.net.encode(one)), together[i : i + 1], atol=1e-5)
 
 
-def test_pre_training_learns_what_a_placement_is_worth() -> None:
-    """Episodes differ in quality, labels are standardised, and held-out placements are told apart."""
+TILES = "tiles:rows=3,columns=3,slack=2,soft=4,ports=6,seed=3"
+
+
+def test_episodes_of_pre_training_differ_in_quality() -> None:
+    """Labels are standardised."""
     problem = make_problem("ChipPlacement", mode="sequential")
-    chip = problem.load("tiles:rows=3,columns=3,slack=2,soft=4,ports=6,seed=3")
-    env = ProblemEnv(problem, instance=chip, obs="dynamic")
+    env = ProblemEnv(problem, instance=problem.load(TILES), obs="dynamic")
     episodes = collect(env, 40, np.random.default_rng(0), Clock(Budget()))
     labels = np.array([rows[-1][1] for rows in episodes])
     assert len(episodes) == 40 and labels.shape == (40, len(LABELS))
     assert np.allclose(labels.mean(axis=0), 0, atol=1e-9) and np.allclose(labels.std(axis=0), 1)
-    agent = make_agent("edge-gnn")
+
+
+def test_pre_training_learns_what_a_placement_is_worth() -> None:
+    """Held-out placements are told apart."""
+    problem = make_problem("ChipPlacement", mode="sequential")
+    agent, chip = make_agent("edge-gnn"), problem.load(TILES)
     _, explained = pretrain(agent.setup(), problem, [chip], np.random.default_rng(0), 200, Clock(Budget()))
     assert explained > 0.3
-    small = problem.load("tiles/train-0")
+
+
+def test_pre_training_repeats() -> None:
+    problem = make_problem("ChipPlacement", mode="sequential")
+    agent, small = make_agent("edge-gnn"), problem.load("tiles/train-0")
     trained, again = (
         pretrain(agent.setup(), problem, [small], np.random.default_rng(0), 16, Clock(Budget()))[0] for _ in range(2)
     )
