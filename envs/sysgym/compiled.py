@@ -24,6 +24,7 @@ import sys
 import tempfile
 import uuid
 from collections.abc import Iterator
+from enum import EnumType
 from functools import cache, partial
 from pathlib import Path
 from types import CellType, CodeType, FunctionType, ModuleType
@@ -145,13 +146,15 @@ def _described(value: Any, names: tuple[str, ...], seen: set[int]) -> Iterator[s
             if name in vars(value):
                 yield name
                 yield from _described(vars(value)[name], (), seen)
+    elif isinstance(value, EnumType):
+        yield repr(list(value))
     elif isinstance(value, np.ndarray):
         yield f"{value.dtype}{value.shape}{hashlib.sha256(value.tobytes()).hexdigest()}"
     elif isinstance(value, tuple | list):
         yield f"{type(value).__qualname__}{len(value)}"
         for part in value:
             yield from _described(part, (), seen)
-    elif isinstance(value, int | float | complex | str | bytes | np.generic | None):
+    elif isinstance(value, int | float | complex | str | bytes | np.generic | np.dtype | None):
         yield f"{type(value).__qualname__} {value!r}"
     else:
         yield f"{getattr(value, '__module__', '')}.{getattr(value, '__qualname__', type(value).__qualname__)}"

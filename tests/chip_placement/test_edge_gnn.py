@@ -89,7 +89,7 @@ def test_pre_training_learns_what_a_placement_is_worth() -> None:
     assert len(episodes) == 40 and labels.shape == (40, len(LABELS))
     assert np.allclose(labels.mean(axis=0), 0, atol=1e-9) and np.allclose(labels.std(axis=0), 1)
     agent = make_agent("edge-gnn")
-    _, explained = pretrain(agent.setup(), problem, [chip], np.random.default_rng(0), 120, Clock(Budget()))
+    _, explained = pretrain(agent.setup(), problem, [chip], np.random.default_rng(0), 200, Clock(Budget()))
     assert explained > 0.3
     small = problem.load("tiles/train-0")
     trained, again = (

@@ -107,7 +107,7 @@ def test_data_path(inline: Inline) -> None:
     assert {row["set"] for row in json.loads(inline("data", "list", "--json").stdout)["rows"]} >= {"tiny", "walshaw"}
 
 
-@pytest.mark.parametrize("area", ["partitioning", "chip"])
+@pytest.mark.parametrize("area", ["partitioning", pytest.param("chip", marks=pytest.mark.slow)])
 def test_bench_prints_ratios(area: str, sysgym: Run) -> None:
     found = json.loads(sysgym("bench", area, "--quick", "--json").stdout)
     rows = found["rows"]

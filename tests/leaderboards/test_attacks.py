@@ -503,6 +503,7 @@ def test_the_store_verifies_after_all_of_it(filled: Store) -> None:
     assert done.exit_code == 0 and "entries verified" in done.output
 
 
+@pytest.mark.slow
 def test_the_whole_table_without_assertions(tmp_path: Path) -> None:
     """`python -O`, in the verification process too."""
     environment = {**os.environ, "PYTHONOPTIMIZE": "1", MARKER: str(tmp_path / "marker")}
