@@ -15,8 +15,7 @@ import pytest
 from PIL import Image
 
 import sysgym
-from sysgym_leaderboards import Answer, Board, Store, pack
-from sysgym_leaderboards.publish import export
+from sysgym_leaderboards import Answer, Board, Store, export, pack
 from sysgym_leaderboards.publish.charts import interval_bar
 from sysgym_leaderboards.publish.export import board_report
 from sysgym_leaderboards.publish.site import _ratio_cell, _seconds, board_page
