@@ -25,10 +25,9 @@ def blocks(language: str, text: str) -> list[str]:
     return re.findall(rf"```{language}\n(.*?)```", text, re.S)
 
 
-def commands(page: str) -> list[str]:
-    """The commands of a page in order, each once."""
-    found = [line[2:] for block in blocks("console", TEXTS[page]) for line in block.splitlines()]
-    return list(dict.fromkeys(found))
+def commands(block: str) -> list[str]:
+    """The commands of a block in order, each once."""
+    return list(dict.fromkeys(line[2:] for line in block.splitlines()))
 
 
 def test_there_is_a_page_for_every_problem_and_a_short_first_one() -> None:
@@ -52,12 +51,14 @@ def test_python_blocks(page: str, block: str, tmp_path: Path) -> None:
     assert "action_mask" in done.stdout
 
 
-MADE = {"README.md": "site/index.html", "partitioning": "my.png", "chip_placement": "chip.png",
-        "device_placement": "gantt.png", "graph_optimization": "joint.json"}  # fmt: skip
+CONSOLE = [(page, block) for page, text in TEXTS.items() for block in blocks("console", text)]
+MADE = ("mine.part", "site/index.html", "chip.png", "gantt.png", "joint.json", "my.png")  # by each block
 
 
-@pytest.mark.parametrize("page", TEXTS)
-def test_console_blocks_in_order(page: str, sysgym: Callable[..., Any], tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("block", "made"), [(block, made) for (_, block), made in zip(CONSOLE, MADE, strict=True)], ids=MADE
+)
+def test_console_blocks_in_order(block: str, made: str, sysgym: Callable[..., Any], tmp_path: Path) -> None:
     """Every command, with part of a second of work instead of a minute and one seed where only time is saved."""
     from sysgym.graphs.generate import generate_graph
     from sysgym.graphs.io import format_metis
@@ -67,15 +68,15 @@ def test_console_blocks_in_order(page: str, sysgym: Callable[..., Any], tmp_path
     packaged = Path(str(files("sysgym") / "data" / "chip" / "designs" / "mempool_tile_NanGate45.plc"))
     (tmp_path / "my" / "netlist.pb.txt").write_bytes(gzip.decompress(packaged.with_suffix(".pb.txt.gz").read_bytes()))
     (tmp_path / "my" / "initial.plc").write_bytes(packaged.read_bytes())
-    assert len(commands(page)) >= 3
-    for command in commands(page):
+    assert len(commands(block)) >= 3
+    for command in commands(block):
         words = shlex.split(command.replace("--seconds 60", "--seconds 0.2"))
         if "metis" in words:
             pytest.importorskip("pymetis")
             words += ["--seeds", "1"]
         assert words[0] == "sysgym", command
         sysgym(*words[1:])
-    assert (tmp_path / MADE.get(page, MADE.get(Path(page).parent.name, ""))).is_file()
+    assert (tmp_path / made).is_file()
 
 
 def test_every_agent_and_environment_is_named_somewhere() -> None:
