@@ -16,6 +16,7 @@ from sysgym_agents.chip_placement.edge_pretrain import LABELS, collect, pretrain
 from sysgym_agents.chip_placement.edges import EdgeMean, make_links
 from sysgym_agents.core import Clock, make_agent
 from sysgym_agents.general.sb3.training import make_policy
+from sysgym_zoo.lookup.naming import make
 
 
 def random_links(seed: int, nodes: int, edges: int) -> tuple[Any, Any]:
@@ -126,7 +127,7 @@ def test_ppo_learns_to_place_tiles() -> None:
     """Wires half as long as an untrained network's, in a few thousand steps."""
     problem = make_problem("ChipPlacement", mode="sequential", objective="hpwl")
     chip = problem.load("tiles:rows=3,columns=3,slack=2,soft=0,ports=0,seed=3")
-    agent, rewards = make_agent("ppo-place", n_steps=36, batch_size=72), []
+    agent, rewards = make("ppo-place", n_steps=36, batch_size=72), []
 
     def watch(metrics: dict[str, float]) -> bool:
         rewards.append(metrics.get("rollout/ep_rew_mean", np.nan))
@@ -143,7 +144,7 @@ def test_ppo_learns_to_place_ariane() -> None:
     """A quarter of the steps of the bar: the mean of the last 100 episodes is below 0.80 on a real design."""
     problem = make_problem("ChipPlacement", mode="sequential")
     chip = problem.load("designs/ariane133_NanGate45")
-    agent, seen = make_agent("ppo-place"), []
+    agent, seen = make("ppo-place"), []
 
     def watch(metrics: dict[str, float]) -> bool:
         seen.append(metrics.get("rollout/ep_rew_mean", np.nan))

@@ -162,7 +162,7 @@ def test_fused_and_partial_solutions() -> None:
     assert groups < graph.nodes and f"{graph.nodes} operators in {groups} groups, 2 devices" in text
     assert duration(problem.judge(graph, solution).cost) in text
     assert problem.render(graph, solution).shape[1] == 1120
-    names = [event["name"] for event in problem.trace(graph, solution)["traceEvents"] if event.get("tid") == 0]
+    names = [event["name"] for event in problem.timeline(graph, solution)["traceEvents"] if event.get("tid") == 0]
     assert any(" +" in name for name in names)
     partial = make_problem("GraphOptimization", tasks="schedule")
     run = execute(partial.job(graph), {"priority": zero})
@@ -190,7 +190,7 @@ def test_traces_hold_every_operator_and_transfer(mode: str) -> None:
     problem, graph = make_problem("DevicePlacement", link_mode=mode), load_graph("seeds/txl_4l")
     solution = {"placement": np.random.default_rng(0).integers(0, 4, graph.nodes)}
     run = execute(problem.job(graph), solution)
-    trace = json.loads(json.dumps(problem.trace(graph, solution)))
+    trace = json.loads(json.dumps(problem.timeline(graph, solution)))
     assert run.outcome is not None and trace["displayTimeUnit"] == "ms" and trace["otherData"]["graph"] == graph.name
     events = trace["traceEvents"]
     assert {event["ph"] for event in events} == {"M", "X", "C"}

@@ -335,7 +335,7 @@ def mine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         ("tracedmine:broken", [], "tracedmine:broken failed: RuntimeError: no luck.$"),
         ("tracedmine:sized", [], "tracedmine:sized needs a value for width; give it with --arg width=VALUE"),
         ("tracedmine:build", ["wdth=3"], "unknown argument of tracedmine:build 'wdth'. Did you mean 'width'"),
-        ("tracedmine:build", ["width=x"], "option width of tracedmine:build must be int, got 'x'"),
+        ("tracedmine:build", ["width=x"], "option width of tracedmine:build must be a whole number, got 'x'"),
         ("tracedmine:build", ["width"], "expected key=value, got 'width'"),
     ],
 )

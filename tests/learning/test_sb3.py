@@ -17,6 +17,7 @@ from sysgym.core.vector import ProblemVectorEnv
 from sysgym_agents import Budget, make_agent
 from sysgym_agents.general.sb3.network import Encoded, GraphNet, StoredGraphs
 from sysgym_agents.general.sb3.policies import ManyCategorical, distribution_for
+from sysgym_zoo.lookup.naming import make
 
 SMALL: dict[str, dict[str, Any]] = {
     "ppo": {"n_steps": 32, "num_envs": 2, "batch_size": 64, "hidden": 16},
@@ -78,7 +79,7 @@ def test_ppo_learns_to_assign() -> None:
     problem = make_problem("Partitioning", k=2, eps=0.1, mode="assign")
     train = [problem.load(f"delaunay:n=60,seed={seed}") for seed in range(4)]
     test = [problem.load(f"delaunay:n=300,seed={seed}") for seed in range(10, 14)]
-    agent = make_agent("ppo-assign", hidden=32)
+    agent = make("ppo-assign", hidden=32)
     agent.fit(problem, train, np.random.default_rng(0), Budget(steps=16_000))
 
     def mean_cut(solver: Any) -> float:
@@ -92,7 +93,7 @@ def test_ppo_learns_to_assign() -> None:
 def test_ppo_refine_transfers_to_larger_graphs() -> None:
     problem = make_problem("Partitioning", k=4, eps=0.05)
     train = [problem.load(f"delaunay:n=200,seed={seed}") for seed in range(4)]
-    agent = make_agent("ppo-refine", hidden=32)
+    agent = make("ppo-refine", hidden=32)
     agent.fit(problem, train, np.random.default_rng(0), Budget(steps=10_000))
     ratios = []
     for seed in range(10, 14):
@@ -281,5 +282,5 @@ def test_combinations_that_cannot_work_are_explained() -> None:
         agent = make_agent(name, **{**SMALL[name], "learning_rate": 1e30})
         with pytest.raises(UsageError, match=r"diverged after \d+ steps.*lower learning_rate"):
             agent.fit(assign, graphs, np.random.default_rng(0), Budget(steps=1000))
-    with pytest.raises(UsageError, match="has not been trained"):
+    with pytest.raises(UsageError, match="has no weights to save; train it first"):
         make_agent("ppo").save(Path("nowhere"))

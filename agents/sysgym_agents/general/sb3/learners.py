@@ -4,7 +4,7 @@ Fields are hyper-parameters: those named as in the library go to the algorithm, 
 `hidden` and `layers` shape the network (`layers=0`: no message passing, actions are scored from their own features);
 `num_envs` environments are played side by side; `reward` is that of the environment, divided by the deviation of the
 returns while training if `scaled` (not for a single reward at the end); `episodes` are played when solving (the first
-greedily), the best feasible solution counts. A trained agent plays the action mode that it was trained in.
+greedily), the best feasible solution counts.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 Count = Annotated[int, Range(1, 10**9)]
 Natural = Annotated[int, Range(0, 10**9)]
 Several = Annotated[int, Range(2, 10**9)]
-Rate = Annotated[float, Range(0, 1e9)]
+Rate = Annotated[float, Range(0, 1.7e308)]  # as large as a float
 Share = Annotated[float, Range(0, 1)]
 
 
@@ -53,7 +53,6 @@ class SB3Agent(StoredLearner):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self.mode: dict[str, Any] = dict(self.options)  # options that choose the action mode it was trained in
         self.steps = 0
         self._weights: Weights | None = None
         self._progress: Snapshot | None = None  # of the last fit
@@ -87,7 +86,6 @@ class SB3Agent(StoredLearner):
         before, begin = self.steps, Begin(self._weights, self._resume)
         self._resume = None
         chosen = with_options(problem, **self.options)
-        self.mode = {name: getattr(chosen, name) for variant in chosen.variants for name in variant}
 
         def publish(weights: Weights, steps: int, progress: Snapshot | None) -> None:
             self._weights, self.steps, self._progress = weights, before + steps, progress
@@ -98,7 +96,7 @@ class SB3Agent(StoredLearner):
         """Play the instance; with a time budget, sampled episodes go on until it is spent."""
         from sysgym_agents.general.sb3.training import play
 
-        chosen = with_options(problem, **self.mode)
+        chosen = with_options(problem, **self.options)
         return play(self.setup(), chosen, instance, rng, budget, self._weights, self.episodes)
 
     def save_training(self, path: Path) -> bool:
@@ -122,15 +120,15 @@ class SB3Agent(StoredLearner):
         return self._weights
 
     def facts(self) -> dict[str, Any]:
-        """Steps that it was trained for, and the action mode."""
-        return {"steps": self.steps, "mode": self.mode}
+        """Steps that it was trained for."""
+        return {"steps": self.steps}
 
     def restore(self, facts: Mapping[str, Any], weights: Weights, path: Path) -> None:
-        """Weights, steps and mode."""
-        steps, mode = facts.get("steps"), facts.get("mode", dict(self.options))
-        if isinstance(steps, bool) or not isinstance(steps, int) or not isinstance(mode, dict):
-            raise UsageError(f"{path}/agent.json must hold the number 'steps' and the object 'mode'; train it again.")
-        self._weights, self.steps, self.mode = weights, steps, mode
+        """Weights and steps."""
+        steps = facts.get("steps")
+        if isinstance(steps, bool) or not isinstance(steps, int):
+            raise UsageError(f"{path}/agent.json must hold the number 'steps'; train the agent again.")
+        self._weights, self.steps = weights, steps
 
     def former_names(self) -> tuple[str, ...]:
         """Folders once named the algorithm."""
