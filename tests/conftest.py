@@ -40,6 +40,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.xdist_group(f"{folder}/{item.path.stem}" if shared else folder))
 
 
+@pytest.fixture(autouse=True)
+def one_thread() -> None:
+    """A command that ran in this process may have asked torch for more; on a busy machine they cost much."""
+    if "torch" in sys.modules:
+        sys.modules["torch"].set_num_threads(1)
+
+
 # ------------------------------------------------------------------------------------------------ public data
 
 

@@ -24,15 +24,6 @@ SMALL = [generate_graph("delaunay:n=100,seed=1")]
 TRANSFER_BAR, LOOSEST = 1.5, 0.2  # cut over METIS' (geometric mean) and imbalance, before repair
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    """Small matrices gain nothing from threads, and a busy machine loses much by them."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 def tiny() -> Graph:
     """Six weighted nodes; node 5 is isolated."""
     return from_edges("tiny", 6, [0, 0, 1, 2, 3], [1, 2, 2, 3, 4], [3, 1, 2, 5, 4], [1, 2, 3, 1, 2, 4])
