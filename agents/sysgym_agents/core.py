@@ -16,7 +16,7 @@ from typing import Any, NamedTuple, Protocol, runtime_checkable
 import numpy as np
 
 from sysgym.core.errors import UsageError, unknown
-from sysgym.core.options import refuse_unknown
+from sysgym.core.options import checked, refuse_unknown
 from sysgym.core.problem import AnyProblem, Instance, Solution
 from sysgym.core.registry import Registry
 
@@ -136,7 +136,7 @@ def make_agent(name: str, **hyper: Any) -> Any:
     """Build an agent by name; an unknown hyper-parameter raises UsageError and lists the known ones."""
     factory = agent_class(name)
     refuse_unknown(f"agent {name!r}", factory, hyper)
-    return factory(**hyper)
+    return factory(**checked(factory, hyper, f"{{}} of agent {name!r}"))
 
 
 def is_learner(agent: Any) -> bool:

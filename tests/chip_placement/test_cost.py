@@ -12,9 +12,10 @@ import pytest
 from public import CHIP, needs_chip
 
 from sysgym import UsageError
-from sysgym.chip_placement.cost import ProxyCost, congestion_maps, density_map, macro_sizes, positions, proxy_cost
+from sysgym.chip_placement.cost import ProxyCost, congestion_maps, density_map, proxy_cost
 from sysgym.chip_placement.formats.netlist import HARD, ORIENTATIONS, PIN, SOFT, Netlist, parse_netlist, read_netlist
 from sysgym.chip_placement.formats.plc import Canvas, default_canvas, format_plc, netlist_placement, parse_plc, read_plc
+from sysgym.chip_placement.geometry.macros import macro_sizes, positions
 
 DESIGNS = (
     "ariane133_NanGate45", "ariane133_SKY130HD", "ariane136_NanGate45", "mempool_tile_ASAP7", "mempool_tile_NanGate45",

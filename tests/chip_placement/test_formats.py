@@ -13,7 +13,6 @@ import pytest
 from public import CHIP, needs_chip
 
 from sysgym import UsageError
-from sysgym.chip_placement.cost import positions
 from sysgym.chip_placement.formats import cache
 from sysgym.chip_placement.formats.bookshelf import format_pl, parse_bookshelf, parse_pl, read_bookshelf
 from sysgym.chip_placement.formats.cache import read_netlist_cached
@@ -32,6 +31,7 @@ from sysgym.chip_placement.formats.netlist import (
 )
 from sysgym.chip_placement.formats.netlist_writer import format_netlist
 from sysgym.chip_placement.formats.plc import Placement, netlist_placement
+from sysgym.chip_placement.geometry.macros import positions
 
 DESIGNS = (
     "ariane133_NanGate45", "ariane133_SKY130HD", "ariane136_NanGate45", "mempool_tile_ASAP7", "mempool_tile_NanGate45",

@@ -13,7 +13,7 @@ import pytest
 from public import CHIP, needs_chip
 
 from sysgym import UsageError
-from sysgym.chip_placement.cost import positions, proxy_cost
+from sysgym.chip_placement.cost import proxy_cost
 from sysgym.chip_placement.formats.bookshelf import read_bookshelf
 from sysgym.chip_placement.formats.netlist import (
     CELL,
@@ -28,6 +28,7 @@ from sysgym.chip_placement.formats.netlist import (
 )
 from sysgym.chip_placement.formats.netlist_writer import format_netlist
 from sysgym.chip_placement.formats.plc import Canvas, netlist_placement
+from sysgym.chip_placement.geometry.macros import positions
 from sysgym.chip_placement.grouping.clusters import areas
 from sysgym.chip_placement.grouping.rules import (
     break_up,

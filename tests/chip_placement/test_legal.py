@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 from public import CHIP, needs_chip
 
-from sysgym.chip_placement.cost import macro_sizes
 from sysgym.chip_placement.formats.netlist import HARD, Netlist, read_netlist
 from sysgym.chip_placement.formats.plc import Canvas, Placement, netlist_placement, read_plc
 from sysgym.chip_placement.geometry.legal import adjacency, find_faults, node_mask
+from sysgym.chip_placement.geometry.macros import macro_sizes
 
 
 @needs_chip

@@ -11,11 +11,12 @@ from public import needs_chip
 
 import sysgym
 from sysgym import make_problem
-from sysgym.chip_placement.cost import congestion_maps, macro_sizes, proxy_cost
+from sysgym.chip_placement.cost import congestion_maps, proxy_cost
 from sysgym.chip_placement.formats.netlist import HARD, PORT, SOFT
 from sysgym.chip_placement.generate import generate_chip
 from sysgym.chip_placement.geometry.force import place_soft
 from sysgym.chip_placement.geometry.legal import node_mask
+from sysgym.chip_placement.geometry.macros import macro_sizes
 from sysgym.chip_placement.geometry.moves import Moves
 from sysgym.chip_placement.instance import Chip
 from sysgym.chip_placement.judge import all_nodes

@@ -15,7 +15,7 @@ import pytest
 from cases import AGENTS, LEARNERS, learner_table, over_learners, over_problems, solved_by
 
 import sysgym
-from sysgym.core.options import keyword_options
+from sysgym.core.options import keyword_options, option_table
 from sysgym.core.registry import make_problem, problem_class, with_options
 from sysgym_agents.core import Agent, Budget, Learner, agent_class, agent_names, check_fits, is_learner, make_agent
 
@@ -72,6 +72,17 @@ def test_every_agent_is_built_from_data_and_documented(name: str) -> None:
     assert len((inspect.getdoc(factory) or "").strip()) > 20
     known = {problem_class(item).name for item in sysgym.problem_ids()}
     assert set(agent.problems) <= known and solved_by(agent)
+
+
+@pytest.mark.parametrize("name", AGENTS)
+def test_hyper_parameters_of_a_wrong_kind_are_refused(name: str) -> None:
+    for option, row in option_table(agent_class(name)).items():
+        assert row.kinds or row.choices, f"{option} says nothing of what it may be"
+        for value in (object(), [1], float("nan")):
+            if isinstance(value, float) and float in row.kinds and row.range is None:
+                continue  # a number without a range is the agent's own to check
+            with pytest.raises(sysgym.UsageError, match=option):
+                make_agent(name, **{option: value})
 
 
 @pytest.mark.parametrize("name", over_problems())

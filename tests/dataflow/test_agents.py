@@ -263,8 +263,10 @@ def test_gdp_says_what_it_cannot_decide() -> None:
     problem = make_problem("GraphOptimization")
     with pytest.raises(sysgym.UsageError, match="use agent 'go'"):
         GDP().solve(problem, problem.load("layered/train-0"), rng(), Budget(steps=64))
-    with pytest.raises(sysgym.UsageError, match="needs whole numbers steps"):
+    with pytest.raises(sysgym.UsageError, match="steps of agent 'sa-device' must be a whole number from 1"):
         DeviceAnnealer(steps=1.5)  # type: ignore[arg-type]
+    with pytest.raises(sysgym.UsageError, match="cold of agent 'sa-device' must not be above hot"):
+        DeviceAnnealer(hot=0.1, cold=0.2)
 
 
 def test_a_budget_of_steps_is_used_and_kept() -> None:

@@ -12,9 +12,10 @@ from public import DATAFLOW, needs_dataflow
 
 from sysgym import UsageError
 from sysgym.dataflow.graphs.cluster import uniform
-from sysgym.dataflow.graphs.fusion import MAX_GROUP, SLICES, Roofline, fuse, fused_graph
+from sysgym.dataflow.graphs.fusion import MAX_GROUP, SLICES, fuse, fused_graph
 from sysgym.dataflow.graphs.graph import DataflowGraph, check_graph
 from sysgym.dataflow.graphs.io import read_graph
+from sysgym.dataflow.graphs.roofline import Roofline
 from sysgym.dataflow.simulator.simulate import critical_path_priority, simulate
 
 FUSED = [

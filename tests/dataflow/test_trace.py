@@ -17,10 +17,11 @@ from torch import nn
 from sysgym import UsageError
 from sysgym.dataflow.graphs.graph import BACKWARD, FORWARD, UPDATE, DataflowGraph, check_graph
 from sysgym.dataflow.graphs.io import read_graph
+from sysgym.dataflow.graphs.roofline import Roofline
 from sysgym_zoo import models
 from sysgym_zoo.tools.tracing.build import Heading
 from sysgym_zoo.tools.tracing.capture import trace_module
-from sysgym_zoo.tools.tracing.cost import Roofline, Timing, read_profile, read_times
+from sysgym_zoo.tools.tracing.cost import Timing, read_profile, read_times
 from sysgym_zoo.tools.tracing.load import build_model, current_folder
 
 Inline = Callable[..., Any]

@@ -12,6 +12,7 @@ from sysgym.core.problem import AnyProblem, Instance
 from sysgym.core.registry import with_options
 from sysgym_agents.core import Budget, Callback, Clock
 from sysgym_agents.general.sb3.learners import Clipped, Count, Natural, Rate, SB3Agent, Several, Share
+from sysgym_agents.learning.learner import StoredLearner
 
 if TYPE_CHECKING:
     from sysgym_agents.general.sb3.library import Library
@@ -20,7 +21,7 @@ PRETRAINING = 0.3  # of the seconds of a fit that pre-training may take
 
 
 @dataclass(kw_only=True, eq=False)
-class EdgeGNN(Clipped, SB3Agent):
+class EdgeGNN(Clipped, SB3Agent, StoredLearner):
     """Edge-centric graph network, attention on the current macro and a deconvolution head, trained by PPO.
 
     The first `fit` trains the encoder to predict the costs of `pretrain` random placements of each netlist (0: not),

@@ -48,8 +48,8 @@ def with_soft(chip: Chip, placement: Placement, square_soft: bool = True) -> Pla
 
 def inside(netlist: Netlist, canvas: Canvas, placement: Placement, square_soft: bool = True) -> Placement:
     """The placement with its soft macros shifted into the canvas, as far as they fit; fixed ones stay."""
-    from sysgym.chip_placement.cost import macro_sizes
     from sysgym.chip_placement.formats.netlist import SOFT
+    from sysgym.chip_placement.geometry.macros import macro_sizes
 
     width, height = macro_sizes(netlist, square_soft, placement.orientation)
     x, y = placement.x.copy(), placement.y.copy()

@@ -58,8 +58,8 @@ def spread(
     `seconds` there may be fewer iterations, on the same schedule.
     """
     from sysgym.chip_placement import kernels
-    from sysgym.chip_placement.cost import positions
     from sysgym.chip_placement.geometry.legal import rectangles
+    from sysgym.chip_placement.geometry.macros import positions
     from sysgym_agents.chip_placement import chip_kernels
 
     x, y, width, height, placed, obstacles = rectangles(netlist, canvas, placement, square_soft)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated, ClassVar
 
 import numpy as np
 
 from sysgym.core.errors import UsageError
+from sysgym.core.options import Range, check_fields
 from sysgym.core.problem import Array, Solution
 from sysgym_agents.core import Budget, Clock
 from sysgym_agents.dataflow import baselines as rules
@@ -33,6 +34,7 @@ class Answer:
     key: tuple[bool, float] = (True, np.inf)
 
 
+@dataclass(kw_only=True, eq=False)
 class DeviceAnnealer:
     """Moves groups of operators between devices, from the best classical placement, by simulated annealing.
 
@@ -46,19 +48,18 @@ class DeviceAnnealer:
         metis: starts from METIS too, where pymetis is installed.
     """
 
-    problems = rules.PROBLEMS
+    problems: ClassVar[tuple[str, ...]] = rules.PROBLEMS
 
-    def __init__(
-        self, *, steps: int = 4000, hot: float = 0.02, cold: float = 0.0005, groups: int = 64, metis: bool = True
-    ) -> None:
-        whole = all(isinstance(value, int) and not isinstance(value, bool) for value in (steps, groups))
-        numbers = all(isinstance(value, int | float) for value in (hot, cold)) and isinstance(metis, bool)
-        if not (whole and numbers and steps >= 1 and groups >= 1 and 0 < cold <= hot):
-            raise UsageError(
-                "agent 'sa-device' needs whole numbers steps and groups of at least 1, 0 < cold <= hot and a true or "
-                f"false metis, got {steps=}, {groups=}, {hot=}, {cold=}, {metis=}."
-            )
-        self.steps, self.hot, self.cold, self.groups, self.metis = steps, hot, cold, groups, metis
+    steps: Annotated[int, Range(1, 10**12)] = 4000
+    hot: Annotated[float, Range(1e-300, 1e9)] = 0.02
+    cold: Annotated[float, Range(1e-300, 1e9)] = 0.0005
+    groups: Annotated[int, Range(1, 10**9)] = 64
+    metis: bool = True
+
+    def __post_init__(self) -> None:
+        check_fields(self, "{} of agent 'sa-device'")
+        if self.cold > self.hot:
+            raise UsageError(f"cold of agent 'sa-device' must not be above hot, got {self.cold} and {self.hot}.")
 
     def solve(
         self, problem: GraphProblem, instance: DataflowGraph, rng: np.random.Generator, budget: Budget

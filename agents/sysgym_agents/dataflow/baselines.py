@@ -6,11 +6,12 @@ the other tasks, or "best": try them all on the simulator and keep the fastest t
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, get_args
 
 import numpy as np
 
-from sysgym.core.errors import UsageError, unknown
+from sysgym.core.options import check_fields
 from sysgym.core.problem import Array, Solution
 from sysgym_agents.core import Budget
 
@@ -19,8 +20,9 @@ if TYPE_CHECKING:
     from sysgym.dataflow.problem import GraphProblem
     from sysgym.dataflow.simulator.job import Job
 
-PRIORITIES = ("fifo", "critical_path", "best")
-FUSIONS = ("none", "forward", "reverse", "bytes", "best")
+Priority = Literal["fifo", "critical_path", "best"]
+Fusion = Literal["none", "forward", "reverse", "bytes", "best"]
+PRIORITIES, FUSIONS = get_args(Priority), get_args(Fusion)
 PROBLEMS = ("DevicePlacement", "GraphOptimization")
 
 
@@ -74,16 +76,17 @@ def pick(tasks: tuple[str, ...], found: dict[str, Any]) -> Solution:
     return {names[task]: np.asarray(found[names[task]]) for task in tasks}
 
 
+@dataclass(kw_only=True, eq=False)
 class Rule:
     """Base of the classical placements: `place` says where operators go."""
 
-    problems = PROBLEMS
+    problems: ClassVar[tuple[str, ...]] = PROBLEMS
 
-    def __init__(self, *, priority: str = "best", fusion: str = "best") -> None:
-        for what, value, known in (("priority", priority, PRIORITIES), ("fusion", fusion, FUSIONS)):
-            if value not in known:
-                raise unknown(what, value, known)
-        self.priority, self.fusion = priority, fusion
+    priority: Priority = "best"
+    fusion: Fusion = "best"
+
+    def __post_init__(self) -> None:
+        check_fields(self, "{}")
 
     def place(self, job: Job, rng: np.random.Generator) -> Array:
         """Device of each operator, (N,) int32."""
@@ -164,16 +167,6 @@ def _ties(graph: DataflowGraph, colocate: bool) -> Array:
     return tie
 
 
-class ListScheduler(Rule):
-    """Base of the placers that go through operators once. colocate: readers of one parameter stay together."""
-
-    def __init__(self, *, priority: str = "best", fusion: str = "best", colocate: bool = True) -> None:
-        super().__init__(priority=priority, fusion=fusion)
-        if not isinstance(colocate, bool):
-            raise UsageError(f"colocate must be true or false, got {colocate!r}.")
-        self.colocate = colocate
-
-
 def _tables(job: Job, colocate: bool) -> tuple[Any, Any]:
     """Operators and devices as the kernels take them."""
     from sysgym_agents.dataflow.schedule_kernels import Devices, Tasks
@@ -186,11 +179,14 @@ def _tables(job: Job, colocate: bool) -> tuple[Any, Any]:
     return tasks, Devices(job.capacity, cluster.bandwidth, cluster.latency_ns)
 
 
-class HEFT(ListScheduler):
+@dataclass(kw_only=True, eq=False)
+class HEFT(Rule):
     """Heterogeneous earliest finish time (Topcuoglu et al. 2002): by upward rank, each where it ends first.
 
     colocate: operators that read the same parameter stay together, without which unrolled networks fall apart.
     """
+
+    colocate: bool = True
 
     def place(self, job: Job, rng: np.random.Generator) -> Array:
         """Device of each operator, (N,) int32."""
@@ -204,11 +200,14 @@ class HEFT(ListScheduler):
         return place
 
 
-class METF(ListScheduler):
+@dataclass(kw_only=True, eq=False)
+class METF(Rule):
     """Earliest time first under memory limits (Baechi's m-ETF, Jeon et al. 2020): the pair that can start first.
 
     colocate: operators that read the same parameter stay together.
     """
+
+    colocate: bool = True
 
     def place(self, job: Job, rng: np.random.Generator) -> Array:
         """Device of each operator, (N,) int32."""

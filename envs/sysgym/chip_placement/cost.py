@@ -11,8 +11,9 @@ from typing import NamedTuple
 import numpy as np
 
 from sysgym.chip_placement import kernels
-from sysgym.chip_placement.formats.netlist import HARD, SOFT, Netlist
+from sysgym.chip_placement.formats.netlist import HARD, Netlist
 from sysgym.chip_placement.formats.plc import Canvas, Placement
+from sysgym.chip_placement.geometry.macros import macro_sizes, positions
 from sysgym.core.problem import Array
 
 
@@ -27,32 +28,6 @@ class ProxyCost(NamedTuple):
     def proxy(self, weights: tuple[float, float, float] = (1.0, 0.5, 0.5)) -> float:
         """Weighted sum of wirelength cost, density cost and congestion cost."""
         return weights[0] * self.wirelength_cost + weights[1] * self.density_cost + weights[2] * self.congestion_cost
-
-
-QUARTER = 4  # orientations from E on are turned by a quarter: width and height change places
-
-
-def macro_sizes(netlist: Netlist, square_soft: bool = True, orientation: Array | None = None) -> tuple[Array, Array]:
-    """Widths and heights (n,) float64; soft macros are squares of their area, as Circuit Training makes them.
-
-    With orientations (n,), those of macros that are turned by a quarter change places.
-    """
-    width, height = netlist.width.copy(), netlist.height.copy()
-    if orientation is not None:
-        turned = orientation >= QUARTER
-        width[turned], height[turned] = netlist.height[turned], netlist.width[turned]
-    if square_soft:
-        soft = netlist.kind == SOFT
-        width[soft] = height[soft] = np.sqrt(width[soft] * height[soft])
-    return width, height
-
-
-def positions(netlist: Netlist, placement: Placement) -> tuple[Array, Array]:
-    """Positions of all nodes, pins by the orientation of their macro, (n,) float64 each."""
-    px, py = np.empty(len(netlist.kind)), np.empty(len(netlist.kind))
-    kernels.pin_positions(netlist.parent, placement.x, placement.y, placement.orientation, netlist.x_offset,
-                          netlist.y_offset, px, py)  # fmt: skip
-    return px, py
 
 
 def congestion_maps(

@@ -11,10 +11,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from sysgym.chip_placement.cost import macro_sizes
 from sysgym.chip_placement.formats.netlist import CELL, HARD, PIN, PORT, SOFT, Netlist
 from sysgym.chip_placement.formats.plc import Canvas, Placement
 from sysgym.chip_placement.geometry.legal import adjacency
+from sysgym.chip_placement.geometry.macros import macro_sizes
 from sysgym.chip_placement.geometry.moves import incidence
 from sysgym.core.problem import Array
 

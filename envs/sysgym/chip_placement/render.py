@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from sysgym.chip_placement.cost import congestion_maps, density_map, macro_sizes
+from sysgym.chip_placement.cost import congestion_maps, density_map
 from sysgym.chip_placement.formats.netlist import HARD, PORT, SOFT
 from sysgym.chip_placement.formats.plc import Canvas, Placement
+from sysgym.chip_placement.geometry.macros import macro_sizes
 from sysgym.chip_placement.instance import Chip
 from sysgym.chip_placement.judge import Rules, all_nodes
 from sysgym.core.problem import Array, Solution, Verdict

@@ -8,6 +8,7 @@ import numpy as np
 
 from sysgym import UsageError, make_problem
 from sysgym.core.env import ProblemEnv
+from sysgym.core.problem import AnyProblem
 from sysgym_agents.core import Budget
 from sysgym_agents.general.random import sample_action
 from sysgym_zoo.jobs.measuring import left_out, row
@@ -39,7 +40,7 @@ class Watch:
         return next((s for s, cost in zip(self.steps, self.costs, strict=True) if cost <= level), np.inf)
 
 
-def best_random(problem: Any, chip: Any, count: int) -> float:
+def best_random(problem: AnyProblem, chip: Any, count: int) -> float:
     """Best cost of random legal placements."""
     env, rng, costs = ProblemEnv(problem, instance=chip, obs="raw"), np.random.default_rng(0), []
     for seed in range(count):

@@ -17,6 +17,7 @@ from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv
 
 from sysgym import make_problem
 from sysgym.core.env import ProblemEnv
+from sysgym.core.problem import AnyProblem
 from sysgym_agents.general.sb3 import network
 from sysgym_agents.general.sb3.buffers import MaskableGraphRolloutBuffer
 from sysgym_agents.general.sb3.policies import GraphMaskablePolicy, ManyCategorical
@@ -38,11 +39,11 @@ def _ratio(peer: Callable[[], Any], mine: Callable[[], Any], repeats: int) -> fl
     return spent[0] / spent[1]
 
 
-def _instances(problem: Any) -> list[Any]:
+def _instances(problem: AnyProblem) -> list[Any]:
     return [problem.load(f"delaunay:n={NODES},seed={seed}") for seed in (1, 2)]
 
 
-def _naive(problem: Any, num_envs: int) -> VecEnv:
+def _naive(problem: AnyProblem, num_envs: int) -> VecEnv:
     instances = _instances(problem)
     return DummyVecEnv([lambda: Monitor(ProblemEnv(problem, instances=instances)) for _ in range(num_envs)])
 

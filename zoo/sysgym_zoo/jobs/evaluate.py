@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from sysgym import UsageError, content_hash
-from sysgym.core.problem import Instance, Solution
+from sysgym.core.problem import AnyProblem, Instance, Solution
 from sysgym.core.registry import options_of
 from sysgym_agents.core import Budget
 from sysgym_zoo.jobs.console import Progress
@@ -32,7 +32,7 @@ def time_budget(seconds: float | None) -> Budget:
 
 
 def solve_once(
-    problem: Any, instance: Instance, agent: Any, name: str, seed: int, budget: Budget
+    problem: AnyProblem, instance: Instance, agent: Any, name: str, seed: int, budget: Budget
 ) -> tuple[dict[str, Any], Solution]:
     """Solve and judge; the row that `solve --json` and an evaluation record, and the solution."""
     digest = content_hash(instance)
@@ -71,7 +71,7 @@ def ratio(cost: float, reference: float) -> float | None:
 
 
 def evaluate(
-    problem: Any, agents: Sequence[Solver], instances: Sequence[Instance], seeds: int, seconds: float | None,
+    problem: AnyProblem, agents: Sequence[Solver], instances: Sequence[Instance], seeds: int, seconds: float | None,
     threads: int, out: Path | None,
 ) -> tuple[Path, list[dict[str, Any]]]:  # fmt: skip
     """Every agent on every instance and seed; a run folder with rows and solutions, and the rows."""
@@ -110,7 +110,7 @@ def evaluate(
     return folder, rows
 
 
-def warm_up(problem: Any, agent: Any, instance: Instance) -> None:
+def warm_up(problem: AnyProblem, agent: Any, instance: Instance) -> None:
     """One untimed call on an instance, with a tiny budget."""
     agent.solve(problem, instance, np.random.default_rng(0), Budget(seconds=1e-3))
 

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from sysgym.core.errors import UsageError
+from sysgym.core.problem import AnyProblem
 from sysgym_zoo.jobs.console import clean, was_interrupted
 
 PACKAGES = (
@@ -80,7 +81,7 @@ def fresh_folder(out: Path | None, stem: str, hint: str = "") -> Path:
     return folder
 
 
-def describe_instances(problem: Any, instances: list[Any]) -> list[dict[str, str]]:
+def describe_instances(problem: AnyProblem, instances: list[Any]) -> list[dict[str, str]]:
     """Names and content hashes."""
     from sysgym import content_hash
 

@@ -16,6 +16,7 @@ import numpy as np
 
 from sysgym import UsageError, content_hash, make_problem
 from sysgym.core.options import keyword_options, parse_pairs
+from sysgym.core.problem import AnyProblem
 from sysgym.core.registry import options_of, problem_class
 from sysgym_agents.core import Budget, check_fits, make_agent
 from sysgym_zoo.jobs.console import Progress, say
@@ -54,7 +55,7 @@ class Plan:
     learner: Any
     agent: Mapping[str, Any]  # as the record keeps it: name, recipe, options, hyper
     problem_id: str
-    problem: Any
+    problem: AnyProblem
     instances: Sequence[Any]
     budget: Budget
     seed: int

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 from sysgym.core.errors import InvalidSolution, UsageError, unknown
 from sysgym.core.instances import SPLITS
 from sysgym.core.options import parse_pairs
+from sysgym.core.problem import AnyProblem
 from sysgym.core.registry import make_problem, problem_class, problem_ids
 from sysgym.core.solutions import parse_json, parse_npz
 from sysgym_agents.core import agent_class
@@ -67,7 +68,7 @@ def first_bytes(word: str) -> bytes:
         return b""
 
 
-def sets_of(problem: Any) -> Mapping[str, Any]:
+def sets_of(problem: AnyProblem) -> Mapping[str, Any]:
     """The instance sets of a problem; none of one that fails here, which `sysgym doctor` names."""
     try:
         found: Mapping[str, Any] = problem.instance_sets()
@@ -76,7 +77,7 @@ def sets_of(problem: Any) -> Mapping[str, Any]:
     return found
 
 
-def known_by(problem: Any, word: str, head: bytes) -> bool:
+def known_by(problem: AnyProblem, word: str, head: bytes) -> bool:
     """Whether a word is a set or an instance of a problem, one of its recipes, or a file that it reads."""
     if not os.path.isfile(word) and word.split("/")[0] in sets_of(problem):
         return True
@@ -157,7 +158,7 @@ def _stranger(word: str, problems: dict[str, Any], names: str) -> UsageError:
     return UsageError(f"{said} Give a name (`sysgym list instances`) or a file, and -p NAME where it is of {names}.")
 
 
-def words_of(problem: Any) -> list[str]:
+def words_of(problem: AnyProblem) -> list[str]:
     """Names of a problem's sets, of their splits and of their instances."""
     words: list[str] = []
     for name, group in sets_of(problem).items():

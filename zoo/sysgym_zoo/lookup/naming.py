@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from sysgym.core.errors import InvalidSolution, UsageError, unknown
-from sysgym.core.problem import Instance, Solution
+from sysgym.core.problem import AnyProblem, Instance, Solution
 from sysgym.core.registry import options_of, with_options
 from sysgym.core.solutions import parse_json
 from sysgym_agents.core import agent_class, agent_names, check_fits, is_learner, make_agent
@@ -116,7 +116,7 @@ class InMode:
         self.agent, self.options = agent, dict(options)
         self._last: tuple[Any, Any] = (None, None)  # a problem, and the same in the own mode
 
-    def solve(self, problem: Any, instance: Instance, rng: Any, budget: Any) -> Solution:
+    def solve(self, problem: AnyProblem, instance: Instance, rng: Any, budget: Any) -> Solution:
         """Let the agent solve in its mode."""
         if self._last[0] is not problem:
             given = options_of(problem)
@@ -134,7 +134,7 @@ class Solver(NamedTuple):
     learns: bool
 
 
-def build(choice: Choice, problem: Any, given: set[str] | None = None) -> Solver:
+def build(choice: Choice, problem: AnyProblem, given: set[str] | None = None) -> Solver:
     """The agent of a choice, with its weights and in its action mode; `given` are options that the user set.
 
     UsageError if it does not fit the problem, or knows nothing yet.

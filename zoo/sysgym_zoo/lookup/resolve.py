@@ -7,6 +7,7 @@ from typing import Any
 
 from sysgym.core.errors import UsageError
 from sysgym.core.instances import expand
+from sysgym.core.problem import AnyProblem
 from sysgym.core.registry import with_options
 from sysgym_zoo.lookup.finding import Clues, build_problem, find_problem
 from sysgym_zoo.lookup.naming import Choice, Solver, build, choose, mode_keys
@@ -22,7 +23,7 @@ def keys_of(pairs: Sequence[str]) -> set[str]:
     return {pair.partition("=")[0] for pair in pairs}
 
 
-def build_agent(word: str, problem: Any, given: set[str] | None = None) -> Solver:
+def build_agent(word: str, problem: AnyProblem, given: set[str] | None = None) -> Solver:
     """An agent by registered name, recipe or run folder, ready to solve."""
     return build(choose(word), problem, given)
 
@@ -39,7 +40,7 @@ def build_all(clues: Clues) -> tuple[Any, list[Solver]]:
     return problem, [build(choice, problem, given) for choice in choices]
 
 
-def trained_options(choices: Sequence[Choice], problem: Any, given: set[str]) -> Any:
+def trained_options(choices: Sequence[Choice], problem: AnyProblem, given: set[str]) -> Any:
     """The problem with the options of its agents, but for those given; UsageError where two of them differ.
 
     In options that choose the action mode they may: each agent plays in its own.
@@ -62,6 +63,6 @@ def trained_options(choices: Sequence[Choice], problem: Any, given: set[str]) ->
     return with_options(problem, **{key: value for key, (value, _) in merged.items()})
 
 
-def instance_names(problem: Any, names: Sequence[str] | str) -> list[str]:
+def instance_names(problem: AnyProblem, names: Sequence[str] | str) -> list[str]:
     """Instance names behind sets, names and files."""
     return expand(problem.instance_sets(), names)

@@ -34,10 +34,10 @@ def trace(
 
     Times are those of a P100 by its peak and bandwidth, unless --times or --profile say otherwise.
     """
+    from sysgym.dataflow.graphs.roofline import Roofline
     from sysgym_zoo.jobs.console import number, show_json
     from sysgym_zoo.tools.tracing.command import Measured
     from sysgym_zoo.tools.tracing.command import trace as run
-    from sysgym_zoo.tools.tracing.cost import Roofline
 
     roofline = Roofline(peak_tflops * 1e12, bandwidth * 1e9, compute_efficiency, memory_efficiency, launch)
     found = run(

@@ -36,8 +36,11 @@ Share = Annotated[float, Range(0, 1)]
 
 
 @dataclass(kw_only=True, eq=False)
-class SB3Agent(StoredLearner):
-    """What all algorithms share."""
+class SB3Agent:
+    """What all algorithms share, beside `StoredLearner`."""
+
+    if TYPE_CHECKING:  # of `StoredLearner`
+        hyper: ClassVar[dict[str, Any]]
 
     algorithm: ClassVar[str] = ""  # as the library names it
     options: ClassVar[Mapping[str, Any]] = {}  # options of the problem that this agent sets
@@ -52,7 +55,7 @@ class SB3Agent(StoredLearner):
     gamma: Share = 0.99
 
     def __post_init__(self) -> None:
-        super().__post_init__()
+        super().__post_init__()  # type: ignore[misc]
         self.steps = 0
         self._weights: Weights | None = None
         self._progress: Snapshot | None = None  # of the last fit
@@ -148,7 +151,7 @@ class Clipped:
 
 
 @dataclass(kw_only=True, eq=False)
-class PPO(Clipped, SB3Agent):
+class PPO(Clipped, SB3Agent, StoredLearner):
     """Proximal policy optimisation (Schulman et al. 2017), masked through the observation."""
 
     name: ClassVar[str] = "ppo"
@@ -156,7 +159,7 @@ class PPO(Clipped, SB3Agent):
 
 
 @dataclass(kw_only=True, eq=False)
-class MaskablePPO(Clipped, SB3Agent):
+class MaskablePPO(Clipped, SB3Agent, StoredLearner):
     """PPO with invalid action masking (Huang and Ontanon 2020) from sb3-contrib."""
 
     name: ClassVar[str] = "maskable-ppo"
@@ -164,7 +167,7 @@ class MaskablePPO(Clipped, SB3Agent):
 
 
 @dataclass(kw_only=True, eq=False)
-class RecurrentPPO(Clipped, SB3Agent):
+class RecurrentPPO(Clipped, SB3Agent, StoredLearner):
     """PPO with an LSTM over the context of the graph, from sb3-contrib; masked through the observation."""
 
     name: ClassVar[str] = "recurrent-ppo"
@@ -172,7 +175,7 @@ class RecurrentPPO(Clipped, SB3Agent):
 
 
 @dataclass(kw_only=True, eq=False)
-class A2C(SB3Agent):
+class A2C(SB3Agent, StoredLearner):
     """Advantage actor-critic (Mnih et al. 2016)."""
 
     name: ClassVar[str] = "a2c"
@@ -184,7 +187,7 @@ class A2C(SB3Agent):
 
 
 @dataclass(kw_only=True, eq=False)
-class TRPO(SB3Agent):
+class TRPO(SB3Agent, StoredLearner):
     """Trust region policy optimisation (Schulman et al. 2015) from sb3-contrib."""
 
     name: ClassVar[str] = "trpo"
@@ -212,7 +215,7 @@ class Replayed:
 
 
 @dataclass(kw_only=True, eq=False)
-class DQN(Replayed, SB3Agent):
+class DQN(Replayed, SB3Agent, StoredLearner):
     """Deep Q-learning (Mnih et al. 2015); explores legal actions only. For Discrete actions."""
 
     name: ClassVar[str] = "dqn"
@@ -220,7 +223,7 @@ class DQN(Replayed, SB3Agent):
 
 
 @dataclass(kw_only=True, eq=False)
-class QRDQN(Replayed, SB3Agent):
+class QRDQN(Replayed, SB3Agent, StoredLearner):
     """Quantile-regression DQN (Dabney et al. 2018) from sb3-contrib. For Discrete actions."""
 
     name: ClassVar[str] = "qrdqn"

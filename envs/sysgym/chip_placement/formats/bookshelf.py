@@ -16,7 +16,6 @@ from pathlib import Path
 
 import numpy as np
 
-from sysgym.chip_placement.cost import positions
 from sysgym.chip_placement.formats.bookshelf_parts import (
     Nets,
     Nodes,
@@ -30,6 +29,7 @@ from sysgym.chip_placement.formats.bookshelf_parts import (
 )
 from sysgym.chip_placement.formats.netlist import CELL, HARD, ORIENTATIONS, PIN, PORT, Netlist, read_text
 from sysgym.chip_placement.formats.plc import Canvas, Placement
+from sysgym.chip_placement.geometry.macros import positions
 from sysgym.core.errors import UsageError
 from sysgym.core.problem import Array
 

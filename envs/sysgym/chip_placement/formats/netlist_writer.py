@@ -10,9 +10,9 @@ from itertools import pairwise
 
 import numpy as np
 
-from sysgym.chip_placement.cost import positions
 from sysgym.chip_placement.formats.netlist import CELL, HARD, ORIENTATIONS, PIN, PORT, SOFT, Netlist
 from sysgym.chip_placement.formats.plc import Placement
+from sysgym.chip_placement.geometry.macros import positions
 from sysgym.core.errors import UsageError
 from sysgym.core.problem import Array
 

@@ -10,10 +10,10 @@ from dataclasses import replace
 
 import numpy as np
 
-from sysgym.chip_placement.cost import macro_sizes, positions
 from sysgym.chip_placement.formats.netlist import HARD, SOFT, Netlist
 from sysgym.chip_placement.formats.plc import Canvas, Placement
 from sysgym.chip_placement.geometry.force_kernels import Bodies, Nets, Phases, force_directed
+from sysgym.chip_placement.geometry.macros import macro_sizes, positions
 from sysgym.core.problem import Array
 
 STEPS = (100, 100, 100)

@@ -6,10 +6,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from sysgym.chip_placement.cost import macro_sizes
 from sysgym.chip_placement.formats.netlist import HARD, PORT, SOFT, Netlist
 from sysgym.chip_placement.formats.plc import Canvas, Placement
 from sysgym.chip_placement.geometry import legal_kernels as kernels
+from sysgym.chip_placement.geometry.macros import macro_sizes
 from sysgym.core.problem import Array
 
 

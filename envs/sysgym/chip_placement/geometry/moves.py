@@ -9,11 +9,12 @@ from dataclasses import replace
 import numpy as np
 
 from sysgym.chip_placement import kernels
-from sysgym.chip_placement.cost import ProxyCost, positions
+from sysgym.chip_placement.cost import ProxyCost
 from sysgym.chip_placement.formats.netlist import HARD, PIN, Netlist
 from sysgym.chip_placement.formats.plc import Canvas, Placement
 from sysgym.chip_placement.geometry import move_kernels
 from sysgym.chip_placement.geometry.legal import rectangles
+from sysgym.chip_placement.geometry.macros import positions
 from sysgym.chip_placement.geometry.move_kernels import Tables, Terms
 from sysgym.core.problem import Array
 

@@ -11,10 +11,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from sysgym.chip_placement.cost import macro_sizes
 from sysgym.chip_placement.formats.netlist import HARD, Netlist
 from sysgym.chip_placement.formats.plc import Canvas
 from sysgym.chip_placement.geometry import wire_kernels as kernels
+from sysgym.chip_placement.geometry.macros import macro_sizes
 from sysgym.chip_placement.instance import Chip
 from sysgym.chip_placement.kernels import turned
 from sysgym.core.problem import Array

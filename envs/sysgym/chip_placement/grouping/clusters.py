@@ -11,10 +11,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from sysgym.chip_placement.cost import positions
 from sysgym.chip_placement.formats.netlist import CELL, PIN, SOFT, Netlist
 from sysgym.chip_placement.formats.netlist_writer import single
 from sysgym.chip_placement.formats.plc import netlist_placement
+from sysgym.chip_placement.geometry.macros import positions
 from sysgym.core.problem import Array
 
 Driven = list[tuple[list[int], float]]  # sinks of nets and their weights

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import NamedTuple
 
 import numpy as np
 
@@ -18,25 +17,10 @@ from sysgym.core.errors import UsageError
 from sysgym.core.problem import Array
 from sysgym.dataflow.graphs.fusion_kernels import merge_groups, number_groups
 from sysgym.dataflow.graphs.graph import HEAVY, NEVER, REDUCTION, DataflowGraph
+from sysgym.dataflow.graphs.roofline import Roofline
 
 MAX_GROUP = 64  # operators in a group
 SLICES = ("embedding", "narrow", "select", "slice", "split", "unbind")  # they read as much as they write
-
-
-class Roofline(NamedTuple):
-    """Time of a fused group: launch plus the longer of computing and moving bytes; the default resembles a P100."""
-
-    flops: float = 9.3e12  # a second at the peak
-    flops_share: float = 0.6  # of the peak that is reached
-    bandwidth: float = 732e9  # bytes a second at the peak
-    bandwidth_share: float = 0.75  # of the peak that is reached
-    launch_ns: int = 5000
-
-    def times(self, flops: Array, traffic: Array) -> Array:
-        """(G,) int64 nanoseconds of kernels with `flops` operations that move `traffic` bytes, both (G,) int64."""
-        compute = flops / (self.flops * self.flops_share)
-        memory = traffic / (self.bandwidth * self.bandwidth_share)
-        return np.asarray(self.launch_ns + np.rint(np.maximum(compute, memory) * 1e9).astype(np.int64))
 
 
 @dataclass(frozen=True)

@@ -7,8 +7,8 @@ from typing import NamedTuple
 import numpy as np
 
 from sysgym.core.errors import UsageError, unknown
-from sysgym.dataflow.graphs.fusion import Roofline
 from sysgym.dataflow.graphs.graph import BACKWARD, FORWARD, HEAVY, NEVER, REDUCTION, UPDATE, DataflowGraph
+from sysgym.dataflow.graphs.roofline import Roofline
 
 OP_TYPES = ("param", "input", "mm", "relu", "add", "cat", "sum", "mm_backward", "relu_backward", "sgd_update")
 OP_CLASS = (NEVER, NEVER, HEAVY, 1, 1, NEVER, REDUCTION, HEAVY, 1, 1)

@@ -12,8 +12,9 @@ import numpy as np
 from sysgym.core.errors import UsageError
 from sysgym.dataflow.graphs.graph import DataflowGraph
 from sysgym.dataflow.graphs.io import format_graph
+from sysgym.dataflow.graphs.roofline import Roofline
 from sysgym_zoo.tools.tracing.build import Heading
-from sysgym_zoo.tools.tracing.cost import Roofline, Timing, read_profile, read_times
+from sysgym_zoo.tools.tracing.cost import Timing, read_profile, read_times
 from sysgym_zoo.tools.tracing.ops import LEAVES
 
 SOURCE = "traced with sysgym: operators of PyTorch without data; views folded into their producer"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,46 +10,8 @@ from typing import Any
 
 from sysgym.core.data import decompress
 from sysgym.core.errors import UsageError
+from sysgym.dataflow.graphs.roofline import MOST_NS, Roofline
 from sysgym_zoo.tools.tracing.ops import LEAVES
-
-MOST_NS = 2**40  # about 18 minutes
-
-
-@dataclass(frozen=True)
-class Roofline:
-    """A device that is either bound by arithmetic or by memory; the defaults are those of the shipped graphs (P100)."""
-
-    peak_flops: float = 9.3e12  # per second
-    bandwidth: float = 732e9  # bytes per second
-    compute_efficiency: float = 0.6  # part of the peak that products reach
-    memory_efficiency: float = 0.75  # part of the bandwidth that operators reach
-    launch_ns: int = 5000  # of every operator
-
-    def __post_init__(self) -> None:
-        """UsageError unless every number is positive and finite, and efficiencies are at most 1."""
-        for name in ("peak_flops", "bandwidth", "compute_efficiency", "memory_efficiency"):
-            value = getattr(self, name)
-            most = 1.0 if name.endswith("efficiency") else 1e21
-            if not (math.isfinite(value) and 0 < value <= most):
-                raise UsageError(f"{name.replace('_', ' ')} must be a positive number up to {most:g}, got {value}.")
-        if not 0 <= self.launch_ns <= MOST_NS:
-            raise UsageError(f"launch must be a number of nanoseconds from 0 to {MOST_NS}, got {self.launch_ns}.")
-
-    def time_ns(self, flops: int, traffic: int) -> int:
-        """Nanoseconds of an operator, rounded; `traffic` in bytes."""
-        arithmetic = flops / (self.peak_flops * self.compute_efficiency)
-        memory = traffic / (self.bandwidth * self.memory_efficiency)
-        return self.launch_ns + round(max(arithmetic, memory) * 1e9)
-
-    @property
-    def label(self) -> str:
-        """What a graph says of the origin of its times."""
-        if self == Roofline():
-            return "p100"
-        return (
-            f"roofline {self.peak_flops:g} flop/s x {self.compute_efficiency:g}, {self.bandwidth:g} B/s x "
-            f"{self.memory_efficiency:g}, launch {self.launch_ns} ns"
-        )
 
 
 @dataclass(frozen=True)
