@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Any
 
 import gymnasium as gym
@@ -44,15 +45,16 @@ def parse_reset(options: dict[str, Any] | None) -> tuple[Any, Any]:
     return given.get("instance"), given.get("solution")
 
 
-def make_info(metrics: tuple[str, ...], verdict: Verdict | None = None, illegal: bool = False) -> dict[str, Any]:
+def make_info(empty: Mapping[str, float], verdict: Verdict | None = None, illegal: bool = False) -> dict[str, Any]:
     """What `reset` and `step` tell beside the observation: the same keys at every step, values of the same types.
 
     `judged` says whether `verdict` holds anything yet, which it does at the end; until then its numbers are infinite
-    (not nan, which equals nothing and so fails every check that two steps are the same).
+    (not nan, which equals nothing and so fails every check that two steps are the same). `empty` has the names of the
+    metrics, with such numbers.
     """
     if verdict is None:
-        empty = {"feasible": False, "cost": math.inf, "metrics": dict.fromkeys(metrics, math.inf), "violations": ""}
-        return {"judged": False, "illegal": illegal, "verdict": empty}
+        nothing = {"feasible": False, "cost": math.inf, "metrics": {**empty}, "violations": ""}
+        return {"judged": False, "illegal": illegal, "verdict": nothing}
     found = {
         "feasible": verdict.feasible,
         "cost": float(verdict.cost),
@@ -106,6 +108,7 @@ class ProblemEnv(gym.Env[dict[str, Array], Any]):
         self.instance: Instance = self.instances.items[0]
         self.state: Any = None
         self._scale = 1.0
+        self._empty: dict[str, float] = {}  # metrics of an answer that is not judged
         self._over = True  # nothing to step before the first reset
 
     def _observe(self) -> dict[str, Array]:
@@ -128,7 +131,8 @@ class ProblemEnv(gym.Env[dict[str, Array], Any]):
         self.state = self.dynamics.start(self.instance, self.np_random, solution)
         self._scale = self.dynamics.scale(self.instance, self.state)
         self._over = False
-        return self._observe(), make_info(self.instances.metrics(self.instance, self.state))
+        self._empty = dict.fromkeys(self.instances.metrics(self.instance, self.state), math.inf)
+        return self._observe(), make_info(self._empty)
 
     def step(self, action: Any) -> tuple[dict[str, Array], float, bool, bool, dict[str, Any]]:
         """Play one action. `terminated` ends an episode, `truncated` is always False; ResetNeeded once it has ended."""
@@ -136,16 +140,15 @@ class ProblemEnv(gym.Env[dict[str, Array], Any]):
         if self._over:
             raise ResetNeeded("no episode is under way: call reset() before step().")
         chosen = plain_action(self.action_space, action)
-        metrics = self.instances.metrics(instance, self.state)
         if not dynamics.legal(instance, self.state, chosen, self.size):
             self._over = True
-            return self._observe(), -ILLEGAL, True, False, make_info(metrics, illegal=True)
+            return self._observe(), -ILLEGAL, True, False, make_info(self._empty, illegal=True)
         before = dynamics.cost(instance, self.state)
         self.state = dynamics.step(instance, self.state, chosen)
         self._over = over = dynamics.done(instance, self.state)
         verdict = self.verdict() if over else None
         value = reward(self.reward_name, before, dynamics.cost(instance, self.state), self._scale, verdict)
-        return self._observe(), value, over, False, make_info(metrics, verdict)
+        return self._observe(), value, over, False, make_info(self._empty, verdict)
 
     def action_masks(self) -> Array:
         """Legal actions, (A,) bool: the method that MaskablePPO looks for."""
@@ -178,6 +181,7 @@ class ProblemEnv(gym.Env[dict[str, Array], Any]):
         self.position, self._scale, self._over = saved["position"], saved["scale"], saved["over"]
         self.instance = self.instances.items[self.position]
         self.state = self.dynamics.copy(saved["state"])
+        self._empty = dict.fromkeys(self.instances.metrics(self.instance, self.state), math.inf)
         self.np_random.bit_generator.state = saved["rng"]
 
     def render(self) -> Any:

@@ -67,6 +67,8 @@ def plain_action(space: gym.Space[Any], action: Any) -> Any:
     >>> plain_action(spaces.Discrete(4), np.array([3]))
     3
     """
+    if type(action) is int and isinstance(space, spaces.Discrete):
+        return action
     try:
         found = np.asarray(action)
     except (TypeError, ValueError):
@@ -74,7 +76,7 @@ def plain_action(space: gym.Space[Any], action: Any) -> Any:
     if found.dtype.kind in "iu" and isinstance(space, spaces.Discrete) and found.size == 1:
         return operator.index(found.reshape(-1)[0])
     if found.dtype.kind in "iu" and found.shape == space.shape:
-        return found.astype(np.int64)
+        return found.astype(np.int64, copy=False)
     wanted = "one integer" if isinstance(space, spaces.Discrete) else f"{space.shape[0] if space.shape else 0} integers"
     raise UsageError(f"the action {action!r} does not fit {space}: expected {wanted}.")
 

@@ -237,12 +237,15 @@ class ProblemVectorEnv(gym.vector.VectorEnv[dict[str, Array], Any, Any]):
             made[rows] = values
             return made
 
-        first = self.instances.items[self.positions[0]]
-        names = self.instances.metrics(first, self.batch.state(0))
+        names = self.instances.metrics(self.instances.items[self.positions[0]], self.batch.state(0))
+        zeros = np.zeros(self.num_envs)  # one array for all metrics, where no row is judged
+        zeros.flags.writeable = False
         table = {
             "feasible": column([verdict.feasible for verdict in found], bool),
             "cost": column([verdict.cost for verdict in found], np.float64),
-            "metrics": {name: column([v.metrics[name] for v in found], np.float64) for name in names},
+            "metrics": {
+                name: column([v.metrics[name] for v in found], np.float64) if found else zeros for name in names
+            },
         }
         return {
             "verdict": table, "_verdict": ended.copy(), "judged": ended.copy(), "_judged": np.ones(self.num_envs, bool),
