@@ -89,7 +89,9 @@ def _prepared(package: str, file: str) -> Path | None:
     try:
         folder = root() / name
         new = not folder.is_dir()
-        folder.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if hasattr(os, "getuid") and folder.stat().st_uid != os.getuid():  # what is read from it is run
+            return None
         tempfile.TemporaryFile(dir=folder).close()
         os.utime(folder)  # in use
     except (OSError, RuntimeError):  # read-only, full, or no home folder
@@ -141,11 +143,14 @@ def _described(value: Any, names: tuple[str, ...], seen: set[int]) -> Iterator[s
     """What numba freezes into the code of a function that uses a global value."""
     if isinstance(value, Dispatcher):
         yield from ingredients(value.py_func, value.targetoptions, seen)
+    elif isinstance(value, FunctionType):  # such as a helper that numba compiles with what calls it
+        yield from ingredients(value, {}, seen)
     elif isinstance(value, ModuleType):
-        for name in names:
-            if name in vars(value):
-                yield name
-                yield from _described(vars(value)[name], (), seen)
+        if id(value) not in seen:
+            for name in names:
+                if name in vars(value):
+                    yield f"{value.__name__}.{name}"
+                    yield from _described(vars(value)[name], names, seen | {id(value)})
     elif isinstance(value, EnumType):
         yield repr(list(value))
     elif isinstance(value, np.ndarray):
@@ -187,6 +192,11 @@ def _enclosed(function: FunctionType) -> dict[str, Any]:
     return {name: cell.cell_contents for name, cell in cells if cell != CellType()}
 
 
+def takes_functions(signature: Any) -> bool:
+    """Whether an argument is a kernel itself: its type is another in every process, so nothing could be found again."""
+    return any(isinstance(each, numba.types.Dispatcher | numba.types.FunctionType) for each in signature)
+
+
 class KernelCache(_Cache):  # type: ignore[misc]
     """One file for each compiled signature of one function, written whole and read only if its content is complete.
 
@@ -220,14 +230,15 @@ class KernelCache(_Cache):  # type: ignore[misc]
         return place[-120:]
 
     def _key(self, signature: Any, codegen: Any) -> tuple[Any, ...]:
-        return signature, codegen.magic_tuple(), tuple(ingredients(self._function, self._options, set()))
+        flags = (numba.config.BOUNDSCHECK, numba.config.OPT, numba.config.DEBUGINFO_DEFAULT)
+        return signature, codegen.magic_tuple(), flags, tuple(ingredients(self._function, self._options, set()))
 
     def _path(self, key: tuple[Any, ...]) -> Path:
         return self._folder / f"{self._name()}-{hashlib.sha256(repr(key).encode()).hexdigest()[:24]}{ENDING}"
 
     def load_overload(self, signature: Any, target_context: Any) -> Any:
         """The compiled code of a signature, or None: then numba compiles it."""
-        if not self._enabled:
+        if not self._enabled or takes_functions(signature):
             return None
         target_context.refresh()
         key = self._key(signature, target_context.codegen())
@@ -243,6 +254,8 @@ class KernelCache(_Cache):  # type: ignore[misc]
     def save_overload(self, signature: Any, result: Any) -> None:
         """Keep compiled code, if it can be kept: it may hold addresses of this process, the disk may be full."""
         if not self._enabled or result.library.has_dynamic_globals or any(not x.can_cache for x in result.lifted):
+            return
+        if takes_functions(signature):
             return
         key = self._key(signature, result.codegen)
         content, path = dumps((key, result._reduce())), self._path(key)

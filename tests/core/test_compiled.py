@@ -17,10 +17,15 @@ from sysgym.compiled import njit
 PACKAGE = {
     "__init__.py": "",
     "constants.py": "STEP = 1\nTABLE = (1, 2)\n",  # no kernel stands in it
+    "parts/__init__.py": "",
+    "parts/shift.py": "BY = 0\n",
     "inner.py": "from sysgym.compiled import njit\n\n@njit\ndef inner(x):\n    return x + 10\n",
     "outer.py": "from sysgym.compiled import njit\nfrom toykernels import inner\n"
+    "import toykernels.parts.shift\n"
+    "from numba.extending import register_jitable\n"
     "from toykernels.constants import STEP, TABLE\n\n"
-    "@njit\ndef outer(x):\n    return inner.inner(x) + STEP + TABLE[1]\n",
+    "@register_jitable\ndef helper(x):\n    return x + 0\n\n"
+    "@njit\ndef outer(x):\n    return helper(inner.inner(x)) + STEP + TABLE[1] + toykernels.parts.shift.BY\n",
 }
 RUN = (  # prints the value and how many signatures of `outer` and `inner` were compiled
     "import sys; from toykernels.outer import outer; from toykernels.inner import inner; outer(int(sys.argv[1]))\n"
@@ -34,6 +39,7 @@ def package(tmp_path: Path) -> Path:
     """A package outside the suite with two kernels in two files, and constants in a third."""
     folder = tmp_path / "toykernels"
     folder.mkdir()
+    (folder / "parts").mkdir()
     for name, text in PACKAGE.items():
         (folder / name).write_text(text)
     return folder
@@ -64,6 +70,11 @@ def test_an_edit_in_another_file_counts_at_once_and_a_second_run_is_warm(package
     edit(package / "constants.py", "STEP = 1", "STEP = 7")
     edit(package / "constants.py", "(1, 2)", "(1, 3)")
     assert run(package)[:2] == [160, 1]
+    edit(package / "parts" / "shift.py", "BY = 0", "BY = 1000")  # named through its package
+    edit(package / "outer.py", "x + 0", "x + 2000")  # a helper that is no kernel of its own
+    assert run(package)[0] == 3160
+    edit(package / "parts" / "shift.py", "BY = 1000", "BY = 0")
+    edit(package / "outer.py", "x + 2000", "x + 0")
     edit(package / "inner.py", "x + 50", "x + 10")
     edit(package / "constants.py", "STEP = 7", "STEP = 1")
     edit(package / "constants.py", "(1, 3)", "(1, 2)")

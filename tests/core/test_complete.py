@@ -278,6 +278,72 @@ def test_what_is_missing_is_named() -> None:
     with pytest.raises(TypeError, match="problem Half lacks generate, static, solution_arrays, start, allowed, step"):
         complete(Half)
 
+    class Nameless(Plain):
+        def nodes(self, instance: Nothing, state: list[int]) -> Any:
+            return np.zeros((instance.count, 1), np.float32)
+
+    with pytest.raises(TypeError, match="Nameless has nodes, but no node_features that name what it shows"):
+        complete(Nameless)
+
+    class Twice(Plain):
+        recommended_agent: str = "random"
+
+    with pytest.raises(TypeError, match="recommended_agent is part of the contract, no option: leave out its annot"):
+        complete(Twice)
+
+
+def test_a_problem_made_from_another_keeps_its_checks() -> None:
+    @complete
+    class Pair(Plain):
+        low: int = 1
+        high: int = 2
+
+        def __post_init__(self) -> None:
+            if self.low > self.high:
+                raise UsageError("low must not be above high.")
+
+    @complete
+    class Triple(Pair):
+        state_features = ("left",)
+        more: int = 0
+
+        def state_vector(self, instance: Nothing, state: list[int]) -> Any:
+            return np.array([instance.count - sum(state)], np.float32)
+
+    with pytest.raises(UsageError, match="low must not be above high"):
+        Triple(low=3)
+    with pytest.raises(UsageError, match="option more must be a whole number"):
+        Triple(more="1")  # type: ignore[arg-type]
+    assert (Triple.name, Triple().more) == ("Triple", 0)
+    with pytest.raises(InvalidSolution):
+        Triple().judge(Nothing(4), {"steps": [9]})
+    check_env(ProblemEnv(Triple()), skip_render_check=True)
+
+
+def test_an_answer_that_is_none_yet_is_not_judged() -> None:
+    @complete
+    class Fixed(Plain):
+        def solution_arrays(self, instance: Nothing) -> dict[str, ArraySpec]:
+            return {"total": ArraySpec((1,), "int", instance.count, instance.count, "whole only")}
+
+        def solution(self, instance: Nothing, state: list[int]) -> dict[str, Any]:
+            return {"total": np.array([sum(state)])}
+
+        def judge(self, instance: Nothing, solution: Any) -> Verdict:
+            return Verdict(True, float(solution["total"][0]), {"total": 1.0})
+
+    env = ProblemEnv(Fixed(), instance=Nothing(4, "four"))
+    _, info = env.reset(seed=0)
+    assert set(info["verdict"]["metrics"]) == {"total"} and not info["judged"]
+    *_, info = env.step(0)
+    assert not info["judged"]
+    _, _, over, _, info = env.step(2)
+    assert over and info["judged"] and info["verdict"]["cost"] == 4
+
+
+def test_a_whole_number_for_a_number_becomes_one() -> None:
+    assert type(Optional(eps=1).eps) is float
+
 
 # --------------------------------------------------------------------------------------------- options
 

@@ -20,7 +20,7 @@ import gymnasium as gym
 import numpy as np
 from gymnasium import spaces
 
-from sysgym.core.errors import unknown
+from sysgym.core.errors import InvalidSolution, unknown
 from sysgym.core.instances import Entry, InstanceSet, Memo
 from sysgym.core.observation import mask_allows
 from sysgym.core.options import check_fields, option_table
@@ -61,44 +61,63 @@ def complete(cls: type[T]) -> type[T]:
     return cls
 
 
+PAIRS = {  # what a method shows, and the names of it
+    "nodes": "node_features", "globals": "global_features", "candidates": "candidate_features",
+    "state_vector": "state_features",
+}  # fmt: skip
+
+
 def _complete(cls: Any) -> None:
-    is_problem, has_modes = "judge" in dir(cls), "dynamics" in dir(cls)
+    is_problem, has_modes = "judge" in dir(cls), "dynamics" in _given(cls)
     if is_problem and "__init__" not in vars(cls):
-        _make_options(cls)
+        _make_options(cls, members(Problem) | (set() if has_modes else members(Dynamics)))
+    given = _given(cls)
     if is_problem and not has_modes:
-        lacking = [name for name in EIGHT if name not in dir(cls)]
-        if "mask" in dir(cls) and "allowed" in lacking:
+        lacking = [name for name in EIGHT if name not in given]
+        if "mask" in given and "allowed" in lacking:
             lacking.remove("allowed")
         if lacking:
             raise TypeError(f"problem {cls.__name__} lacks {', '.join(lacking)}; see sysgym.core.defaults.")
-    given = {*dir(cls), *(name for base in cls.__mro__ for name in vars(base).get("__annotations__", ()))}
+    filled: set[str] = set()
     if not has_modes:
-        _fill(cls, given, members(Dynamics), _DynamicsDefaults)
+        for method, names in PAIRS.items():
+            if method in given and names not in given:
+                raise TypeError(f"{cls.__name__} has {method}, but no {names} that name what it shows.")
+        filled |= _fill(cls, given, members(Dynamics), _DynamicsDefaults)
         if "node_features" not in given:
-            plain = "nodes" not in given and "size" not in given and "allowed" in given
-            cls.node_features = ("allowed",) if plain else ()
-        if "mask" not in given and "done" not in given:
+            cls.node_features = ("allowed",) if "size" not in given and "allowed" in given else ()
+        if not {"mask", "done"} & given:
             cls.step = _guarded(cls.step)
     if is_problem and not has_modes and "mask" not in given:
         cls.judge = _checking(cls.judge)
     if is_problem:
-        _fill(cls, given, members(Problem), _ProblemDefaults)
+        filled |= _fill(cls, given, members(Problem), _ProblemDefaults)
         if "name" not in given:
             cls.name = cls.__name__
         if "variants" not in given:
             modes = option_table(cls)["mode"].choices if "mode" in option_table(cls) else ()
             cls.variants = tuple({"mode": mode} for mode in modes) or ({},)
+    cls._filled = frozenset(filled)
 
 
-def _fill(cls: Any, given: set[str], wanted: set[str], defaults: Any) -> None:
-    """Give a class the members that it lacks."""
+def _given(cls: Any) -> set[str]:
+    """Names that a class and those above it have themselves, without what was filled in."""
+    found: set[str] = set()
+    for base in cls.__mro__[:-1]:
+        found |= {*vars(base), *vars(base).get("__annotations__", ())} - vars(base).get("_filled", frozenset())
+    return found
+
+
+def _fill(cls: Any, given: set[str], wanted: set[str], defaults: Any) -> set[str]:
+    """Give a class the members that it lacks; their names."""
     for name in wanted - given:
         setattr(cls, name, inspect.getattr_static(defaults, name))
+    return wanted - given
 
 
-def _make_options(cls: Any) -> None:
+def _make_options(cls: Any, contract: set[str]) -> None:
     """Make a keyword-only dataclass of a class, whose constructor checks every option."""
-    own = cls.__dict__.get("__post_init__")
+    own = getattr(cls, "__post_init__", None)  # of a class above too: options that go together stay checked
 
     def __post_init__(self: Any) -> None:
         check_fields(self)
@@ -107,26 +126,35 @@ def _make_options(cls: Any) -> None:
 
     cls.__post_init__ = __post_init__
     dataclass(kw_only=True, eq=False)(cls)
+    taken = sorted(set(option_table(cls)) & contract)
+    if taken:
+        raise TypeError(f"{cls.__name__}.{taken[0]} is part of the contract, no option: leave out its annotation.")
 
 
 def _guarded(step: Callable[..., Any]) -> Callable[..., Any]:
     """A `step` that leaves a state alone where nothing is allowed any more: its mask still shows action 0."""
 
+    if vars(step).get("guards"):
+        return step
+
     def guarded(self: Any, instance: Any, state: Any, action: Any) -> Any:
         return step(self, instance, state, action) if self.allowed(instance, state).any() else state
 
-    guarded.__doc__ = step.__doc__
+    guarded.__doc__, guarded.guards = step.__doc__, True  # type: ignore[attr-defined]
     return guarded
 
 
 def _checking(judge: Callable[..., Any]) -> Callable[..., Any]:
     """A `judge` that sees nothing but the arrays of `solution_arrays`; InvalidSolution for anything else."""
 
+    if vars(judge).get("guards"):
+        return judge
+
     def checking(self: Any, instance: Any, solution: Any) -> Verdict:
         found: Verdict = judge(self, instance, check_arrays(self.solution_arrays(instance), solution))
         return found
 
-    checking.__doc__ = judge.__doc__
+    checking.__doc__, checking.guards = judge.__doc__, True  # type: ignore[attr-defined]
     return checking
 
 
@@ -225,8 +253,11 @@ class _DynamicsDefaults:
         return copying.deepcopy(state)
 
     def cost(self: Any, instance: Any, state: Any) -> float:
-        """What `judge` says of the answer as it stands; 0 while that is no number."""
-        cost = self.judge(instance, self.solution(instance, state)).cost
+        """What `judge` says of the answer as it stands; 0 while that is no number, or there is no answer yet."""
+        try:
+            cost = self.judge(instance, self.solution(instance, state)).cost
+        except InvalidSolution:
+            return 0.0
         return float(cost) if np.isfinite(cost) else 0.0
 
     def scale(self: Any, instance: Any, state: Any) -> float:

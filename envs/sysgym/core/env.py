@@ -168,6 +168,8 @@ class ProblemEnv(gym.Env[dict[str, Array], Any]):
 
     def get_state(self) -> dict[str, Any]:
         """A fork of the episode and of the random stream, for search; give it to `set_state`."""
+        if self.state is None:
+            raise ResetNeeded("no episode is under way: call reset() before get_state().")
         return {
             "position": self.position,
             "state": self.dynamics.copy(self.state),

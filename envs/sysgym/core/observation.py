@@ -81,6 +81,15 @@ def plain_action(space: gym.Space[Any], action: Any) -> Any:
     raise UsageError(f"the action {action!r} does not fit {space}: expected {wanted}.")
 
 
+def first_legal(space: gym.Space[Any], mask: Array) -> Any:
+    """The first legal action, with the first legal choice of each decision."""
+    if isinstance(space, spaces.Discrete):
+        return int(mask.argmax())
+    assert isinstance(space, spaces.MultiDiscrete)
+    ends = np.cumsum(space.nvec)
+    return np.array([int(mask[end - n : end].argmax()) for n, end in zip(space.nvec, ends, strict=True)], np.int64)
+
+
 def mask_allows(mask: Array, space: gym.Space[Any], action: Any) -> bool:
     """Whether every choice of a plain action is 1 in its mask."""
     if isinstance(space, spaces.Discrete):

@@ -82,7 +82,9 @@ class Option(NamedTuple):
             if self.choices and isinstance(value, str):
                 raise unknown(self.name, value, [str(item) for item in self.choices if item is not None])
             raise UsageError(f"{shown} must be {self.meaning}, got {value!r}.")
-        return value.item() if isinstance(value, np.generic) else value
+        plain = value.item() if isinstance(value, np.generic) else value
+        whole = isinstance(plain, int) and not isinstance(plain, bool)
+        return float(plain) if whole and float in self.kinds and int not in self.kinds else plain
 
     def parse(self, text: str, what: str) -> Any:
         """The value that a text stands for, in its type and not yet checked for its range."""

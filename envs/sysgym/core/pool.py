@@ -7,9 +7,9 @@ from dataclasses import is_dataclass
 from itertools import zip_longest
 from typing import Any
 
-from sysgym.core.errors import UsageError
+from sysgym.core.errors import InvalidSolution, UsageError
 from sysgym.core.instances import expand
-from sysgym.core.observation import pad_static, static_arrays
+from sysgym.core.observation import first_legal, pad_static, static_arrays
 from sysgym.core.problem import AnyProblem, Array, Instance, Size
 
 
@@ -77,9 +77,21 @@ class InstancePool:
         return self._static[position]
 
     def metrics(self, instance: Instance, state: Any) -> tuple[str, ...]:
-        """Names of the metrics of every verdict; the first state that is asked about is judged for them."""
+        """Names of the metrics of every verdict: those of the first state that is asked about.
+
+        Where its answer cannot be judged yet, the episode is played to its end, always by the first legal action.
+        """
         if self._metrics is None:
-            self._metrics = tuple(self.problem.judge(instance, self.problem.dynamics.solution(instance, state)).metrics)
+            dynamics = self.problem.dynamics
+            try:
+                verdict = self.problem.judge(instance, dynamics.solution(instance, state))
+            except InvalidSolution:
+                space, state = dynamics.action_space(self.size), dynamics.copy(state)
+                while not dynamics.done(instance, state):
+                    action = first_legal(space, dynamics.mask(instance, state, self.size))
+                    state = dynamics.step(instance, state, action)
+                verdict = self.problem.judge(instance, dynamics.solution(instance, state))
+            self._metrics = tuple(verdict.metrics)
         return self._metrics
 
 
