@@ -107,7 +107,9 @@ def test_data_path(inline: Inline) -> None:
     assert {row["set"] for row in json.loads(inline("data", "list", "--json").stdout)["rows"]} >= {"tiny", "walshaw"}
 
 
-@pytest.mark.parametrize("area", ["partitioning", pytest.param("chip", marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "area", ["partitioning", *(pytest.param(each, marks=pytest.mark.slow) for each in ("chip", "dataflow", "rollouts"))]
+)
 def test_bench_prints_ratios(area: str, sysgym: Run) -> None:
     found = json.loads(sysgym("bench", area, "--quick", "--json").stdout)
     rows = found["rows"]

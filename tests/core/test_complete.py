@@ -29,6 +29,7 @@ from sysgym import (
     make_problem,
     register_problem,
 )
+from sysgym.core.defaults import EIGHT
 from sysgym.core.env import ProblemEnv
 from sysgym.core.options import option_table, parse_pairs, suggestions
 from sysgym.core.problem import Dynamics, Problem, members
@@ -290,6 +291,56 @@ def test_what_is_missing_is_named() -> None:
 
     with pytest.raises(TypeError, match="recommended_agent is part of the contract, no option: leave out its annot"):
         complete(Twice)
+
+
+@pytest.mark.parametrize(
+    ("method", "result", "sentence"),
+    [
+        ("allowed", np.array([0, 2]), r"`allowed` of Broken must return a bool for each action, .*got int64 of shape"),
+        ("allowed", np.ones(9, bool), r"array of up to \(3,\), got bool of shape \(9,\)"),
+        ("allowed", [True], r"got \[True\]"),
+        ("static", {}, r"`static` of Broken: it must return a dict of nodes"),
+        ("static", [1], r"`static` of Broken: it must return a dict of nodes"),
+        ("static", {"nodes": np.zeros((4, 1)), "edge_idx": 0}, r"it must return a dict of nodes"),
+        (
+            "static",
+            {"nodes": np.zeros(4)},
+            r"nodes must be numbers of shape \(count, features\), got float64 of shape \(4,\)",
+        ),
+        ("static", {"nodes": np.array([["a"]])}, r"nodes must be numbers"),
+        ("static", {"nodes": np.full((4, 1), np.nan)}, r"nodes must be finite"),
+        (
+            "static",
+            {"nodes": np.zeros((4, 1)), "edges": np.zeros((2, 1))},
+            r"of shape \(2, 2\), as many as edges, got int32",
+        ),
+        ("static", {"nodes": np.zeros((4, 1)), "edge_index": np.array([[0], [4]])}, r"from 0 to 3, got 0 to 4"),
+        ("static", {"nodes": np.zeros((4, 1)), "edge_index": np.array([[0], [0.5]])}, r"must be whole numbers"),
+        ("judge", None, r"`judge` of Broken must return a Verdict, got None"),
+        ("judge", Verdict(True, float("nan")), r"must give a feasible solution a finite cost, got nan"),
+        ("judge", Verdict(True, np.inf), r"must give a feasible solution a finite cost, got inf"),
+        ("judge", Verdict(False, 1.0, violations="bad"), r"must give violations as a tuple of sentences, got 'bad'"),  # type: ignore[arg-type]
+    ],
+)
+def test_what_a_method_returns_is_checked(method: str, result: Any, sentence: str) -> None:
+    Broken = complete(type("Broken", (Plain,), {method: lambda *_: result}))
+    with pytest.raises(TypeError, match=sentence):
+        env = ProblemEnv(Broken(), instance=Nothing(4, "four"))
+        env.reset(seed=0)
+
+
+def test_instances_follow_from_their_seed_alone() -> None:
+    drawn = iter(range(4, 100))
+    Moody = complete(type("Moody", (Plain,), {"generate": lambda self, rng: Nothing(next(drawn))}))
+    with pytest.raises(TypeError, match="`generate` of Moody makes another instance of the same seed"):
+        Moody().instance_sets()
+
+
+def test_an_option_is_no_keyword_of_environments() -> None:
+    with pytest.raises(TypeError, match="the option obs of Seeing is a keyword of environments"):
+        complete(type("Seeing", (Plain,), {"__annotations__": {"obs": "int"}, "obs": 3}))
+    with pytest.raises(TypeError, match="problem Half lacks judge"):
+        complete(type("Half", (), {name: lambda *_: None for name in EIGHT if name != "judge"}))
 
 
 def test_a_problem_made_from_another_keeps_its_checks() -> None:

@@ -30,6 +30,10 @@ from sysgym.core.solutions import check_arrays
 EIGHT = ("generate", "static", "solution_arrays", "judge", "start", "allowed", "step", "solution")
 SPLITS = {"train": 8, "valid": 4, "test": 8}  # instances of the generated set
 GENERATED = "generated"
+KEYWORDS = {  # of environments
+    "problem", "instance", "instances", "obs", "reward", "render_mode", "max_nodes", "max_edges", "num_envs",
+    "autoreset_mode", "vectorization_mode", "vector_kwargs", "max_episode_steps", "disable_env_checker",
+}  # fmt: skip
 LONGEST = 1_000_000  # steps after which an episode of always the first legal action is given up
 T = TypeVar("T")
 
@@ -68,7 +72,7 @@ PAIRS = {  # what a method shows, and the names of it
 
 
 def _complete(cls: Any) -> None:
-    is_problem, has_modes = "judge" in dir(cls), "dynamics" in _given(cls)
+    is_problem, has_modes = bool({"judge", "generate"} & _given(cls)), "dynamics" in _given(cls)
     if is_problem and "__init__" not in vars(cls):
         _make_options(cls, members(Problem) | (set() if has_modes else members(Dynamics)))
     given = _given(cls)
@@ -129,6 +133,9 @@ def _make_options(cls: Any, contract: set[str]) -> None:
     taken = sorted(set(option_table(cls)) & contract)
     if taken:
         raise TypeError(f"{cls.__name__}.{taken[0]} is part of the contract, no option: leave out its annotation.")
+    taken = sorted(set(option_table(cls)) & KEYWORDS)
+    if taken:
+        raise TypeError(f"the option {taken[0]} of {cls.__name__} is a keyword of environments: give it another name.")
 
 
 def _guarded(step: Callable[..., Any]) -> Callable[..., Any]:
@@ -138,7 +145,7 @@ def _guarded(step: Callable[..., Any]) -> Callable[..., Any]:
         return step
 
     def guarded(self: Any, instance: Any, state: Any, action: Any) -> Any:
-        return step(self, instance, state, action) if self.allowed(instance, state).any() else state
+        return step(self, instance, state, action) if np.any(self.allowed(instance, state)) else state
 
     guarded.__doc__, guarded.guards = step.__doc__, True  # type: ignore[attr-defined]
     return guarded
@@ -151,11 +158,28 @@ def _checking(judge: Callable[..., Any]) -> Callable[..., Any]:
         return judge
 
     def checking(self: Any, instance: Any, solution: Any) -> Verdict:
-        found: Verdict = judge(self, instance, check_arrays(self.solution_arrays(instance), solution))
-        return found
+        found = judge(self, instance, check_arrays(self.solution_arrays(instance), solution))
+        return _checked_verdict(found, f"`judge` of {type(self).__name__}")
 
     checking.__doc__, checking.guards = judge.__doc__, True  # type: ignore[attr-defined]
     return checking
+
+
+def _checked_verdict(found: Any, what: str) -> Verdict:
+    if not isinstance(found, Verdict):
+        raise TypeError(f"{what} must return a Verdict, got {found!r:.80}.")
+    if found.feasible and not np.isfinite(found.cost):
+        raise TypeError(f"{what} must give a feasible solution a finite cost, got {found.cost}.")
+    if isinstance(found.violations, str):
+        raise TypeError(f"{what} must give violations as a tuple of sentences, got {found.violations!r:.80}.")
+    return found
+
+
+def _checked_flags(found: Any, what: str, most: int) -> Array:
+    if not isinstance(found, np.ndarray) or found.dtype != bool or found.ndim != 1 or len(found) > most:
+        came = f"{found.dtype} of shape {found.shape}" if isinstance(found, np.ndarray) else f"{found!r:.80}"
+        raise TypeError(f"{what} must return a bool for each action, an array of up to ({most},), got {came}.")
+    return found
 
 
 class LoopBatch:
@@ -235,7 +259,8 @@ class _DynamicsDefaults:
 
     def mask(self: Any, instance: Any, state: Any, size: Size) -> Array:
         """What is allowed, padded, (A,) int8; action 0 where nothing is."""
-        allowed, flags = self.allowed(instance, state), np.zeros(int(self.action_space(size).n), np.int8)
+        flags = np.zeros(int(self.action_space(size).n), np.int8)
+        allowed = _checked_flags(self.allowed(instance, state), f"`allowed` of {type(self).__name__}", len(flags))
         flags[: len(allowed)] = allowed
         flags[0] |= not flags.any()
         return flags
@@ -246,7 +271,7 @@ class _DynamicsDefaults:
 
     def done(self: Any, instance: Any, state: Any) -> bool:
         """Whether nothing is allowed any more."""
-        return not self.allowed(instance, state).any()
+        return not np.any(self.allowed(instance, state))
 
     def copy(self: Any, state: Any) -> Any:
         """A fork."""
@@ -316,6 +341,8 @@ def generated_set(problem: Any) -> InstanceSet:
         instance = _seeded(problem, name, seed)
         size = problem.size(instance)
         entries.append(Entry(name, split, None, content_hash(instance), size.nodes, size.edges))
+    if content_hash(_seeded(problem, names[0][0], 0)) != entries[0].hash:
+        raise TypeError(f"`generate` of {problem.name} makes another instance of the same seed: draw from `rng` alone.")
     return InstanceSet(GENERATED, 1, GENERATED, "none", "made by `generate` from seeds", tuple(entries))
 
 

@@ -130,11 +130,37 @@ def observation_space(dynamics: AnyDynamics, size: Size, static: Mapping[str, Ar
 
 
 def static_arrays(problem: AnyProblem, instance: Instance) -> dict[str, Array]:
-    """`problem.static` with what it may leave out: nodes (n, Fs), edges (e, Fe), edge_index (2, e)."""
-    found = dict(problem.static(instance))
-    found.setdefault("edge_index", np.zeros((2, 0), np.int32))
-    found.setdefault("edges", np.zeros((found["edge_index"].shape[1], 0), np.float32))
+    """`problem.static` with what it may leave out: nodes (n, Fs), edges (e, Fe), edge_index (2, e).
+
+    TypeError with one sentence where the arrays do not fit each other.
+    """
+    given: Any = problem.static(instance)
+    named = isinstance(given, Mapping) and "nodes" in given and set(given) <= {"nodes", "edges", "edge_index"}
+    fault = "" if named else "it must return a dict of nodes, with edge_index and edges where there are any"
+    found: dict[str, Array] = {key: np.asarray(value) for key, value in given.items()} if named else {}
+    if named:
+        found.setdefault("edge_index", np.zeros((2, 0), np.int32))
+        found.setdefault("edges", np.zeros(((0, *found["edge_index"].shape)[-1], 0), np.float32))
+        fault = _static_fault(**found)
+    if fault:
+        raise TypeError(f"`static` of {problem.name}: {fault}.")
     return found
+
+
+def _static_fault(nodes: Array, edges: Array, edge_index: Array) -> str:
+    """What is wrong with the static arrays of a graph, or nothing."""
+    for name, features in (("nodes", nodes), ("edges", edges)):
+        if features.ndim != 2 or features.dtype.kind not in "iufb":
+            return f"{name} must be numbers of shape (count, features), got {features.dtype} of shape {features.shape}"
+        if not np.isfinite(features).all():
+            return f"{name} must be finite"
+    if edge_index.shape != (2, len(edges)) or (edge_index.size and edge_index.dtype.kind not in "iu"):
+        came = f"{edge_index.dtype} of shape {edge_index.shape}"
+        return f"edge_index must be whole numbers of shape (2, {len(edges)}), as many as edges, got {came}"
+    if edge_index.size and not 0 <= edge_index.min() <= edge_index.max() < len(nodes):
+        came = f"{edge_index.min()} to {edge_index.max()}"
+        return f"edge_index must be nodes from 0 to {len(nodes) - 1}, got {came}"
+    return ""
 
 
 def pad_static(static: Mapping[str, Array], size: Size) -> dict[str, Array]:

@@ -57,7 +57,7 @@ def environment(name: str, seconds: float) -> list[dict[str, Any]]:
     env = gym.make("sysgym/DevicePlacement-v0", instance=name, mode="oneshot", obs="raw", disable_env_checker=True)
     inner: Any = env.unwrapped
     rng = np.random.default_rng(0)
-    actions = [rng.integers(0, inner.size.columns, inner.size.nodes) for _ in range(64)]
+    actions = [rng.integers(0, inner.size.choices[0], inner.size.nodes) for _ in range(64)]
 
     def play() -> None:
         for action in actions:

@@ -29,7 +29,7 @@ def demo(
     seconds: Annotated[float, typer.Option("--seconds", min=1.0, max=3600.0, help="Training time.")] = 40.0,
     as_json: AsJson = False,
 ) -> None:
-    """The main job: train a small agent, evaluate it on unseen graphs, submit, verify, rank. About two minutes."""
+    """The main job: train a small agent, evaluate it on unseen graphs, submit, verify, rank. About a minute."""
     from sysgym_zoo.examples.demo import demo as run
 
     run(out, seconds, as_json)
@@ -44,8 +44,8 @@ def train(
     ] = None,
     options: Options = None,
     instances: Annotated[
-        str | None,
-        typer.Option(help="Set (or ;-separated names and files) to train on.", autocompletion=complete.instances),
+        list[str] | None,
+        typer.Option(help="Set, or names and files (repeated, or ;-separated).", autocompletion=complete.instances),
     ] = None,
     recipe: Annotated[
         str | None, typer.Option(help="Packaged recipe or TOML file.", autocompletion=complete.recipes)
@@ -69,8 +69,9 @@ def train(
     from sysgym_zoo.jobs.train import train as run
 
     asked = Training(
-        agent=agent, problem=problem, options=options or [], instances=instances, recipe=recipe, changes=change or [],
-        steps=steps, seconds=seconds, seed=seed, threads=threads, out=out, resume=resume, save_every=save_every,
+        agent=agent, problem=problem, options=options or [], instances=";".join(instances or []) or None,
+        recipe=recipe, changes=change or [], steps=steps, seconds=seconds, seed=seed, threads=threads, out=out,
+        resume=resume, save_every=save_every,
     )  # fmt: skip
     folder, record = run(asked)
     if as_json:
@@ -172,8 +173,8 @@ def evaluate(
         typer.Option("--agent", "-a", help="Agent, recipe or run folder; repeatable.", autocompletion=complete.agents),
     ] = None,
     instances: Annotated[
-        str | None,
-        typer.Option(help="Set (or ;-separated names and files) to solve.", autocompletion=complete.instances),
+        list[str] | None,
+        typer.Option(help="Set, or names and files (repeated, or ;-separated).", autocompletion=complete.instances),
     ] = None,
     problem: ProblemName = None,
     options: Options = None,
@@ -189,8 +190,9 @@ def evaluate(
     from sysgym_zoo.lookup.finding import Clues, split
     from sysgym_zoo.lookup.resolve import build_all, instance_names
 
-    built, solvers = build_all(Clues(problem, agent or [], "", split(instances), None, options or []))
-    wanted = built.default_instances if instances is None else instances
+    named = None if instances is None else ";".join(instances)
+    built, solvers = build_all(Clues(problem, agent or [], "", split(named), None, options or []))
+    wanted = built.default_instances if named is None else named
     loaded = [built.load(name) for name in instance_names(built, wanted)]
     folder, rows = module.evaluate(built, solvers, loaded, seeds, seconds, threads, out)
     summary = module.summarise(rows)

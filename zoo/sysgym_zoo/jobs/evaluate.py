@@ -60,11 +60,13 @@ def solve_once(
 def ratio(cost: float, reference: float) -> float | None:
     """How many times worse a cost is than the reference; None where that has no meaning.
 
-    >>> ratio(3.0, 2.0), ratio(-2.0, -3.0), ratio(0.0, 0.0), ratio(1.0, 0.0)
-    (1.5, 1.5, 1.0, None)
+    >>> ratio(3.0, 2.0), ratio(-2.0, -3.0), ratio(0.0, 0.0), ratio(1.0, 0.0), ratio(0.0, 2.0)
+    (1.5, 1.5, 1.0, None, 0.0)
     """
     if cost == reference:
         return 1.0
+    if cost == 0 < reference:
+        return 0.0
     if cost * reference <= 0 or not math.isfinite(cost):
         return None
     return cost / reference if cost > 0 else reference / cost
@@ -115,20 +117,29 @@ def warm_up(problem: AnyProblem, agent: Any, instance: Instance) -> None:
     agent.solve(problem, instance, np.random.default_rng(0), Budget(seconds=1e-3))
 
 
+def geometric_mean(ratios: Sequence[float]) -> float:
+    """The mean of ratios that are not negative; 0 where one of them is.
+
+    >>> geometric_mean([1.0, 4.0]), geometric_mean([1.0, 0.0])
+    (2.0, 0.0)
+    """
+    return math.exp(sum(map(math.log, ratios)) / len(ratios)) if all(ratios) else 0.0
+
+
 def summarise(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     """One line an agent: mean cost, geometric mean ratio to the reference, feasible share, mean seconds."""
     lines = []
     for name in dict.fromkeys(row["agent"] for row in rows):
         mine = [row for row in rows if row["agent"] == name]
         ratios = [row.get("ratio") for row in mine]
-        known = [r for r in ratios if r is not None and r > 0]
+        known = [r for r in ratios if r is not None]
         costs = [row["cost"] for row in mine if row["cost"] is not None]  # an infeasible answer may have none
         complete = bool(known) and len(known) == len(ratios)
         lines.append(
             {
                 "agent": name,
                 "cost": float(np.mean(costs)) if len(costs) == len(mine) else None,
-                "ratio": math.exp(sum(map(math.log, known)) / len(known)) if complete else None,
+                "ratio": geometric_mean(known) if complete else None,
                 "feasible": f"{100 * np.mean([row['feasible'] for row in mine]):.0f} %",
                 "seconds": float(np.mean([row["seconds"] for row in mine])),
                 "instances": len({row["instance"] for row in mine}),

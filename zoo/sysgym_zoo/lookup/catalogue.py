@@ -249,7 +249,7 @@ def _describe_instance(name: str) -> dict[str, Any]:
             references = "\n".join(f"  {key}: {dict(row)}" for key, row in entry.references.items())
             text = (
                 f"instance {name} of {problem.name}, split {entry.split}\n\n{entry.nodes} nodes, {entry.edges} edges\n"
-                f"content {entry.hash}\n\nReference costs:\n{references or '  (none)'}"
+                f"content {entry.hash}\n\nReference costs:\n{references or '  (none kept with the set)'}"
             )
             return {"kind": "instance", "name": name, "references": dict(entry.references), "text": text}
     raise unknown("name", name, known_names())
