@@ -116,6 +116,14 @@ def test_bench_prints_ratios(area: str, sysgym: Run) -> None:
     assert found["schema"] == "sysgym-bench/1" and len(rows) > 10 and all(row["value"] > 0 for row in rows)
 
 
+def test_repeated_instances_add_up(inline: Inline) -> None:
+    found = json.loads(
+        inline("evaluate", "-a", "ldg", "--instances", "tiny/grid-test", "--instances", "tiny/delaunay-test",
+               "--seeds", "1", "--json").stdout
+    )  # fmt: skip
+    assert {row["instance"] for row in found["rows"]} == {"tiny/grid-test", "tiny/delaunay-test"}
+
+
 def test_contradicting_runs_are_refused(sysgym: Run) -> None:
     for k in ("2", "3"):
         sysgym(

@@ -45,7 +45,8 @@ class GraphOptimization(GraphProblem):
     Observation: as for device placement, with the node features level and fusion (over levels) at the end, and a global
     feature TASK_next for each task that is 1 in mode `sequential` when the next step decides it.
 
-    Metrics: as for device placement, and groups, the kernels that run after fusion.
+    Metrics: as for device placement, and groups, the kernels that run after fusion. The bound of gap_to_bound is that
+    of the graph without fusion: a fused graph can come below 1.
 
     Rewards: see `sysgym.core.rewards`; the scale is the cost of everything on one device, first come first served.
     Version history: v0, first release.
