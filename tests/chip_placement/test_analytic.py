@@ -232,19 +232,19 @@ def test_a_chip_without_room_is_refused() -> None:
 @pytest.mark.slow
 @needs_chip
 @pytest.mark.parametrize("name", PEER)
-def test_fifteen_seconds_beat_the_peer(name: str) -> None:
-    """TILOS' C++ annealer took 15 to 90 seconds of CPU time for its figures."""
+def test_forty_temperatures_beat_the_peer(name: str) -> None:
+    """Three to six seconds; TILOS' C++ annealer took 15 to 90 seconds of CPU time for its figures."""
     problem = make_problem("ChipPlacement")
     chip = problem.load(f"ct/{name}")
-    assert problem.judge(chip, solved(AnalyticPlacer(), problem, chip, Budget(seconds=15))).cost < 0.97 * PEER[name]
+    assert problem.judge(chip, solved(AnalyticPlacer(), problem, chip, Budget(steps=40))).cost < 0.97 * PEER[name]
 
 
 @pytest.mark.slow
-def test_the_annealer_is_near_the_peer_in_a_minute() -> None:
+def test_the_annealer_is_near_the_peer() -> None:
     """One seed; `sysgym bench chip` takes the median of three."""
     problem = make_problem("ChipPlacement")
     chip = problem.load("designs/ariane133_NanGate45")
-    assert problem.judge(chip, solved(SAPlacer(), problem, chip, Budget(seconds=60))).cost <= 0.70
+    assert problem.judge(chip, solved(SAPlacer(), problem, chip)).cost <= 0.70
 
 
 @pytest.mark.parametrize("agent", [AnalyticPlacer(), AnalyticPlacer(starts=0), SAPlacer()])

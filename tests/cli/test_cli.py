@@ -212,7 +212,7 @@ def test_learners_reach_their_bars(sysgym: Run) -> None:
     pytest.importorskip("pymetis")
     rows = {row["what"]: row["value"] for row in json.loads(sysgym("bench", "learning", "--json").stdout)["rows"]}
     head = "refine, start=grow, 120 moves: best / start cut, "
-    trained = rows[head + "ppo-refine after 60 s"]
+    trained = rows[head + "ppo-refine after 60,000 steps"]
     assert trained <= 0.8 and trained < rows[head + "random candidates"] - 0.1
     (mean,) = [value for what, value in rows.items() if what.startswith("gap / METIS: geometric mean")]
     assert mean <= 1.5

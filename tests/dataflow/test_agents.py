@@ -207,13 +207,22 @@ def test_wrong_hyper_parameters_get_a_sentence(hyper: dict[str, Any]) -> None:
         GDP(**hyper)
 
 
+def test_a_hyper_parameter_is_changed_by_its_field_or_not_at_all() -> None:
+    agent = GDP()
+    agent.tune = 7
+    assert agent.hyper["tune"] == 7
+    hyper: Any = agent.hyper
+    with pytest.raises(TypeError):
+        hyper["tune"] = 8  # of a fresh dictionary, this would change nothing without a word
+
+
 @pytest.mark.slow
 def test_transfer_to_a_family_left_out() -> None:
-    """Trained for three minutes on RNNs, Inception, AmoebaNet and WaveNet: Transformers it has never seen."""
+    """Trained on RNNs, Inception, AmoebaNet and WaveNet: Transformers it has never seen, before and after tuning."""
     problem = make_problem("DevicePlacement", schedule="critical_path")
     names = ("rnnlm_2l", "gnmt_2l", "inception_v3_b32", "amoebanet_d18", "wavenet_2s")
     agent = GDP()
-    agent.fit(problem, [problem.load(f"seeds/{name}") for name in names], rng(), Budget(seconds=180))
+    agent.fit(problem, [problem.load(f"seeds/{name}") for name in names], rng(), Budget(steps=40_000))
 
     def geomean() -> float:
         found = []
@@ -223,9 +232,9 @@ def test_transfer_to_a_family_left_out() -> None:
             found.append(verdict.metrics["speedup_vs_expert"])
         return float(np.exp(np.mean(np.log(found))))
 
-    assert geomean() > 1.0
-    agent.hyper["tune"] = 49
-    assert geomean() > 1.4
+    assert geomean() > 1.3
+    agent.tune = 49
+    assert geomean() > 1.8
 
 
 @pytest.mark.slow
@@ -235,7 +244,7 @@ def test_annealing_on_the_models_of_the_papers() -> None:
         found = []
         for entry in problem.instance_sets()["seeds"].entries:
             graph = problem.load(entry.name)
-            solution = DeviceAnnealer().solve(problem, graph, rng(), Budget(seconds=4))
+            solution = DeviceAnnealer().solve(problem, graph, rng(), Budget(steps=2000))
             found.append(problem.judge(graph, solution).metrics["speedup_vs_expert"])
         assert np.exp(np.mean(np.log(found))) >= bar
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
@@ -37,7 +37,7 @@ class PolicyPlacer:
     default_instances: ClassVar[str] = "seeds/train"
     default_budget: ClassVar[Budget] = Budget(seconds=600)
     name: ClassVar[str]
-    hyper: ClassVar[Any]
+    hyper: ClassVar[Mapping[str, Any]]
     if TYPE_CHECKING:  # of `NetOverTypes`
         net: Any = None
         vocabulary: tuple[str, ...] = ()

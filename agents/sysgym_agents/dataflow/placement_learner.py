@@ -105,7 +105,7 @@ class PlacementLearner:
     name: ClassVar[str]
     net: Any
     vocabulary: tuple[str, ...]
-    hyper: dict[str, Any]
+    hyper: Mapping[str, Any]
     fresh_net: Callable[[Sequence[str], int], Any]
 
     def make_trainer(

@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from sysgym.core.errors import UsageError
@@ -35,9 +36,9 @@ class StoredLearner:
         check_fields(self, f"{{}} of agent {self.name!r}")
 
     @property
-    def hyper(self) -> dict[str, Any]:
-        """The hyper-parameters by name."""
-        return {name: getattr(self, name) for name in option_table(type(self))}
+    def hyper(self) -> Mapping[str, Any]:
+        """The hyper-parameters by name, to read: a value is changed by assigning to the field of its name."""
+        return MappingProxyType({name: getattr(self, name) for name in option_table(type(self))})
 
     def weights(self) -> Mapping[str, Tensor] | None:
         """The numbers to keep by name; None before there are any."""
@@ -58,7 +59,7 @@ class StoredLearner:
         weights = self.weights()
         if weights is None:
             raise UsageError(f"agent {self.name!r} has no weights to save; train it first.")
-        save_agent(path, self.name, {"hyper": self.hyper, **self.facts()}, weights)
+        save_agent(path, self.name, {"hyper": dict(self.hyper), **self.facts()}, weights)
 
     def load(self, path: Path) -> None:
         """Restore hyper-parameters and weights from a folder that `save` wrote."""

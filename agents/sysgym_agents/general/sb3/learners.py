@@ -40,7 +40,7 @@ class SB3Agent:
     """What all algorithms share, beside `StoredLearner`."""
 
     if TYPE_CHECKING:  # of `StoredLearner`
-        hyper: ClassVar[dict[str, Any]]
+        hyper: ClassVar[Mapping[str, Any]]
 
     algorithm: ClassVar[str] = ""  # as the library names it
     options: ClassVar[Mapping[str, Any]] = {}  # options of the problem that this agent sets
