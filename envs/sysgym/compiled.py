@@ -39,6 +39,7 @@ from numba.core.serialize import dumps
 
 KEPT = 4  # folders of a package, the one in use among them; older ones are deleted
 ENDING = ".kernel"
+ENVIRONMENT_VARIABLE = "SYSGYM_KERNELS"
 
 
 def njit(function: Any = None, **options: Any) -> Any:
@@ -60,7 +61,9 @@ def _compiled_by_numba(options: dict[str, Any], function: FunctionType) -> Any:
 
 
 def root() -> Path:
-    """The folder that holds the folders of all sources and packages."""
+    """The folder that holds the folders of all sources and packages: `$SYSGYM_KERNELS`, or one in the user's cache."""
+    if os.environ.get(ENVIRONMENT_VARIABLE):
+        return Path(os.environ[ENVIRONMENT_VARIABLE])
     from platformdirs import user_cache_path
 
     return user_cache_path("sysgym") / "kernels"

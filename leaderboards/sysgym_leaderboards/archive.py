@@ -41,15 +41,19 @@ def read_file_limited(path: str | Path) -> bytes:
             data = stream.read(MAX_FILE + 1)
     except OSError as error:
         raise UsageError(f"cannot read the submission {path}: {error.strerror or error}.") from error
+    check_size(data)
+    return data
+
+
+def check_size(data: bytes) -> None:
+    """Refuse what is larger than MAX_FILE."""
     if len(data) > MAX_FILE:
         raise InvalidSolution(f"the submission is larger than the {MAX_FILE} bytes that a board takes.")
-    return data
 
 
 def _check_directory(data: bytes) -> None:
     """Refuse what cannot be a small plain zip before its directory is parsed."""
-    if len(data) > MAX_FILE:
-        raise InvalidSolution(f"the submission is larger than the {MAX_FILE} bytes that a board takes.")
+    check_size(data)
     end = data[-22:]
     if len(end) < 22 or end[:4] != b"PK\x05\x06" or end[20:] != b"\0\0":
         raise InvalidSolution("this is no plain zip file (it must end with its directory and carry no comment).")

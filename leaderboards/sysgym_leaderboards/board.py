@@ -11,7 +11,7 @@ import json
 import math
 import re
 import tomllib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, fields
 from functools import cached_property, lru_cache
 from pathlib import Path
@@ -27,6 +27,7 @@ FOLDER = Path(__file__).parent / "boards"
 BOARDS = "sysgym.boards"
 DIVISIONS = ("solutions",)
 BOARD_ID = re.compile(r"[a-z0-9][a-z0-9_-]{0,79}-v[0-9]{1,4}")
+FLOOR = 0.01
 _MAX_FILE = 2**20
 
 
@@ -35,7 +36,7 @@ class Board:
     """A ranking over fixed instances. Any change of its content is a new board (`-v2`).
 
     `penalty` is the ratio to the reference that an infeasible or missing answer counts, and the most that a feasible
-    one counts. `seconds` is the time that an agent should need for one instance (shown, not enforced).
+    one counts; `floor` the least. `seconds` is the time that an agent should need for an instance (not enforced).
     """
 
     id: str
@@ -48,6 +49,7 @@ class Board:
     reference: str  # key into problem.reference_costs(instance)
     penalty: float
     seconds: float
+    floor: float = FLOOR  # the least that a ratio counts, so that no single instance decides
 
     def as_dict(self) -> dict[str, Any]:
         """Plain data for JSON, as `parse_board` takes it."""
@@ -56,7 +58,10 @@ class Board:
     @cached_property
     def hash(self) -> str:
         """SHA-256 over the content of the board."""
-        text = json.dumps(self.as_dict(), sort_keys=True, separators=(",", ":"))
+        table = self.as_dict()
+        if self.floor == FLOOR:  # which boards did not always state
+            del table["floor"]
+        text = json.dumps(table, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()
 
     def make_problem(self) -> Any:
@@ -67,8 +72,9 @@ class Board:
         """Names of the instances, sets expanded, in the board's order."""
         problem = problem if problem is not None else self.make_problem()
         names = expand(problem.instance_sets(), self.instances)
-        if len(set(names)) != len(names):
-            raise UsageError(f"board {self.id}: the instance {max(names, key=names.count)!r} is named twice.")
+        twice = first_twice(names)
+        if twice is not None:
+            raise UsageError(f"board {self.id}: the instance {twice!r} is named twice.")
         return names
 
     def pairs(self, problem: AnyProblem | None = None) -> list[tuple[str, int]]:
@@ -79,6 +85,16 @@ class Board:
         """Content hash of each instance: from the index of its set, otherwise computed."""
         problem = problem if problem is not None else self.make_problem()
         return {name: instance_hash(problem, name) for name in self.instance_names(problem)}
+
+
+def first_twice(names: Iterable[str]) -> str | None:
+    """The first name that occurs for the second time, or None.
+
+    >>> first_twice(["a", "b", "b", "a"])
+    'b'
+    """
+    seen: set[str] = set()
+    return next((name for name in names if name in seen or seen.add(name)), None)  # type: ignore[func-returns-value]
 
 
 def instance_hash(problem: AnyProblem, name: str) -> str:
@@ -147,6 +163,7 @@ _CHECKS: dict[str, tuple[Callable[[Any], bool], str]] = {
     "reference": (_text, "a key of the problem's reference costs, like 'metis'"),
     "penalty": (lambda v: _number(v) and v >= 1, "a number of at least 1"),
     "seconds": (lambda v: _number(v) and v > 0, "a positive number"),
+    "floor": (lambda v: _number(v) and 0 < v <= 1, "a ratio above 0, up to 1"),
 }
 
 
@@ -155,7 +172,7 @@ def parse_board(table: Mapping[str, Any], source: str) -> Board:
     for key in table:
         if key not in _CHECKS:
             raise UsageError(f"{source}: {unknown('key of a board', key, _CHECKS)}")
-    values = {"options": {}, **table}
+    values = {"options": {}, "floor": FLOOR, **table}
     for field in fields(Board):
         check, expected = _CHECKS[field.name]
         if field.name not in values:
@@ -165,5 +182,5 @@ def parse_board(table: Mapping[str, Any], source: str) -> Board:
     for option, value in values["options"].items():
         if not isinstance(value, str | int | float | bool) or (isinstance(value, float) and not math.isfinite(value)):
             raise UsageError(f"{source}: the option {option} must be text, a number or true/false, got {value!r}.")
-    numbers = {"penalty": float(values["penalty"]), "seconds": float(values["seconds"])}
+    numbers = {key: float(values[key]) for key in ("penalty", "seconds", "floor")}
     return Board(**{**values, **numbers, "instances": tuple(values["instances"])})

@@ -7,6 +7,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from sysgym_leaderboards.judge import Judge
+from sysgym_leaderboards.names import bounded
+
 
 @dataclass(frozen=True)
 class Row:
@@ -22,7 +25,8 @@ class Row:
     claimed: float | None = None  # cost, by the author
     seconds: float | None = None  # self-reported
     evaluations: int | None = None  # self-reported
-    solution: str = ""  # SHA-256 of the judged arrays; copies are known by it
+    solution: str = ""  # SHA-256 of the judged arrays
+    canonical: str = ""  # SHA-256 of their canonical form: equal for the same solution, however it is written
 
     def as_dict(self) -> dict[str, Any]:
         """Plain data for JSON; an infinite cost becomes None."""
@@ -36,7 +40,7 @@ class Certificate:
 
     board: str
     board_hash: str
-    submission: str  # SHA-256 of the zip file
+    submission: str  # SHA-256 of the zip that is stored: of a rejected one, of the file as it came
     agent: str = ""
     about: Mapping[str, Any] = field(default_factory=dict)  # authors, code, licence, hardware, threads, ...
     instances: tuple[str, ...] = ()  # of the board, in its order
@@ -45,11 +49,16 @@ class Certificate:
     suite_version: str = ""  # of the sysgym that judged
     judge_seconds: float = 0.0
     accepted: bool = False
+    judge: Judge | None = None  # None where nothing was judged, and of entries from before judges were named
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "reason", bounded(self.reason))
 
     def as_dict(self) -> dict[str, Any]:
         """Plain data for JSON."""
-        rows = [row.as_dict() for row in self.rows]
-        return {**vars(self), "about": dict(self.about), "instances": list(self.instances), "rows": rows}
+        judge = None if self.judge is None else vars(self.judge)
+        plain = {**vars(self), "about": dict(self.about), "instances": list(self.instances), "judge": judge}
+        return {**plain, "rows": [row.as_dict() for row in self.rows]}
 
 
 def parse_row(table: Mapping[str, Any]) -> Row:
@@ -63,10 +72,19 @@ def parse_row(table: Mapping[str, Any]) -> Row:
     return row
 
 
+def parse_judge(table: Mapping[str, str] | None) -> Judge | None:
+    """A judge from plain data; TypeError if it is none."""
+    if table is not None and not all(isinstance(text, str) for text in table.values()):
+        raise TypeError(f"no judge: {table!r:.200}")
+    return None if table is None else Judge(**table)
+
+
 def parse_certificate(table: Mapping[str, Any]) -> Certificate:
     """A certificate from plain data, as `as_dict` gives it."""
     rows = tuple(parse_row(row) for row in table["rows"])
-    certificate = Certificate(**{**table, "instances": tuple(table["instances"]), "rows": rows})
+    certificate = Certificate(
+        **{**table, "instances": tuple(table["instances"]), "rows": rows, "judge": parse_judge(table.get("judge"))}
+    )
     if type(certificate.accepted) is not bool:
         raise ValueError("no certificate: accepted is neither true nor false")
     return certificate

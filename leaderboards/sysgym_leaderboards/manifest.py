@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Callable, Mapping
 from datetime import datetime
@@ -10,24 +9,26 @@ from typing import Any
 
 from sysgym.core.errors import InvalidSolution
 from sysgym_leaderboards.archive import ARRAY_FILE, MANIFEST, MAX_MEMBERS
-from sysgym_leaderboards.board import BOARD_ID
+from sysgym_leaderboards.board import BOARD_ID, first_twice
+from sysgym_leaderboards.names import bounded, is_address, is_line
 
 SCHEMA = "sysgym-submission/1"
+MOST = {"cost": 1e300, "seconds": 1e10, "evaluations": 10**18}  # of a claim; ten billion seconds are three centuries
 Check = Callable[[Any], bool]
 _DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}Z")
 _HASH = re.compile(r"[0-9a-f]{64}")
 
 
 def _line(low: int, high: int) -> Check:
-    return lambda v: isinstance(v, str) and low <= len(v) <= high and v.isprintable() and v.strip() == v
+    return lambda v: is_line(v, low, high)
 
 
 def _natural(high: int) -> Check:
     return lambda v: type(v) is int and 0 <= v <= high
 
 
-def _claim(v: Any) -> bool:
-    return v is None or (type(v) is float and math.isfinite(v)) or (type(v) is int and abs(v) < 2**63)
+def _claim(low: float, high: float) -> Check:
+    return lambda v: v is None or (type(v) in (int, float) and low <= v <= high)  # nan is in no range
 
 
 def _date(v: Any) -> bool:
@@ -45,17 +46,13 @@ def _digest(v: Any) -> bool:
     return isinstance(v, str) and bool(_HASH.fullmatch(v))
 
 
-def _url(v: Any) -> bool:
-    return v == "" or bool(_line(8, 300)(v) and re.fullmatch(r"https?://[^\s\"'<>]+", v))
-
-
 ABOUT: dict[str, tuple[Check, str]] = {
-    "agent": (_line(1, 80), "a name of 1 to 80 printable characters"),
+    "agent": (_line(1, 80), "a name of 1 to 80 characters that all can be seen"),
     "authors": (
         lambda v: isinstance(v, list) and len(v) <= 50 and all(map(_line(1, 120), v)),
-        "a list of names",
+        "a list of at most 50 names",
     ),
-    "code": (_url, "an http(s) address or ''"),
+    "code": (is_address, "a plain http(s) address, such as https://example.org/code, or ''"),
     "licence": (_line(0, 80), "a line of at most 80 characters"),
     "hardware": (_line(0, 200), "a line of at most 200 characters"),
     "threads": (lambda v: v is None or (_natural(10**6)(v) and v > 0), "a positive whole number or null"),
@@ -80,9 +77,12 @@ _INSTANCE: dict[str, tuple[Check, str]] = {
 _ANSWER: dict[str, tuple[Check, str]] = {
     "instance": (_natural(MAX_MEMBERS), "the index of an instance"),
     "seed": (_natural(10**9 - 1), "a whole number"),
-    "cost": (_claim, "a finite number or null"),
-    "seconds": (lambda v: _claim(v) and (v is None or v >= 0), "seconds or null"),
-    "evaluations": (lambda v: v is None or _natural(2**63 - 1)(v), "a whole number or null"),
+    "cost": (_claim(-MOST["cost"], MOST["cost"]), f"a number up to {MOST['cost']:g} or null"),
+    "seconds": (_claim(0, MOST["seconds"]), f"seconds from 0 to {MOST['seconds']:g} or null"),
+    "evaluations": (
+        lambda v: v is None or _natural(int(MOST["evaluations"]))(v),
+        f"a whole number up to {MOST['evaluations']:g} or null",
+    ),
     "files": (
         lambda v: (
             isinstance(v, dict)
@@ -104,8 +104,7 @@ def _check_table(table: Any, checks: Mapping[str, tuple[Check, str]], where: str
         raise InvalidSolution(f"{where}: the key {wrong[:80]!r} {state}; expected {', '.join(checks)}.")
     for key, (check, expected) in checks.items():
         if not check(table[key]):
-            shown = repr(table[key])
-            raise InvalidSolution(f"{where}: {key} must be {expected}, got {shown[:80]}{'...' * (len(shown) > 80)}.")
+            raise InvalidSolution(f"{where}: {key} must be {expected}, got {bounded(repr(table[key]), 80)}.")
 
 
 def check_manifest(table: Any) -> None:
@@ -113,8 +112,8 @@ def check_manifest(table: Any) -> None:
     _check_table(table, _TOP, MANIFEST)
     for number, item in enumerate(table["instances"]):
         _check_table(item, _INSTANCE, f"{MANIFEST}, instance {number}")
-    names = [item["name"] for item in table["instances"]]
-    if len(set(names)) != len(names):
-        raise InvalidSolution(f"{MANIFEST}: the instance {max(names, key=names.count)!r} is listed twice.")
+    twice = first_twice(item["name"] for item in table["instances"])
+    if twice is not None:
+        raise InvalidSolution(f"{MANIFEST}: the instance {twice!r} is listed twice.")
     for number, item in enumerate(table["answers"]):
         _check_table(item, _ANSWER, f"{MANIFEST}, answer {number}")

@@ -4,15 +4,20 @@ Beside the score stand the interquartile mean and the optimality gap of referenc
 the reference; see `statistics`), of the same ratios, with seeds as runs and instances as tasks. Only the score ranks.
 
 An infeasible or missing answer counts the board's penalty, and the ratio of a feasible answer counts at most that: so
-failing never pays, and no entry changes the score of another. Of equal scores, the one with more feasible answers is
-ahead.
+failing never pays, and no entry changes the score of another. A ratio counts at least the board's floor: no single
+instance decides. Of equal scores, the one with more feasible answers is ahead.
+
+Only verdicts of the judge that is installed here rank together; entries of others stand `apart` until they are judged
+again. An entry with the very solutions of an earlier one (their canonical forms are equal on every row) has no rank and
+counts nowhere. Identical answers to several seeds of an instance count once: where no instance has two different
+answers, an entry is one run, and its intervals are over instances.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -20,6 +25,8 @@ import numpy as np
 from sysgym.core.errors import UsageError
 from sysgym_leaderboards.board import Board
 from sysgym_leaderboards.certificates import Row
+from sysgym_leaderboards.events import Entry
+from sysgym_leaderboards.judge import judge_of
 from sysgym_leaderboards.statistics import (
     Floats,
     bootstrap_interval,
@@ -31,7 +38,6 @@ from sysgym_leaderboards.statistics import (
     performance_profile,
     probability_of_improvement,
 )
-from sysgym_leaderboards.store import Entry
 
 DIGITS = 9  # the last bits of means and percentiles differ between machines
 
@@ -53,26 +59,39 @@ class Result:
 class Standing:
     """One line of a ranking."""
 
-    rank: int  # equal scores with equally many feasible answers share a rank
+    rank: int | None  # equal scores with equally many feasible answers share a rank; None: the solutions of another
     number: int  # of the entry in the store
     agent: str
     score: float  # geometric mean of the ratios, lower is better
     low: float  # 95 % bootstrap interval of the score
     high: float
-    iqm: float | None  # interquartile mean of reference / cost, higher is better; None where it is infinite (cost 0)
-    iqm_low: float | None
-    iqm_high: float | None
+    iqm: float  # interquartile mean of reference / cost, higher is better
+    iqm_low: float
+    iqm_high: float
     gap: float  # optimality gap: 1 - mean of min(reference / cost, 1), lower is better
     gap_low: float
     gap_high: float
     wins: int  # instances that it answered feasibly and on which no such entry has a lower ratio
     feasible: float  # share of all (instance, seed) pairs
     same_as: int | None  # the first entry with the very same solutions: the credit is that entry's
+    answers: int  # (instance, seed) pairs answered
+    different: int  # answers that differ from those of the other seeds of their instance
+    over: str  # what the intervals draw again: "seeds" or "instances"
     results: tuple[Result, ...]
 
     def as_dict(self) -> dict[str, Any]:
         """Plain data for JSON."""
         return {**vars(self), "results": [vars(result) for result in self.results]}
+
+
+@dataclass(frozen=True)
+class Apart:
+    """An entry that another judge judged than the one installed here: shown, not ranked."""
+
+    number: int
+    agent: str
+    judge: str
+    score: float  # as that judge's verdicts have it
 
 
 def ratio(cost: float, reference: float, penalty: float) -> float:
@@ -88,60 +107,90 @@ def ratio(cost: float, reference: float, penalty: float) -> float:
     return 0.0 if cost < reference else penalty
 
 
-def rank(board: Board, entries: Sequence[Entry]) -> list[Standing]:
-    """The entries of a board, best first; ties in order of arrival.
+def judged_here(board: Board, entries: Sequence[Entry]) -> tuple[list[Entry], list[Entry]]:
+    """The entries that count on a board as it is installed here, and those that another judge judged.
 
-    The score decides, then the share of feasible answers: who answers nothing feasibly is never ahead of who does.
-    Entries that were made for other rules (another board hash) are left out; `sysgym board verify` names them.
+    Entries that were made for other rules (another board hash) are in neither; `sysgym board verify` names them.
     """
     chosen = [entry for entry in entries if entry.certificate.board_hash == board.hash]
-    chosen = [entry for entry in chosen if entry.certificate.accepted and entry.board == board.id]
+    chosen = [entry for entry in chosen if entry.state == "accepted" and entry.board == board.id]
+    if not chosen:
+        return [], []
+    judge = judge_of(board.make_problem())
+    here = [judge.same(entry.certificate.judge) for entry in chosen]
+    return (
+        [entry for entry, ours in zip(chosen, here, strict=True) if ours],
+        [entry for entry, ours in zip(chosen, here, strict=True) if not ours],
+    )
+
+
+def apart(board: Board, entries: Sequence[Entry]) -> list[Apart]:
+    """The entries of a board that wait for being judged again, in order of arrival."""
+    found = []
+    for entry in judged_here(board, entries)[1]:
+        rows = entry.certificate.rows
+        ratios = [ratio(row.cost, row.reference, board.penalty) if row.feasible else board.penalty for row in rows]
+        score = geometric_mean(min(max(each, board.floor), board.penalty) for each in ratios) if ratios else math.nan
+        judge = str(entry.certificate.judge or f"sysgym {entry.certificate.suite_version}, whose code is not recorded")
+        found.append(Apart(entry.number, entry.shown.agent, judge, round(score, 12)))
+    return found
+
+
+def rank(board: Board, entries: Sequence[Entry]) -> list[Standing]:
+    """The entries of a board, best first; ties in order of arrival, copies below the entry that they repeat.
+
+    The score decides, then the share of feasible answers: who answers nothing feasibly is never ahead of who does.
+    """
+    chosen, _ = judged_here(board, entries)
     if not chosen:
         return []
     names = board.instance_names()
     references = _references(board, chosen, names)
-    rows = [{(row.instance, row.seed): row for row in entry.certificate.rows} for entry in chosen]
-    known = np.array([_ratios(board, found, names, references) for found in rows])  # (entries, instances, seeds)
-    ratios = np.fmin(known, board.penalty)  # of nan and the penalty, the penalty
-    tables = [summary(table.T) for table in ratios]
-    # rounded, so that equal answers tie whatever their last bits
-    means = [[round(geometric_mean(seeds), 12) for seeds in table] for table in ratios.tolist()]
-    scores = [round(geometric_mean(row), 12) for row in means]
-    results = [
-        tuple(
-            _result(board, found, name, references[name], mean, seeds)
-            for name, mean, seeds in zip(names, row, table.tolist(), strict=True)
-        )
-        for found, row, table in zip(rows, means, known, strict=True)
-    ]
-    best = [min((r.ratio for r in column if r.cost is not None), default=-1.0) for column in zip(*results, strict=True)]
-    feasible = [math.fsum(result.feasible for result in row) / len(names) for row in results]
     firsts = _first_entries(chosen)
-    keys = [(score, -share) for score, share in zip(scores, feasible, strict=True)]
+    lines = [_line(board, entry, names, references) for entry in chosen]
+    own = [line for line in lines if firsts[line.number] is None]
+    best = [min((r.ratio for r in column if r.cost is not None), default=-1.0)
+            for column in zip(*(line.results for line in own), strict=True)]  # fmt: skip
+    keys = {line.number: (line.score, -line.feasible) for line in own}
     standings = []
-    for i, entry in enumerate(chosen):
-        score, middle, gap = tables[i].tolist()  # each with its interval
-        standings.append(
-            Standing(
-                rank=1 + sum(key < keys[i] for key in keys),
-                number=entry.number,
-                agent=entry.certificate.agent,
-                score=scores[i],
-                low=score[1],
-                high=score[2],
-                iqm=_finite(middle[0]),
-                iqm_low=_finite(middle[1]),
-                iqm_high=_finite(middle[2]),
-                gap=gap[0],
-                gap_low=gap[1],
-                gap_high=gap[2],
-                wins=sum(r.cost is not None and r.ratio <= low for r, low in zip(results[i], best, strict=True)),
-                feasible=feasible[i],
-                same_as=firsts[entry.number],
-                results=results[i],
-            )
-        )
-    return sorted(standings, key=lambda standing: (standing.rank, standing.number))
+    for line in lines:
+        first = firsts[line.number]
+        if first is None:
+            place = 1 + sum(key < keys[line.number] for key in keys.values())
+            wins = sum(r.cost is not None and r.ratio <= low for r, low in zip(line.results, best, strict=True))
+            standings.append(replace(line, rank=place, wins=wins))
+        else:
+            standings.append(replace(line, same_as=first))
+    places = {line.number: (line.rank, line.number) for line in standings if line.rank is not None}
+    return sorted(standings, key=lambda line: (places[line.same_as or line.number], line.number))
+
+
+def _line(board: Board, entry: Entry, names: Sequence[str], references: Mapping[str, float]) -> Standing:
+    """What an entry reached, not yet compared with others."""
+    rows = {(row.instance, row.seed): row for row in entry.certificate.rows}
+    known = np.array(_ratios(board, rows, names, references))  # (instances, seeds)
+    ratios = np.fmin(np.maximum(known, board.floor), board.penalty)  # of nan and the penalty, the penalty
+    # rounded, so that equal answers tie whatever their last bits
+    means = [round(geometric_mean(seeds), 12) for seeds in ratios.tolist()]
+    results = tuple(
+        _result(board, rows, name, references[name], mean, seeds)
+        for name, mean, seeds in zip(names, means, known.tolist(), strict=True)
+    )
+    different = [len({row_hash(row) for row in entry.certificate.rows if row.instance == name}) for name in names]
+    runs = board.seeds if max(different) > 1 else 1
+    score, middle, gap = summary(ratios.T[:runs]).tolist()  # each with its interval
+    return Standing(
+        rank=None, number=entry.number, agent=entry.shown.agent, score=round(geometric_mean(means), 12),
+        low=score[1], high=score[2], iqm=middle[0], iqm_low=middle[1], iqm_high=middle[2],
+        gap=gap[0], gap_low=gap[1], gap_high=gap[2], wins=0,
+        feasible=math.fsum(result.feasible for result in results) / len(names), same_as=None,
+        answers=len(rows), different=sum(different), over="seeds" if runs > 1 else "instances", results=results,
+    )  # fmt: skip
+
+
+def row_hash(row: Row) -> str:
+    """By what an answer is known: the hash of its canonical form."""
+    return row.canonical or row.solution or f"{row.instance} {row.seed}"
 
 
 def _first_entries(entries: Sequence[Entry]) -> dict[int, int | None]:
@@ -149,7 +198,7 @@ def _first_entries(entries: Sequence[Entry]) -> dict[int, int | None]:
     first: dict[tuple[str, ...], int] = {}
     found: dict[int, int | None] = {}
     for entry in sorted(entries, key=lambda entry: entry.number):
-        hashes = tuple(row.solution for row in entry.certificate.rows)
+        hashes = tuple(row.canonical or row.solution for row in entry.certificate.rows)
         earlier = first.setdefault(hashes, entry.number) if all(hashes) else entry.number
         found[entry.number] = None if earlier == entry.number else earlier
     return found
@@ -193,8 +242,7 @@ def _result(
 
 def _aggregates(ratios: Floats) -> Floats:
     """Geometric mean of the ratios, IQM and optimality gap of the scores 1 / ratio: (..., S, I) -> (..., 3)."""
-    with np.errstate(divide="ignore"):  # a ratio of 0 is an infinite score
-        scores = 1 / ratios
+    scores = 1 / ratios
     return np.stack([geometric_means(ratios), iqm(scores), optimality_gap(scores)], axis=-1)
 
 
@@ -207,14 +255,14 @@ def summary(ratios: Floats) -> Floats:
     return np.concatenate([point[:, None], bootstrap_interval(ratios, _aggregates)], axis=1).round(DIGITS)
 
 
-def _finite(value: float) -> float | None:
-    return value if math.isfinite(value) else None
-
-
 def ratio_table(standing: Standing) -> Floats:
-    """Ratios of an entry, (seeds, instances) float64; infinite where an answer is infeasible or missing."""
+    """Ratios of an entry, (runs, instances) float64; infinite where an answer is infeasible or missing.
+
+    A run is a seed; an entry whose answers do not depend on the seed has one.
+    """
     table = [[math.inf if value is None else value for value in result.ratios] for result in standing.results]
-    return np.array(table, np.float64).T
+    runs: Floats = np.array(table, np.float64).T
+    return runs if standing.over == "seeds" else runs[:1]
 
 
 def profiles(standings: Sequence[Standing], taus: Sequence[float]) -> dict[int, list[float]]:

@@ -1,7 +1,7 @@
 """The append-only record of submissions: SQLite, one row an event, each chained to the one before by SHA-256.
 
-Triggers refuse changes; `check_chain` finds those that were made past them. Rows that were cut off at the end
-cannot be seen from inside: compare with a `head` that was published before.
+Triggers refuse changes; `auditing` finds those that were made past them. Rows that were cut off at the end, and a chain
+that was written anew as a whole, cannot be seen from inside: compare with a `head` that was kept or published before.
 """
 
 from __future__ import annotations
@@ -12,19 +12,20 @@ import os
 import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from sysgym.core.errors import InvalidSolution, UsageError
 from sysgym_leaderboards.archive import read_file_limited
+from sysgym_leaderboards.auditing import check_chain, differences, reverify
 from sysgym_leaderboards.board import Board, load_board
 from sysgym_leaderboards.certificates import Certificate, parse_certificate
-from sysgym_leaderboards.verify import Limits, verify, verify_bytes
+from sysgym_leaderboards.events import GENESIS, Entry, Event, entry_hash, make_event, parse_row
+from sysgym_leaderboards.verify import Judged, Limits, judge_bytes, refusal
 
 ENVIRONMENT_VARIABLE = "SYSGYM_STORE"
-GENESIS = "0" * 64
 _SCHEMA = (
     """CREATE TABLE IF NOT EXISTS entry (
         number INTEGER PRIMARY KEY,
@@ -48,19 +49,6 @@ _SCHEMA = (
 )
 
 
-@dataclass(frozen=True)
-class Entry:
-    """One event of the store. Of a rejected submission only the SHA-256 is kept, not the zip."""
-
-    number: int
-    board: str
-    certificate: Certificate
-    created: str
-    previous: str
-    hash: str
-    submission: bytes = field(default=b"", repr=False)
-
-
 def default_path() -> Path:
     """`$SYSGYM_STORE`, or `leaderboards.sqlite` in the user's data folder."""
     if os.environ.get(ENVIRONMENT_VARIABLE):
@@ -68,15 +56,6 @@ def default_path() -> Path:
     from platformdirs import user_data_path
 
     return user_data_path("sysgym") / "leaderboards.sqlite"
-
-
-def entry_hash(previous: str, *content: str | int | bytes) -> str:
-    """SHA-256 over the previous hash and the columns board to created; each is preceded by its length."""
-    digest = hashlib.sha256(b"sysgym-entry/1")
-    for part in (previous, *content):
-        data = part if isinstance(part, bytes) else str(part).encode()
-        digest.update(len(data).to_bytes(8, "big") + data)
-    return digest.hexdigest()
 
 
 class Store:
@@ -112,36 +91,88 @@ class Store:
     def submit(self, path: str | Path, board: Board | str | Path | None = None) -> Certificate:
         """Verify a submission file and record what was found. Only an accepted one is ever ranked.
 
-        Without a board, it is the one that the submission names. Bytes that a board has accepted before are refused:
-        the certificate says so, nothing is recorded.
+        The file is read once. Without a board, it is the one that the submission names. What a board has accepted
+        before is refused: the certificate says so, nothing is recorded.
         """
         rules = board if isinstance(board, Board) or board is None else load_board(board)
         try:
             data = read_file_limited(path)
-        except InvalidSolution:
+        except InvalidSolution as error:
             if rules is None:
                 raise
-            return self._append(rules, b"", verify(path, rules))
+            return self._record(rules, Judged(refusal(rules, str(error)), b"", False))
         digest = hashlib.sha256(data).hexdigest()
         for known in self.boards() if rules is None else [rules.id]:
             replay = self._replay(digest, known)
             if replay is not None:
                 return replay
-        certificate = verify_bytes(data, rules, limits=self.limits, imports=self.imports)
-        return self._append(rules or load_board(certificate.board), data, certificate)
+        found = self.judge(data, rules)
+        return self._record(rules or load_board(found.certificate.board), found)
+
+    def judge(self, data: bytes, board: Board | None) -> Judged:
+        """Judge the bytes of a submission, within the store's limits; nothing is recorded."""
+        return judge_bytes(data, board, limits=self.limits, imports=self.imports)
+
+    def withdraw(self, number: int, reason: str = "") -> None:
+        """Take an entry out of the ranking, as its author wishes; it stays in the store."""
+        self._happened("withdrawn", number, reason)
+
+    def correct_authors(self, number: int, authors: Sequence[str]) -> None:
+        """Give an entry another list of authors."""
+        self._happened("authors", number, list(authors))
+
+    def show_as(self, number: int, name: str) -> None:
+        """Show an entry under a name and without its authors, such as for anonymous review; '' ends that."""
+        self._happened("named", number, name)
+
+    def rejudge(self, board: Board | str | Path) -> list[Entry]:
+        """Judge the entries of a board again; where judge or verdict differ, the new certificate is appended.
+
+        Returns the entries that changed, as they were. UsageError if the board cannot be judged here.
+        """
+        rules = board if isinstance(board, Board) else load_board(board)
+        changed = []
+        for entry in self.all_entries(rules):
+            if not self._accepted_once(entry.number):
+                continue
+            found = self.judge(self.submission(entry.number), rules)
+            before = self.certificates(entry.number)[-1]
+            now = replace(found.certificate, submission=before.submission)
+            if now.judge == before.judge and not differences(before, found):
+                continue
+            self._happened("rejudged", entry.number, now.as_dict())
+            changed.append(entry)
+        return changed
+
+    def _accepted_once(self, number: int) -> bool:
+        return bool(list(self._select("number", "WHERE number = ? AND accepted = 1", (number,))))
 
     def _replay(self, digest: str, board: str) -> Certificate | None:
-        for entry in self.entries(board):
-            if entry.certificate.submission == digest:
+        for entry in self.all_entries(board):
+            if entry.certificate.submission == digest and entry.state == "accepted":
                 reason = f"this submission is on {board} already, as entry {entry.number}."
                 return replace(entry.certificate, rows=(), accepted=False, reason=reason)
         return None
 
-    def _append(self, board: Board, data: bytes, certificate: Certificate) -> Certificate:
-        """Record one event in one transaction; whatever happens, the store stays whole."""
-        text = json.dumps(certificate.as_dict(), sort_keys=True, allow_nan=False)
-        created = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-        kept = data if certificate.accepted else b""
+    def _happened(self, kind: str, number: int, value: Any) -> None:
+        """Append an event about an entry that was accepted once."""
+        event = make_event(kind, number, value)
+        found = list(self._select("board", "WHERE number = ? AND accepted = 1", (number,)))
+        if not found:
+            raise UsageError(f"the store {self.path} has no accepted entry {number}.")
+        self._append(found[0][0], 0, b"", event.as_dict())
+
+    def _record(self, board: Board, found: Judged) -> Certificate:
+        """Record what was found about a submission; whatever happens, the store stays whole."""
+        certificate = found.certificate
+        kept = found.packed if certificate.accepted else b""
+        if certificate.accepted and hashlib.sha256(kept).hexdigest() != certificate.submission:
+            raise RuntimeError("what would be stored is not what was judged")
+        return self._append(board.id, int(certificate.accepted), kept, certificate.as_dict()) or certificate
+
+    def _append(self, board: str, accepted: int, kept: bytes, table: Mapping[str, Any]) -> Certificate | None:
+        """Append one row in one transaction. The certificate of a replay, if somebody was faster while we judged."""
+        text = json.dumps(table, sort_keys=True, allow_nan=False)
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -152,17 +183,18 @@ class Store:
             db.execute("BEGIN IMMEDIATE")
             for statement in _SCHEMA:
                 db.execute(statement)
-            replay = self._replay(certificate.submission, board.id) if certificate.accepted else None
-            if replay is not None:  # somebody was faster while we judged
+            replay = self._replay(str(table["submission"]), board) if accepted else None
+            if replay is not None:
                 db.execute("ROLLBACK")
                 return replay
-            last = db.execute("SELECT number, hash FROM entry ORDER BY number DESC LIMIT 1").fetchone()
-            number, previous = last or (0, GENESIS)
-            content = (board.id, int(certificate.accepted), kept, text, created)
+            last = db.execute("SELECT number, hash, created FROM entry ORDER BY number DESC LIMIT 1").fetchone()
+            number, previous, before = last or (0, GENESIS, "")
+            created = max(before, datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"))  # a clock may have been set back
+            content = (board, accepted, kept, text, created)
             digest = entry_hash(previous, *content)
             db.execute("INSERT INTO entry VALUES (?,?,?,?,?,?,?,?)", (number + 1, *content, previous, digest))
             db.execute("COMMIT")
-        return certificate
+        return None
 
     # ------------------------------------------------------------------------------------------ reading
 
@@ -173,17 +205,43 @@ class Store:
             if db.execute("SELECT 1 FROM sqlite_master WHERE name = 'entry'").fetchone():
                 yield from db.execute(f"SELECT {columns} FROM entry {where} ORDER BY number", values)
 
+    def rows(self) -> Iterator[tuple[Any, ...]]:
+        """All rows as they are stored: number, board, accepted, submission, certificate, created, previous, hash."""
+        return self._select("number, board, accepted, submission, certificate, created, previous, hash")
+
+    def all_entries(self, board: Board | str) -> list[Entry]:
+        """Every entry of a board as all events left it, without zips; damaged rows are left out, see `check_chain`."""
+        name = board if isinstance(board, str) else board.id
+        columns = "number, accepted, certificate, created, previous, hash"
+        found: dict[int, Entry] = {}
+        for number, accepted, text, *rest in self._select(columns, "WHERE board = ?", (name,)):
+            try:
+                row = parse_row(text)
+                if isinstance(row, Event):
+                    if row.entry in found:
+                        found[row.entry] = row.applied(found[row.entry], number)
+                elif row.board == name and row.accepted == bool(accepted):
+                    created, previous, digest = rest
+                    found[number] = Entry(number, name, row, created, previous, digest, judged=number)
+            except (ValueError, KeyError, TypeError):
+                continue
+        return list(found.values())
+
+    def certificates(self, number: int) -> list[Certificate]:
+        """The certificates of an entry as they were recorded: the first, and those of re-judging."""
+        found = []
+        for row, text in self._select("number, certificate", "WHERE number >= ?", (number,)):
+            item = parse_row(text) if row == number or '"rejudged"' in text else None
+            if isinstance(item, Certificate):
+                found += [item] if row == number else []
+            elif item is not None and item.kind == "rejudged" and item.entry == number:
+                found.append(parse_certificate(item.value))
+        return found
+
     def entries(self, board: Board | str, *, rejected: bool = False) -> list[Entry]:
         """Entries of a board as they arrived, without their zips: the accepted or the rejected ones."""
-        name = board if isinstance(board, str) else board.id
-        columns = "number, board, certificate, created, previous, hash"
-        rows = self._select(columns, "WHERE board = ? AND accepted = ?", (name, int(not rejected)))
-        found = []
-        for number, board_id, text, *rest in rows:
-            certificate = _parse(number, text)
-            if certificate.accepted is not rejected and certificate.board == board_id:
-                found.append(Entry(number, board_id, certificate, *rest))
-        return found
+        state = "rejected" if rejected else "accepted"
+        return [entry for entry in self.all_entries(board) if entry.state == state]
 
     def boards(self) -> list[str]:
         """Ids of the boards that have an entry, accepted or not."""
@@ -198,106 +256,17 @@ class Store:
         return data
 
     def head(self) -> tuple[int, str]:
-        """Number of entries and hash of the last one: publish it, and nobody can cut the store unseen."""
+        """Number of rows and hash of the last one: keep or publish it, and nobody can cut the store unseen."""
         rows = list(self._select("number, hash"))
         return (len(rows), str(rows[-1][1])) if rows else (0, GENESIS)
 
     # ------------------------------------------------------------------------------------------ auditing
 
-    def check_chain(self, head: tuple[int, str] | None = None) -> list[str]:
-        """Sentences about every row that was edited, removed or slipped in; empty if the store is whole.
-
-        `head` is what `head()` gave earlier, to find rows that were cut off at the end.
-        """
-        problems: list[str] = []
-        expected, previous, hashes = 1, GENESIS, [GENESIS]
-        columns = "number, board, accepted, submission, certificate, created, previous, hash"
-        for number, *content, before, digest in self._select(columns):
-            if number != expected:
-                problems.append(f"entries {expected} to {number - 1} are missing.")
-            elif before != previous:
-                problems.append(f"entry {number} does not continue entry {number - 1}.")
-            if entry_hash(before, *content) != digest:
-                problems.append(f"entry {number} was edited: its content does not have the hash stored with it.")
-            problems += _inconsistencies(number, *content)
-            expected, previous = number + 1, digest
-            hashes.append(digest)
-        if head is not None and (head[0] >= len(hashes) or hashes[head[0]] != head[1]):
-            problems.append(
-                f"the store does not contain the history that ended with entry {head[0]} ({head[1][:12]}...)."
-            )
-        return problems
+    def check_chain(self, head: tuple[int, str] | str | None = None) -> list[str]:
+        """Sentences about every row that was edited, removed or slipped in, see `auditing.check_chain`."""
+        return check_chain(self, head)
 
     def reverify(self, board: Board | str | Path | None = None) -> list[str]:
         """Judge every accepted submission again; a sentence for each difference to what is stored."""
         chosen = [board] if board is not None else self.boards()
-        return [text for item in chosen for text in self._reverify(item)]
-
-    def _reverify(self, board: Board | str | Path) -> Iterator[str]:
-        name = board.id if isinstance(board, Board) else str(board)
-        try:
-            rules = board if isinstance(board, Board) else load_board(board)
-            for entry in self.entries(rules):
-                data = self.submission(entry.number)
-                found = verify_bytes(data, rules, limits=self.limits, imports=self.imports)
-                for text in differences(entry.certificate, found):
-                    yield f"entry {entry.number} ({entry.certificate.agent}): {text}"
-        except UsageError as error:
-            yield f"{name} cannot be verified here: {error}"
-
-
-def differences(stored: Certificate, found: Certificate) -> list[str]:
-    """How a second verification differs from the stored one; times and versions do not count."""
-    if stored.submission != found.submission:
-        return ["the stored submission is not the one that was judged."]
-    if stored.accepted != found.accepted:
-        return [f"it was {'accepted' if stored.accepted else 'rejected'}, now: {found.reason or 'accepted'}"]
-    texts = []
-    for name in ("agent", "instances"):
-        if getattr(stored, name) != getattr(found, name):
-            texts.append(f"its {name} was {getattr(stored, name)!r}, is {getattr(found, name)!r} now.")
-    before = {(row.instance, row.seed): row for row in stored.rows}
-    for row in found.rows:
-        old = before.get((row.instance, row.seed))
-        for key in ("feasible", "cost", "reference"):
-            was, now = getattr(old, key, None), getattr(row, key)
-            if was != now:
-                texts.append(f"{row.instance} seed {row.seed}: {key} was {was}, is {now} now.")
-    if len(before) != len(stored.rows) or len(found.rows) != len(stored.rows):
-        texts.append(f"it had {len(stored.rows)} rows, has {len(found.rows)} now.")
-    return texts
-
-
-def _parse(number: int, text: str) -> Certificate:
-    try:
-        return parse_certificate(json.loads(text))
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
-        raise UsageError(f"entry {number} of the store is damaged ({error}); run `sysgym board verify`.") from error
-
-
-def _inconsistencies(number: int, board: str, accepted: int, submission: bytes, text: str, created: str) -> list[str]:
-    try:
-        certificate = _parse(number, text)
-    except UsageError as error:
-        return [str(error)]
-    found = []
-    if certificate.board != board or certificate.accepted != bool(accepted):
-        found.append(f"entry {number} is filed otherwise than its certificate says.")
-    if accepted and hashlib.sha256(submission).hexdigest() != certificate.submission:
-        found.append(f"entry {number} holds another submission than its certificate says.")
-    return found
-
-
-def summary(entry: Entry) -> Mapping[str, Any]:
-    """An entry as plain data, without rows and zip: for lists."""
-    certificate = entry.certificate
-    return {
-        "number": entry.number,
-        "board": entry.board,
-        "agent": certificate.agent,
-        "accepted": certificate.accepted,
-        "reason": certificate.reason,
-        "created": entry.created,
-        "submission": certificate.submission,
-        "hash": entry.hash,
-    }
+        return [text for item in chosen for text in reverify(self, item)]

@@ -26,6 +26,7 @@ from sysgym.core.solutions import parse_json, parse_npy
 from sysgym_leaderboards.archive import MANIFEST, read_file_limited, read_zip, write_zip
 from sysgym_leaderboards.board import Board
 from sysgym_leaderboards.manifest import ABOUT, SCHEMA, check_manifest
+from sysgym_leaderboards.names import bounded, normal
 
 
 @dataclass(frozen=True)
@@ -69,12 +70,28 @@ def pack(
     gap = coverage_problem(solutions, pairs)
     if gap:
         raise UsageError(f"board {board.id}: {gap}")
-    hashes = board.instance_hashes(problem)
-    order = {name: index for index, name in enumerate(hashes)}
+    given = Submission(
+        "", board.id, board.hash, board.problem, board.options, _complete(manifest), board.instance_hashes(problem),
+        {pair: solutions[pair] for pair in pairs},
+    )  # fmt: skip
+    data = write_zip(canonical_members(given, board))
+    try:
+        read_bytes(data)  # what we write, we accept
+    except InvalidSolution as error:
+        raise UsageError(f"this cannot be submitted: {error}") from error
+    try:
+        target.write_bytes(data)
+    except OSError as error:
+        raise UsageError(f"cannot write {target}: {error.strerror or error}.") from error
+    return target
+
+
+def canonical_members(given: Submission, board: Board) -> dict[str, bytes]:
+    """What a submission to a board holds, in the one form in which it is stored: equal content, equal bytes."""
+    order = {name: index for index, name in enumerate(given.instances)}
     members: dict[str, bytes] = {}
     answers = []
-    for name, seed in pairs:
-        answer = solutions[name, seed]
+    for (name, seed), answer in sorted(given.answers.items(), key=lambda item: (order[item[0][0]], item[0][1])):
         files = {f"{key}.npy": _npy(key, value) for key, value in sorted(answer.arrays.items())}
         members.update({f"solutions/{order[name]}/{seed}/{file}": data for file, data in files.items()})
         digests = {file: hashlib.sha256(data).hexdigest() for file, data in files.items()}
@@ -86,24 +103,14 @@ def pack(
         answers.append({"instance": order[name], "seed": seed, **claims, "files": digests})
     head = {
         "schema": SCHEMA,
-        "board": board.id,
-        "board_hash": board.hash,
-        "problem": board.problem,
-        "options": dict(board.options),
-        "instances": [{"name": name, "hash": digest} for name, digest in hashes.items()],
+        "board": given.board,
+        "board_hash": given.board_hash,
+        "problem": given.problem,
+        "options": dict(board.options),  # the same, in the board's order
+        "instances": [{"name": name, "hash": digest} for name, digest in given.instances.items()],
     }
-    about = _complete(manifest)
-    text = json.dumps({**head, **about, "answers": answers}, indent=1, allow_nan=False).encode()
-    data = write_zip({MANIFEST: text, **members})
-    try:
-        read_bytes(data)  # what we write, we accept
-    except InvalidSolution as error:
-        raise UsageError(f"this cannot be submitted: {error}") from error
-    try:
-        target.write_bytes(data)
-    except OSError as error:
-        raise UsageError(f"cannot write {target}: {error.strerror or error}.") from error
-    return target
+    text = json.dumps({**head, **given.about, "answers": answers}, indent=1, allow_nan=False).encode()
+    return {MANIFEST: text, **members}
 
 
 def coverage_problem(answered: Iterable[tuple[str, int]], asked: Sequence[tuple[str, int]]) -> str:
@@ -144,7 +151,7 @@ def _complete(manifest: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _plain(value: float | None) -> float | None:
-    return None if value is None or not math.isfinite(value) else float(value)
+    return None if value is None or not math.isfinite(value) else float(value) + 0.0  # -0.0 is 0.0
 
 
 def _npy(name: str, value: Any) -> bytes:
@@ -188,10 +195,17 @@ def read_bytes(data: bytes) -> Submission:
         board_hash=table["board_hash"],
         problem=table["problem"],
         options=table["options"],
-        about={key: table[key] for key in ABOUT},
+        about={key: _normal(table[key]) for key in ABOUT},
         instances={item["name"]: item["hash"] for item in table["instances"]},
         answers=answers,
     )
+
+
+def _normal(value: Any) -> Any:
+    """A fact about a submission with its text in Unicode's form NFKC."""
+    if isinstance(value, list):
+        return [_normal(item) for item in value]
+    return normal(value) if isinstance(value, str) else value
 
 
 def _arrays(members: dict[str, bytes], row: Mapping[str, Any]) -> dict[str, Array]:
@@ -210,8 +224,7 @@ def _arrays(members: dict[str, bytes], row: Mapping[str, Any]) -> dict[str, Arra
         try:
             arrays[name] = _parse(data, ending)
         except InvalidSolution as error:
-            text = " ".join(str(error).split())[:300]  # numpy's messages have several lines
-            raise InvalidSolution(f"{path}: {text}") from error
+            raise InvalidSolution(f"{path}: {bounded(error)}") from error
     return arrays
 
 

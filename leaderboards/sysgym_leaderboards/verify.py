@@ -17,16 +17,21 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, NamedTuple
 
 import sysgym
 from sysgym.core.errors import InvalidSolution, UsageError
-from sysgym_leaderboards.archive import read_file_limited
+from sysgym_leaderboards.archive import MAX_FILE, read_file_limited
 from sysgym_leaderboards.board import Board, board_names, load_board
-from sysgym_leaderboards.certificates import Certificate, parse_row
+from sysgym_leaderboards.certificates import Certificate, parse_judge, parse_row
+from sysgym_leaderboards.names import bounded
 
 WORKER = "sysgym_leaderboards.verify_worker"
-_ENVIRONMENT = {f"{library}_NUM_THREADS": "1" for library in ("OMP", "OPENBLAS", "MKL", "NUMBA")}
+_THREADS = {f"{library}_NUM_THREADS": "1" for library in ("OMP", "OPENBLAS", "MKL", "NUMBA")}
+_PASSED = (  # what the worker sees of the environment: where things lie and how text is written
+    "PATH", "HOME", "USER", "TMPDIR", "LANG", "LC_ALL", "LC_CTYPE", "LD_LIBRARY_PATH", "PYTHONPATH", "VIRTUAL_ENV",
+    "XDG_CACHE_HOME", "XDG_DATA_HOME", "SYSGYM_DATA",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -41,6 +46,14 @@ class Limits:
 
 class _Failed(Exception):
     """The worker gave no usable report; the sentence becomes the reason of the rejection."""
+
+
+class Judged(NamedTuple):
+    """A certificate, the canonical zip of an accepted submission, and whether the one given holds the very same."""
+
+    certificate: Certificate
+    packed: bytes
+    unchanged: bool
 
 
 def verify(
@@ -59,13 +72,18 @@ def verify(
     try:
         data = read_file_limited(path)
     except InvalidSolution as error:
-        return Certificate(board.id, board.hash, "", reason=str(error), suite_version=sysgym.__version__)
-    return verify_bytes(data, board, limits=limits, imports=imports)
+        return refusal(board, str(error))
+    return judge_bytes(data, board, limits=limits, imports=imports).certificate
 
 
-def verify_bytes(
+def refusal(board: Board, reason: str, submission: str = "") -> Certificate:
+    """The certificate of what was not judged."""
+    return Certificate(board.id, board.hash, submission, reason=reason, suite_version=sysgym.__version__)
+
+
+def judge_bytes(
     data: bytes, board: Board | None = None, *, limits: Limits | None = None, imports: Sequence[str] = ()
-) -> Certificate:
+) -> Judged:
     """`verify` for a submission in memory. Without a board, the one that the submission names: the limited process
     reads that too; InvalidSolution if it cannot, UsageError if that board is not installed.
     """
@@ -74,15 +92,17 @@ def verify_bytes(
     started = time.perf_counter()
     digest = hashlib.sha256(data).hexdigest()
     try:
-        report = _run(data, board, limits or Limits(), imports)
+        report, packed = _run(data, board, limits or Limits(), imports)
         board = board or _named_board(report)
-        empty = Certificate(board.id, board.hash, digest, suite_version=sysgym.__version__)
-        certificate = _read_report(report, empty, board)
+        certificate = _read_report(report, refusal(board, "", digest), board)
+        if certificate.accepted:
+            certificate = replace(certificate, submission=hashlib.sha256(packed).hexdigest())
     except _Failed as error:
         if board is None:
             raise InvalidSolution(str(error)) from error
-        certificate = Certificate(board.id, board.hash, digest, reason=str(error), suite_version=sysgym.__version__)
-    return replace(certificate, judge_seconds=round(time.perf_counter() - started, 3))
+        report, packed, certificate = {}, b"", refusal(board, str(error), digest)
+    certificate = replace(certificate, judge_seconds=round(time.perf_counter() - started, 3))
+    return Judged(certificate, packed if certificate.accepted else b"", report.get("unchanged") is True)
 
 
 def _named_board(report: Mapping[str, Any]) -> Board:
@@ -99,8 +119,20 @@ def _command() -> list[str]:
     return [sys.executable, "-P", "-m", WORKER]  # -P: no module is taken from the current folder
 
 
-def _run(data: bytes, board: Board | None, limits: Limits, imports: Sequence[str]) -> Mapping[str, Any]:
-    """The report of the worker. Its input is one line of JSON and then the bytes of the submission."""
+def judging_environment() -> dict[str, str]:
+    """The environment of the worker: a few named variables, one thread, and a cache of kernels that only it writes."""
+    from sysgym import compiled
+
+    kernels = str(compiled.root().with_name("judge-kernels"))
+    passed = {name: os.environ[name] for name in _PASSED if name in os.environ}
+    return {**passed, **_THREADS, "PYTHONHASHSEED": "0", compiled.ENVIRONMENT_VARIABLE: kernels}
+
+
+def _run(data: bytes, board: Board | None, limits: Limits, imports: Sequence[str]) -> tuple[Mapping[str, Any], bytes]:
+    """The report of the worker, and the submission as it packs it.
+
+    Its input is one line of JSON and then the bytes of the submission; so is its output.
+    """
     request = {
         "board": None if board is None else board.as_dict(),
         "limits": asdict(limits),
@@ -118,20 +150,20 @@ def _run(data: bytes, board: Board | None, limits: Limits, imports: Sequence[str
             stdout=stdout,
             stderr=stderr,
             start_new_session=True,
-            env={**os.environ, **_ENVIRONMENT},
+            env=judging_environment(),
         )
         code = _wait(process, limits)
         if code:
             raise _Failed(_death(code, limits, stderr))
         stdout.seek(0)
-        output = stdout.read(limits.file_mb * 2**20 + 1)
+        line, packed = stdout.readline(limits.file_mb * 2**20 + 1), stdout.read(MAX_FILE + 1)
     try:
-        report = json.loads(output)
+        report = json.loads(line)
     except (ValueError, RecursionError) as error:
         raise _Failed(f"the verification process printed no report: {error}.") from error
     if not isinstance(report, dict):
         raise _Failed("the verification process printed no report.")
-    return report
+    return report, packed
 
 
 def _wait(process: subprocess.Popen[bytes], limits: Limits) -> int:
@@ -148,7 +180,7 @@ def _wait(process: subprocess.Popen[bytes], limits: Limits) -> int:
 def _death(code: int, limits: Limits, stderr: IO[bytes]) -> str:
     stderr.seek(max(0, stderr.seek(0, os.SEEK_END) - 4096))
     lines = stderr.read().decode("utf-8", "replace").strip().splitlines()
-    last = "".join(c for c in lines[-1] if c.isprintable())[:300] if lines else "it said nothing"
+    last = bounded(lines[-1], 300) if lines else "it said nothing"
     if code == -signal.SIGXCPU:
         return f"judging took more than {limits.cpu_seconds} CPU seconds and was stopped."
     if code < 0:
@@ -168,6 +200,7 @@ def _read_report(report: Mapping[str, Any], empty: Certificate, board: Board) ->
             instances=tuple(map(str, report["instances"])),
             rows=tuple(parse_row(row) for row in report["rows"]),
             reason=str(report["reason"]),
+            judge=parse_judge(report["judge"]),
         )
         same = report["submission"] == empty.submission and report["board_hash"] == empty.board_hash
     except (KeyError, TypeError, ValueError) as error:
@@ -175,6 +208,11 @@ def _read_report(report: Mapping[str, Any], empty: Certificate, board: Board) ->
     if certificate.reason:
         return certificate
     expected = [(name, seed) for name in certificate.instances for seed in range(board.seeds)]
-    if not same or not expected or [(row.instance, row.seed) for row in certificate.rows] != expected:
+    if (
+        certificate.judge is None
+        or not same
+        or not expected
+        or [(row.instance, row.seed) for row in certificate.rows] != expected
+    ):
         raise _Failed("the verification process reported on something else than this submission.")
     return replace(certificate, accepted=report.get("accepted") is True)

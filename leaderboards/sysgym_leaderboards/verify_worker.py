@@ -1,6 +1,7 @@
 """The process that judges a submission: `python -m sysgym_leaderboards.verify_worker`.
 
-Input: one line of JSON (board, limits, imports, size), then the zip. Output: one JSON report. See `verify`.
+Input: one line of JSON (board, limits, imports, size), then the zip. Output: one line of JSON, the report, then the zip
+of an accepted submission packed anew, so that nothing that was not read is ever stored. See `verify`.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -27,9 +29,12 @@ import sysgym
 from sysgym.core.errors import InvalidSolution, UsageError
 from sysgym.core.problem import AnyProblem, Array
 from sysgym.core.solutions import check_arrays
+from sysgym_leaderboards.archive import check_size, read_zip, write_zip
 from sysgym_leaderboards.board import Board, board_names, instance_hash, load_board, parse_board
 from sysgym_leaderboards.certificates import Row
-from sysgym_leaderboards.submissions import Answer, Submission, coverage_problem, read_bytes
+from sysgym_leaderboards.judge import judge_of
+from sysgym_leaderboards.names import bounded
+from sysgym_leaderboards.submissions import Answer, Submission, canonical_members, coverage_problem, read_bytes
 
 TOLERANCE = 1e-9  # relative, between a claimed cost and the judged one
 
@@ -171,9 +176,11 @@ def _judge(problem: AnyProblem, instance: Any, name: str, seed: int, answer: Ans
     if math.isnan(cost) or (feasible and not math.isfinite(cost)):
         raise InvalidSolution(f"{name} seed {seed}: the judged cost is {cost}, which cannot be ranked.")
     metrics = {str(key): float(value) for key, value in verdict.metrics.items() if math.isfinite(value)}
-    violations = tuple(str(text)[:300] for text in verdict.violations[:20])
+    violations = tuple(bounded(text, 300) for text in verdict.violations[:20])
     claims = (answer.cost, answer.seconds, answer.evaluations)
-    return Row(name, seed, feasible, cost, reference, metrics, violations, *claims, solution_hash(arrays))
+    canonical = arrays if problem.canonical is None else problem.canonical(instance, arrays)
+    hashes = solution_hash(arrays), solution_hash({key: np.asarray(value) for key, value in canonical.items()})
+    return Row(name, seed, feasible, cost, reference, metrics, violations, *claims, *hashes)
 
 
 def claim_mismatch(rows: Sequence[Row]) -> str:
@@ -198,15 +205,16 @@ def named_board(submission: Submission) -> Board:
     return load_board(submission.board)
 
 
-def report_on(data: bytes, board: Board | None) -> dict[str, Any]:
-    """The report: who submitted, the judged rows, and the reason if it must be rejected. Without a board, the
-    submission names it.
+def report_on(data: bytes, board: Board | None) -> tuple[dict[str, Any], bytes]:
+    """The report: who submitted, who judged, the judged rows, and the reason if it must be rejected; and the zip of an
+    accepted submission in its canonical form. Without a board, the submission names it.
     """
     report: dict[str, Any] = {
         "submission": hashlib.sha256(data).hexdigest(), "board": "", "board_hash": "", "agent": "", "about": {},
-        "instances": [], "rows": [], "reason": "", "accepted": False,
+        "instances": [], "rows": [], "reason": "", "accepted": False, "judge": None, "unchanged": False,
     }  # fmt: skip
     rows: list[Row] = []
+    packed = b""
     try:
         submission = None
         if board is None:
@@ -214,6 +222,7 @@ def report_on(data: bytes, board: Board | None) -> dict[str, Any]:
             board = named_board(submission)
         report |= {"board": board.id, "board_hash": board.hash}
         problem, names = _prepare(board)
+        report["judge"] = vars(judge_of(problem))
         submission = submission or read_bytes(data)
         about = dict(submission.about)
         report |= {"agent": about.pop("agent"), "about": about, "instances": names}
@@ -222,12 +231,17 @@ def report_on(data: bytes, board: Board | None) -> dict[str, Any]:
         for row in judge_rows(submission, board, problem, names):
             rows.append(row)
         report["reason"] = claim_mismatch(rows)
-        report["accepted"] = not report["reason"]
+        if not report["reason"]:
+            ordered = replace(submission, instances={name: submission.instances[name] for name in names})
+            members = canonical_members(ordered, board)
+            packed = write_zip(members)
+            check_size(packed)
+            report |= {"accepted": True, "unchanged": members == read_zip(data)}
     except InvalidSolution as error:
         report["reason"] = str(error)
     except BoardError as error:
         report["usage"] = str(error)
-    return {**report, "rows": [row.as_dict() for row in rows]}
+    return {**report, "rows": [row.as_dict() for row in rows]}, packed
 
 
 def main() -> None:
@@ -241,9 +255,9 @@ def main() -> None:
     if len(data) != request["size"]:
         raise EOFError("the submission did not arrive completely")
     import_modules(request["imports"])
-    report = report_on(data, parse_board(request["board"], "the board") if request["board"] else None)
+    report, packed = report_on(data, parse_board(request["board"], "the board") if request["board"] else None)
     with output:
-        output.write(json.dumps(report, allow_nan=False).encode())
+        output.write(json.dumps(report, allow_nan=False).encode() + b"\n" + packed)
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from sysgym_leaderboards import Answer, Board, load_board, pack
+from sysgym_leaderboards import Answer, Board, Store, load_board, pack
 
 TOY = '''
 import os, sys, time
@@ -34,7 +34,7 @@ class Toy:
     name, version, recommended_agent, default_instances = "Toy", 0, "none", "a"
     variants = ({},)
     generate = size = static = describe = lambda *_: None  # it is only judged
-    dynamics = reads = parse_solution = format_solution = frames = timeline = None
+    dynamics = reads = parse_solution = format_solution = frames = timeline = canonical = None
     choice_names, secondary = (), False
     def __init__(self, *, behave="well"): self.behave = behave
     def instance_sets(self): return {}
@@ -48,11 +48,11 @@ class Toy:
         if self.behave == "crash": raise ZeroDivisionError("a slip in the judge")
         if self.behave == "spin":
             while True: pass
-        if self.behave == "sleep":
-            if "TOY_FILE" in os.environ: open(os.environ["TOY_FILE"], "w").close()
+        if self.behave.startswith("sleep"):
+            if ":" in self.behave: open(self.behave.split(":")[1], "w").close()
             time.sleep(600)
         if self.behave == "memory": np.ones(2**31)
-        if self.behave == "disk": open(os.environ["TOY_FILE"], "wb").write(bytes(100 * 2**20))
+        if self.behave.startswith("disk"): open(self.behave.split(":")[1], "wb").write(bytes(100 * 2**20))
         if self.behave == "kill": os.kill(os.getpid(), 9)
         if self.behave == "print": print('{"accepted": true}'); os.write(1, b"nonsense")
         cost = float("nan") if self.behave == "nan" else float(instance.value[choice])
@@ -163,5 +163,39 @@ def toy_pack(tmp_path: Path, toy_board: Callable[..., Board]) -> Callable[..., P
         answers = {pair: Answer({"choice": np.array([choice])}, **claims) for pair in board.pairs()}
         manifest = {"agent": agent, "created": "2026-01-31T12:00:00Z"}
         return pack(tmp_path / f"{agent}-{choice}.zip", board, manifest, answers)
+
+    return make
+
+
+@pytest.fixture
+def submit(tmp_path: Path, board: Board) -> Callable[..., Any]:
+    """Submit bytes, or answers under a name, to the store `s.sqlite`."""
+
+    def do(what: bytes | Mapping[tuple[str, int], Answer], agent: str = "someone", **about: Any) -> Any:
+        path = tmp_path / f"{agent}.zip"
+        if isinstance(what, bytes):
+            path.write_bytes(what)
+        else:
+            pack(path, board, {"agent": agent, "created": "2026-01-31T12:00:00Z", **about}, what)
+        return Store(tmp_path / "s.sqlite").submit(path, board)
+
+    return do
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    return Store(tmp_path / "s.sqlite")
+
+
+@pytest.fixture(scope="session")
+def other_answers(board: Board, halves: Any) -> Callable[[int], dict[tuple[str, int], Answer]]:
+    """Other feasible answers to every instance: the halves, moved along by some nodes."""
+
+    def make(by: int) -> dict[tuple[str, int], Answer]:
+        problem, found = board.make_problem(), {}
+        for name, seed in halves:
+            part = np.roll(halves[name, seed].arrays["part"], by)
+            found[name, seed] = Answer({"part": part}, problem.judge(problem.load(name), {"part": part}).cost)
+        return found
 
     return make

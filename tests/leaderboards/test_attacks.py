@@ -16,6 +16,7 @@ import stat
 import subprocess
 import sys
 import tarfile
+import tempfile
 import zipfile
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -35,6 +36,7 @@ pytestmark = pytest.mark.usefixtures("forked_judge")
 BOARD = "partitioning-tiny-k2-v1"
 FIRST = "solutions/0/0/part.npy"
 MARKER = "SYSGYM_TEST_MARKER"  # names the file that an unpickled trap writes
+SPRUNG = Path(os.environ.get(MARKER) or Path(tempfile.mkdtemp(), "marker"))  # the trap knows it: judges see no MARKER
 Manifest = dict[str, Any]
 Attack = Callable[[bytes], bytes]
 
@@ -45,7 +47,7 @@ class Trap:
     def __reduce__(self) -> Any:
         return (
             exec,
-            (f"import os, pathlib; pathlib.Path(os.environ.get({MARKER!r}, 'trapped')).write_text('it ran')",),
+            (f"import pathlib; pathlib.Path({str(SPRUNG)!r}).write_text('it ran')",),
         )
 
 
@@ -382,11 +384,9 @@ def valid(folder: Path) -> bytes:
 
 @pytest.fixture(autouse=True)
 def no_trap_springs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
-    marker = tmp_path / "marker"
-    monkeypatch.setenv(MARKER, str(marker))
     monkeypatch.chdir(tmp_path)
     yield
-    assert not marker.exists() and not (tmp_path / "trapped").exists()
+    assert not SPRUNG.exists()
 
 
 @pytest.fixture(scope="module")
@@ -517,12 +517,12 @@ def test_the_whole_table_without_assertions(tmp_path: Path) -> None:
     assert not (tmp_path / "marker").exists()
 
 
-def test_the_trap_works(tmp_path: Path) -> None:
+def test_the_trap_works() -> None:
     pickle.loads(TRAP)
-    assert (tmp_path / "marker").read_text() == "it ran"
-    (tmp_path / "marker").unlink()
+    assert SPRUNG.read_text() == "it ran"
+    SPRUNG.unlink()
     np.load(io.BytesIO(OBJECTS), allow_pickle=True)
-    (tmp_path / "marker").unlink()
+    SPRUNG.unlink()
 
 
 def main(folder: Path) -> None:

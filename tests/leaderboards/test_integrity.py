@@ -24,7 +24,7 @@ import pytest
 
 import sysgym_leaderboards
 from sysgym_leaderboards import Answer, Board, Certificate, Entry, Store, geometric_mean, load_board, pack, rank, verify
-from sysgym_leaderboards.certificates import parse_row
+from sysgym_leaderboards.certificates import parse_judge, parse_row
 from sysgym_leaderboards.verify_worker import report_on
 
 pytestmark = pytest.mark.usefixtures("forked_judge")
@@ -134,7 +134,7 @@ def test_a_mutation_is_rejected_or_judged_truly(what: str, rolled: bytes, board:
         manifest = json.loads(members["submission.json"])
         MUTATIONS[what](rng, manifest, members)
         members["submission.json"] = json.dumps(manifest).encode()
-        report = report_on(zip_of(members), board)
+        report, _ = report_on(zip_of(members), board)
         outcomes.append(report["accepted"])
         if not report["accepted"]:
             assert report["reason"]
@@ -147,7 +147,10 @@ def test_a_mutation_is_rejected_or_judged_truly(what: str, rolled: bytes, board:
         assert {row.instance: (row.feasible, row.cost) for row in rows} == {
             name: (verdict.feasible, verdict.cost) for name, verdict in truth.items()
         }
-        certificate = Certificate(board.id, board.hash, "", instances=tuple(graphs), rows=tuple(rows), accepted=True)
+        certificate = Certificate(
+            board.id, board.hash, "", instances=tuple(graphs), rows=tuple(rows), accepted=True,
+            judge=parse_judge(report["judge"]),
+        )  # fmt: skip
         (line,) = rank(board, [Entry(1, board.id, certificate, "", "", "")])
         judged = [v.cost / row.reference for row in rows if (v := truth[row.instance]).feasible]
         assert line.score == pytest.approx(
@@ -331,14 +334,14 @@ def test_a_killed_command_leaves_no_worker(
     """The verification process is in the middle of a judge that would take ten minutes."""
     path, file, reached = tmp_path / "s.sqlite", tmp_path / "toy.toml", tmp_path / "reached"
     path.write_bytes(recorded)
-    table = toy_board(behave="sleep").as_dict()
+    table = toy_board(behave=f"sleep:{reached}").as_dict()
     options = table.pop("options")
     lines = [f"{key} = {json.dumps(value)}" for key, value in table.items()]
     file.write_text("\n".join([*lines, "[options]", *(f"{k} = {json.dumps(v)}" for k, v in options.items())]))
     pack_file = toy_pack(load_board(file))
     process = start(
         tmp_path, "submit", str(pack_file), "--board", str(file), "--store", str(path),
-        PYTHONPATH=str(toy_plugin), TOY_FILE=str(reached),
+        PYTHONPATH=str(toy_plugin),
     )  # fmt: skip
     until = time.monotonic() + 60
     while not reached.exists() and time.monotonic() < until and process.poll() is None:

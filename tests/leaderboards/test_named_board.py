@@ -10,7 +10,7 @@ import pytest
 
 import sysgym
 from sysgym_leaderboards import Board, Store, archive, submissions
-from sysgym_leaderboards.verify import Limits, verify_bytes
+from sysgym_leaderboards.verify import Limits, judge_bytes
 from sysgym_zoo.jobs import boards
 
 Edited = Callable[..., bytes]
@@ -63,7 +63,7 @@ def test_a_submission_without_a_usable_board(edited: Edited, tmp_path: Path) -> 
 
 def test_a_worker_that_fails_before_it_names_a_board(packed: bytes) -> None:
     with pytest.raises(sysgym.InvalidSolution, match="took longer than"):
-        verify_bytes(packed, limits=Limits(wall_seconds=0.01))
+        judge_bytes(packed, limits=Limits(wall_seconds=0.01))
 
 
 def test_a_wrong_claim_is_rejected_on_the_named_board(edited: Edited, board: Board, tmp_path: Path) -> None:

@@ -12,8 +12,10 @@ import pytest
 
 import sysgym
 from sysgym_leaderboards import Board, Certificate, Entry, Row, geometric_mean, profiles, rank, win_matrix
+from sysgym_leaderboards.judge import judge_of
 from sysgym_leaderboards.ranking import ratio, summary
 
+JUDGE = judge_of(sysgym.make_problem("Partitioning"))
 NAMES = ("tiny/delaunay-test", "tiny/grid-test", "tiny/geometric-test", "tiny/stochastic_block-test")
 
 
@@ -30,7 +32,14 @@ def entry(board: Board, number: int, costs: Any, references: Any = (10.0, 10.0, 
         for seed, cost in enumerate(seeds if isinstance(seeds, list | tuple) else [seeds]):
             if cost != "-":
                 rows.append(Row(name, seed, cost is not None, math.inf if cost is None else cost, reference, {}, ()))
-    options = {"accepted": True, "agent": f"agent{number}", "rows": tuple(rows), "instances": NAMES, **fields}
+    options = {
+        "accepted": True,
+        "judge": JUDGE,
+        "agent": f"agent{number}",
+        "rows": tuple(rows),
+        "instances": NAMES,
+        **fields,
+    }
     certificate = Certificate(board.id, options.pop("board_hash", board.hash), f"{number}", **options)
     return Entry(number, board.id, certificate, "2026-01-31T12:00:00Z", "", "")
 
@@ -194,12 +203,18 @@ def test_iqm_and_gap_are_of_reference_over_cost(board: Board) -> None:
     assert line.iqm_low is not None and line.iqm_low < 1.025 and line.gap_low < 0.175 < line.gap_high
 
 
-def test_a_cost_of_zero_has_an_infinite_score(board: Board) -> None:
+def test_a_cost_of_zero_counts_the_floor(board: Board) -> None:
+    """One instance cannot decide: the score is not 0, and a board may state how low a ratio counts."""
     line = rank(board, [entry(board, 1, (0.0, 10.0, 10.0, 10.0))])[0]
-    assert (line.score, line.low, line.high) == (0.0, 0.0, 1.0)
-    assert (line.iqm, line.iqm_low, line.iqm_high, line.gap) == (1.0, 1.0, None, 0.0)
-    line = rank(board, [entry(board, 1, (0.0,) * 4)])[0]
-    assert line.iqm is None and json.dumps(line.as_dict(), allow_nan=False)
+    assert (line.score, line.low, line.high) == pytest.approx((0.01**0.25, 0.01**0.75, 1.0))
+    assert (line.iqm, line.iqm_low, line.gap) == (1.0, 1.0, 0.0) and line.iqm_high == 100
+    assert json.dumps(line.as_dict(), allow_nan=False)
+    better = entry(board, 1, (0.0, 20.0, 20.0, 20.0)), entry(board, 2, (5.0, 5.0, 5.0, 5.0))
+    assert [line.number for line in rank(board, better)] == [2, 1]
+    strict = replace(board, floor=0.5)
+    assert strict.hash != board.hash and board.hash == replace(board, floor=0.01).hash
+    other = [replace(item, certificate=replace(item.certificate, board_hash=strict.hash)) for item in better]
+    assert [line.score for line in rank(strict, other)] == pytest.approx([0.5, (0.5 * 8) ** 0.25])
 
 
 def test_win_matrix_by_hand(board: Board) -> None:

@@ -22,16 +22,21 @@ import pytest
 
 import sysgym
 from sysgym_leaderboards import Board, Certificate, Row, Store, pack
-from sysgym_leaderboards.store import entry_hash
+from sysgym_leaderboards.events import entry_hash
+from sysgym_leaderboards.judge import judge_of
+from sysgym_leaderboards.verify import Judged
+
+JUDGE = judge_of(sysgym.make_problem("Partitioning"))
 
 APPEND = """
 import hashlib, sys
 from sysgym_leaderboards import Certificate, Store, load_board
+from sysgym_leaderboards.verify import Judged
 board, store, name, count = load_board("partitioning-tiny-k2-v1"), Store(sys.argv[1]), sys.argv[2], int(sys.argv[3])
 for i in range(count):
     data = f"{name}-{i}".encode() * 10_000
     digest = hashlib.sha256(data).hexdigest()
-    store._append(board, data, Certificate(board.id, board.hash, digest, accepted=True))
+    store._record(board, Judged(Certificate(board.id, board.hash, digest, accepted=True), data, True))
     print(i, flush=True)
 """
 
@@ -41,13 +46,15 @@ def record(store: Store, board: Board, name: str, *, accepted: bool = True, data
     data = name.encode() if data is None else data
     row = Row("tiny/grid-test", 0, True, 8.0, 8.0, {}, ())
     digest = hashlib.sha256(data).hexdigest()
-    store._append(board, data, Certificate(board.id, board.hash, digest, name, rows=(row,), accepted=accepted))
+    certificate = Certificate(board.id, board.hash, digest, name, rows=(row,), accepted=accepted, judge=JUDGE)
+    store._record(board, Judged(certificate, data, True))
 
 
 ROUNDS = 25
 TOGETHER = """
-import sys, time
+import hashlib, sys, time
 from sysgym_leaderboards import Certificate, Store, load_board
+from sysgym_leaderboards.verify import Judged
 board = load_board("partitioning-tiny-k2-v1")
 for line in sys.stdin:  # a moment and a store each; the test writes the same line to all processes
     moment, path = line.strip().split(" ", 1)
@@ -55,8 +62,9 @@ for line in sys.stdin:  # a moment and a store each; the test writes the same li
     while time.time() < float(moment):
         pass
     for i in range(5):
-        digest = f"{sys.argv[1]}{i}".rjust(64, "0")
-        store._append(board, b"x", Certificate(board.id, board.hash, digest, accepted=True))
+        data = f"{sys.argv[1]}{i}".encode()
+        digest = hashlib.sha256(data).hexdigest()
+        store._record(board, Judged(Certificate(board.id, board.hash, digest, accepted=True), data, True))
     print("done", flush=True)
 """
 
@@ -180,16 +188,14 @@ def test_reverification_finds_a_forged_certificate(packed: bytes, board: Board, 
     store, path = Store(tmp_path / "s.sqlite"), tmp_path / "a.zip"
     path.write_bytes(packed)
     true = store.submit(path, board)
-    forged = replace(true, rows=(replace(true.rows[0], cost=1.0), *true.rows[1:]), submission="")
-    other = pack(tmp_path / "b.zip", board, {"agent": "halves"}, halves).read_bytes()
-    store._append(board, other, replace(forged, submission=hashlib.sha256(other).hexdigest()))
+    about = {**true.about, "hardware": "another"}
+    forged = replace(true, about=about, rows=(replace(true.rows[0], cost=1.0), *true.rows[1:]), submission="")
+    other = pack(tmp_path / "b.zip", board, {"agent": "halves", **about}, halves).read_bytes()
+    store._record(board, Judged(replace(forged, submission=hashlib.sha256(other).hexdigest()), other, True))
     problems = store.reverify()
     cost = true.rows[0].cost
     assert problems == [f"entry 2 (halves): tiny/delaunay-test seed 0: cost was 1.0, is {cost} now."]
-    assert (
-        "it was accepted, now: the submission was made for other rules"
-        in store.reverify(replace(board, seconds=11.0))[0]
-    )
+    assert "entry 1 (halves) was judged by other rules" in store.reverify(replace(board, seconds=11.0))[0]
 
 
 def test_boards_that_are_not_here_are_reported(tmp_path: Path, board: Board) -> None:

@@ -91,7 +91,7 @@ def test_packing_refuses_what_would_be_rejected(board: Board, halves: Any, tmp_p
         pack(path, board, {"agent": "x", "speed": 1}, halves)
     with pytest.raises(sysgym.UsageError, match="type object"):
         pack(path, board, {"agent": "x"}, {p: Answer({"part": np.array([None])}) for p in halves})
-    with pytest.raises(sysgym.UsageError, match="code must be an http"):
+    with pytest.raises(sysgym.UsageError, match="code must be a plain http"):
         pack(path, board, {"agent": "x", "code": "javascript:alert(1)"}, halves)
     assert not path.exists()
 

@@ -20,7 +20,7 @@ import sysgym
 from sysgym_leaderboards import Answer, Board, Certificate, Limits, pack, verify
 from sysgym_leaderboards.certificates import parse_certificate
 from sysgym_leaderboards.submissions import read_bytes
-from sysgym_leaderboards.verify import verify_bytes
+from sysgym_leaderboards.verify import judge_bytes
 from sysgym_leaderboards.verify_worker import check_head, report_on
 
 verify_module = sys.modules["sysgym_leaderboards.verify"]
@@ -29,7 +29,7 @@ Edited = Callable[..., bytes]
 
 def judged(data: bytes, board: Board) -> dict[str, Any]:
     """What the worker reports, without a process of its own (it is the slow part)."""
-    report = report_on(data, board)
+    report, _ = report_on(data, board)
     assert report["accepted"] is (not report["reason"])
     return report
 
@@ -251,13 +251,11 @@ def test_a_judge_that_fails_never_accepts(
     toy_pack: Callable[..., Path],
     toy_file: Path,
     tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
     behave: str,
     sentence: str,
 ) -> None:
-    monkeypatch.setenv("TOY_FILE", str(tmp_path / "large"))
     limits = Limits(wall_seconds=3 if behave == "sleep" else 60, cpu_seconds=2, memory_mb=4096, file_mb=8)
-    board = toy_board(behave=behave)
+    board = toy_board(behave=f"disk:{tmp_path / 'large'}" if behave == "disk" else behave)
     path, started = toy_pack(board), time.monotonic()
     found = verify(path, board, limits=limits, imports=[str(toy_file)])
     assert found.accepted is False and not found.rows
@@ -297,7 +295,7 @@ def test_nonsense_from_the_worker_is_rejected(
     text = output.replace("SHA", hashlib.sha256(packed).hexdigest()).replace("HASH", board.hash)
     code = f"import sys; sys.stdin.buffer.read(); print({text!r})"
     monkeypatch.setattr(verify_module, "_command", lambda: [sys.executable, "-S", "-c", code])
-    found = verify_bytes(packed, board)
+    found = judge_bytes(packed, board).certificate
     assert found.accepted is False and (found.reason or '"accepted": 1' in output)
 
 

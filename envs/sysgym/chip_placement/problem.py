@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from sysgym.chip_placement.judge import Rules
 
 
+GRID = 1e-6  # of the canvas: placements that differ by less are the same
+
+
 @complete
 class ChipPlacement:
     """Place the macros of a chip: short wires, no crowded spots, room for routing.
@@ -172,6 +175,11 @@ class ChipPlacement:
             "y": ArraySpec(many, "float", -far, far, "centres of the macros, microns"),
             "orientation": ArraySpec(many, "int", 0, 7, "N, FN, S, FS, E, FE, W, FW"),
         }
+
+    def canonical(self, instance: Chip, solution: Solution) -> Solution:
+        """The placement on a grid of a millionth of the canvas: closer than files and drawings tell apart."""
+        unit = GRID * max(instance.canvas.width, instance.canvas.height)
+        return {**solution, **{axis: np.rint(solution[axis] / unit).astype(np.int64) for axis in ("x", "y")}}
 
     def judge(self, instance: Chip, solution: Solution) -> Verdict:
         """Cost, feasibility and metrics of a placement; InvalidSolution if it is none. See `judge_chip`."""

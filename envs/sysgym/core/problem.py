@@ -145,6 +145,9 @@ class Problem(Protocol[I, S]):
     format_solution: Callable[[I, Solution, str], bytes] | None
     frames: Callable[[I, Solution], list[Array]] | None  # pictures of an animation, (H, W, 3) uint8 each
     timeline: Callable[[I, Solution], dict[str, Any]] | None  # in Chrome's trace event format
+    # a form that equal solutions share (parts renumbered, coordinates on a grid), by which boards know copies; None:
+    # solutions are equal where all their numbers are
+    canonical: Callable[[I, Solution], Solution] | None
 
     @property
     def dynamics(self) -> Dynamics[I, S]:

@@ -1,6 +1,7 @@
 """Problems by name. Built-in and third-party problems register the same way: an entry point in the group
 `sysgym.problems` whose name is the environment id (`Knapsack-v0`, or `acme/Knapsack-v0` for another namespace)
 and whose value is the problem class. A plugin that cannot be used is refused by name and never fatal to the others.
+Names that the suite's own distribution registers are reserved, wherever another package stands on the path.
 """
 
 from __future__ import annotations
@@ -8,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable
 from functools import lru_cache
-from importlib.metadata import EntryPoint, entry_points
+from importlib.metadata import EntryPoint, distributions, entry_points
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, TypeVar
@@ -27,7 +28,27 @@ _ID = re.compile(r"^(?:(?P<namespace>[\w-]+)/)?(?P<name>[\w-]+?)-v(?P<version>\d
 P = TypeVar("P")  # a problem
 REPAIR = "repair or uninstall that package."
 
+OWN = "sysgym"  # the distribution whose names are reserved
+OWN_PACKAGES = ("sysgym", "sysgym_agents", "sysgym_zoo", "sysgym_leaderboards")
+
 failures: dict[str, str] = {}  # entry point -> why it could not be used; shown by `sysgym doctor`
+
+
+def registered(group: str) -> tuple[dict[str, EntryPoint], dict[str, str]]:
+    """Entry points of a group by name, and why others were left out. The suite's own come first: they are reserved.
+
+    A package that only calls itself sysgym does not register for it: what it names must lie in the suite's packages.
+    """
+    own = [entry for found in distributions(name=OWN) for entry in found.entry_points if entry.group == group]
+    own = [entry for entry in own if re.split(r"[.:]", entry.value)[0] in OWN_PACKAGES]
+    found: dict[str, EntryPoint] = {}
+    left_out: dict[str, str] = {}
+    for entry in (*own, *entry_points(group=group)):
+        first = found.setdefault(entry.name, entry)
+        if first.value != entry.value:
+            whose = f", a name that {OWN} reserves" if first in own else ""
+            left_out[f"{entry.name} = {entry.value}"] = f"{entry.name!r} is already {first.value}{whose}"
+    return found, left_out
 
 
 class Registry:
@@ -40,12 +61,8 @@ class Registry:
     @lru_cache(maxsize=1)  # noqa: B019  (two registries live as long as the process)
     def entries(self) -> dict[str, EntryPoint]:
         """Entry points by name; of two with one name the first counts and the other is recorded in `failures`."""
-        found: dict[str, EntryPoint] = {}
-        for entry in entry_points(group=self.group):
-            if entry.name in found and found[entry.name].value != entry.value:
-                failures[f"{entry.name} = {entry.value}"] = f"{entry.name!r} is already {found[entry.name].value}"
-            else:
-                found.setdefault(entry.name, entry)
+        found, left_out = registered(self.group)
+        failures.update(left_out)
         return found
 
     def names(self) -> list[str]:
@@ -182,7 +199,7 @@ def find_files(group: str, own: Iterable[Path], kind: str) -> dict[str, Path]:
     Of two files with one stem the first counts; the other is recorded in `failures`, as a `kind` that exists already.
     """
     places = [(folder, folder.name) for folder in own]
-    for entry in entry_points(group=group):
+    for entry in registered(group)[0].values():
         try:
             spec = find_spec(entry.value)
         except Exception:  # the package above it may fail in any way

@@ -63,6 +63,24 @@ def _check_array(name: str, spec: ArraySpec, value: Any) -> Array:
     return array.astype(np.int64) if spec.kind == "int" else array
 
 
+def renumbered(labels: Array, kinds: Array | None = None) -> Array:
+    """Labels in 0..K-1 renumbered by first occurrence, so that two that differ in names only are equal: int64 (N,).
+
+    `kinds` (K,), if given, says which labels are alike: only those change places. For `Problem.canonical`.
+
+    >>> renumbered(np.array([2, 2, 0, 1])).tolist()
+    [0, 0, 1, 2]
+    """
+    labels = np.asarray(labels, np.int64)
+    used, first = np.unique(labels, return_index=True)
+    kinds = np.zeros(int(labels.max(initial=-1)) + 1, np.int64) if kinds is None else kinds
+    free = {kind: iter(np.flatnonzero(kinds == kind).tolist()) for kind in np.unique(kinds).tolist()}
+    names = np.zeros(len(kinds), np.int64)
+    for label in used[np.argsort(first)].tolist():
+        names[label] = next(free[int(kinds[label])])
+    return names[labels]
+
+
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     keys = [key for key, _ in pairs]
     if len(set(keys)) != len(keys):

@@ -13,6 +13,7 @@ from sysgym.core.errors import UsageError, unknown
 from sysgym.core.instances import InstanceSet, Memo, find_entry, load_index
 from sysgym.core.options import Range
 from sysgym.core.problem import Array, Size, Solution
+from sysgym.core.solutions import renumbered
 from sysgym.dataflow.graphs.cluster import MAX_DEVICES
 from sysgym.dataflow.graphs.load import TOPIC, is_graph
 from sysgym.dataflow.simulator.rules import Rules
@@ -119,6 +120,17 @@ class GraphProblem:
         usual = self.rules == Rules(schedule=self.usual_schedule)
         known = entry.references.get(self.tasks, {}) if entry and usual else {}
         return {"expert": self.job(instance).expert_ns, **known}
+
+    def canonical(self, instance: DataflowGraph, solution: Solution) -> Solution:
+        """Like devices renumbered by their first operator, priorities and fusion by their ranks (0 stays 0)."""
+        found = {}
+        for name, values in solution.items():
+            if name == "placement":
+                found[name] = renumbered(values, self.job(instance).cluster.alike)
+            else:
+                levels = np.unique(values[values > 0] if name == "fusion" else values)
+                found[name] = np.searchsorted(levels, values) + (values > 0) * (name == "fusion")
+        return found
 
     def render(self, instance: DataflowGraph, solution: Solution) -> Array:
         """Gantt chart of devices and links, and memory over time, (H, W, 3) uint8."""

@@ -13,7 +13,7 @@ from sysgym.core.errors import InvalidSolution
 from sysgym.core.instances import InstanceSet, find_entry, load_index
 from sysgym.core.options import Range
 from sysgym.core.problem import Array, ArraySpec, Size, Solution, Verdict
-from sysgym.core.solutions import check_arrays
+from sysgym.core.solutions import check_arrays, renumbered
 from sysgym.graphs.csr import Graph
 from sysgym.partitioning.instance import TOPIC, is_graph, load_graph
 from sysgym.partitioning.judge import balance_limit, judge_partition
@@ -128,6 +128,10 @@ class Partitioning:
         """Cost, feasibility and metrics of a partition; InvalidSolution if it is none. See `judge_partition`."""
         part = check_arrays(self.solution_arrays(instance), solution)["part"]
         return judge_partition(instance, part, self.k, self.eps)
+
+    def canonical(self, instance: Graph, solution: Solution) -> Solution:
+        """The partition with its parts renumbered by their first node: all parts are alike."""
+        return {"part": renumbered(solution["part"])}
 
     def reference_costs(self, instance: Graph) -> Mapping[str, float]:
         """Known cuts at this k and eps, `who -> cut`; METIS (k-way, seed 1) first where it is known."""

@@ -8,13 +8,16 @@ import json
 import math
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from sysgym.core.errors import UsageError, unknown
 from sysgym_leaderboards.board import Board, load_board
+from sysgym_leaderboards.events import Entry
+from sysgym_leaderboards.names import normal
 from sysgym_leaderboards.publish.charts import SHOWN
-from sysgym_leaderboards.ranking import profiles, rank, win_matrix
-from sysgym_leaderboards.store import Entry, Store
+from sysgym_leaderboards.ranking import apart, profiles, rank, win_matrix
+from sysgym_leaderboards.store import Store
 
 FORMATS = ("json", "csv", "html")
 TAUS = tuple(round(1 + step / 50, 2) for step in range(-10, 51))  # of the performance profile
@@ -30,7 +33,9 @@ def board_report(store: Store, board: Board) -> dict[str, Any]:
     entries = store.entries(board)
     standings = rank(board, entries)
     profile = profiles(standings, TAUS)
+    ranked = [standing for standing in standings if standing.rank is not None]
     by_number = {entry.number: entry for entry in entries}
+    states = [entry.state for entry in store.all_entries(board)]
     count, digest = store.head()
     return {
         "board": {**board.as_dict(), "hash": board.hash, "expanded": board.instance_names()},
@@ -39,21 +44,23 @@ def board_report(store: Store, board: Board) -> dict[str, Any]:
             for standing in standings
         ],
         "profile_at": list(TAUS),
-        "win_matrix": win_matrix(standings[:SHOWN]),
-        "rejected": len(store.entries(board, rejected=True)),
+        "win_matrix": win_matrix(ranked[:SHOWN]),
+        "apart": [vars(line) for line in apart(board, entries)],
+        "rejected": states.count("rejected"),
+        "withdrawn": states.count("withdrawn"),
         "store": {"entries": count, "head": digest},
     }
 
 
 def _entry(entry: Entry) -> dict[str, Any]:
-    certificate = entry.certificate
+    certificate = entry.shown
     seconds = [row.seconds for row in certificate.rows if row.seconds is not None]
     return {
         "about": dict(certificate.about),
         "created": entry.created,
         "submission": certificate.submission,
         "hash": entry.hash,
-        "judged_by": certificate.suite_version,
+        "judged_by": str(certificate.judge),
         "claimed_seconds": math.fsum(seconds) / len(seconds) if seconds else None,  # mean of an answer
     }
 
@@ -99,10 +106,14 @@ def export(
 
 
 def _write(folder: Path, files: Mapping[str, bytes]) -> list[Path]:
+    """Each file is written beside its place and renamed: whoever reads the folder meanwhile sees whole files."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        for name, data in files.items():
-            (folder / name).write_bytes(data)
+        with TemporaryDirectory(dir=folder, prefix=".writing-") as beside:
+            for name, data in files.items():
+                (Path(beside) / name).write_bytes(data)
+            for name in files:
+                (Path(beside) / name).replace(folder / name)
     except OSError as error:
         raise UsageError(f"cannot write to the folder {folder}: {error.strerror or error}.") from error
     return [folder / name for name in files]
@@ -128,5 +139,5 @@ def csv_text(report: Mapping[str, Any]) -> str:
 
 
 def _cell(text: str) -> str:
-    """Text that a spreadsheet does not take for a formula."""
-    return f"'{text}" if text[:1] in ("=", "+", "-", "@") else text
+    """Text that a spreadsheet does not take for a formula, in full-width letters either."""
+    return f"'{text}" if normal(text).lstrip()[:1] in ("=", "+", "-", "@", "|", "%") else text

@@ -37,9 +37,9 @@ def best_solutions(store: Store, board: Board, report: Mapping[str, Any], limit:
         if len(drawn) == limit or not found:
             continue
         cost, number, line, result = min(found, key=lambda item: item[:2])
-        if number not in opened:
-            opened[number] = read_bytes(store.submission(number))
         try:
+            if number not in opened:
+                opened[number] = read_bytes(store.submission(number))
             pixels = _draw(problem, opened[number], name, cost, board.seeds)
         except (SysgymError, StopIteration):  # such as public data that is not on this machine
             continue

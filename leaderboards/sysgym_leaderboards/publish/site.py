@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from html import escape
 from typing import TYPE_CHECKING, Any
 
+from sysgym_leaderboards.names import shown_authors
 from sysgym_leaderboards.publish.charts import COLOURS, SHOWN, interval_axis, interval_bar, profile_chart
 
 if TYPE_CHECKING:
@@ -42,6 +43,12 @@ figcaption { font-size: 0.9rem; overflow-wrap: anywhere; }
 .agent { display: inline-block; margin-right: 1.2em; }
 .key { display: inline-block; width: 0.8em; height: 0.8em; border-radius: 2px; margin-right: 0.35em; }
 """
+
+
+SEEDS = {  # what they mean, by division
+    "solutions": "authors answer each with any computation they like: seeds show how much a method's answers vary only "
+    "as far as its author says so; identical answers count once"
+}
 
 
 def _page(title: str, body: str) -> str:
@@ -123,13 +130,15 @@ def board_page(report: Mapping[str, Any], pictures: Sequence[Picture]) -> str:
         if len(report["win_matrix"]) > 1:
             parts += ["<h2>Head to head</h2>", _head_to_head(report)]
         parts += ["<h2>Performance profile</h2>", _profile(report)]
-    else:
+    elif not report["apart"]:
         parts.append("<h2>Ranking</h2><p>Nobody has submitted to this board yet.</p>")
+    if report["apart"]:
+        parts.append(_apart(report))
     if pictures:
         parts += ["<h2>Best solutions</h2>", f'<div class="pictures">{"".join(map(_figure, pictures))}</div>']
     name = escape(board["id"])
-    count = report["rejected"]
-    rejected = f"{count} submission{'s were' if count > 1 else ' was'} rejected. " if count else ""
+    counts = [(report[what], what) for what in ("rejected", "withdrawn") if report[what]]
+    rejected = "".join(f"{n} submission{'s were' if n > 1 else ' was'} {what}. " for n, what in counts)
     parts.append(
         f'<h2>Data</h2><p>{rejected}This ranking as <a href="{name}.json">JSON</a> and '
         f'<a href="{name}.csv">CSV</a>.</p>'
@@ -144,10 +153,30 @@ def _rules(board: Mapping[str, Any]) -> str:
         "Problem": board["problem"] + (f" with {options}" if options else ""),
         "Instances": f"{len(board['expanded'])} of {', '.join(board['instances'])}, {seeds}",
         "Score": f"geometric mean of cost / cost of {board['reference']}; lower is better, "
-        f"an infeasible or missing answer counts {board['penalty']:g}, and a feasible one at most that",
+        f"an infeasible or missing answer counts {board['penalty']:g}, and a feasible one at most that; "
+        f"a ratio counts at least {board['floor']:g}",
+        "Seeds": SEEDS[board["division"]],
         "Budget": f"{board['seconds']:g} seconds an instance (not enforced; times are self-reported)",
     }
     return f"<dl>{''.join(f'<dt>{escape(k)}</dt><dd>{escape(v)}</dd>' for k, v in facts.items())}</dl>"
+
+
+def ranked(report: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """The standings that have a rank: all but copies."""
+    return [line for line in report["standings"] if line["rank"] is not None]
+
+
+def _apart(report: Mapping[str, Any]) -> str:
+    lines = "".join(
+        f'<tr><td>{line["number"]}</td><td class="text">{escape(line["agent"])}</td><td>{_number(line["score"])}</td>'
+        f'<td class="text">{escape(line["judge"])}</td></tr>'
+        for line in report["apart"]
+    )
+    return (
+        '<h2>Judged elsewhere</h2><div class="scroll"><table><tr><th>Entry</th><th class="text">Agent</th>'
+        f'<th>Score</th><th class="text">Judge</th></tr>{lines}</table></div>\n<p class="muted">Verdicts of another '
+        "judge than the one of this page; they rank once they are judged again.</p>"
+    )
 
 
 def _ranking(report: Mapping[str, Any]) -> str:
@@ -161,17 +190,19 @@ def _ranking(report: Mapping[str, Any]) -> str:
         agent = escape(line["agent"])
         if about.get("code"):
             agent = f'<a href="{escape(about["code"])}" rel="nofollow noopener">{agent}</a>'
-        below = [escape(text) for text in (", ".join(about.get("authors", [])), about.get("hardware")) if text]
+        below = [escape(text) for text in (shown_authors(about.get("authors", [])), about.get("hardware")) if text]
         if line["same_as"] is not None:
             below.append(f"the same solutions as entry {line['same_as']}, {escape(agents[line['same_as']])}")
+        if line["different"] < line["answers"]:
+            below.append(f"{line['answers']} answers, {line['different']} different")
         cells = [
-            f"<td>{line['rank']}</td>",
+            f"<td>{'–' if line['rank'] is None else line['rank']}</td>",
             f'<td class="text">{agent}{"".join(f"<br><small>{text}</small>" for text in below)}</td>',
             f"<td>{_number(line['score'])}</td>",
             f'<td class="bar">{interval_bar(line["score"], line["low"], line["high"], low, high)}</td>',
             f"<td>{_with_range(line['iqm'], line['iqm_low'], line['iqm_high'])}</td>",
             f"<td>{_with_range(line['gap'], line['gap_low'], line['gap_high'])}</td>",
-            f"<td>{line['wins']}</td>",
+            f"<td>{'–' if line['rank'] is None else line['wins']}</td>",
             f"<td>{_percent(line['feasible'])}</td>",
             f"<td>{_seconds(entry['claimed_seconds'])}</td>",
             f"<td>{escape(entry['created'][:10])}</td>",
@@ -181,12 +212,15 @@ def _ranking(report: Mapping[str, Any]) -> str:
         f'<tr><th>Rank</th><th class="text">Agent</th><th>Score</th><th class="bar">{interval_axis(low, high)}</th>'
         "<th>IQM</th><th>Gap</th><th>Wins</th><th>Feasible</th><th>Seconds<br>(claimed)</th><th>Verified</th></tr>"
     )
-    drawn = "seeds" if report["board"]["seeds"] > 1 else "instances"
+    drawn = "instances drawn again"
+    if report["board"]["seeds"] > 1:
+        drawn = "seeds drawn again where answers to them differ, else instances"
     note = (
-        f'<p class="muted">Bars and brackets: 95 % bootstrap intervals ({drawn} drawn again), the dashed line is the '
+        f'<p class="muted">Bars and brackets: 95 % bootstrap intervals ({drawn}), the dashed line is the '
         "reference. IQM: mean of the middle half of reference / cost, higher is better. Gap: what reference / cost "
         "lacks to 1 on average (optimality gap), lower is better. Wins: instances on which no entry is better. "
-        "Of equal scores, more feasible answers rank first. Seconds and hardware are the authors' claims.</p>"
+        "Of equal scores, more feasible answers rank first. An entry with the solutions of an earlier one has no rank. "
+        "Seconds and hardware are the authors' claims.</p>"
     )
     return f'<div class="scroll"><table>\n{head}\n{chr(10).join(lines)}\n</table></div>\n{note}'
 
@@ -204,7 +238,7 @@ def _win_cell(cell: tuple[float, float, float] | None) -> str:
 
 
 def _head_to_head(report: Mapping[str, Any]) -> str:
-    names = [escape(line["agent"]) for line in report["standings"][:SHOWN]]
+    names = [escape(line["agent"]) for line in ranked(report)[:SHOWN]]
     lines = [
         f'<tr><td class="text name">{name}</td>{"".join(map(_win_cell, row))}</tr>'
         for name, row in zip(names, report["win_matrix"], strict=True)
@@ -218,18 +252,18 @@ def _head_to_head(report: Mapping[str, Any]) -> str:
 
 
 def _instances(report: Mapping[str, Any]) -> str:
-    standings = report["standings"][:SHOWN]
+    standings = ranked(report)[:SHOWN]
     names = "".join(f'<th class="name">{escape(line["agent"])}</th>' for line in standings)
     lines = []
     for index, instance in enumerate(report["board"]["expanded"]):
         results = [line["results"][index] for line in standings]
-        best = min(line["results"][index]["ratio"] for line in report["standings"])
+        best = min(line["results"][index]["ratio"] for line in ranked(report))
         cells = "".join(_ratio_cell(result, best) for result in results)
         reference = _cost(results[0]["reference"])
         lines.append(f'<tr><td class="text name">{escape(instance)}</td><td>{reference}</td>{cells}</tr>')
     label = escape(f"reference ({report['board']['reference']})")
     head = f'<tr><th class="text">Instance</th><th class="name">{label}</th>{names}</tr>'
-    more = len(report["standings"]) - len(standings)
+    more = len(ranked(report)) - len(standings)
     note = f" The other {more} entries are in the JSON and CSV." if more else ""
     return (
         f'<div class="scroll"><table>\n{head}\n{chr(10).join(lines)}\n</table></div>\n'
@@ -246,7 +280,7 @@ def _ratio_cell(result: Mapping[str, Any], best: float) -> str:
 
 
 def _profile(report: Mapping[str, Any]) -> str:
-    standings = report["standings"][:SHOWN]
+    standings = ranked(report)[:SHOWN]
     keys = "".join(
         f'<span class="agent"><span class="key" style="background:{COLOURS[i]}"></span>{escape(line["agent"])}</span>'
         for i, line in enumerate(standings)

@@ -10,6 +10,8 @@ import typer
 from sysgym_zoo.cli import complete
 from sysgym_zoo.cli.app import AsJson, StorePath, app, board_app, command, show_paths, show_rows
 
+EntryNumber = Annotated[int, typer.Argument(help="Number of the entry, as `sysgym board show` lists it.")]
+
 
 @command(app)
 def pack(
@@ -76,14 +78,71 @@ def board_verify(
     board: Annotated[
         str | None, typer.Argument(help="One board; default: everything stored.", autocompletion=complete.boards)
     ] = None,
+    head: Annotated[str | None, typer.Option(help="A head that you kept: the history must still contain it.")] = None,
     store: StorePath = None,
     as_json: AsJson = False,
 ) -> None:
     """Check the hash chain and judge every stored solution again. Exit code 3 if anything differs."""
     from sysgym_zoo.jobs.boards import verify
 
-    if not verify(board, store, as_json):
+    if not verify(board, store, head, as_json):
         raise typer.Exit(3)
+
+
+@command(board_app, "rejudge")
+def board_rejudge(
+    board: Annotated[
+        str | None, typer.Argument(help="One board; default: everything stored.", autocompletion=complete.boards)
+    ] = None,
+    store: StorePath = None,
+    as_json: AsJson = False,
+) -> None:
+    """Judge stored solutions again and append what another judge, or another verdict, found."""
+    from sysgym_zoo.jobs.boards import rejudge
+
+    show_rows("rejudged", rejudge(board, store), as_json)
+
+
+@command(board_app, "withdraw")
+def board_withdraw(
+    entry: EntryNumber,
+    reason: Annotated[str, typer.Option(help="Why; a line of text.")] = "",
+    store: StorePath = None,
+    as_json: AsJson = False,
+) -> None:
+    """Take an entry out of the ranking, as its author wishes; it stays in the store."""
+    show_change(store, entry, "withdrawn", reason, as_json)
+
+
+@command(board_app, "authors")
+def board_authors(
+    entry: EntryNumber,
+    author: Annotated[list[str] | None, typer.Option(help="An author; repeatable.")] = None,
+    store: StorePath = None,
+    as_json: AsJson = False,
+) -> None:
+    """Correct the authors of an entry."""
+    show_change(store, entry, "authors", author or [], as_json)
+
+
+@command(board_app, "name")
+def board_name(
+    entry: EntryNumber,
+    name: Annotated[str, typer.Argument(help="Shown instead of agent and authors; '' shows those again.")],
+    store: StorePath = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show an entry under another name, such as for anonymous review."""
+    show_change(store, entry, "named", name, as_json)
+
+
+def show_change(store: Path | None, entry: int, kind: str, value: object, as_json: bool) -> None:
+    """Record an event and say so."""
+    from sysgym_zoo.jobs.boards import change
+    from sysgym_zoo.jobs.console import show_json
+
+    found = change(store, entry, kind, value)
+    show_json("event", found) if as_json else print(f"entry {entry}: {kind}, recorded as row {found['recorded_as']}")
 
 
 @command(board_app, "export")

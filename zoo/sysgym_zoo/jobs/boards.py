@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from sysgym import InvalidSolution, UsageError
 from sysgym.core.errors import unknown
-from sysgym_leaderboards import Store, board_names, load_board, rank
+from sysgym_leaderboards import Board, Store, board_names, load_board, rank
+from sysgym_leaderboards.ranking import apart
 from sysgym_zoo.jobs.console import say, show_json
 
 
@@ -127,9 +128,26 @@ def outcome(certificate: Any) -> str:
 def standings(board_name: str, store_path: Path | None) -> list[dict[str, Any]]:
     """The ranking of a board."""
     board = load_board(board_name)
-    rows = rank(board, Store(store_path).entries(board))
-    if not rows:
+    entries = Store(store_path).entries(board)
+    rows, others = rank(board, entries), apart(board, entries)
+    if not rows and not others:
         say(f"nobody has submitted to {board.id} yet.")
+    if others:
+        say(f"{len(others)} of the entries were judged by another judge than the one installed here, and have no rank; "
+            f"judge them again: sysgym board rejudge {board_name}")  # fmt: skip
+    waiting = [
+        {**dict.fromkeys(COLUMNS), "agent": line.agent, "score": line.score, "entry": line.number,
+         "note": f"judged by {line.judge}"}
+        for line in others
+    ]  # fmt: skip
+    return waiting_last(rows, waiting)
+
+
+COLUMNS = ("rank", "agent", "score", "low", "high", "iqm", "gap", "wins", "feasible", "entry", "same_as", "note")
+
+
+def waiting_last(rows: Sequence[Any], waiting: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The ranked entries as rows of a table, then those that are not ranked."""
     return [
         {
             "rank": row.rank,
@@ -143,9 +161,10 @@ def standings(board_name: str, store_path: Path | None) -> list[dict[str, Any]]:
             "feasible": f"{100 * row.feasible:.0f} %",
             "entry": row.number,
             "same_as": row.same_as,
+            "note": f"{row.answers} answers, {row.different} different" if row.different < row.answers else "",
         }
         for row in rows
-    ]
+    ] + waiting
 
 
 def audit_rows(results: Path, published: Path | None) -> list[dict[str, Any]]:
@@ -164,21 +183,77 @@ def audit_rows(results: Path, published: Path | None) -> list[dict[str, Any]]:
     ]
 
 
-def problems_in(board_name: str | None, store_path: Path | None) -> list[str]:
+def problems_in(board_name: str | None, store_path: Path | None, head: str | None = None) -> list[str]:
     """What is wrong with the chain or with any stored solution, judged again; empty if nothing is."""
     store = Store(store_path)
-    return [*store.check_chain(), *store.reverify(None if board_name is None else load_board(board_name))]
+    return [*store.check_chain(head), *store.reverify(None if board_name is None else load_board(board_name))]
 
 
-def verify(board_name: str | None, store_path: Path | None, as_json: bool) -> bool:
+def verify(board_name: str | None, store_path: Path | None, kept: str | None, as_json: bool) -> bool:
     """Check the chain and judge everything again, and say what is wrong; whether nothing is."""
-    problems = problems_in(board_name, store_path)
+    problems = problems_in(board_name, store_path, kept)
     number, head = Store(store_path).head()
     if as_json:
         show_json("verification", {"entries": number, "head": head, "problems": problems})
-    else:
-        print("\n".join(problems) or f"{number} entries verified, chain head {head[:16]}")
+        return not problems
+    print("\n".join(problems) or f"{number} entries verified, chain head {number}:{head}")
+    if not problems:
+        say("keep the head: sysgym board verify --head HEAD tells later whether this history is still there.")
+    elif any(": " in text and "now" in text for text in problems):
+        say("sysgym board rejudge records what is found now; the old verdicts stay in the store.")
     return not problems
+
+
+def rejudge(board_name: str | None, store_path: Path | None) -> list[dict[str, Any]]:
+    """Judge entries again and append what changed; a row for each such entry."""
+    store, rows = Store(store_path), []
+    for name in [board_name] if board_name else store.boards():
+        try:
+            board = load_board(name)
+            changed = store.rejudge(board)
+        except UsageError as error:
+            if board_name:
+                raise
+            say(f"left out: {error}")
+            continue
+        now = {entry.number: entry for entry in store.all_entries(board)}
+        for before in changed:
+            after = now[before.number]
+            rows.append(
+                {
+                    "board": board.id,
+                    "entry": before.number,
+                    "agent": after.shown.agent,
+                    "before": before.state,
+                    "now": after.state,
+                    "judge": str(after.certificate.judge),
+                    "reason": after.certificate.reason,
+                }
+            )
+    if not rows:
+        say("every entry was judged by the judge installed here, with the same verdicts.")
+    return rows
+
+
+def change(store_path: Path | None, number: int, kind: str, value: Any) -> dict[str, Any]:
+    """Append an event about an entry; what was recorded."""
+    store = Store(store_path)
+    happened: dict[str, Any] = {"withdrawn": store.withdraw, "authors": store.correct_authors, "named": store.show_as}
+    happened[kind](number, value)
+    count, head = store.head()
+    return {"event": kind, "entry": number, "recorded_as": count, "head": head}
+
+
+def _usable(names: Sequence[str]) -> Iterator[Board]:
+    """The boards that are installed here; the others are named and left out."""
+    for name in names:
+        try:
+            board = load_board(name)
+            board.instance_names()
+        except UsageError as error:
+            say(f"left out: {error}")
+        else:
+            yield board
 
 
 def export(names: Sequence[str], out: Path, kind: str, store_path: Path | None) -> list[Path]:
@@ -186,7 +261,7 @@ def export(names: Sequence[str], out: Path, kind: str, store_path: Path | None) 
     from sysgym_leaderboards.publish.export import export as write
 
     store = Store(store_path)
-    boards = [load_board(name) for name in names or store.boards()]
+    boards = [load_board(name) for name in names] or list(_usable(store.boards()))
     if not boards:
         raise UsageError("no board has an entry yet; name one, or submit first.")
     return write(store, boards, out, format=kind)

@@ -7,14 +7,13 @@ from __future__ import annotations
 
 from functools import lru_cache
 from importlib import import_module
-from importlib.metadata import entry_points
 from pkgutil import iter_modules
 from types import ModuleType
 from typing import Any
 
 import sysgym_zoo.bench
 from sysgym.core.errors import UsageError, unknown
-from sysgym.core.registry import REPAIR, failures
+from sysgym.core.registry import REPAIR, failures, registered
 
 BENCHMARKS = "sysgym.benchmarks"
 
@@ -24,7 +23,7 @@ def areas() -> dict[str, str]:
     """Modules by area; nothing is imported. Of two with one name the suite's counts, then the first."""
     folder = sysgym_zoo.bench
     found = {item.name: f"{folder.__name__}.{item.name}" for item in iter_modules(folder.__path__)}
-    for entry in entry_points(group=BENCHMARKS):
+    for entry in registered(BENCHMARKS)[0].values():
         if found.setdefault(entry.name, entry.value) != entry.value:
             failures[f"{entry.name} = {entry.value}"] = f"the bench area {entry.name!r} is {found[entry.name]} already"
     return found

@@ -34,6 +34,15 @@ class Cluster:
         """Number of devices D."""
         return len(self.kinds)
 
+    @property
+    def alike(self) -> Array:
+        """(D,) int64: devices with one number can change places, and no time changes but by ties."""
+        apart = ~np.eye(self.devices, dtype=bool)
+        if any(len(np.unique(table[apart])) > 1 for table in (self.bandwidth, self.latency_ns)):
+            return np.arange(self.devices)
+        facts = list(zip(self.kinds, self.speed.tolist(), self.capacity.tolist(), strict=True))
+        return np.array([facts.index(fact) for fact in facts], np.int64)
+
     def times(self, graph: DataflowGraph) -> Array:
         """(D, N) int64 nanoseconds of every operator on every device."""
         rows = []
