@@ -415,8 +415,16 @@ def command(*words: str) -> Any:
     return done
 
 
-def test_the_list_is_long_enough() -> None:
+def test_the_list_is_long_enough_and_published() -> None:
+    """`python tests/leaderboards/attacks_page.py` writes the page anew."""
+    from importlib.util import module_from_spec, spec_from_file_location
+
     assert len(CASES) >= 25
+    spec = spec_from_file_location("attacks_page", Path(__file__).with_name("attacks_page.py"))
+    assert spec and spec.loader
+    module = module_from_spec(spec)
+    spec.loader.exec_module(module)
+    assert module.PAGE.read_text() == module.page()
 
 
 @pytest.mark.filterwarnings("ignore:Duplicate name")
@@ -441,6 +449,7 @@ def test_a_file_that_names_no_board_is_refused_too(name: str, good: bytes, fille
     assert done.exit_code == 3 and one_sentence(done.output.strip(), CASES[name][1]) and filled.head() == before
 
 
+@pytest.mark.attack("A submission is sent again")
 def test_a_replay_is_refused(good: bytes, filled: Store, tmp_path: Path) -> None:
     (tmp_path / "x.zip").write_bytes(good)
     before = filled.head()
@@ -449,6 +458,7 @@ def test_a_replay_is_refused(good: bytes, filled: Store, tmp_path: Path) -> None
     assert done.exit_code == 3 and "already, as entry 1" in done.output and filled.head() == before
 
 
+@pytest.mark.attack("A hard instance is left out")
 def test_22_of_23_instances_are_refused(tmp_path: Path) -> None:
     """What CompilerGym's board let through."""
     sets = ["delaunay/train", "delaunay/test", "tiny/test", "tiny/grid-train", "tiny/delaunay-train", "tiny/grid-valid"]
@@ -478,6 +488,7 @@ def test_22_of_23_instances_are_refused(tmp_path: Path) -> None:
     assert len(Store(tmp_path / "s.sqlite").entries(board)) == 1
 
 
+@pytest.mark.attack("A copy under another name, with other types and files")
 def test_a_copy_under_another_name_is_credited_to_the_first(good: bytes, tmp_path: Path) -> None:
     """Other file, other types and forms of the same arrays: it is listed as a copy, never ahead."""
 

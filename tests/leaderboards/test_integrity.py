@@ -13,7 +13,6 @@ import sqlite3
 import subprocess
 import sys
 import time
-import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
@@ -21,6 +20,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from zips import members_of, zip_of
 
 import sysgym_leaderboards
 from sysgym_leaderboards import Answer, Board, Certificate, Entry, Store, geometric_mean, load_board, pack, rank, verify
@@ -109,19 +109,6 @@ def mutate_id(rng: random.Random, manifest: Any, members: dict[str, bytes]) -> N
 MUTATIONS = {
     "claim": mutate_claim, "solution": mutate_solution, "instance": mutate_instance, "id": mutate_id,
 }  # fmt: skip
-
-
-def members_of(data: bytes) -> dict[str, bytes]:
-    with zipfile.ZipFile(io.BytesIO(data)) as archive:
-        return {name: archive.read(name) for name in archive.namelist()}
-
-
-def zip_of(members: dict[str, bytes]) -> bytes:
-    stream = io.BytesIO()
-    with zipfile.ZipFile(stream, "w") as archive:
-        for name, data in members.items():
-            archive.writestr(name, data)
-    return stream.getvalue()
 
 
 @pytest.mark.parametrize("what", MUTATIONS)

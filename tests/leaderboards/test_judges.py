@@ -111,6 +111,7 @@ class Partitioning(_P):
 """
 
 
+@pytest.mark.attack("A package earlier on the path registers a built-in problem with a judge of its own")
 @pytest.mark.parametrize("called", ["shadow-part", "sysgym"])
 def test_a_package_cannot_take_a_name_of_the_suite(called: str, tmp_path: Path) -> None:
     """Wherever it stands on the path, and if it calls itself sysgym."""
@@ -129,6 +130,7 @@ def test_a_package_cannot_take_a_name_of_the_suite(called: str, tmp_path: Path) 
     assert called == "sysgym" or "a name that sysgym reserves" in done.stdout
 
 
+@pytest.mark.attack("Variables of the environment change how the verification process starts or compiles")
 def test_the_worker_sees_a_few_named_variables(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("NUMBA_DISABLE_JIT", "LD_PRELOAD", "PYTHONSTARTUP", "SECRET"):
         monkeypatch.setenv(name, "x")
@@ -137,6 +139,7 @@ def test_the_worker_sees_a_few_named_variables(monkeypatch: pytest.MonkeyPatch) 
     assert found["SYSGYM_KERNELS"].endswith("judge-kernels") and found["NUMBA_NUM_THREADS"] == "1" and "PATH" in found
 
 
+@pytest.mark.attack("A changed judge's verdicts are listed among those of the true one")
 def test_rows_of_two_judges_stand_apart_until_they_are_judged_again(
     toy_board: Callable[..., Board],
     toy_pack: Callable[..., Path],

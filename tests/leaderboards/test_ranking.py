@@ -203,6 +203,7 @@ def test_iqm_and_gap_are_of_reference_over_cost(board: Board) -> None:
     assert line.iqm_low is not None and line.iqm_low < 1.025 and line.gap_low < 0.175 < line.gap_high
 
 
+@pytest.mark.attack("One instance solved at cost 0 decides the whole score")
 def test_a_cost_of_zero_counts_the_floor(board: Board) -> None:
     """One instance cannot decide: the score is not 0, and a board may state how low a ratio counts."""
     line = rank(board, [entry(board, 1, (0.0, 10.0, 10.0, 10.0))])[0]

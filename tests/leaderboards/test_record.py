@@ -24,6 +24,7 @@ pytestmark = pytest.mark.usefixtures("forked_judge")
 Edited = Callable[..., bytes]
 
 
+@pytest.mark.attack("Bytes that nobody reads give one solution endlessly many hashes")
 def test_bytes_that_nobody_reads_are_not_stored(packed: bytes, board: Board, tmp_path: Path, submit: Any) -> None:
     """200 kB between the members, extra fields, another order of keys: one solution has one hash."""
     import io
@@ -48,6 +49,7 @@ def test_bytes_that_nobody_reads_are_not_stored(packed: bytes, board: Board, tmp
     assert "already, as entry 1" in submit(packed, "again").reason
 
 
+@pytest.mark.attack("The file changes between two readings")
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes here")
 def test_a_file_is_read_once(packed: bytes, board: Board, store: Store, tmp_path: Path) -> None:
     """A pipe that is too large at first, and in whose place a valid file stands then."""
@@ -78,6 +80,7 @@ def test_what_is_stored_is_what_was_judged(board: Board, store: Store, packed: b
     assert store.head()[0] == 0
 
 
+@pytest.mark.attack("Claims of absurd size stop every later export")
 @pytest.mark.parametrize(
     ("key", "value", "words"),
     [
@@ -95,6 +98,7 @@ def test_absurd_claims_are_refused(
         export(store, [board], tmp_path / kind, kind)
 
 
+@pytest.mark.attack("A small zip makes the store grow by megabytes through a long reason")
 def test_a_store_does_not_grow_with_what_it_refuses(edited: Edited, submit: Any, tmp_path: Path) -> None:
     options = {f"k{i}": "x" * 100_000 for i in range(100)}
     reason = submit(edited(lambda m: m.update(options=options))).reason
@@ -102,6 +106,7 @@ def test_a_store_does_not_grow_with_what_it_refuses(edited: Edited, submit: Any,
     assert (tmp_path / "s.sqlite").stat().st_size < 100_000
 
 
+@pytest.mark.attack("One damaged entry, or a board that is not installed, stops export and verification")
 def test_one_bad_entry_or_board_stops_nothing(
     submit: Any, packed: bytes, store: Store, board: Board, halves: Any, tmp_path: Path, capsys: Any, other_answers: Any
 ) -> None:
@@ -199,6 +204,7 @@ def two(packed: bytes, board: Board, tmp_path_factory: pytest.TempPathFactory, o
     return store
 
 
+@pytest.mark.attack("Who can write the store rewrites certificates and the whole chain of hashes")
 @pytest.mark.parametrize("what", TAMPERED)
 def test_whatever_is_rewritten_is_named(what: str, two: Store, tmp_path: Path) -> None:
     change, words = TAMPERED[what]
@@ -212,6 +218,7 @@ def test_whatever_is_rewritten_is_named(what: str, two: Store, tmp_path: Path) -
     assert what == "rejected" or any(words in text for text in found), found
 
 
+@pytest.mark.attack("A submission is entered twice past the checks")
 def test_a_doubled_submission_is_named(two: Store, tmp_path: Path) -> None:
     def double(number: int, table: dict[str, Any], content: list[Any]) -> None:
         if number == 2:
@@ -231,6 +238,7 @@ def test_a_head_is_text_of_one_form(two: Store) -> None:
     assert two.check_chain(f"1:{two.head()[1]}") != []
 
 
+@pytest.mark.attack("An event is forged, such as the withdrawal of an entry that does not exist")
 def test_forged_events_are_named(two: Store, tmp_path: Path) -> None:
     shutil.copy(two.path, tmp_path / "s.sqlite")
     store = Store(tmp_path / "s.sqlite")

@@ -22,6 +22,7 @@ pytestmark = pytest.mark.usefixtures("forked_judge")
 Edited = Callable[..., bytes]
 
 
+@pytest.mark.attack("Copies of a leader, parts renamed, push others down the table")
 def test_copies_take_no_rank_and_push_nobody_down(
     submit: Any, board: Board, halves: Any, store: Store, tmp_path: Path, other_answers: Any
 ) -> None:
@@ -83,6 +84,7 @@ def test_a_canonical_form_is_one_of_the_same_cost(name: str) -> None:
     assert not np.array_equal(problem.canonical(instance, other)[key], found[key])
 
 
+@pytest.mark.attack("The best of many seeds is handed in for all of them")
 @pytest.mark.skipif(not PUBLIC.is_dir(), reason="SYSGYM_DATA is not set")
 def test_one_solution_for_all_seeds_is_marked(store: Store) -> None:
     cases = PUBLIC.parent / "cases" / "boards"
@@ -122,6 +124,7 @@ def test_names_of_all_scripts_are_names(name: str, edited: Edited, submit: Any) 
     assert found.agent == unicodedata.normalize("NFKC", name) and is_line(name, 1, 80)
 
 
+@pytest.mark.attack("A name that cannot be seen, turns text round, or covers other lines")
 @pytest.mark.parametrize(
     "name",
     ["", " x", "a\u200db", "\u200bx", "x\u202ey", "ㅤ", "\u2800", "Z\u0300\u0301\u0302\u0303", "a\u20dd", "\u0301x",
@@ -131,6 +134,7 @@ def test_what_cannot_be_seen_or_is_piled_up_is_no_name(name: str) -> None:
     assert not is_line(name, 1, 80)
 
 
+@pytest.mark.attack("An address that leads elsewhere than it seems")
 @pytest.mark.parametrize(
     ("address", "fine"),
     [
@@ -155,6 +159,7 @@ def test_text_is_shortened_at_one_place() -> None:
     assert shown_authors(list("abcdef")) == "a, b, c, d and 2 more"
 
 
+@pytest.mark.attack("A name that a spreadsheet runs as a formula, in full-width letters")
 def test_cells_are_no_formulas(submit: Any, edited: Edited, store: Store, board: Board) -> None:
     assert submit(edited(lambda m: m.update(agent="＝1+1"))).accepted
     assert ",'=1+1," in csv_text(board_report(store, board))

@@ -64,7 +64,7 @@ class Audit:
 def _rows(path: str | Path) -> Iterator[tuple[int, dict[str, str]]]:
     """Line number and row of a CSV file with a header."""
     try:
-        with Path(path).open(newline="", encoding="utf-8") as stream:
+        with Path(path).open(newline="", encoding="utf-8-sig") as stream:  # spreadsheets write a byte order mark
             if len(stream.read(_MAX_FILE + 1)) > _MAX_FILE:
                 raise InvalidSolution(f"{path} is larger than {_MAX_FILE} characters, no result table is.")
             stream.seek(0)
