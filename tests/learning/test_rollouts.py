@@ -223,3 +223,22 @@ def test_packed_observations_need_a_twentieth_of_the_memory(mode: str) -> None:
     rollout(buffer, env, "MaskablePPO")
     plain = 256 * (sum(item.nbytes for item in peer.observations.values()) + peer.action_masks.nbytes)
     assert plain >= 20 * (buffer.packed.nbytes + buffer.action_masks.nbytes)
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_observations_evaluated_some_at_a_time_give_the_same(mode: str) -> None:
+    env = native(7, obs="full", **MODES[mode])
+    observation = {key: torch.as_tensor(value) for key, value in env.reset().items()}  # type: ignore[union-attr]
+    actions = torch.as_tensor(legal_actions(env.env_method("action_masks"), env.action_space, np.random.default_rng(0)))
+    torch.manual_seed(0)
+    policy = GraphMaskablePolicy(env.observation_space, env.action_space, lambda _: 1e-3, hidden=16, layers=2)
+    found, gradients = [], []
+    for together in (100, 3, 1):
+        policy.net.rows_together = together
+        policy.zero_grad()
+        parts = policy.evaluate_actions(observation, actions)
+        sum(part.square().sum() for part in parts).backward()
+        found.append(torch.cat([part.reshape(-1) for part in parts]).detach())
+        gradients.append(torch.cat([item.grad.reshape(-1) for item in policy.parameters() if item.grad is not None]))
+    for kept in (found, gradients):
+        assert all(torch.allclose(kept[0], other, rtol=1e-4, atol=1e-5) for other in kept[1:])

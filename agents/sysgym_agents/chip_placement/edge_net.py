@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn.functional import grid_sample, softmax
 
 from sysgym_agents.chip_placement.edges import EdgeMean, make_links
-from sysgym_agents.general.sb3.network import ILLEGAL, Encoded, StoredGraphs, mlp
+from sysgym_agents.general.sb3.network import ILLEGAL, TOGETHER, Encoded, StoredGraphs, mlp
 from sysgym_agents.general.sb3.policies import GraphMaskablePolicy
 
 CHANNELS = (32, 16, 8, 4)  # of the maps of 4, 8, 16 and 32 cells a side
@@ -27,6 +27,8 @@ class EdgeNet(nn.Module):
     and are read at the centres of the cells, so that one network plays grids of any size; and a cell's own features
     (`candidates`) join its map values before the last layers.
     """
+
+    rows_together = TOGETHER  # observations that are evaluated at a time: all
 
     def __init__(
         self, observation_space: spaces.Dict, action_space: spaces.Space, hidden: int, layers: int,

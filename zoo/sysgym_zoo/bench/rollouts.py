@@ -25,7 +25,7 @@ from sysgym_agents.general.sb3.training import make_vector, stored_graphs
 from sysgym_agents.learning.products import mean_operator, multiply, scatter_multiply
 from sysgym_zoo.jobs.measuring import row
 
-NODES = 256
+NODES, LARGE = 256, 1000
 
 
 def _ratio(peer: Callable[[], Any], mine: Callable[[], Any], repeats: int) -> float:
@@ -39,8 +39,8 @@ def _ratio(peer: Callable[[], Any], mine: Callable[[], Any], repeats: int) -> fl
     return spent[0] / spent[1]
 
 
-def _instances(problem: AnyProblem) -> list[Any]:
-    return [problem.load(f"delaunay:n={NODES},seed={seed}") for seed in (1, 2)]
+def _instances(problem: AnyProblem, nodes: int = NODES) -> list[Any]:
+    return [problem.load(f"delaunay:n={nodes},seed={seed}") for seed in (1, 2)]
 
 
 def _naive(problem: AnyProblem, num_envs: int) -> VecEnv:
@@ -126,6 +126,23 @@ def choices(batch: int, count: int = 256, options: int = 8) -> list[dict[str, An
     return [row(title, _ratio(contrib, ours, 3), "x", ">= 30")]
 
 
+def _learning(env: Any, buffer: type | None, product: Any, n_steps: int) -> float:
+    """Environment steps a CPU second of MaskablePPO with GraphPolicy, training included."""
+    extra = {} if buffer is None else {"graphs": stored_graphs(env.vector.instances, 2)}
+    model = MaskablePPO(
+        GraphMaskablePolicy, env, n_steps=n_steps, batch_size=256, n_epochs=4, seed=0, device="cpu",
+        policy_kwargs={"hidden": 64, "layers": 2, **extra}, rollout_buffer_class=buffer,
+    )  # fmt: skip
+    vars(network)["multiply"] = product  # for the layers
+    try:
+        model.learn(env.num_envs * n_steps)  # warms up
+        started = time.process_time()
+        model.learn(2 * env.num_envs * n_steps)
+        return 2 * env.num_envs * n_steps / (time.process_time() - started)
+    finally:
+        vars(network)["multiply"] = multiply
+
+
 def throughput(n_steps: int, num_envs: int = 8) -> list[dict[str, Any]]:
     """Environment steps a CPU second of MaskablePPO with GraphPolicy, training included: naive and ours.
 
@@ -133,29 +150,19 @@ def throughput(n_steps: int, num_envs: int = 8) -> list[dict[str, Any]]:
     """
     problem = make_problem("Partitioning", mode="assign", k=4)
     native = make_vector(problem, _instances(problem), num_envs, "improvement", layers=2)
-    setups: dict[str, tuple[VecEnv, dict[str, Any], type | None, Any]] = {
-        "naive": (_naive(problem, num_envs), {}, None, scatter_multiply),
-        "ours": (native, {"graphs": stored_graphs(native.vector.instances, 2)}, MaskableGraphRolloutBuffer, multiply),
+    speed = {
+        "naive": _learning(_naive(problem, num_envs), None, scatter_multiply, n_steps),
+        "ours": _learning(native, MaskableGraphRolloutBuffer, multiply, n_steps),
     }
-    speed = {}
-    for name, (env, extra, buffer, product) in setups.items():
-        model = MaskablePPO(
-            GraphMaskablePolicy, env, n_steps=n_steps, batch_size=256, n_epochs=4, seed=0, device="cpu",
-            policy_kwargs={"hidden": 64, "layers": 2, **extra}, rollout_buffer_class=buffer,
-        )  # fmt: skip
-        vars(network)["multiply"] = product  # for the layers
-        try:
-            model.learn(num_envs * n_steps)  # warms up
-            started = time.process_time()
-            model.learn(2 * num_envs * n_steps)
-            speed[name] = 2 * num_envs * n_steps / (time.process_time() - started)
-        finally:
-            vars(network)["multiply"] = multiply
+    large = make_vector(problem, _instances(problem, LARGE), num_envs, "improvement", layers=2)
+    scaled = _learning(large, MaskableGraphRolloutBuffer, multiply, n_steps)
     title = f"MaskablePPO + GraphPolicy, {NODES} nodes, {num_envs} environments"
     return [
         row(f"{title}: naive", speed["naive"], "steps/s"),
         row(f"{title}: ours", speed["ours"], "steps/s"),
         row(f"{title}: ours / naive", speed["ours"] / speed["naive"], "x", ">= 2"),
+        row(f"{title.replace(str(NODES), str(LARGE))}: ours", scaled, "steps/s", ">= 45"),
+        row(f"nodes a second, {LARGE} / {NODES} nodes", scaled * LARGE / (speed["ours"] * NODES), "x", ">= 0.8"),
     ]
 
 

@@ -18,6 +18,7 @@ from sysgym.core.problem import Array
 from sysgym_agents.learning.products import MeanOperator, mean_operator, multiply
 
 ILLEGAL = -1e8  # logit or value of a masked action
+TOGETHER = 2**20  # numbers of one layer of so many observations, which processors keep at hand
 LABEL_WAVES = 8  # sines and cosines that encode a label such as a part number
 
 
@@ -98,12 +99,14 @@ class GraphNet(nn.Module):
         super().__init__()
         self.graphs = graphs
         self.action_space, self.outputs, self.layers = action_space, outputs, layers
+        self.rows_together = TOGETHER  # observations that are evaluated at a time
         shapes = {key: space.shape or () for key, space in observation_space.items()}
         context = shapes["globals"][0] + shapes.get("state", (0,))[0] + (2 * hidden if layers else 0)
         if layers:
             static = 0 if graphs is None else graphs.nodes.shape[2]
             width = static + shapes.get("nodes" if graphs is None else "dynamic", (0, 0))[1]
             count = shapes["node_mask"][0] if graphs is None else graphs.nodes.shape[1]
+            self.rows_together = max(TOGETHER // (count * hidden), 1)
             self.embed = nn.Linear(max(width, 1), hidden)  # a node without features is a 1
             self.passing = nn.ModuleList(MessagePassing(hidden) for _ in range(layers))
         self.context = mlp([context, hidden, hidden])

@@ -119,7 +119,19 @@ class GraphActorCritic:
     def evaluate_actions(
         self, obs: dict[str, Tensor], actions: Tensor, action_masks: Any = None
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Values, log-probabilities and entropies of given actions."""
+        """Values, log-probabilities and entropies of given actions.
+
+        Large graphs are taken some rows at a time, so that what one layer writes is still near when the next reads it.
+        """
+        rows, batch = self.net.rows_together, len(actions)
+        if batch > rows:
+            blocks = [slice(start, start + rows) for start in range(0, batch, rows)]
+            parts = [
+                self.evaluate_actions({key: value[block] for key, value in obs.items()}, actions[block])
+                for block in blocks
+            ]
+            values, logs, entropies = (torch.cat(each) for each in zip(*parts, strict=True))
+            return values, logs, entropies
         found = self.net.encode(obs)
         distribution = self._distribution(obs, found)
         return self.net.value(found), distribution.log_prob(actions), distribution.entropy()
