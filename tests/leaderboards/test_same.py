@@ -204,3 +204,21 @@ def test_a_wrong_event_is_a_sentence(event: Any, words: str, submit: Any, packed
     with pytest.raises(sysgym.UsageError, match=words):
         event(store)
     assert store.head()[0] == 1
+
+
+def test_the_commands_of_events(submit: Any, packed: bytes, store: Store, board: Board, sysgym: Any) -> None:
+    submit(packed)
+    kept = f"1:{store.head()[1]}"
+    at = ("--store", str(store.path))
+    assert "recorded as row 2" in sysgym("board", "authors", "1", "--author", "Ada", *at).stdout
+    assert json.loads(sysgym("board", "name", "1", "Anonymous 3", *at, "--json").stdout)["recorded_as"] == 3
+    assert "Anonymous 3" in sysgym("board", "show", board.id, *at).stdout
+    assert "4" in sysgym("board", "withdraw", "1", "--reason", "a mistake", *at).stdout
+    assert "nobody has submitted" in sysgym("board", "show", board.id, *at).stderr
+    verified = sysgym("board", "verify", "--head", kept, *at)
+    assert f"4 entries verified, chain head 4:{store.head()[1]}" in verified.stdout
+    refused = sysgym("board", "verify", "--head", f"2:{store.head()[1]}", *at, code=3)
+    assert "does not contain the history that ended with entry 2" in refused.stdout
+    assert "a head is NUMBER:HASH or HASH" in sysgym("board", "verify", "--head", "x", *at, code=2).stderr
+    assert "has no accepted entry 9" in sysgym("board", "withdraw", "9", *at, code=2).stderr
+    assert "the same verdicts" in sysgym("board", "rejudge", *at).stderr

@@ -111,3 +111,10 @@ def test_other_broken_files_get_a_sentence(tmp_path: Path) -> None:
         read_published(table(tmp_path / "p.csv", "algorithm,score\na,1\n"))
     with pytest.raises(sysgym.InvalidSolution, match="line 3: 'a' stands twice"):
         read_published(table(tmp_path / "p.csv", "algorithm,geomean,walltime\na,1,1\na,1,1\n"))
+
+
+def test_a_byte_order_mark_is_read(tmp_path: Path) -> None:
+    """Spreadsheets write it."""
+    path = tmp_path / "r.csv"
+    path.write_text("\ufeffalgorithm,benchmark,reward,walltime_s\na,x,1.5,2\n", encoding="utf-8")
+    assert [run.reward for run in read_results(path)["a"]] == [1.5]
