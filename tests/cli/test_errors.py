@@ -180,7 +180,7 @@ ERRORS = [
     (f"solve {'x' * 5000}", 2, "unknown instance"),
     ("solve empty.graph", 2, "empty.graph, line 1: the file holds no header"),
     ("solve bytes.graph", 2, "a byte that is no ASCII text"),
-    ("solve folder.graph", 2, "cannot read the graph file folder.graph: Is a directory"),
+    ("solve folder.graph", 2, "folder.graph cannot be read: Is a directory"),
     ("solve empty.mtx", 2, "empty.mtx is no usable MatrixMarket file"),
     ("solve damaged.graph.gz", 2, "damaged.graph.gz is a damaged gzip file"),
     ("solve bytes.npz", 2, "no problem is known by the file bytes.npz; add -p NAME, one of"),
@@ -248,8 +248,8 @@ ERRORS = [
     ("train --out one --resume", 2, "only training can be resumed"),
     ("train --out changed --resume", 2, "tiny/grid-train has changed since the run began"),
     # solutions
-    ("judge tiny/grid-test none.part", 2, "cannot read the solution file none.part: No such file"),
-    ("judge tiny/grid-test folder.npz", 2, "cannot read the solution file folder.npz: Is a directory"),
+    ("judge tiny/grid-test none.part", 2, "none.part cannot be read: No such file"),
+    ("judge tiny/grid-test folder.npz", 2, "folder.npz cannot be read: Is a directory"),
     ("judge tiny/grid-test text.part", 3, "text.part: line 1: expected one part id, got 'hello'"),
     ("judge path.txt empty.json", 3, "empty.json: this is no valid JSON"),
     ("judge path.txt bytes.npz", 3, "bytes.npz: this is no usable .npz file"),
@@ -292,7 +292,7 @@ ERRORS = [
     ("trace sysgym_zoo.models:gpt2 -o x.txt", 2, "cannot write x.txt: use a name that ends in .json.gz"),
     ("trace sysgym_zoo.models:gpt2 -o no/such/x.json", 2, "the folder no/such does not exist"),
     ("trace sysgym_zoo.models:gpt2 -o x.json --devices 0", 2, "--devices must be a whole number from 1 to 64, got 0"),
-    ("trace sysgym_zoo.models:gpt2 -o x.json --times empty.json", 2, "empty.json is no JSON"),
+    ("trace sysgym_zoo.models:gpt2 -o x.json --times empty.json", 2, "empty.json is damaged or not of its format"),
     ("trace sysgym_zoo.models:gpt2 -o x.json --profile good.json", 2, "good.json is no Chrome trace: it needs"),
     ("trace model.onnx --train -o x.json", 2, "an ONNX file holds one forward pass with fixed sizes; leave"),
     # reports

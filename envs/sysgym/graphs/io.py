@@ -18,8 +18,8 @@ from typing import Any, NoReturn
 
 import numpy as np
 
-from sysgym.core.data import decompress
-from sysgym.core.errors import UsageError
+from sysgym.core.data import decompress, read_file
+from sysgym.core.errors import UsageError, reading
 from sysgym.core.problem import Array
 from sysgym.graphs.csr import MAX_WEIGHT, Graph, from_edges
 
@@ -252,17 +252,15 @@ def parse_graph(name: str, file_name: str, data: bytes) -> Graph:
     ending = Path(file_name.removesuffix(".gz")).suffix.lower()
     if ending not in READERS:
         raise UsageError(f"{file_name}: unknown graph format {ending!r}; expected one of {', '.join(sorted(READERS))}.")
-    return READERS[ending](name, decompress(file_name, data))
+    content = decompress(file_name, data)
+    with reading(name):
+        return READERS[ending](name, content)
 
 
 def read_graph(path: str | Path, name: str = "") -> Graph:
     """A graph from a file; see the table above for the formats."""
     file = Path(path)
-    try:
-        data = file.read_bytes()
-    except OSError as error:
-        raise UsageError(f"cannot read the graph file {file}: {error.strerror or error}.") from error
-    return parse_graph(name or str(file), file.name, data)
+    return parse_graph(name or str(file), file.name, read_file(file))
 
 
 def format_metis(graph: Graph) -> str:

@@ -17,9 +17,10 @@ from typing import Any
 import numpy as np
 import scipy.sparse as sp
 
-from sysgym.chip_placement.formats.netlist import CELL, HARD, PIN, PORT, Netlist, read_text
+from sysgym.chip_placement.formats.netlist import CELL, HARD, PIN, PORT, Netlist
 from sysgym.chip_placement.grouping.clusters import Fanouts, centres, cluster, fanouts, locations, on_cells
-from sysgym.core.errors import MissingDependency, UsageError
+from sysgym.core.data import read_text
+from sysgym.core.errors import MissingDependency, UsageError, reading
 from sysgym.core.problem import Array
 
 
@@ -54,7 +55,8 @@ def read_groups(path: str | Path, netlist: Netlist) -> Array:
             raise UsageError(f"{path} line {number}: expected the number of a group or -1, got {word[:40]!r}.")
     if len(lines) != len(netlist.kind):
         raise UsageError(f"{path} names {len(lines)} groups, netlist {netlist.name} has {len(netlist.kind)} nodes.")
-    return np.array(lines, np.int64)
+    with reading(path):
+        return np.array(lines, np.int64)
 
 
 def _one_each(values: Array, netlist: Netlist) -> Array:
