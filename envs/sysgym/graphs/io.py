@@ -252,7 +252,7 @@ def parse_graph(name: str, file_name: str, data: bytes) -> Graph:
     ending = Path(file_name.removesuffix(".gz")).suffix.lower()
     if ending not in READERS:
         raise UsageError(f"{file_name}: unknown graph format {ending!r}; expected one of {', '.join(sorted(READERS))}.")
-    content = decompress(file_name, data)
+    content = decompress(name, data)
     with reading(name):
         return READERS[ending](name, content)
 

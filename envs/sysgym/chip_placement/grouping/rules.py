@@ -20,7 +20,7 @@ import scipy.sparse as sp
 from sysgym.chip_placement.formats.netlist import CELL, HARD, PIN, PORT, Netlist
 from sysgym.chip_placement.grouping.clusters import Fanouts, centres, cluster, fanouts, locations, on_cells
 from sysgym.core.data import read_text
-from sysgym.core.errors import MissingDependency, UsageError, reading
+from sysgym.core.errors import MissingDependency, UsageError
 from sysgym.core.problem import Array
 
 
@@ -49,14 +49,13 @@ def group_cells(
 
 def read_groups(path: str | Path, netlist: Netlist) -> Array:
     """One group a node from a file of one number a line (`groups.final`, `.fix`, `.part.k`), also gzipped."""
-    lines = read_text(Path(path)).split()
+    lines = read_text(path).split()
     for number, word in enumerate(lines, 1):
-        if not word.removeprefix("-").isdecimal() or int(word) < -1:
+        if not (word == "-1" or (word.isascii() and word.isdecimal() and len(word) < 19)):
             raise UsageError(f"{path} line {number}: expected the number of a group or -1, got {word[:40]!r}.")
     if len(lines) != len(netlist.kind):
         raise UsageError(f"{path} names {len(lines)} groups, netlist {netlist.name} has {len(netlist.kind)} nodes.")
-    with reading(path):
-        return np.array(lines, np.int64)
+    return np.array(lines, np.int64)
 
 
 def _one_each(values: Array, netlist: Netlist) -> Array:
