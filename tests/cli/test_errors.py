@@ -215,7 +215,7 @@ ERRORS = [
     ("solve tiny/grid-test -a .", 2, "is no run folder: it holds no run.json"),
     ("solve tiny/grid-test -a listed", 2, "listed/run.json is no record of a run"),
     ("solve tiny/grid-test -a bare", 2, "bare/run.json is no record of a run"),
-    ("solve tiny/grid-test -a cut", 2, "cut/run.json cannot be read: this is no valid JSON"),
+    ("solve tiny/grid-test -a cut", 2, "cut/run.json: this is no valid JSON"),
     ("solve tiny/grid-test -a agentless", 2, "agentless holds no trained agent; give a run folder made by"),
     ("solve tiny/grid-test -a unfit", 2, "unfit/agent holds no weights of agent 'maskable-ppo'"),
     ("solve tiny/grid-test -a weightless", 2, "weightless/agent holds no weights of agent 'maskable-ppo'"),
@@ -298,7 +298,7 @@ ERRORS = [
     # reports
     ("report taken", 2, "taken is no run folder"),
     ("report trained", 2, "trained is a train run; a report needs runs of"),
-    ("report rows-cut", 2, "the rows of rows-cut cannot be read"),
+    ("report rows-cut", 2, "the rows of rows-cut: this is no valid JSON"),
     ("report rows-wrong", 2, "rows-wrong/metrics.jsonl does not hold the rows of an evaluation"),
     ("report rows-none", 2, "rows-none/metrics.jsonl does not hold the rows of an evaluation"),
     ("report rows-failed", 2, "rows-failed ended as 'failed'; evaluate it again"),

@@ -41,7 +41,7 @@ class MissingDependency(SysgymError, ImportError):
     exit_code = 4
 
 
-def printable(text: str, keep: str = "\n") -> str:
+def printable(text: str, keep: str = "\n\t") -> str:
     """A text whose control characters, marks of direction and lone surrogates are escaped, but for those to keep.
 
     >>> printable("red \\x1b[31m")

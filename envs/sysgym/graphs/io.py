@@ -195,6 +195,17 @@ def parse_edge_list(name: str, data: bytes) -> Graph:
     return from_edges(name, nodes, low[first], high[first], weights[first])
 
 
+def _refuse_words(name: str, data: bytes) -> None:
+    """Refuse a line of entries with anything but numbers: scipy passes over it, or reads beyond the end of the file."""
+    start = 0
+    while data[start : start + 1] == b"%" and b"\n" in data[start:]:
+        start = data.index(b"\n", start) + 1
+    strange = data[start:].translate(None, b"0123456789+-.eE \t\r\n")[:1]
+    if strange and start:
+        line = data[: data.index(strange, start)].count(b"\n") + 1
+        _refuse(name, line, f"expected numbers, got {chr(strange[0])!r}")
+
+
 def _check_matrix(name: str, height: int, width: int, entries: int, kind: str) -> None:
     """Refuse by its header what is no graph, before any memory is taken for it."""
     if height != width:
@@ -211,6 +222,7 @@ def parse_matrix_market(name: str, data: bytes) -> Graph:
     from scipy.io import mminfo, mmread
     from scipy.sparse import coo_matrix, triu
 
+    _refuse_words(name, data)
     try:
         height, width, entries, _, kind, _ = mminfo(io.BytesIO(data))
         _check_matrix(name, height, width, entries, kind)

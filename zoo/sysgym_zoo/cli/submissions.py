@@ -42,10 +42,10 @@ def submit(
 ) -> None:
     """Verify a submission and record it on the local board. Exit code 3 if it is rejected."""
     from sysgym_zoo.jobs import boards as module
-    from sysgym_zoo.jobs.console import show_json
+    from sysgym_zoo.jobs.console import show_json, tell
 
     certificate = module.submit(pack, board, store)
-    show_json("certificate", certificate.as_dict()) if as_json else print(module.outcome(certificate))
+    show_json("certificate", certificate.as_dict()) if as_json else tell(module.outcome(certificate))
     if not certificate.accepted:
         raise typer.Exit(3)
 

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from sysgym import InvalidSolution, UsageError
-from sysgym.core.errors import unknown
+from sysgym import UsageError
+from sysgym.core.errors import SysgymError, unknown
 from sysgym_leaderboards import Store, board_names, load_board, rank
-from sysgym_zoo.jobs.console import say, show_json
+from sysgym_zoo.jobs.console import say, show_json, tell
 
 
 def board_rows() -> list[dict[str, Any]]:
@@ -51,12 +51,13 @@ def _rows_of(folders: Sequence[Path], agent: str | None) -> tuple[str, list[tupl
 
 def read_arrays(file: Path) -> dict[str, Any]:
     """A recorded solution."""
-    from sysgym.core.solutions import parse_npz
+    from sysgym.core.data import read_file
+    from sysgym.core.solutions import MAX_BYTES, parse_npz
 
     try:
-        return parse_npz(file.read_bytes())
-    except (OSError, InvalidSolution) as error:
-        why = str(getattr(error, "strerror", None) or error).rstrip(".")
+        return parse_npz(read_file(file, MAX_BYTES))
+    except SysgymError as error:
+        why = str(error).rstrip(".").removeprefix(f"{file} cannot be read: ")
         raise UsageError(f"the solution {file} cannot be read: {why}; evaluate it again.") from error
 
 
@@ -71,7 +72,7 @@ def pack_runs(
 ) -> Path:
     """A submission from the solutions of evaluation runs."""
     from sysgym_leaderboards import Answer, pack
-    from sysgym_zoo.lookup.naming import load_run
+    from sysgym_zoo.lookup.records import inside, load_run
 
     board = load_board(board_name)
     name, rows = _rows_of(folders, agent)
@@ -93,7 +94,7 @@ def pack_runs(
             raise UsageError(f"these runs solve {row['instance']} with seed {row['seed']} twice; name one of them.")
         if (row["instance"], row["seed"]) in wanted:
             solutions[row["instance"], row["seed"]] = Answer(
-                read_arrays(folder / row["solution"]), cost=row["cost"], seconds=row["seconds"]
+                read_arrays(inside(folder, row["solution"])), cost=row["cost"], seconds=row["seconds"]
             )
     hardware = record["hardware"]
     manifest: dict[str, Any] = {
@@ -177,7 +178,7 @@ def verify(board_name: str | None, store_path: Path | None, as_json: bool) -> bo
     if as_json:
         show_json("verification", {"entries": number, "head": head, "problems": problems})
     else:
-        print("\n".join(problems) or f"{number} entries verified, chain head {head[:16]}")
+        tell("\n".join(problems) or f"{number} entries verified, chain head {head[:16]}")
     return not problems
 
 
