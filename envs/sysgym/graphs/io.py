@@ -12,6 +12,7 @@ Each may be gzipped (`.gz`).
 from __future__ import annotations
 
 import io
+import re
 import warnings
 from pathlib import Path
 from typing import Any, NoReturn
@@ -195,15 +196,26 @@ def parse_edge_list(name: str, data: bytes) -> Graph:
     return from_edges(name, nodes, low[first], high[first], weights[first])
 
 
+def _lines_of(number: bytes) -> re.Pattern[bytes]:
+    return re.compile(rb"(?:[ \t]*+(?:" + number + rb"(?:[ \t]++|(?=[\r\n])))*+\r?+\n)*+")
+
+
+WHOLE = _lines_of(rb"[-+]?+\d++")
+REAL = _lines_of(rb"[-+]?+(?:\d++(?:\.\d*+)?+|\.\d++)(?:[eE][-+]?+\d++)?+")
+
+
 def _refuse_words(name: str, data: bytes) -> None:
     """Refuse a line of entries with anything but numbers: scipy passes over it, or reads beyond the end of the file."""
     start = 0
-    while data[start : start + 1] == b"%" and b"\n" in data[start:]:
+    while data[start : start + 1] == b"%":
         start = data.index(b"\n", start) + 1
-    strange = data[start:].translate(None, b"0123456789+-.eE \t\r\n")[:1]
-    if strange and start:
-        line = data[: data.index(strange, start)].count(b"\n") + 1
-        _refuse(name, line, f"expected numbers, got {chr(strange[0])!r}")
+    kind = REAL if b"real" in data[: data.index(b"\n")].lower() else WHOLE
+    found = kind.match(data, start)
+    end = found.end() if found else start
+    if end < len(data) and start:
+        line = data[end : data.index(b"\n", end)].decode("ascii", "backslashreplace")
+        what = "numbers" if kind is REAL else "whole numbers, as the header says"
+        _refuse(name, data.count(b"\n", 0, end) + 1, f"expected {what}, got {line[:40]!r}")
 
 
 def _check_matrix(name: str, height: int, width: int, entries: int, kind: str) -> None:
@@ -222,10 +234,11 @@ def parse_matrix_market(name: str, data: bytes) -> Graph:
     from scipy.io import mminfo, mmread
     from scipy.sparse import coo_matrix, triu
 
-    _refuse_words(name, data)
+    data += b"\n"
     try:
         height, width, entries, _, kind, _ = mminfo(io.BytesIO(data))
         _check_matrix(name, height, width, entries, kind)
+        _refuse_words(name, data)
         if entries > len(data):
             raise UsageError(f"{name}: the header announces {entries} entries, the file holds only {len(data)} bytes.")
         matrix = coo_matrix(mmread(io.BytesIO(data)))
