@@ -52,7 +52,7 @@ def report(folders: Sequence[Path]) -> tuple[list[dict[str, Any]], str]:
         options = ", ".join(f"{key}={value}" for key, value in telling_options(record["problem"]).items())
         options = f" ({options})" if options else ""
         groups = ", ".join(sorted({item["name"].split("/")[0] for item in record["instances"]}))
-        limit = record["budget"]["seconds"]
+        limit = record["budget"].get("seconds")
         notes.append(
             f"{record['problem']['name']}-v{record['problem']['version']}{options} on {groups}, "
             f"{len(record['instances'])} instances, {record['seeds']} seeds, "
