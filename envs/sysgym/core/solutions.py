@@ -81,7 +81,9 @@ def _refuse(constant: str) -> Any:
 
 def _finite(text: str) -> float:
     number = float(text)
-    return number if math.isfinite(number) else _refuse(shortened(text, 80))
+    if not math.isfinite(number):
+        raise InvalidSolution(f"the number {shortened(text, 80)} is not finite as a float64.")
+    return number
 
 
 def parse_json(text: str | bytes) -> Any:
