@@ -237,5 +237,5 @@ def test_files_that_cannot_be_read(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="cannot be read: No such file"):
         read_netlist(tmp_path / "none.pb.txt")
     (tmp_path / "cut.pb.txt.gz").write_bytes(b"\x1f\x8b\x08rubbish")
-    with pytest.raises(UsageError, match=r"cut.pb.txt.gz (is damaged|cannot be read)"):
+    with pytest.raises(UsageError, match=r"cut.pb.txt.gz is a damaged gzip file"):
         read_netlist(tmp_path / "cut.pb.txt.gz")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import hashlib
 import re
 from dataclasses import fields, replace
 from pathlib import Path
@@ -27,11 +28,11 @@ from sysgym.chip_placement.formats.netlist import (
     Netlist,
     parse_netlist,
     read_netlist,
-    read_text,
 )
 from sysgym.chip_placement.formats.netlist_writer import format_netlist
 from sysgym.chip_placement.formats.plc import Placement, netlist_placement
 from sysgym.chip_placement.geometry.macros import positions
+from sysgym.core.data import read_text
 
 DESIGNS = (
     "ariane133_NanGate45", "ariane133_SKY130HD", "ariane136_NanGate45", "mempool_tile_ASAP7", "mempool_tile_NanGate45",
@@ -349,3 +350,48 @@ def test_other_files_are_refused(tmp_path: Path) -> None:
     (tmp_path / "a.nets").write_text(NETS)
     with pytest.raises(UsageError, match=r"a\.block must lie beside it"):
         read_design(tmp_path / "a.nets")
+
+
+@pytest.mark.parametrize("change", ["weight", "pins", "digest", "names"])
+def test_a_changed_cache_changes_nothing(tmp_path: Path, kept: Path, change: str) -> None:
+    path = stored(tmp_path)
+    first = read_netlist_cached(path)
+    file = next(kept.iterdir())
+    good = file.read_bytes()
+    with np.load(file) as archive:
+        arrays = {name: archive[name] for name in archive.files}
+    arrays[change] = {"weight": arrays["weight"] * 0 + 0.001}.get(change, arrays[change] + 1)
+    np.savez(file, **arrays)
+    assert same(read_netlist_cached(path), first) and file.read_bytes() == good
+
+
+def test_a_cache_of_another_file_or_parser_is_not_believed(
+    tmp_path: Path, kept: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = stored(tmp_path)
+    first = read_netlist_cached(path)
+    file = next(kept.iterdir())
+    good = file.read_bytes()
+    text = gzip.decompress(path.read_bytes()).decode()
+    path.write_bytes(gzip.compress(text.encode() + b"# another\n"))
+    (file.parent / f"{hashlib.sha256(path.read_bytes()).hexdigest()}-{cache.parser_hash()[:16]}.npz").write_bytes(good)
+    calls = []
+    monkeypatch.setattr(cache, "parse_netlist", lambda *words: calls.append(1) or parse_netlist(*words))
+    assert same(read_netlist_cached(path), first) and calls == [1]
+    monkeypatch.setattr(cache, "parser_hash", lambda: "f" * 64)
+    assert same(read_netlist_cached(path), first) and calls == [1, 1]
+
+
+def test_indices_of_a_cache_stay_within_its_nodes(tmp_path: Path, kept: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Even of one whose digest somebody has made to fit."""
+    path = stored(tmp_path)
+    first = read_netlist_cached(path)
+    file = next(kept.iterdir())
+    good = file.read_bytes()
+    key = hashlib.sha256(path.read_bytes()).digest()
+    for name in ("pins", "parent", "kind", "orientation", "ptr"):
+        with np.load(file) as archive:
+            arrays = {name: archive[name] for name in archive.files}
+        arrays[name] = arrays[name] + 100
+        np.savez(file, **{**arrays, "digest": cache._digest(key, arrays)})
+        assert same(read_netlist_cached(path), first) and file.read_bytes() == good

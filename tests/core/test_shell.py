@@ -37,7 +37,7 @@ from sysgym.core.solutions import parse_json, parse_npy, read_solution, write_so
         ({"obs": "ful"}, "unknown observation form 'ful'. Did you mean 'full'"),
         ({"reward": "finl"}, "unknown reward 'finl'. Did you mean 'final'"),
         ({"instance": "walshaw/add21"}, "Did you mean 'walshaw/add20'"),
-        ({"instance": "nowhere.graph"}, "cannot read the graph file nowhere.graph: No such file"),
+        ({"instance": "nowhere.graph"}, "nowhere.graph cannot be read: No such file"),
         ({"instances": ""}, "no instance is named"),
         ({"instance": "tiny/grid-test", "instances": "tiny"}, "not both"),
         ({"instance": "delaunay:n=100", "max_nodes": 50}, "has 100 nodes .* padded to 50"),

@@ -122,7 +122,7 @@ def test_a_file_describes_unlike_devices(tmp_path: Path) -> None:
         ("DevicePlacement", {"mode": "groups"}, "unknown mode"),
         ("DevicePlacement", {"devices": 0}, "devices must be a whole number from 1 to 64"),
         ("DevicePlacement", {"devices": 2.5}, "devices must be a whole number"),
-        ("DevicePlacement", {"devices": "none.json"}, "no description of devices"),
+        ("DevicePlacement", {"devices": "none.json"}, "none.json cannot be read"),
         ("DevicePlacement", {"bandwidth": "fast"}, "bandwidth must be a number"),
         ("DevicePlacement", {"capacity": -1}, "capacity must be a number"),
         ("DevicePlacement", {"link_mode": "bus"}, "unknown link_mode"),
@@ -299,7 +299,7 @@ def test_raw_form_plays_52313_operators() -> None:
 
 @pytest.mark.parametrize("count", ["0", "65", "99", "²", "-1"])
 def test_devices_given_as_text_are_checked(count: str) -> None:
-    with pytest.raises(sysgym.UsageError, match=r"devices must be a whole number|no description of devices"):
+    with pytest.raises(sysgym.UsageError, match=r"devices must be a whole number|no valid JSON|cannot be read"):
         make_problem("DevicePlacement", devices=count).job(graph_of())
     assert make_problem("DevicePlacement", devices="4").job(graph_of()).devices == 4
 

@@ -363,7 +363,7 @@ def test_roofline_overrides_and_profile(mlp: Any, tmp_path: Path) -> None:
         ('{"addmm": 1.5}', "'addmm' must take a whole number of ns from 0 to .*, got 1.5"),
         ('{"param": 1}', "'param' takes no time; name operators such as 'addmm'"),
         ("[]", "must be an object such as .* of nanoseconds, got list"),
-        ("{", "is no JSON"),
+        ("{", "is damaged or not of its format"),
     ):
         (tmp_path / "wrong.json").write_text(line)
         with pytest.raises(UsageError, match=sentence):

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from mutations import check, mutated
 
 from sysgym import UsageError
 from sysgym.core.errors import MissingDependency
@@ -146,3 +147,14 @@ def test_command(inline: Inline, mlp: Path, monkeypatch: pytest.MonkeyPatch) -> 
     assert inline("trace", "mlp.onnx", "-o", "x.json", code=4).stderr.startswith(
         "sysgym: reading ONNX files needs onnx"
     )
+
+
+@pytest.mark.parametrize("count", [500, pytest.param(10_000, marks=pytest.mark.full)])
+def test_mutations_of_a_model_get_a_graph_or_a_sentence(count: int, mlp: Path, tmp_path: Path) -> None:
+    path = tmp_path / "mutated.onnx"
+
+    def use(content: bytes) -> None:
+        path.write_bytes(content)
+        check_graph(trace_onnx(path, Heading("mine")))
+
+    assert check(use, mlp.read_bytes(), mutated, count)["sentence"] > count / 20

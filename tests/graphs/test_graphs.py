@@ -118,6 +118,11 @@ def test_matrix_market() -> None:
         (b"real symmetric\n2 2 1\n2 1 0.5\n", "weights must be integers"),
         (b"pattern general\n2 2 1\n2 1\n", "not symmetric"),
         (b"pattern general\n2 3 1\n2 1\n", "square"),
+        (
+            b"integer symmetric\n4 4 2\n2 1 3\n4 3 5\x90",
+            r"line 4: expected whole numbers, as the header says, got '4 3 5.*x90'",
+        ),
+        (b"integer symmetric\n4 4 2\n2 1 3\n4 3 5.", "got '4 3 5[.]'"),
         (b"pattern symmetric\n2 2 2\n2 1\n", r"no usable MatrixMarket file: .*[^.]\.$"),
         (b"pattern symmetric\n2000000000 2000000000 1\n2 1\n", "far too many for 1 entries; renumber"),
         (b"pattern symmetric\n9 9 1000000000000\n2 1\n", "announces 1000000000000 entries"),

@@ -317,7 +317,7 @@ def test_the_callback_can_save_what_there_is(tmp_path) -> None:
         ("agent.json", lambda data: b'{"hyper": [], "parts": 3}', "must be an object"),
         ("agent.json", lambda data: b'{"hyper": {}, "parts": "3"}', "must be an object"),
         ("agent.json", lambda data: data[:20], "no valid JSON"),
-        ("agent.json", lambda data: data.replace(b"0.005", b"NaN"), "learning_rate of agent 'gap' must be"),
+        ("agent.json", lambda data: data.replace(b"0.005", b"NaN"), "NaN is not a JSON number"),
         ("agent.json", lambda data: data.replace(b'"hidden"', b'"hiden"'), "Did you mean 'hidden'"),
         ("agent.json", lambda data: data.replace(b'"hidden": 8', b'"hidden": 9'), "does not fit agent.json"),
     ],

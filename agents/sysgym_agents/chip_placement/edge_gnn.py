@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 import numpy as np
 
+from sysgym.core.options import Range
 from sysgym.core.problem import AnyProblem, Instance
 from sysgym.core.registry import with_options
 from sysgym_agents.core import Budget, Callback, Clock
-from sysgym_agents.general.sb3.learners import Clipped, Count, Natural, Rate, SB3Agent, Several, Share
+from sysgym_agents.general.sb3.learners import Clipped, Natural, Rate, SB3Agent, Several, Share, Width
 from sysgym_agents.learning.learner import StoredLearner
 
 if TYPE_CHECKING:
@@ -35,8 +36,8 @@ class EdgeGNN(Clipped, SB3Agent, StoredLearner):
     options: ClassVar[Mapping[str, Any]] = {"mode": "sequential", "orient": False}
     default_budget: ClassVar[Budget] = Budget(seconds=300)
 
-    hidden: Count = 32
-    layers: Count = 3
+    hidden: Width = 32
+    layers: Annotated[int, Range(1, 64)] = 3
     pretrain: Natural = 128
     reward: Literal["improvement", "final"] = "final"
     scaled: bool = False

@@ -82,15 +82,14 @@ class NetOverTypes:
 
     def restore(self, facts: Mapping[str, Any], weights: Mapping[str, Any], path: Path) -> None:
         """Network and vocabulary; UsageError if they do not fit."""
-        from sysgym_agents.learning.weights import fill
+        from sysgym_agents.learning.weights import filled
 
         vocabulary = facts.get("vocabulary")
         if not isinstance(vocabulary, list) or not all(isinstance(item, str) for item in vocabulary):
             raise UsageError(
                 f"{path}/agent.json must list types of operators under 'vocabulary'; train and save the agent again."
             )
-        self.net, self.vocabulary = self.fresh_net(vocabulary, 0), tuple(vocabulary)
-        fill(self.net, weights, path)
+        self.net, self.vocabulary = filled(lambda: self.fresh_net(vocabulary, 0), weights, path), tuple(vocabulary)
 
 
 class PlacementLearner:

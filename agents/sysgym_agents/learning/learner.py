@@ -11,7 +11,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from sysgym.core.errors import UsageError
+from sysgym.core.errors import UsageError, reading
 from sysgym.core.options import check_fields, option_table, refuse_unknown
 from sysgym_agents.core import Budget, Callback, Clock
 
@@ -31,6 +31,7 @@ class StoredLearner:
     needs_training: ClassVar[bool] = True
     default_instances: ClassVar[str] = ""  # the problem's own
     default_budget: ClassVar[Budget] = Budget(seconds=60)
+    sizes: ClassVar[tuple[str, ...]] = ("hidden", "layers")  # hyper-parameters that a network is as large as
 
     def __post_init__(self) -> None:
         check_fields(self, f"{{}} of agent {self.name!r}")
@@ -62,13 +63,18 @@ class StoredLearner:
         save_agent(path, self.name, {"hyper": dict(self.hyper), **self.facts()}, weights)
 
     def load(self, path: Path) -> None:
-        """Restore hyper-parameters and weights from a folder that `save` wrote."""
-        from sysgym_agents.learning.weights import load_agent
+        """Restore hyper-parameters and weights from a folder that `save` wrote.
+
+        The hyper-parameters are checked, and the weights against them, before a network is built.
+        """
+        from sysgym_agents.learning.weights import check_sizes, load_agent
 
         facts, weights = load_agent(path, self.name, self.former_names())
         refuse_unknown(f"agent {self.name!r}", type(self), facts["hyper"])
         fresh = type(self)(**facts["hyper"])
-        fresh.restore(facts, weights, path)
+        check_sizes(fresh.hyper, weights, self.sizes, path)
+        with reading(path):
+            fresh.restore(facts, weights, path)
         self.__dict__.update(fresh.__dict__)
 
     def former_names(self) -> tuple[str, ...]:

@@ -7,11 +7,12 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor
 
 from sysgym.core.errors import UsageError
+from sysgym.core.solutions import read_json
+from sysgym_agents.learning.weights import MOST_BYTES, load_tensors
 
 FACTS, TENSORS = "training.json", "training.safetensors"
 
@@ -31,10 +32,11 @@ class Snapshot(NamedTuple):
     def load(cls, folder: Path) -> Snapshot:
         """Read what `save` wrote; UsageError if it is no such thing."""
         try:
-            found = cls(load_file(folder / TENSORS), json.loads((folder / FACTS).read_text()))
-        except (OSError, ValueError, RecursionError, SafetensorError) as error:
+            found = cls(load_tensors(folder / TENSORS), read_json(folder / FACTS, MOST_BYTES))
+        except UsageError as error:
+            why = str(error).rstrip(".")
             raise UsageError(
-                f"{folder} holds no state of a training that could go on ({error}); start anew with another folder."
+                f"{folder} holds no state of a training that could go on ({why}); start anew with another folder."
             ) from error
         if not isinstance(found.facts, dict):
             raise UsageError(f"{folder}/{FACTS} is no object; start anew with another folder.")
@@ -56,10 +58,28 @@ def learner_tensors(module: torch.nn.Module, optimiser: torch.optim.Optimizer, p
 def put_learner(
     snapshot: Snapshot, module: torch.nn.Module, optimiser: torch.optim.Optimizer, prefix: str = ""
 ) -> None:
-    """The counterpart of `learner_tensors`; the optimiser keeps its own settings."""
+    """The counterpart of `learner_tensors`; the optimiser keeps its own settings. ValueError where they do not fit."""
     module.load_state_dict(snapshot.part(f"{prefix}weights/"))
     states: dict[int, dict[str, Tensor]] = {}
     for name, value in snapshot.part(f"{prefix}optimiser/").items():
         index, key = name.split("/")
         states.setdefault(int(index), {})[key] = value
+    _check_states(states, optimiser)
     optimiser.load_state_dict({"state": states, "param_groups": optimiser.state_dict()["param_groups"]})
+
+
+def _check_states(states: dict[int, dict[str, Tensor]], optimiser: torch.optim.Optimizer) -> None:
+    """ValueError unless each state has the names that this kind of optimiser keeps, in the shape of its parameter."""
+    parameters = [value for group in optimiser.param_groups for value in group["params"]]
+    settings = {key: value for key, value in optimiser.param_groups[0].items() if key in optimiser.defaults}
+    probe = torch.zeros(1, requires_grad=True)
+    probe.grad = torch.ones(1)
+    twin = type(optimiser)([probe], **settings)
+    twin.step()
+    wanted = {key: value.ndim > 0 for key, value in twin.state[probe].items()}
+    for index, state in states.items():
+        if not 0 <= index < len(parameters) or set(state) != set(wanted):
+            raise ValueError(f"the state of parameter {index} has {sorted(state)}, expected {sorted(wanted)}")
+        for key, like in wanted.items():
+            if state[key].shape != (parameters[index].shape if like else torch.Size([])):
+                raise ValueError(f"{key} of parameter {index} has the shape {tuple(state[key].shape)}")

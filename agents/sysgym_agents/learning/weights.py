@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
-from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from sysgym.core.errors import UsageError
+from sysgym.core.errors import UsageError, reading, shortened
+from sysgym.core.solutions import read_json
+
+MOST_BYTES = 2**24  # of a description
+Net = TypeVar("Net", bound=torch.nn.Module)
 
 
 def save_agent(path: Path, name: str, description: Mapping[str, Any], weights: Mapping[str, Tensor]) -> None:
@@ -34,30 +37,52 @@ def load_agent(path: Path, name: str, former: tuple[str, ...] = ()) -> tuple[dic
             f"{where}: agent.json must be an object that names this agent and its 'hyper'; train and save it again."
         )
     try:
-        weights = load_file(path / "model.safetensors")
-    except (OSError, ValueError, SafetensorError) as error:
-        why = str(error).rstrip(". ")
-        raise UsageError(f"{where}: {why}; train the agent again.") from error
-    if not all(bool(tensor.isfinite().all()) for tensor in weights.values()):
-        raise UsageError(f"{path}: model.safetensors holds numbers that are not finite; train the agent again.")
-    return found, weights
+        return found, load_tensors(path / "model.safetensors")
+    except UsageError as error:
+        raise UsageError(f"{where}: {str(error).rstrip('.')}; train the agent again.") from error
 
 
 def _description(file: Path, where: str) -> dict[str, Any]:
     """The object in an `agent.json`; an empty one where it holds something else."""
     try:
-        found = json.loads(file.read_bytes())
-    except OSError as error:
-        why = error.strerror or error
-        raise UsageError(f"{where}: {file.name} cannot be read ({why}); give the folder of a trained agent.") from error
-    except (ValueError, RecursionError) as error:
-        raise UsageError(f"{where}: {file.name} is no valid JSON; train and save the agent again.") from error
+        found = read_json(file, MOST_BYTES)
+    except UsageError as error:
+        why = str(error).removeprefix(f"{file} ").removeprefix(f"{file}: ").rstrip(".")
+        raise UsageError(f"{where}: {file.name}: {why}; give the folder of a trained agent.") from error
     return found if isinstance(found, dict) else {}
 
 
-def fill(net: torch.nn.Module, weights: Mapping[str, Tensor], path: Path) -> None:
-    """Put weights into a network; UsageError if they do not fit it."""
-    try:
+def load_tensors(file: Path) -> dict[str, Tensor]:
+    """The tensors of a safetensors file; UsageError if it is damaged or holds a number that is not finite."""
+    if not file.is_file():
+        raise UsageError(f"{file.name} cannot be read: there is no such file.")
+    with reading(file.name):
+        found: dict[str, Tensor] = load_file(file)
+        for name, tensor in found.items():
+            if tensor.is_complex() or not bool(tensor.isfinite().all()):
+                raise UsageError(f"{file.name} holds numbers that are not finite, under {shortened(name, 80)!r}.")
+    return found
+
+
+def check_sizes(hyper: Mapping[str, Any], weights: Mapping[str, Tensor], names: tuple[str, ...], path: Path) -> None:
+    """UsageError if a size of a network is larger than its weights are wide and many: before it is built."""
+    most = max([len(weights), *(side for tensor in weights.values() for side in tensor.shape)])
+    for name in names:
+        if hyper.get(name, 0) > most:
+            raise UsageError(
+                f"{path}: model.safetensors does not fit agent.json, which says {name}={hyper[name]}; save the agent "
+                "again."
+            )
+
+
+def filled(make: Callable[[], Net], weights: Mapping[str, Tensor], path: Path) -> Net:
+    """A network with given weights; UsageError if they do not fit it, before memory is taken for it."""
+    unfit = f"{path}: model.safetensors does not fit agent.json; save the agent again."
+    with torch.random.fork_rng(devices=[]), torch.device("meta"):
+        shapes = {name: value.shape for name, value in make().state_dict().items()}
+    if shapes != {name: value.shape for name, value in weights.items()}:
+        raise UsageError(unfit)
+    net = make()
+    with reading(path):
         net.load_state_dict(dict(weights))
-    except RuntimeError as error:
-        raise UsageError(f"{path}: model.safetensors does not fit agent.json; save the agent again.") from error
+    return net

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from sysgym_agents.learning.snapshot import Snapshot
     from sysgym_agents.partitioning.gap_model import GapNet, Progress, Training
 
-MAX_PARTS = 1024
+MAX_PARTS, MAX_TRIALS, MAX_ITERATIONS = 1024, 1000, 10**9
 SOLVE_SHARE = 0.7  # of the seconds of `solve` that a fit on the instance itself may take
 
 
@@ -61,9 +61,9 @@ class GAP(StoredLearner):
     features: Annotated[int, Range(0, 64)] = 0
     learning_rate: Annotated[float, Range(1e-12, 1e3)] = 5e-3
     balance: Annotated[float, Range(0.0, 1e9)] = 2.0
-    iterations: Annotated[int, Range(1, 10**9)] = 2400
-    solve_iterations: Annotated[int, Range(1, 10**9)] = 400
-    trials: Annotated[int, Range(1, 1000)] = 3
+    iterations: Annotated[int, Range(1, MAX_ITERATIONS)] = 2400
+    solve_iterations: Annotated[int, Range(1, MAX_ITERATIONS)] = 400
+    trials: Annotated[int, Range(1, MAX_TRIALS)] = 3
     level: Annotated[int, Range(0, 10**4)] = 10
     even: Annotated[int, Range(0, 10**5)] = 40
     flips: bool = True
@@ -129,7 +129,7 @@ class GAP(StoredLearner):
 
     def restore(self, facts: Mapping[str, Any], weights: Mapping[str, Any], path: Path) -> None:
         """Network and number of parts."""
-        from sysgym_agents.learning.weights import fill
+        from sysgym_agents.learning.weights import filled
 
         parts = facts.get("parts")
         if type(parts) is not int or not 1 <= parts <= MAX_PARTS:
@@ -137,8 +137,7 @@ class GAP(StoredLearner):
                 f"{path}/agent.json must say under 'parts' for how many its weights are, 1 to {MAX_PARTS}; train and "
                 "save the agent again."
             )
-        self.parts, self.net = parts, self._empty_net(parts)
-        fill(self.net, weights, path)
+        self.parts, self.net = parts, filled(lambda: self._empty_net(parts), weights, path)
 
     def save_training(self, path: Path) -> bool:
         """Write the state of the last `fit` into a folder; may be called from its callback. False if there was none."""
@@ -157,6 +156,8 @@ class GAP(StoredLearner):
         total, done, losses = (found.facts.get(key) for key in ("iterations", "done", "losses"))
         if not isinstance(total, int) or not isinstance(done, int) or not isinstance(losses, list):
             raise UsageError(f"{path} holds the state of another training than that of agent 'gap'; train anew.")
+        if not 0 <= done <= total <= MAX_ITERATIONS or len(losses) > MAX_TRIALS:
+            raise UsageError(f"{path} says that {done} of {total} iterations are done, which cannot be; train anew.")
         left = total - done
         fits = left > 0 and budget.steps in (None, left)
         self._resume = found if fits else None
@@ -214,7 +215,7 @@ class GAP(StoredLearner):
         if resume is not None:
             try:
                 progress.restore(resume)
-            except (KeyError, ValueError, TypeError, RuntimeError) as error:
+            except Exception as error:  # it may be anything
                 raise UsageError(
                     f"the saved state of the training does not fit this agent and problem ({error}); train anew."
                 ) from error

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import numpy as np
 
 from sysgym.core.defaults import complete
-from sysgym.core.errors import InvalidSolution, UsageError
+from sysgym.core.errors import InvalidSolution, UsageError, reading
 from sysgym.core.instances import InstanceSet, find_entry, load_index
 from sysgym.core.options import Range
 from sysgym.core.problem import Array, ArraySpec, Size, Solution, Verdict
@@ -199,16 +199,15 @@ class ChipPlacement:
         """A `.plc` placement, or a bookshelf `.pl`; may be gzipped. All macros must be placed."""
         from sysgym.chip_placement.formats.bookshelf import parse_pl
         from sysgym.chip_placement.formats.plc import parse_plc
-        from sysgym.core.data import decompress
+        from sysgym.core.data import as_text, decompress
 
-        text = decompress(file_name, data).decode("utf-8", "replace")
-        try:
+        content = decompress(file_name, data)
+        with reading(file_name, InvalidSolution):
+            text = as_text(file_name, content)
             if file_name.removesuffix(".gz").endswith(".pl"):
                 placement = parse_pl(text, instance.netlist, instance.canvas, file_name)
             else:
                 placement = parse_plc(text, instance.netlist, file_name)[1]
-        except UsageError as error:
-            raise InvalidSolution(str(error)) from error
         rows = instance.macros
         missing = int((~placement.placed[rows]).sum())
         if missing:

@@ -7,15 +7,18 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+import io
 import os
 import zlib
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 
-from sysgym.core.errors import UsageError
+from sysgym.core.errors import SysgymError, UsageError, reading
 
 ENVIRONMENT_VARIABLE = "SYSGYM_DATA"
+MAX_FILE = 2**30  # bytes of a file, unpacked if it is gzipped
+FREE, MAX_RATIO = 64 * 2**20, 100  # a gzipped file may unpack to so many bytes, a large one to so many times its size
 
 
 @dataclass(frozen=True)
@@ -36,14 +39,48 @@ def cache_folder() -> Path:
     return user_cache_path("sysgym") / "data"
 
 
+def read_file(path: Path, limit: int = MAX_FILE, too_large: type[SysgymError] = UsageError) -> bytes:
+    """The bytes of a file as it is; UsageError if it cannot be read, `too_large` if it holds more than `limit`."""
+    with reading(path), path.open("rb") as stream:
+        large = os.fstat(stream.fileno()).st_size > limit
+        data = b"" if large else stream.read(limit + 1)
+    if large or len(data) > limit:
+        raise too_large(f"{path} is larger than the {limit} bytes that are read of such a file.")
+    return data
+
+
 def decompress(name: str, data: bytes) -> bytes:
-    """The content of a file that may be gzipped (by its first bytes); UsageError if it is damaged."""
+    """The content of a file that may be gzipped (by its first bytes); UsageError if it is damaged or unpacks to more
+    than a file may hold."""
     if data[:2] != b"\x1f\x8b":
         return data
+    limit = min(MAX_FILE, max(FREE, MAX_RATIO * len(data)))
+    content = io.BytesIO()
     try:
-        return gzip.decompress(data)
-    except (OSError, EOFError, zlib.error) as error:
-        raise UsageError(f"{name} is a damaged gzip file: {error}.") from error
+        with gzip.GzipFile(fileobj=io.BytesIO(data)) as stream:
+            while content.tell() <= limit and content.write(stream.read(2**20)):
+                pass
+    except (OSError, EOFError, ValueError, zlib.error) as error:
+        raise UsageError(f"{name} is a damaged gzip file: {str(error).rstrip('.')}.") from error
+    if content.tell() > limit:
+        raise UsageError(
+            f"{name} unpacks to more than {limit} bytes from {len(data)}; unpack it by hand if that is what it holds."
+        )
+    return content.getvalue()
+
+
+def read_text(path: str | Path) -> str:
+    """The text of a file in UTF-8, unpacked if it is gzipped; UsageError if it cannot be read."""
+    return as_text(path, decompress(str(path), read_file(Path(path))))
+
+
+def as_text(source: str | Path, data: bytes) -> str:
+    """The text of a file's bytes in UTF-8; UsageError names the line that is none."""
+    try:
+        return data.decode()
+    except UnicodeDecodeError as error:
+        line = data[: error.start].count(b"\n") + 1
+        raise UsageError(f"{source}, line {line}: a byte that is no text in UTF-8; is the file damaged?") from error
 
 
 def candidates(file: DataFile) -> list[Path]:
@@ -69,7 +106,7 @@ def read(file: DataFile) -> bytes:
             f"{file.path} is not on this machine; {get}let {ENVIRONMENT_VARIABLE} name a folder that holds "
             f"{file.topic}/{file.path}."
         )
-    content = decompress(str(path), path.read_bytes())
+    content = decompress(str(path), read_file(path))
     found = hashlib.sha256(content).hexdigest()
     if found != file.sha256:
         raise UsageError(

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import io
 import json
+import math
+import warnings
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
-from tokenize import TokenError
 from typing import Any
 
 import numpy as np
 
-from sysgym.core.errors import InvalidSolution, UsageError
+from sysgym.core.data import MAX_FILE, decompress, read_file
+from sysgym.core.errors import InvalidSolution, UsageError, reading, shortened
 from sysgym.core.problem import AnyProblem, Array, ArraySpec, Instance, Solution
 
 MAX_BYTES = 256 * 2**20  # no solution file is larger than this once unpacked
+MAX_ARRAYS = 1000  # nor has more arrays
 
 
 def check_arrays(specs: Mapping[str, ArraySpec], solution: Any) -> dict[str, Array]:
@@ -82,87 +85,122 @@ def renumbered(labels: Array, kinds: Array | None = None) -> Array:
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    keys = [key for key, _ in pairs]
-    if len(set(keys)) != len(keys):
-        raise InvalidSolution(f"the key {max(keys, key=keys.count)!r} occurs twice in one JSON object.")
-    return dict(pairs)
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        seen: set[str] = set()
+        twice = next(key for key, _ in pairs if key in seen or seen.add(key))  # type: ignore[func-returns-value]
+        raise InvalidSolution(f"the key {shortened(twice, 80)!r} occurs twice in one JSON object.")
+    return found
+
+
+def _refuse(constant: str) -> Any:
+    raise InvalidSolution(f"{constant} is not a JSON number.")
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if not math.isfinite(number):
+        raise InvalidSolution(f"the number {shortened(text, 80)} is not finite as a float64.")
+    return number
 
 
 def parse_json(text: str | bytes) -> Any:
     """Strict JSON: no NaN or Infinity, no duplicate keys, no absurd nesting; InvalidSolution otherwise."""
-
-    def refuse(constant: str) -> Any:
-        raise InvalidSolution(f"{constant} is not a JSON number.")
-
     try:
-        return json.loads(text, parse_constant=refuse, object_pairs_hook=_unique)
-    except (ValueError, RecursionError) as error:
-        if isinstance(error, InvalidSolution):
-            raise
-        raise InvalidSolution(f"this is no valid JSON: {error}.") from error
+        return json.loads(text, parse_constant=_refuse, parse_float=_finite, object_pairs_hook=_unique)
+    except InvalidSolution:
+        raise
+    except (ValueError, RecursionError, MemoryError) as error:
+        raise InvalidSolution(f"this is no valid JSON: {error or type(error).__name__}.") from error
+
+
+def read_json(path: Path, limit: int = MAX_FILE) -> Any:
+    """What a JSON file holds, gzipped or not, as `parse_json` reads it; UsageError if it cannot be read."""
+    data = decompress(str(path), read_file(path, limit))
+    with reading(path):
+        return parse_json(data)
 
 
 def parse_npy(data: bytes) -> Array:
     """An array from the bytes of a `.npy` file. Objects (pickles) and oversized headers are refused."""
-    stream = io.BytesIO(data)
     try:
-        version = np.lib.format.read_magic(stream)
-        read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+        return _parse_npy(data)
+    except Exception as error:  # numpy evaluates the header as Python text, which fails in nearly any way
+        why = " ".join(str(error).split()).rstrip(".") or type(error).__name__
+        raise InvalidSolution(f"this is no usable .npy array: {shortened(why, 200)}.") from error
+
+
+def _parse_npy(data: bytes) -> Array:
+    stream = io.BytesIO(data)
+    version = np.lib.format.read_magic(stream)
+    read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # headers that Python 2 wrote
         shape, _, dtype = read(stream)
         if dtype.hasobject or dtype.kind not in "iuf":
             raise ValueError(f"its type is {dtype}, expected integers or floats")
-        if int(np.prod(shape, dtype=object)) * dtype.itemsize > len(data):
+        if min(shape, default=0) < 0 or int(np.prod(shape, dtype=object)) * dtype.itemsize > len(data):
             raise ValueError("its header claims more data than the file holds")
         stream.seek(0)
         return np.asarray(np.lib.format.read_array(stream, allow_pickle=False))
-    except (ValueError, EOFError, TypeError, SyntaxError, TokenError, MemoryError, OverflowError) as error:
-        raise InvalidSolution(f"this is no usable .npy array: {str(error) or type(error).__name__}.") from error
 
 
-def parse_npz(data: bytes) -> dict[str, Array]:
-    """Named arrays from the bytes of a `.npz` file, read member by member within MAX_BYTES."""
+def parse_npz(data: bytes, limit: int = MAX_BYTES) -> dict[str, Array]:
+    """Named arrays from the bytes of a `.npz` file, read member by member within `limit` bytes."""
     try:
-        with zipfile.ZipFile(io.BytesIO(data)) as archive:
-            arrays, left = {}, MAX_BYTES
-            for member in archive.infolist():
-                with archive.open(member) as stream:
-                    content = stream.read(left + 1)
-                left -= len(content)
-                if left < 0:
-                    raise InvalidSolution(f"the .npz file unpacks to more than {MAX_BYTES} bytes.")
-                arrays[member.filename.removesuffix(".npy")] = parse_npy(content)
-            return arrays
-    except (zipfile.BadZipFile, NotImplementedError, EOFError, RuntimeError) as error:
-        raise InvalidSolution(f"this is no usable .npz file: {str(error) or type(error).__name__}.") from error
+        return _parse_npz(data, limit)
+    except InvalidSolution:
+        raise
+    except Exception as error:  # a damaged archive provokes nearly any
+        why = " ".join(str(error).split()).rstrip(".") or type(error).__name__
+        raise InvalidSolution(f"this is no usable .npz file: {shortened(why, 200)}.") from error
+
+
+def _parse_npz(data: bytes, limit: int) -> dict[str, Array]:
+    with zipfile.ZipFile(io.BytesIO(data)) as archive:
+        members = archive.infolist()
+        if len(members) > MAX_ARRAYS:
+            raise InvalidSolution(f"the .npz file holds {len(members)} arrays, no solution more than {MAX_ARRAYS}.")
+        arrays: dict[str, Array] = {}
+        left = limit
+        for member in members:
+            with archive.open(member) as stream:
+                content = stream.read(left + 1)
+            left -= len(content)
+            if left < 0:
+                raise InvalidSolution(f"the .npz file unpacks to more than {limit} bytes.")
+            name = member.filename.removesuffix(".npy")
+            if name in arrays:
+                raise InvalidSolution(f"the .npz file holds the array {shortened(name, 80)!r} twice.")
+            arrays[name] = parse_npy(content)
+        return arrays
 
 
 def read_solution(problem: AnyProblem, instance: Instance, path: str | Path) -> dict[str, Array]:
     """Read a solution file: `.json`, `.npz`, `.npy`, or a format of the problem's field (`problem.parse_solution`)."""
     file = Path(path)
-    try:
-        with file.open("rb") as stream:
-            data = stream.read(MAX_BYTES + 1)
-    except OSError as error:
-        raise UsageError(f"cannot read the solution file {file}: {error.strerror or error}.") from error
-    if len(data) > MAX_BYTES:
-        raise InvalidSolution(f"{file} is larger than {MAX_BYTES} bytes, no solution is.")
+    data = read_file(file, MAX_BYTES, InvalidSolution)
     specs = problem.solution_arrays(instance)
     try:
-        if file.suffix == ".json":
-            content = parse_json(data)
-            if isinstance(content, dict) and isinstance(content.get("solution"), dict):
-                content = content["solution"]  # what `sysgym solve --json` prints
-            return check_arrays(specs, content)
-        if file.suffix == ".npz":
-            return check_arrays(specs, parse_npz(data))
-        if file.suffix == ".npy":
-            return check_arrays(specs, parse_npy(data))
-        parse = problem.parse_solution
-        if parse is None:
-            raise InvalidSolution("expected a .json, .npz or .npy file.")
-        return check_arrays(specs, parse(instance, data, file.name))
+        with reading("its content", InvalidSolution):
+            return check_arrays(specs, _parsed(problem, instance, file, data))
     except InvalidSolution as error:
         raise InvalidSolution(f"{file}: {error}") from error
+
+
+def _parsed(problem: AnyProblem, instance: Instance, file: Path, data: bytes) -> Any:
+    """What the bytes of a solution file hold, by its ending."""
+    if file.suffix == ".json":
+        content = parse_json(data)
+        inner = content.get("solution") if isinstance(content, dict) else None
+        return inner if isinstance(inner, dict) else content  # what `sysgym solve --json` prints
+    if file.suffix == ".npz":
+        return parse_npz(data)
+    if file.suffix == ".npy":
+        return parse_npy(data)
+    if problem.parse_solution is None:
+        raise InvalidSolution("expected a .json, .npz or .npy file.")
+    return problem.parse_solution(instance, data, file.name)
 
 
 def write_solution(problem: AnyProblem, instance: Instance, solution: Solution, path: str | Path) -> None:

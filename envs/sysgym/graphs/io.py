@@ -12,14 +12,15 @@ Each may be gzipped (`.gz`).
 from __future__ import annotations
 
 import io
+import re
 import warnings
 from pathlib import Path
 from typing import Any, NoReturn
 
 import numpy as np
 
-from sysgym.core.data import decompress
-from sysgym.core.errors import UsageError
+from sysgym.core.data import decompress, read_file
+from sysgym.core.errors import UsageError, reading
 from sysgym.core.problem import Array
 from sysgym.graphs.csr import MAX_WEIGHT, Graph, from_edges
 
@@ -195,6 +196,28 @@ def parse_edge_list(name: str, data: bytes) -> Graph:
     return from_edges(name, nodes, low[first], high[first], weights[first])
 
 
+def _lines_of(number: bytes) -> re.Pattern[bytes]:
+    return re.compile(rb"(?:[ \t]*+(?:" + number + rb"(?:[ \t]++|(?=[\r\n])))*+\r?+\n)*+")
+
+
+WHOLE = _lines_of(rb"[-+]?+\d++")
+REAL = _lines_of(rb"[-+]?+(?:\d++(?:\.\d*+)?+|\.\d++)(?:[eE][-+]?+\d++)?+")
+
+
+def _refuse_words(name: str, data: bytes) -> None:
+    """Refuse a line of entries with anything but numbers: scipy passes over it, or reads beyond the end of the file."""
+    start = 0
+    while data[start : start + 1] == b"%":
+        start = data.index(b"\n", start) + 1
+    kind = REAL if b"real" in data[: data.index(b"\n")].lower() else WHOLE
+    found = kind.match(data, start)
+    end = found.end() if found else start
+    if end < len(data) and start:
+        line = data[end : data.index(b"\n", end)].decode("ascii", "backslashreplace")
+        what = "numbers" if kind is REAL else "whole numbers, as the header says"
+        _refuse(name, data.count(b"\n", 0, end) + 1, f"expected {what}, got {line[:40]!r}")
+
+
 def _check_matrix(name: str, height: int, width: int, entries: int, kind: str) -> None:
     """Refuse by its header what is no graph, before any memory is taken for it."""
     if height != width:
@@ -211,9 +234,11 @@ def parse_matrix_market(name: str, data: bytes) -> Graph:
     from scipy.io import mminfo, mmread
     from scipy.sparse import coo_matrix, triu
 
+    data += b"\n"
     try:
         height, width, entries, _, kind, _ = mminfo(io.BytesIO(data))
         _check_matrix(name, height, width, entries, kind)
+        _refuse_words(name, data)
         if entries > len(data):
             raise UsageError(f"{name}: the header announces {entries} entries, the file holds only {len(data)} bytes.")
         matrix = coo_matrix(mmread(io.BytesIO(data)))
@@ -252,17 +277,15 @@ def parse_graph(name: str, file_name: str, data: bytes) -> Graph:
     ending = Path(file_name.removesuffix(".gz")).suffix.lower()
     if ending not in READERS:
         raise UsageError(f"{file_name}: unknown graph format {ending!r}; expected one of {', '.join(sorted(READERS))}.")
-    return READERS[ending](name, decompress(file_name, data))
+    content = decompress(name, data)
+    with reading(name):
+        return READERS[ending](name, content)
 
 
 def read_graph(path: str | Path, name: str = "") -> Graph:
     """A graph from a file; see the table above for the formats."""
     file = Path(path)
-    try:
-        data = file.read_bytes()
-    except OSError as error:
-        raise UsageError(f"cannot read the graph file {file}: {error.strerror or error}.") from error
-    return parse_graph(name or str(file), file.name, data)
+    return parse_graph(name or str(file), file.name, read_file(file))
 
 
 def format_metis(graph: Graph) -> str:

@@ -17,13 +17,14 @@ import numpy as np
 from sysgym import UsageError, make_problem
 from sysgym.chip_placement.cost import proxy_cost
 from sysgym.chip_placement.formats.cache import read_netlist_cached
-from sysgym.chip_placement.formats.netlist import SOFT, parse_netlist, read_text
+from sysgym.chip_placement.formats.netlist import SOFT, parse_netlist
 from sysgym.chip_placement.geometry.force import place_soft
 from sysgym.chip_placement.geometry.legal import node_mask
 from sysgym.chip_placement.geometry.moves import Moves
 from sysgym.chip_placement.geometry.wire import placing_order
 from sysgym.chip_placement.instance import Chip
 from sysgym.core import data
+from sysgym.core.data import read_text
 from sysgym.core.instances import find_entry
 from sysgym_agents.chip_placement.placers import Cooling, SAPlacer, Setting, anneal, start_placement
 from sysgym_agents.chip_placement.wiremask import Arranger, centred

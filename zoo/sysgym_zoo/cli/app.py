@@ -87,16 +87,16 @@ def root(
 
 def show_rows(kind: str, rows: list[dict[str, Any]], as_json: bool) -> None:
     """Print a table, or the same as JSON."""
-    from sysgym_zoo.jobs.console import show_json, table
+    from sysgym_zoo.jobs.console import show_json, table, tell
 
-    show_json(kind, {"rows": rows}) if as_json else print(table(rows))
+    show_json(kind, {"rows": rows}) if as_json else tell(table(rows))
 
 
 def show_paths(paths: list[Path], as_json: bool) -> None:
     """Print the files made, or the same as JSON."""
-    from sysgym_zoo.jobs.console import show_json
+    from sysgym_zoo.jobs.console import show_json, tell
 
     if as_json:
         show_json("files", {"files": [str(path) for path in paths]})
     else:
-        print("\n".join(map(str, paths)))
+        tell("\n".join(map(str, paths)))

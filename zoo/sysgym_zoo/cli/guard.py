@@ -36,20 +36,20 @@ def guarded(function: Callable[..., Any]) -> Callable[..., Any]:
 def explain(error: Exception) -> int:
     """Print one sentence about an error and return its exit code; SYSGYM_DEBUG=1 shows the traceback as well."""
     from sysgym.core.errors import SysgymError
-    from sysgym_zoo.jobs.console import was_interrupted
+    from sysgym_zoo.jobs.console import say, was_interrupted
 
     if os.environ.get("SYSGYM_DEBUG"):
         traceback.print_exc()
     if isinstance(error, SysgymError):
-        print(f"sysgym: {error}", file=sys.stderr)
+        say(f"sysgym: {error}")
         return error.exit_code
     if was_interrupted(error):
-        print("sysgym: interrupted.", file=sys.stderr)
+        say("sysgym: interrupted.")
         return 130
     if isinstance(error, OSError):
-        print(f"sysgym: {error.filename or 'the output'}: {error.strerror or error}.", file=sys.stderr)
+        say(f"sysgym: {error.filename or 'the output'}: {error.strerror or error}.")
     else:
         line = (str(error).splitlines() or [""])[0]
         hint = "this is a defect of sysgym or of a plugin, SYSGYM_DEBUG=1 shows where"
-        print(f"sysgym: unexpected {type(error).__name__}: {line}; {hint}.", file=sys.stderr)
+        say(f"sysgym: unexpected {type(error).__name__}: {line}; {hint}.")
     return 1

@@ -63,14 +63,14 @@ def show(
     as_json: AsJson = False,
 ) -> None:
     """The documentation of a problem, agent, recipe, run, instance, set or board."""
-    from sysgym_zoo.jobs.console import show_json
+    from sysgym_zoo.jobs.console import show_json, tell
     from sysgym_zoo.lookup.catalogue import describe
 
     found = describe(name)
     if as_json:
         show_json("documentation", found)
     else:
-        print(found["text"])
+        tell(found["text"])
 
 
 @command(app)
@@ -117,8 +117,8 @@ def data_path(
     as_json: AsJson = False,
 ) -> None:
     """Where the file of an instance lies on this machine."""
-    from sysgym_zoo.jobs.console import show_json
+    from sysgym_zoo.jobs.console import show_json, tell
     from sysgym_zoo.lookup.catalogue import file_path
 
     path = file_path(problem, name)
-    show_json("data-path", {"instance": name, "path": str(path)}) if as_json else print(path)
+    show_json("data-path", {"instance": name, "path": str(path)}) if as_json else tell(path)

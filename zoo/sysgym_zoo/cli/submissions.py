@@ -44,10 +44,10 @@ def submit(
 ) -> None:
     """Verify a submission and record it on the local board. Exit code 3 if it is rejected."""
     from sysgym_zoo.jobs import boards as module
-    from sysgym_zoo.jobs.console import show_json
+    from sysgym_zoo.jobs.console import show_json, tell
 
     certificate = module.submit(pack, board, store)
-    show_json("certificate", certificate.as_dict()) if as_json else print(module.outcome(certificate))
+    show_json("certificate", certificate.as_dict()) if as_json else tell(module.outcome(certificate))
     if not certificate.accepted:
         raise typer.Exit(3)
 
@@ -139,10 +139,10 @@ def board_name(
 def show_change(store: Path | None, entry: int, kind: str, value: object, as_json: bool) -> None:
     """Record an event and say so."""
     from sysgym_zoo.jobs.boards import change
-    from sysgym_zoo.jobs.console import show_json
+    from sysgym_zoo.jobs.console import show_json, tell
 
     found = change(store, entry, kind, value)
-    show_json("event", found) if as_json else print(f"entry {entry}: {kind}, recorded as row {found['recorded_as']}")
+    show_json("event", found) if as_json else tell(f"entry {entry}: {kind}, recorded as row {found['recorded_as']}")
 
 
 @command(board_app, "export")

@@ -64,7 +64,7 @@ def train(
     as_json: AsJson = False,
 ) -> None:
     """Train a learner: metrics, TensorBoard events, checkpoints and the agent in a run folder."""
-    from sysgym_zoo.jobs.console import show_json
+    from sysgym_zoo.jobs.console import show_json, tell
     from sysgym_zoo.jobs.train import Training
     from sysgym_zoo.jobs.train import train as run
 
@@ -77,7 +77,7 @@ def train(
     if as_json:
         show_json("run", {"run": str(folder), **record})
     else:
-        print(folder)
+        tell(folder)
     if record["status"] == "interrupted":
         raise typer.Exit(130)
 
@@ -146,22 +146,20 @@ def judge(
 
 
 def _verdict(row: dict[str, Any], as_json: bool, extra: dict[str, Any]) -> None:
-    from sysgym_zoo.jobs.console import number, show_json
+    from sysgym_zoo.jobs.console import number, show_json, tell
 
     if as_json:
         show_json("verdict", {**row, **extra})
     else:
         agent = f" by {row['agent']}" if row["agent"] else ""
-        print(
-            f"{row['instance']}{agent}: cost {number(row['cost'])}, {'feasible' if row['feasible'] else 'INFEASIBLE'}"
-        )
+        tell(f"{row['instance']}{agent}: cost {number(row['cost'])}, {'feasible' if row['feasible'] else 'INFEASIBLE'}")
         for key, value in row["metrics"].items():
-            print(f"  {key:20} {number(value)}")
+            tell(f"  {key:20} {number(value)}")
         if row.get("ratio") is not None:
             reference = row["reference"]
-            print(f"  {'ratio':20} {number(row['ratio'])} to {reference['who']} ({number(reference['cost'])})")
+            tell(f"  {'ratio':20} {number(row['ratio'])} to {reference['who']} ({number(reference['cost'])})")
         for violation in row["violations"]:
-            print(f"  violation: {violation}")
+            tell(f"  violation: {violation}")
     if not row["feasible"]:
         raise typer.Exit(3)
 
@@ -186,7 +184,7 @@ def evaluate(
 ) -> None:
     """Agents on instances and seeds: a table, and a run folder with every row and solution."""
     from sysgym_zoo.jobs import evaluate as module
-    from sysgym_zoo.jobs.console import say, show_json, table
+    from sysgym_zoo.jobs.console import say, show_json, table, tell
     from sysgym_zoo.lookup.finding import Clues, split
     from sysgym_zoo.lookup.resolve import build_all, instance_names
 
@@ -199,7 +197,7 @@ def evaluate(
     if as_json:
         show_json("evaluation", {"run": str(folder), "summary": summary, "rows": rows})
     else:
-        print(table(summary))
+        tell(table(summary))
         say(f"rows and solutions: {folder}")
 
 
@@ -244,13 +242,14 @@ def report(
     as_json: AsJson = False,
 ) -> None:
     """The table of recorded evaluations, as Markdown; --write puts it between the markers of a file."""
+    from sysgym_zoo.jobs.console import tell
     from sysgym_zoo.jobs.report import report as make
     from sysgym_zoo.jobs.report import update
 
     rows, text = make(runs)
     if write is not None:
         update(write, name, text)
-    show_rows("report", rows, True) if as_json else print(text)
+    show_rows("report", rows, True) if as_json else tell(text)
 
 
 @command(app)

@@ -6,11 +6,11 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from sysgym import InvalidSolution, UsageError
-from sysgym.core.errors import unknown
+from sysgym import UsageError
+from sysgym.core.errors import SysgymError, unknown
 from sysgym_leaderboards import Board, Store, board_names, load_board, rank
 from sysgym_leaderboards.ranking import apart
-from sysgym_zoo.jobs.console import say, show_json
+from sysgym_zoo.jobs.console import say, show_json, tell
 
 
 def board_rows() -> list[dict[str, Any]]:
@@ -52,12 +52,13 @@ def _rows_of(folders: Sequence[Path], agent: str | None) -> tuple[str, list[tupl
 
 def read_arrays(file: Path) -> dict[str, Any]:
     """A recorded solution."""
-    from sysgym.core.solutions import parse_npz
+    from sysgym.core.data import read_file
+    from sysgym.core.solutions import MAX_BYTES, parse_npz
 
     try:
-        return parse_npz(file.read_bytes())
-    except (OSError, InvalidSolution) as error:
-        why = str(getattr(error, "strerror", None) or error).rstrip(".")
+        return parse_npz(read_file(file, MAX_BYTES))
+    except SysgymError as error:
+        why = str(error).rstrip(".").removeprefix(f"{file} cannot be read: ")
         raise UsageError(f"the solution {file} cannot be read: {why}; evaluate it again.") from error
 
 
@@ -72,7 +73,7 @@ def pack_runs(
 ) -> Path:
     """A submission from the solutions of evaluation runs."""
     from sysgym_leaderboards import Answer, pack
-    from sysgym_zoo.lookup.naming import load_run
+    from sysgym_zoo.lookup.records import inside, load_run
 
     board = load_board(board_name)
     name, rows = _rows_of(folders, agent)
@@ -94,7 +95,7 @@ def pack_runs(
             raise UsageError(f"these runs solve {row['instance']} with seed {row['seed']} twice; name one of them.")
         if (row["instance"], row["seed"]) in wanted:
             solutions[row["instance"], row["seed"]] = Answer(
-                read_arrays(folder / row["solution"]), cost=row["cost"], seconds=row["seconds"]
+                read_arrays(inside(folder, row["solution"])), cost=row["cost"], seconds=row["seconds"]
             )
     hardware = record["hardware"]
     manifest: dict[str, Any] = {
@@ -196,7 +197,7 @@ def verify(board_name: str | None, store_path: Path | None, kept: str | None, as
     if as_json:
         show_json("verification", {"entries": number, "head": head, "problems": problems})
         return not problems
-    print("\n".join(problems) or f"{number} entries verified, chain head {number}:{head}")
+    tell("\n".join(problems) or f"{number} entries verified, chain head {number}:{head}")
     if not problems:
         say("keep the head: sysgym board verify --head HEAD tells later whether this history is still there.")
     elif any(": " in text and "now" in text for text in problems):

@@ -9,10 +9,12 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
+from sysgym.core.errors import printable
+
 
 def say(text: str) -> None:
     """A line of progress, on stderr."""
-    print(text, file=sys.stderr, flush=True)
+    print(printable(text), file=sys.stderr, flush=True)
 
 
 def was_interrupted(error: BaseException | None) -> bool:
@@ -50,7 +52,12 @@ def number(value: Any) -> str:
         return "yes" if value else "no"
     if isinstance(value, float):
         return f"{value:.0f}" if 1e3 <= abs(value) < 1e12 or value == int(value) else f"{value:.4g}"
-    return str(value)
+    return printable(str(value), keep="")
+
+
+def tell(text: object) -> None:
+    """Text on stdout, as a terminal may show it whatever files and records put into it."""
+    print(printable(str(text)))
 
 
 def table(rows: Sequence[dict[str, Any]], columns: Sequence[str] | None = None) -> str:

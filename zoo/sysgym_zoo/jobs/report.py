@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from sysgym import UsageError
-from sysgym.core.errors import unknown
+from sysgym.core.errors import printable, unknown
 from sysgym.core.options import keyword_options
 from sysgym.core.registry import make_problem
 from sysgym_zoo.jobs.console import markdown
 from sysgym_zoo.jobs.evaluate import summarise
-from sysgym_zoo.lookup.naming import load_run
-
-ROW = {"agent", "instance", "seed", "feasible", "cost", "seconds", "solution"}
+from sysgym_zoo.lookup.records import load_rows, load_run
 
 
 def read_rows(folder: Path) -> list[dict[str, Any]]:
@@ -26,13 +23,7 @@ def read_rows(folder: Path) -> list[dict[str, Any]]:
         raise UsageError(f"{folder} is a {record.get('kind')} run; a report needs runs of `sysgym evaluate`.")
     if record.get("status") != "done":
         raise UsageError(f"{folder} ended as {record.get('status')!r}; evaluate it again before reporting.")
-    try:
-        rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
-    except (OSError, ValueError) as error:
-        raise UsageError(f"the rows of {folder} cannot be read ({error}); evaluate it again.") from error
-    if not rows or not all(isinstance(row, dict) and set(row) >= ROW for row in rows):
-        raise UsageError(f"{folder}/metrics.jsonl does not hold the rows of an evaluation; evaluate it again.")
-    return rows
+    return load_rows(folder)
 
 
 def telling_options(problem: dict[str, Any]) -> dict[str, Any]:
@@ -61,14 +52,14 @@ def report(folders: Sequence[Path]) -> tuple[list[dict[str, Any]], str]:
         options = ", ".join(f"{key}={value}" for key, value in telling_options(record["problem"]).items())
         options = f" ({options})" if options else ""
         groups = ", ".join(sorted({item["name"].split("/")[0] for item in record["instances"]}))
-        limit = record["budget"]["seconds"]
+        limit = record["budget"].get("seconds")
         notes.append(
             f"{record['problem']['name']}-v{record['problem']['version']}{options} on {groups}, "
             f"{len(record['instances'])} instances, {record['seeds']} seeds, "
             f"{'no time limit' if limit is None else f'{limit:g} s a solution'}, {record['threads']} thread(s), "
             f"{record['hardware']['processor']}."
         )
-    return rows, markdown(rows) + "\n\n" + "\n".join(notes)
+    return rows, printable(markdown(rows) + "\n\n" + "\n".join(notes))
 
 
 def update(file: Path, name: str, text: str) -> None:

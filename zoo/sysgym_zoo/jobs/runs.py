@@ -15,9 +15,10 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from sysgym.core.errors import UsageError
+from sysgym.core.errors import UsageError, reading
 from sysgym.core.problem import AnyProblem
 from sysgym_zoo.jobs.console import clean, was_interrupted
+from sysgym_zoo.lookup.records import rows_until
 
 PACKAGES = (
     "sysgym",
@@ -91,16 +92,9 @@ def describe_instances(problem: AnyProblem, instances: list[Any]) -> list[dict[s
 def keep_metrics(folder: Path, steps: float) -> None:
     """Drop the rows of `metrics.jsonl` after some steps, and a last row that a kill cut off."""
     file = folder / "metrics.jsonl"
-    kept = []
-    for line in file.read_text().splitlines() if file.is_file() else []:
-        try:
-            if json.loads(line)["steps"] > steps:
-                break
-        except ValueError:
-            break
-        kept.append(line + "\n")
     if file.is_file():
-        file.write_text("".join(kept))
+        with reading(file):
+            file.write_text("".join(rows_until(file.read_text().splitlines(), steps)))
 
 
 class Run:

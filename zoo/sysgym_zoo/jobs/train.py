@@ -22,8 +22,9 @@ from sysgym_agents.core import Budget, check_fits, make_agent
 from sysgym_zoo.jobs.console import Progress, say
 from sysgym_zoo.jobs.runs import Run, describe_instances, fresh_folder, keep_metrics, set_threads
 from sysgym_zoo.lookup.finding import Clues, find_problem, split
-from sysgym_zoo.lookup.naming import Choice, choose, learner_class, load_run, mode_keys, of_recipe, resumed_choice
+from sysgym_zoo.lookup.naming import Choice, choose, learner_class, mode_keys, of_recipe, resumed_choice
 from sysgym_zoo.lookup.recipes import Recipe, default_recipe, load_recipe
+from sysgym_zoo.lookup.records import checkpoints, load_progress, load_run
 from sysgym_zoo.lookup.resolve import instance_names
 
 CHECKPOINT_SECONDS = 30.0
@@ -234,27 +235,19 @@ def _resumable(folder: Path | None, threads: int) -> dict[str, Any]:
 
 def _resume(folder: Path, learner: Any, budget: Budget) -> Begun:
     """Load the newest checkpoint of a run folder, and forget the metrics that came after it."""
-    checkpoints = sorted((folder / "checkpoints").glob("[0-9]*/progress.json"), key=lambda p: int(p.parent.name))
-    if not checkpoints:
+    saved = checkpoints(folder)
+    if not saved:
         say(f"{folder} holds no checkpoint yet, it starts from the beginning.")
         keep_metrics(folder, 0)
         return Begun(0.0, 0.0, exact=True)
-    newest = checkpoints[-1].parent
-    progress = load_progress(checkpoints[-1])
+    newest = saved[-1]
+    progress = load_progress(newest / "progress.json")
     learner.load(newest)
     exact = (newest / "training.json").is_file()
     if exact:
         exact = learner.load_training(newest, _left(budget, progress["steps"], progress["seconds"]))
     keep_metrics(folder, progress["steps"])
     return Begun(progress["steps"], progress["seconds"], exact)
-
-
-def load_progress(file: Path) -> dict[str, float]:
-    """Steps and seconds of a checkpoint."""
-    from sysgym.core.solutions import parse_json
-
-    found: dict[str, float] = parse_json(file.read_bytes())
-    return found
 
 
 def _checkpoint(folder: Path, learner: Any, steps: float, seconds: float) -> None:

@@ -18,8 +18,8 @@ from sysgym.core.registry import environment_id, make_problem, problem_class, pr
 from sysgym_agents.core import agent_class, agent_names, is_learner
 from sysgym_leaderboards import board_names, load_board
 from sysgym_zoo.lookup.finding import of_data, sets_of, short_names, usable, words_of
-from sysgym_zoo.lookup.naming import load_run
 from sysgym_zoo.lookup.recipes import load_recipe, recipe_names
+from sysgym_zoo.lookup.records import load_run
 
 
 def first_line(thing: Any) -> str:

@@ -8,14 +8,13 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from sysgym.core.errors import InvalidSolution, UsageError, unknown
+from sysgym.core.errors import UsageError, unknown
 from sysgym.core.problem import AnyProblem, Instance, Solution
 from sysgym.core.registry import options_of, with_options
-from sysgym.core.solutions import parse_json
 from sysgym_agents.core import agent_class, agent_names, check_fits, is_learner, make_agent
 from sysgym_zoo.lookup.recipes import Recipe, load_recipe, recipe_names
+from sysgym_zoo.lookup.records import load_run
 
-RECORD = {"kind", "problem", "instances", "budget", "threads", "hardware", "versions", "started", "status"}
 Options = Mapping[str, Any]
 
 
@@ -84,29 +83,6 @@ def _mode_options(recipe: Recipe) -> set[str]:
 def mode_keys(problem: Any) -> set[str]:
     """Options that choose the action mode: those that the problem's variants name."""
     return {key for variant in problem.variants for key in variant}
-
-
-def _is_record(record: Any) -> bool:
-    """Whether this is what `Run` writes, with all that the commands read."""
-    if not isinstance(record, dict) or not set(record) >= RECORD or not isinstance(record["problem"], dict):
-        return False
-    if record["kind"] == "train" and not {"agent", "seed"} <= set(record):
-        return False
-    return {"name", "version", "options"} <= set(record["problem"]) and isinstance(record["problem"]["options"], dict)
-
-
-def load_run(folder: Path) -> dict[str, Any]:
-    """The record of a run; UsageError if the folder holds none."""
-    file = folder / "run.json"
-    if not os.path.isfile(file):
-        raise UsageError(f"{folder} is no run folder: it holds no run.json.")
-    try:
-        record = parse_json(file.read_bytes())
-    except (OSError, InvalidSolution) as error:
-        raise UsageError(f"{file} cannot be read: {error}") from error
-    if not _is_record(record):
-        raise UsageError(f"{file} is no record of a run; name a folder made by `sysgym train` or `sysgym evaluate`.")
-    return dict(record)
 
 
 class InMode:

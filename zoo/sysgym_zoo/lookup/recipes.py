@@ -23,13 +23,15 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from sysgym.core.errors import UsageError, unknown
+from sysgym.core.data import read_file
+from sysgym.core.errors import UsageError, reading, unknown
 from sysgym.core.registry import failures, find_files, problem_class
 from sysgym_agents.core import agent_registry
 
 RECIPES = "sysgym.recipes"
 FOLDER = Path(__file__).parents[1] / "recipes"
 TABLES = ("options", "hyper", "budget")
+MOST_BYTES = 2**20  # of a recipe
 
 
 @dataclass(frozen=True)
@@ -80,13 +82,13 @@ def load_recipe(name: str) -> Recipe:
     if name not in _files() and not os.path.exists(name):
         raise unknown("recipe", name, recipe_names())
     path = _files().get(name, Path(name))
-    try:
-        table = tomllib.loads(path.read_text())
-    except (OSError, UnicodeDecodeError) as error:
-        why = error.strerror if isinstance(error, OSError) else error
-        raise UsageError(f"recipe {name} cannot be read: {why}.") from error
-    except tomllib.TOMLDecodeError as error:
-        raise UsageError(f"recipe {name}: {error}.") from error
+    with reading(f"recipe {name}"):
+        try:
+            table = tomllib.loads(read_file(path, MOST_BYTES).decode())
+        except UnicodeDecodeError as error:
+            raise UsageError(f"recipe {name} cannot be read: {error}.") from error
+        except tomllib.TOMLDecodeError as error:
+            raise UsageError(f"recipe {name}: {error}.") from error
     _check(name, table)
     return Recipe(name=name, **table)
 

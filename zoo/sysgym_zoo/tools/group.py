@@ -37,7 +37,7 @@ def group(
 
     Without --groups and --partition, Mt-KaHyPar finds the groups (pip install 'sysgym[partitioners]').
     """
-    from sysgym_zoo.jobs.console import number, show_json
+    from sysgym_zoo.jobs.console import number, show_json, tell
     from sysgym_zoo.tools.grouping import Grouping, Shape
     from sysgym_zoo.tools.grouping import group as run
 
@@ -49,8 +49,8 @@ def group(
     if as_json:
         show_json("grouping", found)
         return
-    print(found["file"])
+    tell(found["file"])
     for key in ("nodes", "nets", "cells"):
-        print(f"  {key:12} {number(found[f'{key}_before'])} -> {number(found[f'{key}_after'])}")
+        tell(f"  {key:12} {number(found[f'{key}_before'])} -> {number(found[f'{key}_after'])}")
     for key in ("soft_macros", "hard_macros", "ports"):
-        print(f"  {key.replace('_', ' '):12} {number(found[key])}")
+        tell(f"  {key.replace('_', ' '):12} {number(found[key])}")

@@ -10,10 +10,11 @@ from typing import Any, NamedTuple
 
 from sysgym import UsageError
 from sysgym.chip_placement.formats.design import read_design
-from sysgym.chip_placement.formats.netlist import CELL, HARD, PORT, SOFT, Netlist, read_text
+from sysgym.chip_placement.formats.netlist import CELL, HARD, PORT, SOFT, Netlist
 from sysgym.chip_placement.formats.netlist_writer import format_netlist
 from sysgym.chip_placement.formats.plc import Canvas, format_plc, netlist_placement, parse_plc
 from sysgym.chip_placement.grouping.rules import group_cells, read_groups
+from sysgym.core.data import read_text
 from sysgym.core.problem import Array
 
 MOST = 10_000_000  # groups, parts and cells of the grid that a file or an option may name

@@ -35,7 +35,7 @@ def trace(
     Times are those of a P100 by its peak and bandwidth, unless --times or --profile say otherwise.
     """
     from sysgym.dataflow.graphs.roofline import Roofline
-    from sysgym_zoo.jobs.console import number, show_json
+    from sysgym_zoo.jobs.console import number, show_json, tell
     from sysgym_zoo.tools.tracing.command import Measured
     from sysgym_zoo.tools.tracing.command import trace as run
 
@@ -47,14 +47,14 @@ def trace(
     if as_json:
         show_json("trace", found)
         return
-    print(found["output"])
+    tell(found["output"])
     for key in ("nodes", "tensors", "edges", "layers"):
-        print(f"  {key:12} {number(found[key])}")
-    print(f"  {'time':12} {found['total_time_ns'] / 1e6:.3f} ms on one device ({found['time_model']})")
-    print(f"  {'flops':12} {found['flops'] / 1e9:.3f} G")
-    print(f"  {'parameters':12} {found['param_bytes'] / 1e6:.3f} MB")
+        tell(f"  {key:12} {number(found[key])}")
+    tell(f"  {'time':12} {found['total_time_ns'] / 1e6:.3f} ms on one device ({found['time_model']})")
+    tell(f"  {'flops':12} {found['flops'] / 1e9:.3f} G")
+    tell(f"  {'parameters':12} {found['param_bytes'] / 1e6:.3f} MB")
     if times is not None or profile is not None:
         shown = f"{found['operators_measured']} of {found['operators']} operators, {found['nodes_measured']} nodes"
-        print(f"  {'own times':12} {shown}")
+        tell(f"  {'own times':12} {shown}")
     if found["times_unused"]:
-        print(f"  {'not in graph':12} {', '.join(found['times_unused'])}")
+        tell(f"  {'not in graph':12} {', '.join(found['times_unused'])}")

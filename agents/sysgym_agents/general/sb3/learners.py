@@ -28,9 +28,11 @@ if TYPE_CHECKING:
     from sysgym_agents.general.sb3.training import Setup, Weights
     from sysgym_agents.learning.snapshot import Snapshot
 
-Count = Annotated[int, Range(1, 10**9)]
+Width = Annotated[int, Range(1, 4096)]  # of a network, or environments side by side
+Depth = Annotated[int, Range(0, 64)]
+Count = Annotated[int, Range(1, 10**7)]
 Natural = Annotated[int, Range(0, 10**9)]
-Several = Annotated[int, Range(2, 10**9)]
+Several = Annotated[int, Range(2, 10**7)]
 Rate = Annotated[float, Range(0, 1.7e308)]  # as large as a float
 Share = Annotated[float, Range(0, 1)]
 
@@ -45,12 +47,12 @@ class SB3Agent:
     algorithm: ClassVar[str] = ""  # as the library names it
     options: ClassVar[Mapping[str, Any]] = {}  # options of the problem that this agent sets
 
-    hidden: Count = 64
-    layers: Natural = 2
-    num_envs: Count = 8
+    hidden: Width = 64
+    layers: Depth = 2
+    num_envs: Width = 8
     reward: Literal["improvement", "final"] = "improvement"
     scaled: bool = True
-    episodes: Count = 1
+    episodes: Annotated[int, Range(1, 10**4)] = 1
     learning_rate: Rate = 3e-4
     gamma: Share = 0.99
 
@@ -129,7 +131,7 @@ class SB3Agent:
     def restore(self, facts: Mapping[str, Any], weights: Weights, path: Path) -> None:
         """Weights and steps."""
         steps = facts.get("steps")
-        if isinstance(steps, bool) or not isinstance(steps, int):
+        if type(steps) is not int or not 0 <= steps < 2**53:
             raise UsageError(f"{path}/agent.json must hold the number 'steps'; train the agent again.")
         self._weights, self.steps = weights, steps
 
@@ -204,7 +206,7 @@ class Replayed:
     """Hyper-parameters of deep Q-learning and its variants."""
 
     learning_rate: Rate = 1e-3
-    num_envs: Count = 1
+    num_envs: Width = 1
     buffer_size: Count = 10_000
     learning_starts: Natural = 500
     batch_size: Several = 64
@@ -228,4 +230,4 @@ class QRDQN(Replayed, SB3Agent, StoredLearner):
 
     name: ClassVar[str] = "qrdqn"
     algorithm: ClassVar[str] = "QRDQN"
-    n_quantiles: Count = 25
+    n_quantiles: Width = 25

@@ -27,9 +27,10 @@ from sysgym.chip_placement.formats.bookshelf_parts import (
     parse_wts,
     unexpected,
 )
-from sysgym.chip_placement.formats.netlist import CELL, HARD, ORIENTATIONS, PIN, PORT, Netlist, read_text
+from sysgym.chip_placement.formats.netlist import CELL, HARD, ORIENTATIONS, PIN, PORT, Netlist
 from sysgym.chip_placement.formats.plc import Canvas, Placement
 from sysgym.chip_placement.geometry.macros import positions
+from sysgym.core.data import read_text
 from sysgym.core.errors import UsageError
 from sysgym.core.problem import Array
 

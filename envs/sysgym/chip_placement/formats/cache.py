@@ -1,57 +1,105 @@
-"""Parsed netlists kept in the cache folder, for a text protobuf of 40,000 nodes takes most of a second to read."""
+"""Parsed netlists kept in the cache folder, for a text protobuf of 40,000 nodes takes most of a second to read.
+
+A kept netlist carries a digest of its arrays, of the file that it was parsed from and of the code that parsed it: one
+that was changed, renamed or written by other code is parsed anew.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import os
 import tempfile
+from collections.abc import Mapping
 from dataclasses import fields
+from functools import cache
 from pathlib import Path
 
 import numpy as np
 
-from sysgym.chip_placement.formats.netlist import Netlist, parse_netlist, read_text
+from sysgym.chip_placement.formats import netlist as parser
+from sysgym.chip_placement.formats.netlist import CELL, ORIENTATIONS, Netlist, name_of, parse_netlist
 from sysgym.core import data
 from sysgym.core.errors import UsageError
+from sysgym.core.problem import Array
+from sysgym.core.solutions import parse_npz
 
-VERSION = 1  # raise it when the arrays of a Netlist change meaning
+DIGEST = "digest"
 _ARRAYS = tuple(item.name for item in fields(Netlist) if item.name not in ("name", "names"))
 
 
 def read_netlist_cached(path: str | Path) -> Netlist:
     """As `read_netlist`, but parses a file of the same content only once on this machine.
 
-    A cache that is damaged is written anew; one that cannot be written is done without.
+    A cache that is damaged or changed is written anew; one that cannot be written is done without.
     """
     path = Path(path)
-    name = path.name.split(".")[0] if path.parent.name == "" else path.parent.name
-    try:
-        digest = hashlib.sha256(path.read_bytes()).hexdigest()
-    except OSError as error:
-        raise UsageError(f"{path} cannot be read: {error.strerror or error}.") from error
-    kept = data.cache_folder().parent / "parsed" / f"{digest}-{VERSION}.npz"
-    netlist = _load(kept, name)
+    content = data.read_file(path)
+    key = hashlib.sha256(content).digest()
+    kept = data.cache_folder().parent / "parsed" / f"{key.hex()}-{parser_hash()[:16]}.npz"
+    netlist = _load(kept, key, name_of(path))
     if netlist is None:
-        netlist = parse_netlist(read_text(path), name, path)
-        _store(kept, netlist)
+        netlist = parse_netlist(data.as_text(path, data.decompress(str(path), content)), name_of(path), path)
+        _store(kept, key, netlist)
     return netlist
 
 
-def _load(kept: Path, name: str) -> Netlist | None:
-    """The netlist of a cache file; None if there is none or it is damaged."""
+@cache
+def parser_hash() -> str:
+    """SHA-256 of the code that makes a Netlist of a file, and of this module."""
+    found = hashlib.sha256()
+    for module in (parser.__file__, data.__file__, __file__):
+        found.update(Path(module).read_bytes())
+    return found.hexdigest()
+
+
+def _digest(key: bytes, arrays: Mapping[str, Array]) -> Array:
+    """SHA-256 of kept arrays, of the file that they are of and of the parser, (32,) uint8."""
+    found = hashlib.sha256(key + parser_hash().encode())
+    for name in (*_ARRAYS, "names"):
+        found.update(f"|{name}:{arrays[name].dtype.str}{arrays[name].shape}".encode())
+        found.update(np.ascontiguousarray(arrays[name]).tobytes())
+    return np.frombuffer(found.digest(), np.uint8)
+
+
+def _load(kept: Path, key: bytes, name: str) -> Netlist | None:
+    """The netlist of a cache file; None if there is none, or it is not what was stored."""
     try:
-        with kept.open("rb") as handle, np.load(handle, allow_pickle=False) as file:
-            arrays = {key: file[key] for key in _ARRAYS}
-            names = tuple(file["names"].tobytes().decode().split("\n"))
-    except Exception:  # a damaged archive provokes nearly any
+        arrays = parse_npz(data.read_file(kept), data.MAX_FILE)
+        if not np.array_equal(arrays[DIGEST], _digest(key, arrays)):
+            return None
+        names = tuple(arrays["names"].tobytes().decode().split("\n"))
+        netlist = Netlist(name=name, names=names, **{key: arrays[key] for key in _ARRAYS})
+        return netlist if _holds(netlist) else None
+    except (UsageError, ValueError, KeyError, TypeError, IndexError):
         return None
-    return Netlist(name=name, names=names, **arrays) if len(names) == len(arrays["kind"]) else None
 
 
-def _store(kept: Path, netlist: Netlist) -> None:
+def _holds(netlist: Netlist) -> bool:
+    """Whether the indices of a netlist are those of its nodes, so that kernels stay within their arrays."""
+    nodes = len(netlist.names)
+    rows = (netlist.kind, netlist.width, netlist.height, netlist.x, netlist.y, netlist.orientation, netlist.parent,
+            netlist.x_offset, netlist.y_offset)  # fmt: skip
+    return (
+        all(row.shape == (nodes,) for row in rows)
+        and netlist.ptr.shape == (netlist.nets + 1,)
+        and netlist.ptr[0] == 0
+        and netlist.ptr[-1] == len(netlist.pins)
+        and bool((np.diff(netlist.ptr) >= 0).all())
+        and _within(netlist.pins, nodes)
+        and _within(netlist.parent, nodes)
+        and _within(netlist.kind, CELL + 1)
+        and _within(netlist.orientation, len(ORIENTATIONS))
+    )
+
+
+def _within(values: Array, count: int) -> bool:
+    return not len(values) or bool(values.min() >= 0 and values.max() < count)
+
+
+def _store(kept: Path, key: bytes, netlist: Netlist) -> None:
     """Write a cache file at once or not at all; a folder that cannot be written is no error."""
-    arrays = {key: getattr(netlist, key) for key in _ARRAYS}
-    names = np.frombuffer("\n".join(netlist.names).encode(), np.uint8)
+    arrays = {name: getattr(netlist, name) for name in _ARRAYS}
+    arrays["names"] = np.frombuffer("\n".join(netlist.names).encode(), np.uint8)
     try:
         kept.parent.mkdir(parents=True, exist_ok=True)
         handle, part = tempfile.mkstemp(dir=kept.parent, suffix=".part")
@@ -59,7 +107,7 @@ def _store(kept: Path, netlist: Netlist) -> None:
         return
     try:
         with os.fdopen(handle, "wb") as file:
-            np.savez(file, names=names, **arrays)
+            np.savez(file, **{DIGEST: _digest(key, arrays)}, **arrays)  # type: ignore[arg-type]
         os.replace(part, kept)
     except OSError:
         Path(part).unlink(missing_ok=True)

@@ -7,9 +7,10 @@ from pathlib import Path
 from sysgym.chip_placement.formats.bookshelf import part_of, read_bookshelf
 from sysgym.chip_placement.formats.cache import read_netlist_cached
 from sysgym.chip_placement.formats.floorplan import read_floorplan
-from sysgym.chip_placement.formats.netlist import Netlist, read_text
+from sysgym.chip_placement.formats.netlist import Netlist
 from sysgym.chip_placement.formats.plc import Canvas, Placement
-from sysgym.core.errors import UsageError
+from sysgym.core.data import read_text
+from sysgym.core.errors import UsageError, reading
 
 ACCEPTED = (
     "netlist.pb.txt (Circuit Training), .aux, .nodes, .nets, .pl or .scl (bookshelf) and .block or .nets "
@@ -25,6 +26,11 @@ def read_design(path: str | Path) -> tuple[str, Netlist, Canvas | None, Placemen
     """
     path = Path(path)
     refuse_lef_def(path)
+    with reading(path):
+        return _read(path)
+
+
+def _read(path: Path) -> tuple[str, Netlist, Canvas | None, Placement | None]:
     ending = part_of(path)
     if path.name.removesuffix(".gz").endswith((".pb.txt", ".pb")) or ending == "pbtxt":
         netlist = read_netlist_cached(path)

@@ -11,8 +11,9 @@ from pathlib import Path
 import numpy as np
 
 from sysgym.chip_placement.formats.bookshelf_parts import check_degree, count_of, lines_of, numbers_of
-from sysgym.chip_placement.formats.netlist import HARD, PORT, Netlist, read_text
+from sysgym.chip_placement.formats.netlist import HARD, PORT, Netlist
 from sysgym.chip_placement.formats.plc import Canvas, Placement
+from sysgym.core.data import read_text
 from sysgym.core.errors import UsageError
 
 CELLS = 64  # of the grid for placing, on the longer side

@@ -5,15 +5,14 @@ Nodes are indexed as they appear in the file, `__metadata__` left out; placement
 
 from __future__ import annotations
 
-import gzip
-import zlib
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from sysgym.core.errors import UsageError
+from sysgym.core.data import read_text
+from sysgym.core.errors import UsageError, reading
 from sysgym.core.problem import Array
 
 PORT, HARD, SOFT, PIN, CELL = range(5)  # kinds of nodes; the pins of hard and of soft macros are both PIN
@@ -55,27 +54,24 @@ class Netlist:
         return len(self.weight)
 
 
-def read_text(path: Path) -> str:
-    """The text of a file, gunzipped if need be; UsageError if it cannot be read."""
-    try:
-        data = path.read_bytes()
-        if data[:2] == b"\x1f\x8b":
-            data = gzip.decompress(data)
-        return data.decode()
-    except OSError as error:
-        raise UsageError(f"{path} cannot be read: {error.strerror or error}.") from error
-    except (EOFError, zlib.error, UnicodeDecodeError) as error:
-        raise UsageError(f"{path} is damaged or no text file ({error}).") from error
-
-
 def read_netlist(path: str | Path) -> Netlist:
     """Read `netlist.pb.txt` or `netlist.pb.txt.gz`; UsageError names the line that is wrong."""
     path = Path(path)
-    return parse_netlist(read_text(path), path.name.split(".")[0] if path.parent.name == "" else path.parent.name, path)
+    return parse_netlist(read_text(path), name_of(path), path)
+
+
+def name_of(path: Path) -> str:
+    """What the netlist of a file is called: as its folder, or as the file where no folder is named."""
+    return path.name.split(".")[0] if path.parent.name == "" else path.parent.name
 
 
 def parse_netlist(text: str, name: str, source: str | Path = "netlist") -> Netlist:
     """A netlist from the text of a protobuf; `source` is named in errors."""
+    with reading(source):
+        return _netlist(text, name, source)
+
+
+def _netlist(text: str, name: str, source: str | Path) -> Netlist:
     nodes = [node for node in _scan(text, source) if node["name"] != "__metadata__"]
     index: dict[str, int] = {}
     for i, node in enumerate(nodes):

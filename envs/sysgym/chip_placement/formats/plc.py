@@ -8,8 +8,9 @@ from pathlib import Path
 
 import numpy as np
 
-from sysgym.chip_placement.formats.netlist import HARD, ORIENTATIONS, PIN, PORT, SOFT, Netlist, read_text
-from sysgym.core.errors import UsageError
+from sysgym.chip_placement.formats.netlist import HARD, ORIENTATIONS, PIN, PORT, SOFT, Netlist
+from sysgym.core.data import read_text
+from sysgym.core.errors import UsageError, reading
 from sysgym.core.problem import Array
 
 MOST_CELLS, MOST_SMOOTHING = 4096, 100
@@ -102,6 +103,11 @@ def read_plc(path: str | Path, netlist: Netlist) -> tuple[Canvas, Placement]:
 
 def parse_plc(text: str, netlist: Netlist, source: str | Path = "plc") -> tuple[Canvas, Placement]:
     """As `read_plc`, from text."""
+    with reading(source):
+        return _parse(text, netlist, source)
+
+
+def _parse(text: str, netlist: Netlist, source: str | Path) -> tuple[Canvas, Placement]:
     lines = text.splitlines()
     canvas = _parse_canvas(lines, source)
     count = len(netlist.kind)

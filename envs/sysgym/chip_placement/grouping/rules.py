@@ -17,8 +17,9 @@ from typing import Any
 import numpy as np
 import scipy.sparse as sp
 
-from sysgym.chip_placement.formats.netlist import CELL, HARD, PIN, PORT, Netlist, read_text
+from sysgym.chip_placement.formats.netlist import CELL, HARD, PIN, PORT, Netlist
 from sysgym.chip_placement.grouping.clusters import Fanouts, centres, cluster, fanouts, locations, on_cells
+from sysgym.core.data import read_text
 from sysgym.core.errors import MissingDependency, UsageError
 from sysgym.core.problem import Array
 
@@ -48,9 +49,9 @@ def group_cells(
 
 def read_groups(path: str | Path, netlist: Netlist) -> Array:
     """One group a node from a file of one number a line (`groups.final`, `.fix`, `.part.k`), also gzipped."""
-    lines = read_text(Path(path)).split()
+    lines = read_text(path).split()
     for number, word in enumerate(lines, 1):
-        if not word.removeprefix("-").isdecimal() or int(word) < -1:
+        if not (word == "-1" or (word.isascii() and word.isdecimal() and len(word) < 19)):
             raise UsageError(f"{path} line {number}: expected the number of a group or -1, got {word[:40]!r}.")
     if len(lines) != len(netlist.kind):
         raise UsageError(f"{path} names {len(lines)} groups, netlist {netlist.name} has {len(netlist.kind)} nodes.")

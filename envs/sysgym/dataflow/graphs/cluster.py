@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from sysgym.core.errors import UsageError, unknown
+from sysgym.core.errors import UsageError, reading, unknown
 from sysgym.core.problem import Array
+from sysgym.core.solutions import read_json
 from sysgym.dataflow.graphs.graph import DataflowGraph
 
 LINK_MODES = ("none", "pair", "egress_ingress")
@@ -73,10 +73,12 @@ def read_cluster(path: Path) -> Cluster:
     `{"devices": [{"kind": "gpu", "speed": 1.0, "capacity": 16e9}, ...], "bandwidth": 12 or a D x D matrix (bytes per
     ns), "latency_ns": 10000 or a matrix, "link_mode": "egress_ingress"}`; every key but `devices` has a default.
     """
-    try:
-        found = json.loads(path.read_text())
-    except (OSError, ValueError, RecursionError) as error:
-        raise UsageError(f"{path} is no description of devices: {error}.") from error
+    found = read_json(path)
+    with reading(path):
+        return _cluster(path, found)
+
+
+def _cluster(path: Path, found: Any) -> Cluster:
     rows = found.get("devices") if isinstance(found, dict) else None
     if not isinstance(rows, list) or not 1 <= len(rows) <= MAX_DEVICES or not all(isinstance(r, dict) for r in rows):
         raise UsageError(f"{path} must be an object whose `devices` lists 1 to {MAX_DEVICES} objects.")

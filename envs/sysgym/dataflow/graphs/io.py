@@ -14,9 +14,10 @@ from typing import Any
 
 import numpy as np
 
-from sysgym.core.data import decompress
-from sysgym.core.errors import UsageError
+from sysgym.core.data import decompress, read_file
+from sysgym.core.errors import UsageError, reading
 from sysgym.core.problem import Array
+from sysgym.core.solutions import parse_json
 from sysgym.dataflow.graphs.graph import DataflowGraph, check_graph
 
 FORMAT = "sysgym.dataflow/1"
@@ -29,10 +30,12 @@ OPTIONAL = ("time_cpu_ns", "human_expert")
 
 def parse_graph(name: str, data: bytes, label: str | None = None) -> DataflowGraph:
     """A graph from the content of a file; UsageError with what is wrong. `label` is the name it gets."""
-    try:
-        found = json.loads(decompress(name, data))
-    except (ValueError, RecursionError) as error:
-        raise UsageError(f"{name} is no JSON: {error}.") from error
+    content = decompress(name, data)
+    with reading(name):
+        return _graph(name, parse_json(content), label)
+
+
+def _graph(name: str, found: Any, label: str | None) -> DataflowGraph:
     if not isinstance(found, dict) or found.get("format") != FORMAT:
         what = found.get("format") if isinstance(found, dict) else type(found).__name__
         raise UsageError(f"{name} must be an object with format {FORMAT!r}, got {what!r}; `sysgym trace` writes one.")
@@ -69,11 +72,7 @@ def parse_graph(name: str, data: bytes, label: str | None = None) -> DataflowGra
 
 def read_graph(path: Path, label: str | None = None) -> DataflowGraph:
     """A graph from a file; UsageError if there is none or it is malformed."""
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise UsageError(f"{path} cannot be read: {error.strerror or error}.") from error
-    return parse_graph(str(path), data, label or str(path))
+    return parse_graph(str(path), read_file(path), label or str(path))
 
 
 def format_graph(graph: DataflowGraph) -> bytes:

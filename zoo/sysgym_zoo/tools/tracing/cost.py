@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from sysgym.core.data import decompress
-from sysgym.core.errors import UsageError
+from sysgym.core.data import decompress, read_file
+from sysgym.core.errors import UsageError, reading
 from sysgym.dataflow.graphs.roofline import MOST_NS, Roofline
 from sysgym_zoo.tools.tracing.ops import LEAVES
 
@@ -70,11 +70,6 @@ def read_profile(path: Path) -> dict[str, int]:
 
 
 def _read_json(path: Path) -> Any:
-    try:
-        return json.loads(decompress(str(path), path.read_bytes()))
-    except OSError as error:
-        raise UsageError(f"{path} cannot be read: {error.strerror or error}.") from error
-    except ValueError as error:
-        if isinstance(error, UsageError):
-            raise
-        raise UsageError(f"{path} is no JSON: {error}.") from error
+    data = decompress(str(path), read_file(path))
+    with reading(path):
+        return json.loads(data)  # of a profiler, which need not be strict

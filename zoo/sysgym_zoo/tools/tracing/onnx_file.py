@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from sysgym.core.errors import MissingDependency, UsageError
+from sysgym.core.errors import MissingDependency, UsageError, reading
 from sysgym.dataflow.graphs.graph import DataflowGraph
 from sysgym_zoo.tools.tracing.build import GraphBuilder, Heading
 from sysgym_zoo.tools.tracing.cost import Timing
@@ -44,6 +44,11 @@ BITS = {
 
 def trace_onnx(path: Path, heading: Heading, timing: Timing | None = None) -> DataflowGraph:
     """The dataflow graph of an ONNX file. UsageError for dynamic sizes, branches and loops."""
+    with reading(path):
+        return _traced(path, heading, timing)
+
+
+def _traced(path: Path, heading: Heading, timing: Timing | None) -> DataflowGraph:
     model = _load(path)
     graph = model.graph
     reader = Reader(path, graph)
