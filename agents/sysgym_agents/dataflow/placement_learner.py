@@ -80,6 +80,13 @@ class NetOverTypes:
         """The vocabulary."""
         return {"vocabulary": list(self.vocabulary)}
 
+    def forget(self, rng: np.random.Generator) -> bool:
+        """Draw the network's weights anew; the vocabulary stays."""
+        if self.net is None:
+            return False
+        self.net = self.fresh_net(self.vocabulary, int(rng.integers(2**31)))
+        return True
+
     def restore(self, facts: Mapping[str, Any], weights: Mapping[str, Any], path: Path) -> None:
         """Network and vocabulary; UsageError if they do not fit."""
         from sysgym_agents.learning.weights import fill

@@ -224,7 +224,7 @@ def play(
         if weights is not None:
             put_weights(policy, weights)
         best, best_key, episode = None, (True, np.inf), 0
-        while episode < 1 or (not clock.spent(episode) and (budget.seconds is not None or episode < episodes)):
+        while episode < 1 or (not clock.spent(episode) and (budget.timed or episode < episodes)):
             env_obs, _ = env.reset(seed=int(rng.integers(2**31)))
             state, over = None, False
             first = True
@@ -234,7 +234,7 @@ def play(
                 env_obs, _, over, _, _ = env.step(action)
                 first = False
                 played += 1
-                if played % 64 == 0 and budget.seconds is not None and clock.spent() and env.verdict().feasible:
+                if played % 64 == 0 and budget.timed and clock.spent() and env.verdict().feasible:
                     break  # an unfinished episode whose answer is complete, as in a refining mode
             verdict = env.verdict()
             key = (not verdict.feasible, verdict.cost)
