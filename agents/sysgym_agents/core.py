@@ -159,7 +159,8 @@ class _Defaults:
     default_budget = Budget(seconds=60)
 
     def prepare(self) -> None:
-        """Nothing slow is imported."""
+        """Import what kernels need."""
+        import sysgym.compiled  # noqa: F401
 
     def forget(self, rng: np.random.Generator) -> bool:
         """It has no weights to draw anew."""

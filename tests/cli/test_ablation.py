@@ -12,7 +12,7 @@ import pytest
 from sysgym import Solution, UsageError, make_problem
 from sysgym_agents.core import Budget, completed, make_agent
 from sysgym_agents.general.restarts import ALIKE, Restarted
-from sysgym_zoo.jobs.ablation import ROLES, compare, paired, verdict
+from sysgym_zoo.jobs.ablation import ROLES, compare, contestants, paired, verdict
 from sysgym_zoo.lookup.recipes import load_recipe, recipe_names, rule_of
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "runs"
@@ -114,6 +114,15 @@ def test_a_trained_agent_is_compared_with_all_that_it_must_beat(sysgym: Any, tmp
     shown = sysgym("report", "ablation").stdout
     assert found["verdict"] in shown and shown.count("\n|") >= len(found["lines"])
     sysgym(*words, "--agent", "fm", code=2)
+
+
+def test_the_rule_is_that_of_the_recipe_and_plays_in_its_mode() -> None:
+    problem = make_problem("Partitioning", k=2)
+    found = contestants(str(GOLDEN / "ppo-refine"), problem, set())
+    rule = next(item for item in found if item.role == "rule")
+    assert rule.solver.name == "greedy"
+    answer = rule.solver.agent.solve(problem, problem.load("tiny/delaunay-test"), np.random.default_rng(0), Budget())
+    assert {*answer} == {"part"}  # in mode `assign`, the problem's own here, no gain is listed
 
 
 def test_weights_that_are_forgotten_are_other_weights() -> None:

@@ -37,7 +37,7 @@ class PolicyPlacer:
     default_instances: ClassVar[str] = "seeds/train"
     default_budget: ClassVar[Budget] = Budget(seconds=600)
     step: ClassVar[str] = "a simulated answer"
-    indivisible: ClassVar[str] = "one pass of the network over the graph, or the gradient of one"
+    indivisible: ClassVar[str] = "the samples of an update, simulated together, or a gradient step on them"
     name: ClassVar[str]
     hyper: ClassVar[Mapping[str, Any]]
     if TYPE_CHECKING:  # of `NetOverTypes`

@@ -72,6 +72,15 @@ class NetOverTypes:
             torch.manual_seed(seed)
             return self.make_net(len(vocabulary))
 
+    def prepare(self) -> None:
+        """Import the networks, and what an optimiser imports: every `solve` has one."""
+        super().prepare()  # type: ignore[misc]
+        import torch._dynamo
+
+        from sysgym_agents.dataflow import gdp_net
+
+        assert gdp_net is not None and torch is not None
+
     def weights(self) -> Mapping[str, Any] | None:
         """Those of the network."""
         return None if self.net is None else self.net.state_dict()

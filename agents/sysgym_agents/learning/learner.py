@@ -44,11 +44,14 @@ class StoredLearner:
         return MappingProxyType({name: getattr(self, name) for name in option_table(type(self))})
 
     def prepare(self) -> None:
-        """Import torch, and what its first optimiser imports where `solve` would train."""
+        """Import what kernels need, torch, and what its first optimiser imports where `solve` would train."""
         import torch
 
+        import sysgym.compiled
+
         if self.weights() is None:
-            import torch._dynamo  # noqa: F401
+            import torch._dynamo
+        assert torch is not None and sysgym.compiled is not None
         limit_pools()
 
     def weights(self) -> Mapping[str, Tensor] | None:
@@ -105,12 +108,12 @@ def spend(clock: Clock, planned: float, advance: Callable[[float], Mapping[str, 
     `advance` gets the share of the budget that is used, 0 to 1, and returns metrics with the `steps` so far. `hear`
     gets them with the `seconds`, the last time too.
     """
-    steps = 0.0
+    steps, rounds = 0.0, 0
     while True:
         by_steps = steps / planned if math.isfinite(planned) and planned else 0.0
         row = advance(min(1.0, max(by_steps, clock.share)))
-        steps = row["steps"]
-        over = steps >= planned or clock.spent()
+        steps, rounds = row["steps"], rounds + 1
+        over = steps >= planned or clock.spent() or clock.share * (1 + 0.5 / rounds) > 1  # no room for half of another
         if (hear is not None and not hear({**row, "seconds": clock.seconds})) or over:
             return
 

@@ -79,6 +79,15 @@ class GAP(StoredLearner):
         self._resume: Snapshot | None = None  # for the next fit
         self._last: tuple[Graph, int, Example] | None = None  # solved, with so many eigenvectors
 
+    def prepare(self) -> None:
+        """Import the network, and what finds eigenvectors."""
+        super().prepare()
+        import scipy.sparse.linalg  # noqa: F401
+
+        from sysgym_agents.partitioning import gap_model, partition_kernels
+
+        assert gap_model is not None and partition_kernels is not None
+
     def fit(
         self,
         problem: Partitioning,

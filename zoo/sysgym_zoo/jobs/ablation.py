@@ -21,7 +21,7 @@ from sysgym_agents.general.restarts import Restarted
 from sysgym_leaderboards.statistics import bootstrap_interval, geometric_means
 from sysgym_zoo.jobs.console import say
 from sysgym_zoo.jobs.evaluate import How, evaluate
-from sysgym_zoo.lookup.naming import Choice, Solver, build, choose, mode_keys
+from sysgym_zoo.lookup.naming import Choice, Solver, build, choose, load_run, mode_keys
 from sysgym_zoo.lookup.recipes import rule_of
 
 ROLES = ("agent", "fresh weights", "rule", "recommended", "baseline")
@@ -86,10 +86,8 @@ def contestants(word: str, problem: AnyProblem, given: set[str]) -> list[Contest
 
 def _recipe_of(choice: Choice) -> str:
     """The recipe that a run was made with, or that a word names."""
-    if choice.run is None:
+    if choice.run is None or choice.recipe:
         return choice.recipe
-    from sysgym_zoo.lookup.naming import load_run
-
     return str(load_run(choice.run)["agent"].get("recipe") or "")
 
 

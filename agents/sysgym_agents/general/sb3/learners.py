@@ -71,10 +71,13 @@ class SB3Agent:
         return LIBRARY[self.algorithm]
 
     def prepare(self) -> None:
-        """Import the library."""
+        """Import the library, what kernels need, and what the optimiser of a policy imports."""
+        import torch._dynamo
+
+        import sysgym.compiled
         from sysgym_agents.general.sb3 import training
 
-        assert training is not None and self.library()
+        assert training is not None and sysgym.compiled is not None and torch is not None and self.library()
         limit_pools()
 
     def _keywords(self) -> dict[str, Any]:
