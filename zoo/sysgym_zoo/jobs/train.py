@@ -27,6 +27,7 @@ from sysgym_zoo.lookup.recipes import Recipe, default_recipe, load_recipe
 from sysgym_zoo.lookup.resolve import instance_names
 
 CHECKPOINT_SECONDS = 30.0
+SHOWN = ("reward", "cost", "best", "feasible", "ncut")  # of a learner's metrics, beside the line of progress
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -323,7 +324,9 @@ class _Watch:
         self.seconds = metrics["seconds"] + self.begun.seconds
         self.run.log({**metrics, "steps": self.steps, "seconds": self.seconds}, int(self.steps))
         note = "  ".join(
-            f"{k.split('/')[-1]} {v:.3g}" for k, v in metrics.items() if k.startswith(("rollout/", "loss"))
+            f"{k.split('/')[-1]} {v:.3g}"
+            for k, v in metrics.items()
+            if k.startswith(("rollout/", "loss")) or k in SHOWN
         )
         done = {**metrics, "cpu_seconds": self.clock.cpu_seconds}
         self.bar.update(done[self.unit], note)

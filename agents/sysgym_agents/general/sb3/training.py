@@ -114,10 +114,20 @@ class _Watch(BaseCallback):
         if episodes:
             metrics["rollout/ep_rew_mean"] = float(np.mean([e["r"] for e in episodes]))
             metrics["rollout/ep_len_mean"] = float(np.mean([e["l"] for e in episodes]))
+            metrics |= _judged(episodes)
         for key, value in self.logger.name_to_value.items():
             if key.startswith("train/") and isinstance(value, int | float | np.number):
                 metrics[key] = float(value)
         return metrics
+
+
+def _judged(episodes: Sequence[Mapping[str, Any]]) -> dict[str, float]:
+    """Of the last episodes: the share that ended feasible, and the mean and least cost of those."""
+    costs = [episode["cost"] for episode in episodes if episode.get("feasible")]
+    found = {"rollout/feasible": len(costs) / len(episodes)}
+    if costs:
+        found |= {"rollout/cost": float(np.mean(costs)), "rollout/best": float(min(costs))}
+    return found
 
 
 def stored_graphs(instances: InstancePool, layers: int) -> StoredGraphs | None:
