@@ -19,6 +19,7 @@ from sysgym.core.errors import UsageError, unknown
 from sysgym.core.options import checked, refuse_unknown
 from sysgym.core.problem import AnyProblem, Instance, Solution
 from sysgym.core.registry import Registry
+from sysgym.resources import compiled
 
 AGENTS = "sysgym.agents"
 agent_registry = Registry(AGENTS)
@@ -29,27 +30,70 @@ Callback = Callable[[dict[str, float]], bool]
 
 
 class Budget(NamedTuple):
-    """What `solve` or `fit` may spend; None is no limit. `steps` counts evaluations, moves or training steps."""
+    """What `solve` or `fit` may spend; None is no limit. Whichever is used up first ends it.
+
+    `seconds` are of the wall clock, `cpu_seconds` of all threads of this process. `steps` counts what the agent's
+    member `step` says: judged candidates where it tries them one by one.
+    """
 
     seconds: float | None = None
     steps: int | None = None
+    cpu_seconds: float | None = None
+
+    @property
+    def timed(self) -> bool:
+        """Whether there is a limit of time."""
+        return self.seconds is not None or self.cpu_seconds is not None
+
+    def share(self, part: float) -> Budget:
+        """A part of the time, without steps.
+
+        >>> Budget(seconds=2.0, steps=7).share(0.5)
+        Budget(seconds=1.0, steps=None, cpu_seconds=None)
+        """
+        wall, cpu = (None if limit is None else part * limit for limit in (self.seconds, self.cpu_seconds))
+        return Budget(wall, None, cpu)
 
 
 class Clock:
-    """Tells when a budget is spent."""
+    """Tells when a budget is spent. Compiling kernels, or loading compiled ones, counts for nothing."""
 
     def __init__(self, budget: Budget) -> None:
-        self.budget, self.started = budget, time.perf_counter()
+        self.budget = budget
+        self._compiled, self._wall, self._cpu = compiled(), time.perf_counter(), time.process_time()
 
     @property
     def seconds(self) -> float:
         """Wall seconds since the start."""
-        return time.perf_counter() - self.started
+        return time.perf_counter() - self._wall - (compiled().seconds - self._compiled.seconds)
+
+    @property
+    def cpu_seconds(self) -> float:
+        """Seconds of all threads of this process since the start."""
+        return time.process_time() - self._cpu - (compiled().cpu_seconds - self._compiled.cpu_seconds)
+
+    @property
+    def share(self) -> float:
+        """Share of the time that is used, 0 without a limit and at least 1 when it is up."""
+        wall, cpu, most = self.budget.seconds, self.budget.cpu_seconds, 0.0
+        if wall is not None:
+            most = self.seconds / wall if wall > 0 else 1.0
+        if cpu is not None:
+            most = max(most, self.cpu_seconds / cpu if cpu > 0 else 1.0)
+        return most
 
     def spent(self, steps: int = 0) -> bool:
-        """Whether the seconds or the steps are used up."""
-        over_time = self.budget.seconds is not None and self.seconds >= self.budget.seconds
-        return over_time or (self.budget.steps is not None and steps >= self.budget.steps)
+        """Whether the time or the steps are used up."""
+        return self.share >= 1 or (self.budget.steps is not None and steps >= self.budget.steps)
+
+    def left(self) -> Budget:
+        """The budget with the time that remains; its steps are as they were."""
+        wall, cpu = self.budget.seconds, self.budget.cpu_seconds
+        return Budget(
+            None if wall is None else max(wall - self.seconds, 0.0),
+            self.budget.steps,
+            None if cpu is None else max(cpu - self.cpu_seconds, 0.0),
+        )
 
 
 @runtime_checkable
@@ -58,6 +102,12 @@ class Agent(Protocol):
 
     problems: tuple[str, ...]  # names of the problems it is for; empty = any
     fit: Callable[..., None] | None  # None: it does not learn
+    step: str  # what a step of a budget is; empty: it makes one answer and counts none
+    indivisible: str  # the longest that is not interrupted when a budget is spent
+
+    freedom: str  # what it may decide that others of its problem may not; empty: nothing
+
+    def prepare(self) -> None: ...  # import what solving takes; no budget counts it
 
     def solve(self, problem: AnyProblem, instance: Instance, rng: np.random.Generator, budget: Budget) -> Solution: ...
 
@@ -87,6 +137,8 @@ class Learner(Agent, Protocol):
 
     def save(self, path: Path) -> None: ...  # writes agent.json and model.safetensors into the folder
 
+    def forget(self, rng: np.random.Generator) -> bool: ...  # draw the weights anew; False if it cannot
+
     def load(self, path: Path) -> None: ...  # the counterpart, on an agent with default hyper-parameters
 
     def save_training(self, path: Path) -> bool: ...
@@ -99,9 +151,20 @@ class _Defaults:
 
     problems: tuple[str, ...] = ()
     fit = None
+    step = ""
+    indivisible = "the whole answer"
+    freedom = ""
     needs_training = False
     default_instances = ""
     default_budget = Budget(seconds=60)
+
+    def prepare(self) -> None:
+        """Import what kernels need."""
+        import sysgym.compiled  # noqa: F401
+
+    def forget(self, rng: np.random.Generator) -> bool:
+        """It has no weights to draw anew."""
+        return False
 
     def save_training(self, path: Path) -> bool:
         """There is no state of a training but the weights."""

@@ -35,11 +35,27 @@ import numpy as np
 from numba.core.caching import _Cache
 from numba.core.compiler import CompileResult
 from numba.core.dispatcher import Dispatcher
+from numba.core.event import Listener, register
 from numba.core.serialize import dumps
+
+from sysgym.resources import METER
 
 KEPT = 4  # folders of a package, the one in use among them; older ones are deleted
 ENDING = ".kernel"
 ENVIRONMENT_VARIABLE = "SYSGYM_KERNELS"
+
+
+class _Compiling(Listener):  # type: ignore[misc]
+    """Tells the meter when numba compiles, or loads what is compiled."""
+
+    def on_start(self, event: Any) -> None:
+        METER.start()
+
+    def on_end(self, event: Any) -> None:
+        METER.end()
+
+
+register("numba:compiler_lock", _Compiling())
 
 
 def njit(function: Any = None, **options: Any) -> Any:

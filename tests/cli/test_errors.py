@@ -313,7 +313,7 @@ ERRORS = [
     (f"pack rows-damaged --board {TINY}", 2, "the solution rows-damaged/solutions/0.npz cannot be read"),
     (f"pack rows-other --board {TINY}", 2, "is for Partitioning-v0, rows-other is of Clustering"),
     (f"pack one --board {TINY} -o no/such/x.zip", 2, "cannot write no/such/x.zip: No such file"),
-    (f"pack one --board {TINY} --code ftp:x", 2, "code must be an http(s) address or '', got 'ftp:x'"),
+    (f"pack one --board {TINY} --code ftp:x", 2, "code must be a plain http(s) address, such as"),
     ("submit none.zip", 2, "cannot read the submission none.zip"),
     ("submit folder.zip", 2, "cannot read the submission folder.zip: Is a directory"),
     ("submit bytes.zip", 3, "this is no plain zip file"),

@@ -163,6 +163,10 @@ JSON = {  # in this order: what one makes, the next ones use
     "board verify": "board verify",
     "board export": "board export --out site",
     "board audit": "board audit rows.csv",
+    "board rejudge": "board rejudge",
+    "board authors": "board authors 1 --author Ada",
+    "board name": "board name 1 Anonymous",
+    "board withdraw": "board withdraw 1",
 }
 CELL = 'node {\n name: "S"\n attr {\n key: "type"\n value {\n placeholder: "stdcell"\n }\n }\n}\n'
 ELSEWHERE = {"demo", "bench", "doctor"}  # they take longer; their own tests read their JSON

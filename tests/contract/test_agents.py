@@ -12,24 +12,24 @@ from typing import Any
 
 import numpy as np
 import pytest
-from cases import AGENTS, LEARNERS, learner_table, over_learners, over_problems, solved_by
+from cases import (
+    AGENTS,
+    LEARNERS,
+    UNFIT,
+    first_instance,
+    learner_table,
+    over_learners,
+    over_problems,
+    small,
+    solved_by,
+)  # fmt: skip
 
 import sysgym
 from sysgym.core.options import keyword_options, option_table
 from sysgym.core.registry import make_problem, problem_class, with_options
 from sysgym_agents.core import Agent, Budget, Learner, agent_class, agent_names, check_fits, is_learner, make_agent
 
-TINY = {  # of the hyper-parameters that an agent has, so that a fit takes a moment
-    "n_steps": 8, "num_envs": 1, "batch_size": 8, "n_epochs": 1, "hidden": 8, "learning_starts": 8, "buffer_size": 64,
-    "trials": 1,
-}  # fmt: skip
 STEPS = 24
-UNFIT = ("cannot act in", "needs node embeddings")  # such as DQN where an action has many choices
-
-
-def small(name: str) -> Any:
-    known = keyword_options(agent_class(name))
-    return make_agent(name, **{key: value for key, value in TINY.items() if key in known})
 
 
 def fitted(name: str, problem_id: str) -> tuple[Any, Any, Any]:
@@ -46,12 +46,6 @@ def fitted(name: str, problem_id: str) -> tuple[Any, Any, Any]:
             if not any(words in refusal for words in UNFIT):
                 raise
     pytest.skip(f"no mode of it fits {name}: {refusal}")
-
-
-def first_instance(problem: Any) -> str:
-    from sysgym.core.instances import expand
-
-    return expand(problem.instance_sets(), problem.default_instances)[0]
 
 
 def same(one: Any, two: Any) -> bool:

@@ -12,6 +12,7 @@ from sysgym import MissingDependency, UsageError, make_problem
 from sysgym.graphs import from_edges
 from sysgym.graphs.generate import generate_graph
 from sysgym_agents import Budget, make_agent
+from sysgym_agents.core import Clock
 from sysgym_agents.partitioning import partition_kernels as kernels
 from sysgym_agents.partitioning.baselines import coarsen, cut_of, rebalance_and_refine
 
@@ -95,7 +96,7 @@ def test_rebalance_makes_lopsided_partitions_feasible() -> None:
     graph = generate_graph("delaunay:n=400,seed=8")
     problem = make_problem("Partitioning", k=4, eps=0.03)
     for part in (np.zeros(400, np.int32), np.minimum(np.arange(400) // 50, 3).astype(np.int32)):
-        better = rebalance_and_refine(graph, part, 4, problem.limit(graph), np.random.default_rng(0))
+        better = rebalance_and_refine(graph, part, 4, problem.limit(graph), Clock(Budget()))
         assert problem.judge(graph, {"part": better}).feasible
         assert not np.array_equal(better, part)
 

@@ -183,7 +183,7 @@ def test_weights_survive_saving(trained: GAP, tmp_path) -> None:
 def test_signs_of_the_eigenvectors_do_not_matter(trained: GAP) -> None:
     example = make_example(generate_graph("delaunay:n=900,seed=94"), 4)
     flipped = example._replace(features=example.features * torch.tensor([-1.0, 1.0, -1.0, 1.0]))
-    parts = [best_partition(trained.net, case, 2.0, 40, flips=True) for case in (example, flipped)]
+    parts = [best_partition(trained.net, case, (2.0, 40, True)) for case in (example, flipped)]
     assert np.array_equal(*parts)
 
 

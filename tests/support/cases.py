@@ -15,9 +15,11 @@ import numpy as np
 import pytest
 
 import sysgym
+from sysgym.core.instances import expand
 from sysgym.core.observation import FORMS
+from sysgym.core.options import keyword_options
 from sysgym.core.registry import problem_class, problem_registry, register_problem
-from sysgym_agents.core import agent_class, agent_names, agent_registry, is_learner, register_agent
+from sysgym_agents.core import agent_class, agent_names, agent_registry, is_learner, make_agent, register_agent
 from sysgym_agents.general.random import sample_action
 
 PLUGIN = Path(__file__).parents[1] / "plugin"  # on the path by `pythonpath` in pyproject.toml
@@ -255,3 +257,21 @@ def digest(value: Any) -> str:
 
     feed(value)
     return found.hexdigest()
+
+
+# ------------------------------------------------------------------------------------------------ agents, small
+
+TINY = {  # of the hyper-parameters that an agent has, so that a fit takes a moment
+    "n_steps": 8, "num_envs": 1, "batch_size": 8, "n_epochs": 1, "hidden": 8, "learning_starts": 8, "buffer_size": 64,
+    "trials": 1,
+}  # fmt: skip
+UNFIT = ("cannot act in", "needs node embeddings")  # such as DQN where an action has many choices
+
+
+def small(name: str) -> Any:
+    known = keyword_options(agent_class(name))
+    return make_agent(name, **{key: value for key, value in TINY.items() if key in known})
+
+
+def first_instance(problem: Any) -> str:
+    return expand(problem.instance_sets(), problem.default_instances)[0]

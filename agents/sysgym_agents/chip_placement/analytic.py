@@ -20,17 +20,6 @@ if TYPE_CHECKING:
 SHARE = 0.2  # of the seconds, at most, that the gradients may take
 
 
-def compile_kernels(setting: Setting, start: Placement, nodes: Array) -> None:
-    """Run the kernels once, for nothing: where they are not cached yet, compiling takes longer than some budgets."""
-    from sysgym_agents.chip_placement.polish import polish
-    from sysgym_agents.chip_placement.spreading import spread
-
-    rng, netlist, canvas = np.random.default_rng(0), setting.netlist, setting.canvas
-    if netlist.nets and len(nodes):
-        spread(netlist, canvas, start, rng, nodes, iterations=1)
-        polish(netlist, canvas, start, rng, Budget(steps=1), tries=0)
-
-
 class AnalyticPlacer:
     """Gradients on smooth wirelength and density, then annealing of hard and soft macros on the exact cost.
 
@@ -47,10 +36,12 @@ class AnalyticPlacer:
         share: of the moves that go to hard macros, as a multiple of their share of the macros.
         soft: whether soft macros move in the annealing.
 
-    Seconds count from when the kernels are compiled, which they are once on a machine.
     """
 
     problems = ("ChipPlacement",)
+    freedom = "soft macros anywhere, not by forces"
+    step = "a sweep of `tries` moves a macro, each judged by its exact change of the cost"
+    indivisible = "making the gradients' placement legal, or one sweep"
 
     def __init__(
         self, *, starts: int = 2, iterations: int = 400, sweeps: int = 1000, tries: int = 4, hot: float = 0.08,
@@ -64,40 +55,38 @@ class AnalyticPlacer:
         from sysgym.chip_placement.formats.netlist import SOFT
         from sysgym_agents.chip_placement.polish import polish
 
+        clock = Clock(budget)
         setting, start = prepare(problem, instance, instance.placement)
         movable = instance.movable
         soft = np.flatnonzero((setting.netlist.kind == SOFT) & ~start.fixed) if setting.forces else movable[:0]
-        compile_kernels(setting, start, np.append(movable, soft))
-        clock = Clock(budget)
-        found = self._start(problem, instance, rng, setting, start, np.append(movable, soft), budget.seconds)
+        found = self._start(problem, instance, rng, (setting, start, np.append(movable, soft)), budget.share(SHARE))
         if not setting.netlist.nets or not len(movable) + len(soft):
             return as_solution(instance, found)
-        left = None if budget.seconds is None else max(budget.seconds - clock.seconds, 0.0)
         many = max(len(movable) * self.share + len(soft), 1.0)
         found = polish(
-            setting.netlist, setting.canvas, found, rng, Budget(left, budget.steps), weights=setting.weights,
+            setting.netlist, setting.canvas, found, rng, clock.left(), weights=setting.weights,
             hot=self.hot, cold=self.cold, share=len(movable) * self.share / many, soft=soft if self.soft else soft[:0],
             square_soft=setting.square_soft, tries=self.tries, sweeps=self.sweeps,
         )  # fmt: skip
         return as_solution(instance, found)
 
     def _start(
-        self, problem: ChipPlacement, chip: Chip, rng: np.random.Generator, setting: Setting, start: Placement,
-        nodes: Array, seconds: float | None,
+        self, problem: ChipPlacement, chip: Chip, rng: np.random.Generator, begin: tuple[Setting, Placement, Array],
+        budget: Budget,
     ) -> Placement:  # fmt: skip
         """The cheapest legal placement of the gradients; a packing where they leave no room."""
         from sysgym.chip_placement.geometry.packing import legalise
         from sysgym_agents.chip_placement.polish import merged
         from sysgym_agents.chip_placement.spreading import spread
 
-        best, least, clock = None, np.inf, Clock(Budget())
+        best, least, clock = None, np.inf, Clock(budget)
+        setting, start, nodes = begin
         keep, reduced = setting._replace(forces=False), merged(setting.netlist)
         for run in range(self.starts if len(nodes) and setting.netlist.nets else 0):
-            limit = None if seconds is None else SHARE * seconds - clock.seconds
-            if run and limit is not None and limit < clock.seconds / run:
+            if run and 1 - clock.share < clock.share / run:  # another run would not fit
                 break
             found = spread(reduced, setting.canvas, start, rng, nodes, congestion=0.5 * (run % 2),
-                           square_soft=setting.square_soft, iterations=self.iterations, seconds=limit)  # fmt: skip
+                           square_soft=setting.square_soft, iterations=self.iterations, time=clock.left())  # fmt: skip
             legal = legalise(setting.netlist, setting.canvas, found, problem.spacing)
             if legal is None:
                 break

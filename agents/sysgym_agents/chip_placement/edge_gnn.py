@@ -68,21 +68,19 @@ class EdgeGNN(Clipped, SB3Agent, StoredLearner):
     ) -> None:  # fmt: skip
         """Pre-train the encoder unless there are weights, then train as `MaskablePPO` does.
 
-        Pre-training takes no steps of the budget, and at most PRETRAINING of its seconds.
+        Pre-training takes no steps of the budget, and at most PRETRAINING of its time.
         """
         clock = Clock(budget)
         if self._weights is None and self._resume is None and self.pretrain:
             from sysgym_agents.chip_placement.edge_pretrain import pretrain
 
-            share = None if budget.seconds is None else PRETRAINING * budget.seconds
             chosen = with_options(problem, **self.options)
             self._weights, explained = pretrain(
-                self.setup(), chosen, instances, rng.spawn(1)[0], self.pretrain, Clock(Budget(share))
+                self.setup(), chosen, instances, rng.spawn(1)[0], self.pretrain, Clock(budget.share(PRETRAINING))
             )
             told = {"steps": 0.0, "seconds": clock.seconds, "pretrain/explained": explained}
             if callback is not None and not callback(told):
                 return
         before = clock.seconds
-        left = None if budget.seconds is None else max(budget.seconds - before, 0.0)
         watch = None if callback is None else lambda row: callback({**row, "seconds": row["seconds"] + before})
-        super().fit(problem, instances, rng, Budget(left, budget.steps), watch)
+        super().fit(problem, instances, rng, clock.left(), watch)

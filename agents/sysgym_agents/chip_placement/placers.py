@@ -141,7 +141,7 @@ def anneal(
     """Anneal a legal placement of hard macros; the best placement found, soft macros placed.
 
     Each of `sweeps` makes `tries` moves a hard macro at one temperature, from `hot` to `cold` geometrically, then
-    places the soft macros anew where the setting says so. With seconds in the budget, the share of them that is spent
+    places the soft macros anew where the setting says so. With time in the budget, the share of it that is spent
     sets the temperature. Of `workers` chains, which take turns, the worst go on from the best at every tenth of the
     schedule (go with the winners): a tenth of them, at least one.
     """
@@ -152,8 +152,8 @@ def anneal(
     costs = [setting.cost(state) for state in chains]
     best, best_cost = chains[0].as_placement(), costs[0]
     done = stage = 0
-    while not clock.spent(done) and (budget.seconds is not None or done < sweeps):
-        progress = clock.seconds / budget.seconds if budget.seconds is not None else done / max(sweeps - 1, 1)
+    while not clock.spent(done) and (budget.timed or done < sweeps):
+        progress = clock.share if budget.timed else done / max(sweeps - 1, 1)
         temperature = hot * (cold / hot) ** min(progress, 1.0)
         for k, state in enumerate(chains):
             moves = plan.tries * len(state.movable)
@@ -206,6 +206,7 @@ class Spiral:
     """Packs hard macros by descending area along a spiral from the border inwards; forces place the soft ones."""
 
     problems = ("ChipPlacement",)
+    indivisible = "the whole answer: one packing, and the forces"
 
     def solve(self, problem: ChipPlacement, instance: Chip, rng: np.random.Generator, budget: Budget) -> Solution:
         """The packing; UsageError if there is none."""
@@ -226,6 +227,8 @@ class SAPlacer:
     """
 
     problems = ("ChipPlacement",)
+    step = "a sweep of `tries` moves a hard macro, each judged by its exact change of the cost"
+    indivisible = "the packing to start from, or one sweep and the forces"
 
     def __init__(
         self, *, sweeps: int = 60, tries: int = 20, hot: float = 5e-3, cold: float = 1e-8, workers: int = 1
@@ -234,12 +237,13 @@ class SAPlacer:
 
     def solve(self, problem: ChipPlacement, instance: Chip, rng: np.random.Generator, budget: Budget) -> Solution:
         """Anneal from a packing; UsageError if there is none."""
+        clock = Clock(budget)
         setting, start = prepare(problem, instance, start_placement(instance, rng, problem.spacing))
         if not setting.netlist.nets or not instance.movable.size:
             return as_solution(instance, setting.settle(start).as_placement())
         sweeps = self.sweeps if budget.steps is None else budget.steps
         plan = Cooling(sweeps, self.tries, self.hot, self.cold, self.workers)
-        found = anneal(setting, start, rng, budget, plan)
+        found = anneal(setting, start, rng, clock.left(), plan)
         return as_solution(instance, found)
 
 
@@ -256,6 +260,8 @@ class CDPlacer:
     """
 
     problems = ("ChipPlacement",)
+    step = "a macro, for which every place within reach is judged"
+    indivisible = "the packing to start from, a macro's places, or the forces"
 
     def __init__(self, *, epochs: int = 2, reach: int = 5, start: str = "packing") -> None:
         if start not in STARTS:
@@ -267,8 +273,6 @@ class CDPlacer:
         clock = Clock(budget)
         setting, found = prepare(problem, instance, start_placement(instance, rng, problem.spacing))
         if self.start == "anneal" and instance.movable.size and setting.netlist.nets:
-            half = None if budget.seconds is None else budget.seconds / 2
-            found = anneal(setting, found, rng, Budget(half), Cooling(sweeps=20))
-        left = None if budget.seconds is None else max(budget.seconds - clock.seconds, 0.0)
-        found = descend(setting, found, rng, Budget(left, budget.steps), self.epochs, self.reach)
+            found = anneal(setting, found, rng, budget.share(0.5), Cooling(sweeps=20))
+        found = descend(setting, found, rng, clock.left(), self.epochs, self.reach)
         return as_solution(instance, found)

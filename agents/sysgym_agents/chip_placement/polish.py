@@ -50,7 +50,7 @@ def polish(
 
     `soft` are the nodes of soft macros to move, default all that are not fixed; `share` of the moves go to hard ones. A
     step of the budget is a sweep of `tries` moves a macro; without one there are `sweeps`. Temperatures, a share of the
-    cost at the start a macro, go from `hot` to `cold` geometrically, over the seconds if there are any, and end far
+    cost at the start a macro, go from `hot` to `cold` geometrically, over the time if it is limited, and end far
     below.
     """
     from sysgym.chip_placement.formats.netlist import SOFT
@@ -66,8 +66,8 @@ def polish(
         return placement
     span, cell = max(canvas.width, canvas.height), max(canvas.cell)
     total, unit = sweeps if budget.steps is None else budget.steps, best_cost / many
-    while not clock.spent(done) and (budget.seconds is not None or done < total):
-        progress = min(clock.seconds / budget.seconds if budget.seconds is not None else done / total, 1.0)
+    while not clock.spent(done) and (budget.timed or done < total):
+        progress = min(clock.share if budget.timed else done / total, 1.0)
         heat = unit * hot * (cold / hot) ** (progress / QUENCH) if progress < QUENCH else unit * cold / 30
         wander = 0.3 * span * (cell / span) ** min(1.5 * progress, 1.0)
         analytic_kernels.anneal_any(

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from sysgym.chip_placement.formats.netlist import Netlist
     from sysgym.chip_placement.formats.plc import Canvas, Placement
 
+UNLIMITED = Budget()
 BINS = 64  # a side
 FIRST, GROWTH = 0.02, 1.4e5  # the force of the charges, of that of the wires, and how it grows over the schedule
 CROWDED = 0.03  # of the area in bins beyond what they hold, at which the pressure stops growing
@@ -49,13 +50,13 @@ def congested(netlist: Netlist, canvas: Canvas, placement: Placement, width: Arr
 
 def spread(
     netlist: Netlist, canvas: Canvas, placement: Placement, rng: np.random.Generator, nodes: Array, *,
-    congestion: float = 0.5, square_soft: bool = True, iterations: int = 400, seconds: float | None = None,
+    congestion: float = 0.5, square_soft: bool = True, iterations: int = 400, time: Budget = UNLIMITED,
 ) -> Placement:  # fmt: skip
     """Macros `nodes` from the middle of the canvas to where wirelength and density balance; hard ones may overlap.
 
     Adam (Kingma, Ba, 2015) on wirelength + pressure * energy of the charges; the pressure grows until the bins hold at
     most a few per cent too much. Every tenth step the congested cells, times `congestion`, are charged anew. With
-    `seconds` there may be fewer iterations, on the same schedule.
+    a limit of `time` there may be fewer iterations, on the same schedule.
     """
     from sysgym.chip_placement import kernels
     from sysgym.chip_placement.geometry.legal import rectangles
@@ -75,11 +76,9 @@ def spread(
     offset = np.stack(positions(netlist, placement)) - np.stack([placement.x, placement.y])[:, own]
     grid, extra = np.zeros((BINS, BINS)), np.zeros((BINS, BINS))
     first, second, pressure = np.zeros((2, len(nodes))), np.zeros((2, len(nodes))), 0.0
-    clock, progress, steps = Clock(Budget(seconds, iterations)), 0.0, 0
+    clock, progress, steps = Clock(time._replace(steps=iterations)), 0.0, 0
     while not clock.spent(steps):
-        before, progress = progress, steps / iterations
-        if seconds is not None:
-            progress = max(progress, clock.seconds / seconds)
+        before, progress = progress, max(steps / iterations, clock.share)
         pull, push = np.zeros_like(at), np.zeros_like(at)
         sharp = BINS / (span.mean() * (0.5 + 4 * (1 - progress) ** 2))
         chip_kernels.wire_gradient(netlist.ptr, netlist.pins, netlist.weight, own, *(at[:, own] + offset), sharp,

@@ -57,6 +57,7 @@ class Arranger:
 
 class _WireMask:
     problems = CHIP
+    indivisible = "one pass over the macros, two at most"
 
     def __init__(self, *, order: str = "connected") -> None:
         if order not in ORDERS:
@@ -92,6 +93,8 @@ class WireMaskEA(_WireMask):
     `budget.steps` counts evaluations, 1,000 where neither they nor seconds are given; `evaluations` those made.
     Where the first leaves a macro without room, a second tries them by descending area, and the better order stays.
     """
+
+    step = "an evaluation of the guides of all macros"
 
     def __init__(self, *, order: str = "connected", initial: int = 100) -> None:
         super().__init__(order=order)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Annotated, ClassVar
 
 import numpy as np
@@ -22,6 +23,9 @@ if TYPE_CHECKING:
 
 PLACERS = (rules.Single, rules.Expert, rules.LayerRoundRobin, rules.Blocks, rules.HEFT, rules.METF)
 FREE_PLACERS = (rules.HEFT, rules.METF)  # again without co-location
+METIS_STARTS = 4
+
+Start = Callable[[], Array]  # makes a placement
 
 
 @dataclass
@@ -49,6 +53,8 @@ class DeviceAnnealer:
     """
 
     problems: ClassVar[tuple[str, ...]] = rules.PROBLEMS
+    step: ClassVar[str] = "a simulated answer (a move that changes nothing counts too)"
+    indivisible: ClassVar[str] = "a simulation, or one start: METIS, HEFT or m-ETF on the whole graph"
 
     steps: Annotated[int, Range(1, 10**12)] = 4000
     hot: Annotated[float, Range(1e-300, 1e9)] = 0.02
@@ -64,41 +70,46 @@ class DeviceAnnealer:
     def solve(
         self, problem: GraphProblem, instance: DataflowGraph, rng: np.random.Generator, budget: Budget
     ) -> Solution:
-        """The best decision found; the budget counts simulations."""
-        clock, job, tasks = Clock(budget), problem.job(instance), rules.tasks_of(problem)
-        search = Search(job, tasks, rng)
-        placements = self._placements(job, rng) if "placement" in tasks else [job.expert]
-        search.begin(placements, lambda: clock.spent(search.steps))
-        limit = budget.steps if budget.steps is not None else (self.steps if budget.seconds is None else 10**9)
-
-        def share() -> float:
-            by_time = clock.seconds / budget.seconds if budget.seconds else 0.0
-            return max(by_time, search.steps / limit)
-
+        """The best decision found, at least the expert's; the budget counts simulations."""
         from sysgym.dataflow.features import make_work
 
-        scales = [make_work(job, "layers", self.groups * 2**i) for i in range(3)]
-        while (done := share()) < 1 and (job.devices > 1 or tasks != ("placement",)):
+        clock, job, tasks = Clock(budget), problem.job(instance), rules.tasks_of(problem)
+        search = Search(job, tasks, rng)
+        search.begin(self._placements(job, rng) if "placement" in tasks else [lambda: job.expert], clock.spent)
+        limit = budget.steps if budget.steps is not None else (10**9 if budget.timed else self.steps)
+        scales: dict[int, Work] = {}
+        while (done := max(clock.share, search.judged / limit)) < 1 and (job.devices > 1 or tasks != ("placement",)):
             heat = self.hot * (self.cold / self.hot) ** done
-            search.move(scales[min(int(rng.integers(0, 1 + int(3 * done))), 2)], heat)
+            fine = min(int(rng.integers(0, 1 + int(3 * done))), 2)
+            if fine not in scales:
+                scales[fine] = make_work(job, "layers", self.groups * 2**fine)
+            search.move(scales[fine], heat)
             if search.steps - search.improved > max(300, min(limit, self.steps) // 8):
                 search.return_to_best()
-        best = search.best
+        best = search.found
         arrays = {"placement": best.placement, "priority": best.priority, "fusion": best.fusion}
         nodes = instance.nodes
         return rules.pick(tasks, {name: np.zeros(nodes, np.int64) if value is None else value
                                   for name, value in arrays.items()})  # fmt: skip
 
-    def _placements(self, job: Job, rng: np.random.Generator) -> list[Array]:
-        found = [placer().place(job, rng) for placer in PLACERS]
-        found += [placer(colocate=False).place(job, rng) for placer in FREE_PLACERS]
+    def _placements(self, job: Job, rng: np.random.Generator) -> list[Start]:
+        """Starts, the cheap ones first, each made when it is asked for."""
+        found: list[Start] = [partial(placer().place, job, rng) for placer in PLACERS]
+        found += [partial(placer(colocate=False).place, job, rng) for placer in FREE_PLACERS]
         if self.metis:
             try:
                 import pymetis  # noqa: F401
             except ImportError:
                 return found
-            found += [rules.MetisPlacement().place(job, rng) for _ in range(4)]
+            seeds = [int(rng.integers(2**31)) if job.devices > 1 else 0 for _ in range(METIS_STARTS)]
+            found += [partial(rules.MetisPlacement.seeded, job, seed) for seed in seeds]
         return found
+
+
+def _same(one: Answer, two: Answer) -> bool:
+    """Whether two answers share their rules and have equal placements."""
+    shared = one.priority is two.priority and one.fusion is two.fusion
+    return shared and np.array_equal(one.placement, two.placement)
 
 
 class Search:
@@ -108,31 +119,48 @@ class Search:
         self.job, self.tasks, self.rng = job, tasks, rng
         self.steps, self.improved = 0, 0
         self.now = self.best = Answer(job.expert, None, None)
+        self.orders: list[Array | None] = [None]
+        if "schedule" in tasks:
+            self.orders = [job.critical_path, np.zeros(job.graph.nodes, np.int64)]
         self.moves = [self._relocate, self._stretch, self._swap, self._layer] if "placement" in tasks else []
         if "schedule" in tasks:
             self.moves.append(self._shift)
         self.fusions: list[Array] = []
+        self.levels: list[Array | None] = [None]  # of fusion, for the starts
         if "fusion" in tasks:
             self.moves.append(self._refuse)
             self.fusions = [rules.fusion_rule(job.graph, name) for name in rules.FUSIONS[:-1]]
+            self.levels = [*self.fusions]
+        self.first = Answer(job.expert, self.orders[0], self.levels[0])  # cheap, and mostly fits
+        self.first.key, self.ahead = self._key(self.first), 1  # judged before its turn among the starts
 
-    def begin(self, placements: list[Array], spent: Callable[[], bool]) -> None:
-        """Take the best of some placements, each with the rules' priorities; one at least, while the budget lasts."""
-        orders: list[Array | None] = [None]
-        fusions: list[Array | None] = [*self.fusions] or [None]
-        if "schedule" in self.tasks:
-            orders = [self.job.critical_path, np.zeros(self.job.graph.nodes, np.int64)]
-        for placement in placements:
-            for order in orders:
-                for fusion in fusions:
-                    if self.steps and spent():
+    @property
+    def judged(self) -> int:
+        """Answers judged so far."""
+        return self.steps + self.ahead
+
+    @property
+    def found(self) -> Answer:
+        """The best answer."""
+        return min(self.best, self.first, key=lambda answer: answer.key)
+
+    def begin(self, starts: list[Start], spent: Callable[[int], bool]) -> None:
+        """Take the best of some placements, each with the rules' priorities, while the budget lasts."""
+        for start in starts:
+            if spent(self.judged):
+                return
+            placement = start().astype(np.int32)
+            for order in self.orders:
+                for fusion in self.levels:
+                    if spent(self.judged):
                         return
-                    self.try_answer(Answer(placement.astype(np.int32), order, fusion), 0.0)
+                    self.try_answer(Answer(placement, order, fusion), 0.0)
 
     def try_answer(self, answer: Answer, heat: float) -> None:
         """Score an answer; take it if it is better, or by chance if it is a little worse."""
-        score = self.job.score(answer.placement, answer.priority, answer.fusion)
-        answer.key = (score.over_bytes > 0, score.cost + score.over_bytes / 1e3)
+        again = self.ahead and _same(answer, self.first)
+        answer.key = self.first.key if again else self._key(answer)
+        self.ahead = 0 if again else self.ahead
         self.steps += 1
         (bad, cost), (now_bad, now_cost) = answer.key, self.now.key
         worse = (cost - now_cost) / max(now_cost, 1.0) if np.isfinite(now_cost) else -1.0
@@ -140,6 +168,10 @@ class Search:
             self.now = answer
         if answer.key < self.best.key:
             self.best, self.improved = answer, self.steps
+
+    def _key(self, answer: Answer) -> tuple[bool, float]:
+        score = self.job.score(answer.placement, answer.priority, answer.fusion)
+        return score.over_bytes > 0, score.cost + score.over_bytes / 1e3
 
     def return_to_best(self) -> None:
         """Go on from the best answer."""

@@ -81,6 +81,7 @@ class Rule:
     """Base of the classical placements: `place` says where operators go."""
 
     problems: ClassVar[tuple[str, ...]] = PROBLEMS
+    indivisible: ClassVar[str] = "the whole answer, one pass over the graph"
 
     priority: Priority = "best"
     fusion: Fusion = "best"
@@ -145,11 +146,14 @@ class MetisPlacement(Rule):
 
     def place(self, job: Job, rng: np.random.Generator) -> Array:
         """Device of each operator, (N,) int32; MissingDependency without pymetis."""
+        return self.seeded(job, int(rng.integers(2**31)) if job.devices > 1 else 0)
+
+    @staticmethod
+    def seeded(job: Job, seed: int) -> Array:
+        """The same with METIS' own seed."""
         from sysgym.dataflow.graphs.groups import metis_groups
 
-        if job.devices == 1:
-            return job.single
-        return metis_groups(job.graph, job.devices, seed=int(rng.integers(2**31)))
+        return job.single if job.devices == 1 else metis_groups(job.graph, job.devices, seed=seed)
 
 
 def _follow(graph: DataflowGraph) -> Array:

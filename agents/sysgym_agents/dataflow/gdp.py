@@ -36,6 +36,8 @@ class PolicyPlacer:
     needs_training: ClassVar[bool] = False  # it can train on the graph itself
     default_instances: ClassVar[str] = "seeds/train"
     default_budget: ClassVar[Budget] = Budget(seconds=600)
+    step: ClassVar[str] = "a simulated answer"
+    indivisible: ClassVar[str] = "the samples of an update, simulated together, or a gradient step on them"
     name: ClassVar[str]
     hyper: ClassVar[Mapping[str, Any]]
     if TYPE_CHECKING:  # of `NetOverTypes`
@@ -109,12 +111,14 @@ class PolicyPlacer:
             self._run(trainer, clock, None)
         else:
             trainer = self._trainer(deepcopy(self.net), problem, [example], seed, self.hyper["tune_samples"])
-            trainer.answer(0, min(self.hyper["trials"], TRIED_UNITS // example.work.units.count))
+            trials = min(self.hyper["trials"], TRIED_UNITS // example.work.units.count)
+            trainer.answer(0, trials, clock.spent)
             for update in range(self.hyper["tune"]):
                 if clock.spent(trainer.simulations):
                     break
                 trainer.update(update / self.hyper["tune"], clock.spent)
-        trainer.answer(0, 0)
+        if trainer.best[0] is None or not clock.spent(trainer.simulations):
+            trainer.answer(0, 0)
         best = trainer.best[0]
         assert best is not None
         tasks = tasks_of(problem)

@@ -197,18 +197,21 @@ class Trainer:
             for slow, fast in zip(average.parameters(), self.net.parameters(), strict=True):
                 slow.lerp_(fast, share)
 
-    def answer(self, row: int, trials: int) -> None:
-        """Remember the best of the likeliest decision for a graph and of some samples."""
+    def answer(self, row: int, trials: int, spent: Callable[[int], bool] = lambda steps: False) -> None:
+        """Remember the best of the likeliest decision for a graph and, unless the budget is spent, of some samples."""
         example, ppo = self.examples[row], self.ppo
         with torch.no_grad():
             encoded = self.net.encode(example)
-            found = [sample(self.net, encoded, self.tasks, ppo.rounds, 1, None)]
-            if trials:
-                found.append(sample(self.net, encoded, self.tasks, ppo.rounds, trials, self.generator, heat=HEAT))
-        for decision in found:
-            costs, over = evaluate(example, self.tasks, {t: v.numpy() for t, v in decision.last.items()})
-            self.simulations += len(costs)
-            self._remember(row, decision, costs, over)
+            self._judge(row, sample(self.net, encoded, self.tasks, ppo.rounds, 1, None))
+            if trials and not spent(self.simulations):
+                made = sample(self.net, encoded, self.tasks, ppo.rounds, trials, self.generator, heat=HEAT)
+                self._judge(row, made)
+
+    def _judge(self, row: int, decision: Decision) -> None:
+        example = self.examples[row]
+        costs, over = evaluate(example, self.tasks, {t: v.numpy() for t, v in decision.last.items()})
+        self.simulations += len(costs)
+        self._remember(row, decision, costs, over)
 
     def _learn(self, example: Example, decision: Decision, old: Tensor, advantage: Tensor, how: tuple[float, float],
                elite: Decision | None) -> None:  # fmt: skip

@@ -36,6 +36,8 @@ class HDP(PlacementLearner, NetOverTypes, StoredLearner):
     """
 
     name: ClassVar[str] = "hdp"
+    step: ClassVar[str] = "a simulated placement"
+    indivisible: ClassVar[str] = "an update: one pass of the network over the graph, and its gradient"
 
     hidden: Annotated[int, Range(2, 1024)] = 64
     grouper: Annotated[int, Range(1, 4096)] = 64

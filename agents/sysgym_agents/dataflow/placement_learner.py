@@ -72,6 +72,15 @@ class NetOverTypes:
             torch.manual_seed(seed)
             return self.make_net(len(vocabulary))
 
+    def prepare(self) -> None:
+        """Import the networks, and what an optimiser imports: every `solve` has one."""
+        super().prepare()  # type: ignore[misc]
+        import torch._dynamo
+
+        from sysgym_agents.dataflow import gdp_net
+
+        assert gdp_net is not None and torch is not None
+
     def weights(self) -> Mapping[str, Any] | None:
         """Those of the network."""
         return None if self.net is None else self.net.state_dict()
@@ -79,6 +88,13 @@ class NetOverTypes:
     def facts(self) -> dict[str, Any]:
         """The vocabulary."""
         return {"vocabulary": list(self.vocabulary)}
+
+    def forget(self, rng: np.random.Generator) -> bool:
+        """Draw the network's weights anew; the vocabulary stays."""
+        if self.net is None:
+            return False
+        self.net = self.fresh_net(self.vocabulary, int(rng.integers(2**31)))
+        return True
 
     def restore(self, facts: Mapping[str, Any], weights: Mapping[str, Any], path: Path) -> None:
         """Network and vocabulary; UsageError if they do not fit."""

@@ -37,6 +37,8 @@ class Placeto(PlacementLearner, NetOverTypes, StoredLearner):
     """
 
     name: ClassVar[str] = "placeto"
+    step: ClassVar[str] = "a simulated placement (an episode counts at least as many as it has moves)"
+    indivisible: ClassVar[str] = "a move of all episodes, or one gradient step on them"
 
     hidden: Annotated[int, Range(1, 1024)] = 32
     rounds: Annotated[int, Range(0, 64)] = 4

@@ -28,6 +28,8 @@ class Random:
     """Plays uniformly random legal actions and keeps the best feasible of `episodes` episodes."""
 
     problems: tuple[str, ...] = ()
+    step = "an episode, whose last state is judged"
+    indivisible = "an episode"
 
     def __init__(self, *, episodes: int = 1) -> None:
         self.episodes = episodes

@@ -11,8 +11,11 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar
 
+import numpy as np
+
 from sysgym.core.errors import UsageError, reading
 from sysgym.core.options import check_fields, option_table, refuse_unknown
+from sysgym.resources import limit_pools
 from sysgym_agents.core import Budget, Callback, Clock
 
 if TYPE_CHECKING:
@@ -40,6 +43,17 @@ class StoredLearner:
     def hyper(self) -> Mapping[str, Any]:
         """The hyper-parameters by name, to read: a value is changed by assigning to the field of its name."""
         return MappingProxyType({name: getattr(self, name) for name in option_table(type(self))})
+
+    def prepare(self) -> None:
+        """Import what kernels need, torch, and what its first optimiser imports where `solve` would train."""
+        import torch
+
+        import sysgym.compiled
+
+        if self.weights() is None:
+            import torch._dynamo
+        assert torch is not None and sysgym.compiled is not None
+        limit_pools()
 
     def weights(self) -> Mapping[str, Tensor] | None:
         """The numbers to keep by name; None before there are any."""
@@ -77,6 +91,10 @@ class StoredLearner:
             fresh.restore(facts, weights, path)
         self.__dict__.update(fresh.__dict__)
 
+    def forget(self, rng: np.random.Generator) -> bool:
+        """Draw the weights anew, as before any training; False if they cannot be, or there are none."""
+        return False
+
     def former_names(self) -> tuple[str, ...]:
         """Names under which folders of this agent were written before."""
         return ()
@@ -96,18 +114,18 @@ def spend(clock: Clock, planned: float, advance: Callable[[float], Mapping[str, 
     `advance` gets the share of the budget that is used, 0 to 1, and returns metrics with the `steps` so far. `hear`
     gets them with the `seconds`, the last time too.
     """
-    seconds, steps = clock.budget.seconds, 0.0
+    steps, rounds = 0.0, 0
     while True:
         by_steps = steps / planned if math.isfinite(planned) and planned else 0.0
-        row = advance(min(1.0, max(by_steps, clock.seconds / seconds if seconds else 0.0)))
-        steps = row["steps"]
-        over = steps >= planned or clock.spent()
+        row = advance(min(1.0, max(by_steps, clock.share)))
+        steps, rounds = row["steps"], rounds + 1
+        over = steps >= planned or clock.spent() or clock.share * (1 + 0.5 / rounds) > 1  # no room for half of another
         if (hear is not None and not hear({**row, "seconds": clock.seconds})) or over:
             return
 
 
 def planned_steps(budget: Budget, usual: float) -> float:
-    """Steps that a budget allows: its own, as many as seconds last (inf), or the `usual` number."""
+    """Steps that a budget allows: its own, as many as the time lasts (inf), or the `usual` number."""
     if budget.steps is not None:
         return max(budget.steps, 1)
-    return usual if budget.seconds is None else math.inf
+    return math.inf if budget.timed else usual

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from sysgym.partitioning.problem import Partitioning
 
 PARTITIONING = ("Partitioning",)
+PASSES = 20  # of FM, at most
 KAHIP_MOST_DEGREE = 10**6  # weighted; its perfectly balanced mode keeps a bucket for every possible gain
 
 
@@ -23,14 +24,20 @@ def cut_of(graph: Graph, part: Array) -> int:
     return int(graph.adjwgt[part[graph.sources] != part[graph.adjncy]].sum()) // 2
 
 
-def rebalance_and_refine(graph: Graph, part: Array, k: int, l_max: int, rng: np.random.Generator) -> Array:
-    """A copy of `part` (n,) int32 moved within the limit where it can be, then improved by FM."""
+def rebalance_and_refine(graph: Graph, part: Array, k: int, l_max: int, clock: Clock) -> Array:
+    """A copy of `part` (n,) int32 moved within the limit where it can be, then improved by FM until time is up."""
     from sysgym_agents.partitioning import partition_kernels as kernels
 
     better = np.array(part, np.int32)
     arrays = kernels.Csr(graph.xadj, graph.adjncy, graph.adjwgt, graph.vwgt)
     kernels.rebalance(arrays, better, k, l_max)
-    kernels.refine(arrays, better, k, l_max, 20, max(100, graph.nodes // 50))
+    patience = max(100, graph.nodes // 50)
+    if not clock.budget.timed:
+        kernels.refine(arrays, better, k, l_max, PASSES, patience)
+        return better
+    for _ in range(PASSES):
+        if clock.spent() or not kernels.refine(arrays, better, k, l_max, 1, patience):
+            break
     return better
 
 
@@ -46,6 +53,7 @@ def _best(graph: Graph, k: int, l_max: int, parts: list[Array]) -> Array:
 
 class _Streaming:
     problems = PARTITIONING
+    indivisible = "the whole answer, one pass over the nodes"
 
     def __init__(self, *, order: str = "bfs") -> None:
         self.order = order
@@ -93,6 +101,8 @@ class FM:
     """
 
     problems = PARTITIONING
+    step = "a run, which answers one partition"
+    indivisible = "a run: coarsening, growing and refining the whole graph once"
 
     def __init__(self, *, runs: int = 5, levels: bool = True, passes: int = 20) -> None:
         self.runs, self.levels, self.passes = runs, levels, passes
@@ -104,7 +114,7 @@ class FM:
         limit = problem.limit(instance)
         run = 0
         while run == 0 or not clock.spent(run):
-            if budget.seconds is None and run >= self.runs:
+            if not budget.timed and run >= self.runs:
                 break
             found = [_best(instance, problem.k, limit, [*found, self._run(problem.k, instance, limit, rng)])]
             run += 1
@@ -161,6 +171,7 @@ class Spectral:
     """
 
     problems = PARTITIONING
+    indivisible = "the whole answer: the eigenvectors, k-means and balancing"
 
     def __init__(self, *, vectors: int = 0, rounds: int = 20) -> None:
         self.vectors, self.rounds = vectors, rounds
@@ -197,6 +208,7 @@ class Metis:
     """
 
     problems = PARTITIONING
+    indivisible = "the whole answer, one call of METIS"
 
     def __init__(self, *, recursive: bool = False, cuts: int = 1, seed: int = -1) -> None:
         self.recursive, self.cuts, self.seed = recursive, cuts, seed
@@ -234,6 +246,7 @@ class Kahip:
     """
 
     problems = PARTITIONING
+    indivisible = "the whole answer, one call of KaFFPa"
     presets = ("fast", "eco", "strong")
 
     def __init__(self, *, preset: str = "eco") -> None:

@@ -19,7 +19,7 @@ from sysgym_agents.learning.learner import StoredLearner, spend
 if TYPE_CHECKING:
     from sysgym.partitioning.problem import Partitioning
     from sysgym_agents.learning.snapshot import Snapshot
-    from sysgym_agents.partitioning.gap_model import GapNet, Progress, Training
+    from sysgym_agents.partitioning.gap_model import Example, GapNet, Progress, Training
 
 MAX_PARTS, MAX_TRIALS, MAX_ITERATIONS = 1024, 1000, 10**9
 SOLVE_SHARE = 0.7  # of the seconds of `solve` that a fit on the instance itself may take
@@ -55,6 +55,8 @@ class GAP(StoredLearner):
     problems: ClassVar[tuple[str, ...]] = ("Partitioning",)
     needs_training: ClassVar[bool] = False  # it can fit the instance itself
     default_instances: ClassVar[str] = "delaunay/train"
+    step: ClassVar[str] = "a gradient step"
+    indivisible: ClassVar[str] = "the eigenvectors of the graph, a gradient step, a forward pass, or a pass of repair"
 
     hidden: Annotated[int, Range(1, 1024)] = 64
     layers: Annotated[int, Range(0, 32)] = 2
@@ -75,6 +77,16 @@ class GAP(StoredLearner):
         self.net: GapNet | None = None
         self._progress: Progress | None = None  # of the last fit
         self._resume: Snapshot | None = None  # for the next fit
+        self._last: tuple[Graph, int, Example] | None = None  # solved, with so many eigenvectors
+
+    def prepare(self) -> None:
+        """Import the network, and what finds eigenvectors."""
+        super().prepare()
+        import scipy.sparse.linalg  # noqa: F401
+
+        from sysgym_agents.partitioning import gap_model, partition_kernels
+
+        assert gap_model is not None and partition_kernels is not None
 
     def fit(
         self,
@@ -105,19 +117,20 @@ class GAP(StoredLearner):
 
     def solve(self, problem: Partitioning, instance: Graph, rng: np.random.Generator, budget: Budget) -> Solution:
         """A partition by forward passes (after a fit on the instance if there are no weights), then repair."""
-        net = self.net or self._fit_one(problem, instance, rng, budget)
-        part = self._partition(net, problem, instance)
-        if self.repair:
-            from sysgym_agents.partitioning.baselines import rebalance_and_refine
+        from sysgym_agents.partitioning.baselines import rebalance_and_refine
 
-            part = rebalance_and_refine(instance, part, problem.k, problem.limit(instance), rng)
+        clock, self._last = Clock(budget), None  # nothing that an earlier call found out counts for this one
+        net = self.net or self._fit_one(problem, instance, rng, budget)
+        part = self._partition(net, problem, instance, clock)
+        if self.repair:
+            part = rebalance_and_refine(instance, part, problem.k, problem.limit(instance), clock)
         return {"part": part}
 
     def predict(self, problem: Partitioning, instance: Graph) -> Array:
         """The argmax partition before repair, (N,) int32; UsageError if there are no weights."""
         if self.net is None:
             raise UsageError("agent 'gap' has no weights to predict with; call fit or load first.")
-        return self._partition(self.net, problem, instance)
+        return self._partition(self.net, problem, instance, Clock(Budget()))
 
     def weights(self) -> Mapping[str, Any] | None:
         """Those of the network."""
@@ -126,6 +139,17 @@ class GAP(StoredLearner):
     def facts(self) -> dict[str, Any]:
         """For how many parts the weights are."""
         return {"parts": self.parts}
+
+    def forget(self, rng: np.random.Generator) -> bool:
+        """Draw the network's weights anew, for as many parts."""
+        import torch
+
+        if self.parts is None:
+            return False
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(int(rng.integers(2**31)))
+            self.net = self._empty_net(self.parts)
+        return True
 
     def restore(self, facts: Mapping[str, Any], weights: Mapping[str, Any], path: Path) -> None:
         """Network and number of parts."""
@@ -185,8 +209,7 @@ class GAP(StoredLearner):
     def _fit_one(self, problem: Partitioning, instance: Graph, rng: np.random.Generator, budget: Budget) -> GapNet:
         """A network for this instance and k only; the agent keeps none of it."""
         setting = self._setting(problem.k, self.solve_iterations, augment=False)
-        seconds = None if budget.seconds is None else SOLVE_SHARE * budget.seconds
-        return self._train(setting, [instance], rng, Budget(seconds, budget.steps))
+        return self._train(setting, [instance], rng, budget.share(SOLVE_SHARE)._replace(steps=budget.steps))
 
     def _train(
         self,
@@ -209,7 +232,11 @@ class GAP(StoredLearner):
             setting = setting._replace(iterations=max(budget.steps, 1))
         for graph in instances:
             _check_graph(graph)
-        examples = [make_example(graph, self._features(setting.parts)) for graph in instances]
+        count = self._features(setting.parts)
+        if publish is None:  # `solve` needs it again
+            examples = [self._example(graph, setting.parts) for graph in instances]
+        else:
+            examples = [make_example(graph, count) for graph in instances]
         start = None if publish is None or resume is not None else self.net
         progress = Progress(examples, setting, rng, start)
         if resume is not None:
@@ -241,8 +268,17 @@ class GAP(StoredLearner):
             self._progress = progress
         return progress.net
 
-    def _partition(self, net: GapNet, problem: Partitioning, instance: Graph) -> Array:
-        from sysgym_agents.partitioning.gap_model import best_partition, make_example
+    def _example(self, graph: Graph, k: int) -> Example:
+        """A graph as tensors; the last one is kept, its eigenvectors take long."""
+        from sysgym_agents.partitioning.gap_model import make_example
+
+        count = self._features(k)
+        if self._last is None or self._last[0] is not graph or self._last[1] != count:
+            self._last = graph, count, make_example(graph, count)
+        return self._last[2]
+
+    def _partition(self, net: GapNet, problem: Partitioning, instance: Graph, clock: Clock) -> Array:
+        from sysgym_agents.partitioning.gap_model import best_partition
 
         if net.out.out_features != problem.k:
             raise UsageError(
@@ -250,5 +286,5 @@ class GAP(StoredLearner):
                 f"train with k={problem.k}."
             )
         _check_graph(instance)
-        example = make_example(instance, self._features(problem.k))
-        return best_partition(net, example, self.balance, self.even, self.flips)
+        example = self._example(instance, problem.k)
+        return best_partition(net, example, (self.balance, self.even, self.flips), clock.spent)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -250,10 +250,19 @@ def _step(
 
 
 @torch.no_grad()
-def best_partition(net: GapNet, example: Example, balance: float, rounds: int, flips: bool) -> Array:
-    """The partition (N,) int32 that GAP's own loss ranks first among those of the features' sign flips."""
-    candidates = []
+def best_partition(
+    net: GapNet, example: Example, how: tuple[float, int, bool], spent: Callable[[], bool] = lambda: False
+) -> Array:
+    """The partition (N,) int32 that GAP's own loss ranks first among those of the features' sign flips.
+
+    how: weight of the imbalance, rounds of `even_argmax`, and whether to flip. The first pattern is always tried, the
+    others until `spent`.
+    """
+    balance, rounds, flips = how
+    candidates: list[tuple[float, Tensor]] = []
     for signs in sign_patterns(example.features.shape[1])[: None if flips else 1]:
+        if candidates and spent():
+            break
         logits = net(example.features * signs, example)
         part = even_argmax(logits, example.weight, rounds)
         arrays = (example.adjacency, example.degree, example.weight)

@@ -29,6 +29,7 @@ class Rule:
     """
 
     problems = ("Knapsack",)
+    step = "a generation"
     needs_training = False
     default_instances = "small/train"
     default_budget = Budget(steps=20)

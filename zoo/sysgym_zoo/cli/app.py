@@ -47,7 +47,17 @@ InstanceName = Annotated[
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 Seed = Annotated[int, typer.Option("--seed", min=0, help="Seed of everything random.")]
-Threads = Annotated[int, typer.Option("--threads", min=1, max=1024, help="Threads of torch; results depend on it.")]
+Threads = Annotated[
+    int, typer.Option("--threads", min=1, max=1024, help="Threads of every pool; results of torch depend on them.")
+]
+Seconds = Annotated[float | None, typer.Option("--seconds", min=0.0, help="Wall time for one solution.")]
+CpuSeconds = Annotated[
+    float | None, typer.Option("--cpu-seconds", min=0.0, help="CPU time of all threads for one solution.")
+]
+Steps = Annotated[
+    int | None,
+    typer.Option("--steps", min=1, help="Judged candidates of one solution; see `show AGENT`."),
+]
 Out = Annotated[Path | None, typer.Option("--out", help="Run folder to make; default: the next below runs/.")]
 StorePath = Annotated[
     Path | None, typer.Option("--store", help="Leaderboard file; default: SYSGYM_STORE or the user's.")

@@ -10,11 +10,14 @@ import typer
 from sysgym_zoo.cli import complete
 from sysgym_zoo.cli.app import (
     AsJson,
+    CpuSeconds,
     InstanceName,
     Options,
     Out,
     ProblemName,
+    Seconds,
     Seed,
+    Steps,
     Threads,
     app,
     command,
@@ -56,6 +59,7 @@ def train(
     ] = None,
     steps: Annotated[int | None, typer.Option(help="Environment steps, or iterations, to train for.")] = None,
     seconds: Annotated[float | None, typer.Option(help="Seconds to train for.")] = None,
+    cpu_seconds: Annotated[float | None, typer.Option(help="CPU seconds of all threads to train for.")] = None,
     seed: Seed = 0,
     threads: Threads = 1,
     out: Out = None,
@@ -70,8 +74,8 @@ def train(
 
     asked = Training(
         agent=agent, problem=problem, options=options or [], instances=";".join(instances or []) or None,
-        recipe=recipe, changes=change or [], steps=steps, seconds=seconds, seed=seed, threads=threads, out=out,
-        resume=resume, save_every=save_every,
+        recipe=recipe, changes=change or [], steps=steps, seconds=seconds, cpu_seconds=cpu_seconds, seed=seed,
+        threads=threads, out=out, resume=resume, save_every=save_every,
     )  # fmt: skip
     folder, record = run(asked)
     if as_json:
@@ -91,7 +95,9 @@ def solve(
         typer.Option("--agent", "-a", help="Agent, recipe or run folder.", autocompletion=complete.agents),
     ] = None,
     options: Options = None,
-    seconds: Annotated[float | None, typer.Option(min=0.0, help="Time budget.")] = None,
+    seconds: Seconds = None,
+    cpu_seconds: CpuSeconds = None,
+    steps: Steps = None,
     seed: Seed = 0,
     threads: Threads = 1,
     output: Annotated[Path | None, typer.Option("-o", "--output", help="Solution file to write.")] = None,
@@ -99,18 +105,18 @@ def solve(
 ) -> None:
     """Solve one instance and judge the answer. Exit code 3 if it is infeasible."""
     from sysgym.core.solutions import write_solution
-    from sysgym_zoo.jobs.evaluate import solve_once, time_budget
+    from sysgym_agents.core import Budget
+    from sysgym_zoo.jobs.evaluate import checked_budget, solve_once
     from sysgym_zoo.jobs.runs import set_threads
     from sysgym_zoo.lookup.finding import Clues
     from sysgym_zoo.lookup.resolve import build_all
 
-    budget = time_budget(seconds)
+    budget = checked_budget(Budget(seconds, steps, cpu_seconds))
     built, (solver,) = build_all(
         Clues(problem, [agent] if agent is not None else [], "", [instance], None, options or [])
     )
     loaded = built.load(instance)
-    if solver.learns:
-        set_threads(threads)
+    set_threads(threads)
     row, solution = solve_once(built, loaded, solver.agent, solver.name, seed, budget)
     if output is not None:
         write_solution(built, loaded, solution, output)
@@ -170,6 +176,14 @@ def evaluate(
         list[str] | None,
         typer.Option("--agent", "-a", help="Agent, recipe or run folder; repeatable.", autocompletion=complete.agents),
     ] = None,
+    ablate: Annotated[
+        str | None,
+        typer.Option(
+            "--ablate",
+            help="Agent or run folder to compare with its fresh weights, its rule and classical agents.",
+            autocompletion=complete.agents,
+        ),
+    ] = None,
     instances: Annotated[
         list[str] | None,
         typer.Option(help="Set, or names and files (repeated, or ;-separated).", autocompletion=complete.instances),
@@ -177,27 +191,51 @@ def evaluate(
     problem: ProblemName = None,
     options: Options = None,
     seeds: Annotated[int, typer.Option(help="Seeds 0..n-1 on every instance.")] = 5,
-    seconds: Annotated[float | None, typer.Option(min=0.0, help="Time budget of one solution.")] = None,
+    seconds: Seconds = None,
+    cpu_seconds: CpuSeconds = None,
+    steps: Steps = None,
     threads: Threads = 1,
     out: Out = None,
     as_json: AsJson = False,
 ) -> None:
     """Agents on instances and seeds: a table, and a run folder with every row and solution."""
+    from sysgym import UsageError
+    from sysgym_agents.core import Budget
     from sysgym_zoo.jobs import evaluate as module
     from sysgym_zoo.jobs.console import say, show_json, table, tell
     from sysgym_zoo.lookup.finding import Clues, split
-    from sysgym_zoo.lookup.resolve import build_all, instance_names
+    from sysgym_zoo.lookup.resolve import build_all, instance_names, keys_of
 
+    if ablate is not None and agent:
+        raise UsageError("--ablate chooses who takes part; leave --agent out.")
     named = None if instances is None else ";".join(instances)
-    built, solvers = build_all(Clues(problem, agent or [], "", split(named), None, options or []))
+    words = agent or [] if ablate is None else [ablate]
+    built, solvers = build_all(Clues(problem, words, "", split(named), None, options or []))
     wanted = built.default_instances if named is None else named
     loaded = [built.load(name) for name in instance_names(built, wanted)]
-    folder, rows = module.evaluate(built, solvers, loaded, seeds, seconds, threads, out)
+    how = module.How(seeds, Budget(seconds, steps, cpu_seconds), threads, out)
+    if ablate is not None:
+        _ablate(ablate, (built, keys_of(options or []), loaded), how, as_json)
+        return
+    folder, rows = module.evaluate(built, solvers, loaded, how)
     summary = module.summarise(rows)
     if as_json:
         show_json("evaluation", {"run": str(folder), "summary": summary, "rows": rows})
     else:
         tell(table(summary))
+        say(f"rows and solutions: {folder}")
+
+
+def _ablate(word: str, on: tuple[Any, set[str], list[Any]], how: Any, as_json: bool) -> None:
+    from sysgym_zoo.jobs.ablation import ablate, verdict
+    from sysgym_zoo.jobs.console import say, show_json, table
+
+    folder, lines = ablate(word, *on, how)
+    if as_json:
+        show_json("ablation", {"run": str(folder), "verdict": verdict(lines), "lines": lines})
+    else:
+        print(table(lines))
+        print(verdict(lines))
         say(f"rows and solutions: {folder}")
 
 

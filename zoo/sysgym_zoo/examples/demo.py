@@ -11,7 +11,7 @@ from PIL import Image
 from sysgym import InvalidSolution
 from sysgym_zoo.jobs import boards
 from sysgym_zoo.jobs.console import say, show_json, table
-from sysgym_zoo.jobs.evaluate import evaluate, summarise
+from sysgym_zoo.jobs.evaluate import How, evaluate, summarise
 from sysgym_zoo.jobs.runs import fresh_folder
 from sysgym_zoo.jobs.train import Training, train
 from sysgym_zoo.lookup.finding import build_problem
@@ -35,7 +35,7 @@ def demo(out: Path, seconds: float, as_json: bool) -> None:
     problem = build_problem("Partitioning", ["k=4", "mode=assign"])  # the random agent assigns nodes one by one
     agents = [build_agent(name, problem) for name in [str(run), *chosen]]
     instances = [problem.load(name) for name in instance_names(problem, TEST)]
-    evaluated, rows = evaluate(problem, agents, instances, 3, None, 1, folder / "evaluation")
+    evaluated, rows = evaluate(problem, agents, instances, How(seeds=3, out=folder / "evaluation"))
     say(table(summarise(rows)))
     say("3. submit every agent to the local board; each solution is judged again in a process of its own")
     store = folder / "leaderboards.sqlite"

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import math
-import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from sysgym import UsageError, content_hash
 from sysgym.core.problem import AnyProblem, Instance, Solution
 from sysgym.core.registry import options_of
-from sysgym_agents.core import Budget
-from sysgym_zoo.jobs.console import Progress
+from sysgym_agents.core import Budget, Clock
+from sysgym_zoo.jobs.console import Progress, say
 from sysgym_zoo.jobs.runs import Run, describe_instances, fresh_folder, set_threads
 from sysgym_zoo.lookup.naming import Solver
 
@@ -24,21 +24,28 @@ def instance_rng(seed: int, digest: str) -> np.random.Generator:
     return np.random.default_rng([seed, int(digest[:12], 16)])
 
 
-def time_budget(seconds: float | None) -> Budget:
+def checked_budget(budget: Budget) -> Budget:
     """The budget of one solution; UsageError if it would never end."""
-    if seconds is not None and not 0 <= seconds < math.inf:
-        raise UsageError(f"--seconds must be a finite number from 0, got {seconds:g}.")
-    return Budget(seconds=seconds)
+    for flag, limit in (("--seconds", budget.seconds), ("--cpu-seconds", budget.cpu_seconds)):
+        if limit is not None and not 0 <= limit < math.inf:
+            raise UsageError(f"{flag} must be a finite number from 0, got {limit:g}.")
+    if budget.steps is not None and budget.steps < 1:
+        raise UsageError(f"--steps must be a whole number from 1, got {budget.steps}.")
+    return budget
 
 
 def solve_once(
     problem: AnyProblem, instance: Instance, agent: Any, name: str, seed: int, budget: Budget
 ) -> tuple[dict[str, Any], Solution]:
-    """Solve and judge; the row that `solve --json` and an evaluation record, and the solution."""
+    """Solve and judge; the row that `solve --json` and an evaluation record, and the solution.
+
+    What is imported or compiled on the way is not timed.
+    """
     digest = content_hash(instance)
-    wall, cpu = time.perf_counter(), time.process_time()
+    agent.prepare()
+    clock = Clock(budget)
     solution = agent.solve(problem, instance, instance_rng(seed, digest), budget)
-    wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
+    wall, cpu = clock.seconds, clock.cpu_seconds
     verdict = problem.judge(instance, solution)
     row = {
         "problem": f"{problem.name}-v{problem.version}",
@@ -72,16 +79,27 @@ def ratio(cost: float, reference: float) -> float | None:
     return cost / reference if cost > 0 else reference / cost
 
 
+class How(NamedTuple):
+    """Under which conditions agents are evaluated, and where to."""
+
+    seeds: int = 5  # 0..n-1 on every instance
+    budget: Budget = Budget()  # of one solution
+    threads: int = 1
+    out: Path | None = None  # run folder; None: the next below runs/
+    notes: Mapping[str, Any] = MappingProxyType({})  # that the record keeps beside
+    lenient: bool = False  # leave out an agent that refuses an instance, with a word on stderr
+
+
 def evaluate(
-    problem: AnyProblem, agents: Sequence[Solver], instances: Sequence[Instance], seeds: int, seconds: float | None,
-    threads: int, out: Path | None,
-) -> tuple[Path, list[dict[str, Any]]]:  # fmt: skip
+    problem: AnyProblem, agents: Sequence[Solver], instances: Sequence[Instance], how: How
+) -> tuple[Path, list[dict[str, Any]]]:
     """Every agent on every instance and seed; a run folder with rows and solutions, and the rows."""
+    seeds, budget, threads, out = how.seeds, how.budget, how.threads, how.out
     if seeds < 1:
         raise UsageError(f"--seeds must be at least 1, got {seeds}.")
     if len({solver.name for solver in agents}) < len(agents):
         raise UsageError("an agent is named twice.")
-    budget = time_budget(seconds)
+    checked_budget(budget)
     set_threads(threads)
     folder = fresh_folder(out, f"{problem.name}-evaluate")
     record = {
@@ -91,30 +109,50 @@ def evaluate(
         "instances": describe_instances(problem, list(instances)),
         "seeds": seeds,
         "threads": threads,
-        "budget": {"seconds": seconds},
+        "budget": budget._asdict(),
+        **how.notes,
     }
     rows: list[dict[str, Any]] = []
     with Run(folder, record) as run:
         (folder / "solutions").mkdir()
-        for name, agent, _ in agents:  # the first call compiles kernels or loads networks; it is not timed
-            warm_up(problem, agent, instances[0])
-            bar = Progress(name, len(instances) * seeds, "solutions")
-            for position, instance in enumerate(instances):
-                for seed in range(seeds):
-                    row, solution = solve_once(problem, instance, agent, name, seed, budget)
-                    file = f"solutions/{len(rows)}.npz"
-                    with (folder / file).open("wb") as stream:
-                        np.savez_compressed(stream, **solution)  # type: ignore[arg-type]
-                    run.log({**row, "solution": file})
-                    rows.append(row)
-                    bar.update(position * seeds + seed + 1)
-            bar.close()
+        for solver in agents:
+            try:
+                rows += _solved(run, problem, solver, instances, (how, len(rows)))
+            except UsageError as error:
+                if not how.lenient:
+                    raise
+                say(f"{solver.name} is left out: {error}")
     return folder, rows
 
 
-def warm_up(problem: AnyProblem, agent: Any, instance: Instance) -> None:
-    """One untimed call on an instance, with a tiny budget."""
-    agent.solve(problem, instance, np.random.default_rng(0), Budget(seconds=1e-3))
+def _solved(
+    run: Run, problem: AnyProblem, solver: Solver, instances: Sequence[Instance], place: tuple[How, int]
+) -> list[dict[str, Any]]:
+    """The rows of one agent, logged with their solutions under numbers from the second of `place` on."""
+    how, first = place
+    rows: list[dict[str, Any]] = []
+    kept = []
+    bar = Progress(solver.name, len(instances) * how.seeds, "solutions")
+    for instance in instances:
+        for seed in range(how.seeds):
+            row, solution = solve_once(problem, instance, solver.agent, solver.name, seed, how.budget)
+            rows.append(row)
+            kept.append(solution)
+            if not how.lenient:
+                _keep(run, row, solution, first + len(rows) - 1)
+            bar.update(len(rows))
+    bar.close()
+    if how.lenient:  # nothing of an agent that fails on a later instance
+        for number, (row, solution) in enumerate(zip(rows, kept, strict=True), first):
+            _keep(run, row, solution, number)
+    return rows
+
+
+def _keep(run: Run, row: dict[str, Any], solution: Solution, number: int) -> None:
+    file = f"solutions/{number}.npz"
+    with (run.folder / file).open("wb") as stream:
+        np.savez_compressed(stream, **solution)  # type: ignore[arg-type]
+    run.log({**row, "solution": file})
 
 
 def geometric_mean(ratios: Sequence[float]) -> float:

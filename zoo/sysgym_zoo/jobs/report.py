@@ -11,6 +11,7 @@ from sysgym import UsageError
 from sysgym.core.errors import printable, unknown
 from sysgym.core.options import keyword_options
 from sysgym.core.registry import make_problem
+from sysgym_zoo.jobs.ablation import compare, verdict
 from sysgym_zoo.jobs.console import markdown
 from sysgym_zoo.jobs.evaluate import summarise
 from sysgym_zoo.lookup.records import load_rows, load_run
@@ -46,20 +47,34 @@ def report(folders: Sequence[Path]) -> tuple[list[dict[str, Any]], str]:
     """Summary rows of all runs, and the same as Markdown with what was run below."""
     rows: list[dict[str, Any]] = []
     notes = []
+    if len({bool(load_run(folder).get("ablation")) for folder in folders}) > 1:
+        raise UsageError("one table cannot hold evaluations and ablations; report them apart.")
     for folder in folders:
         record = load_run(folder)
-        rows += summarise(read_rows(folder))
+        told = record.get("ablation")
+        found = compare(read_rows(folder), told) if told else summarise(read_rows(folder))
+        rows += found
         options = ", ".join(f"{key}={value}" for key, value in telling_options(record["problem"]).items())
         options = f" ({options})" if options else ""
         groups = ", ".join(sorted({item["name"].split("/")[0] for item in record["instances"]}))
-        limit = record["budget"].get("seconds")
         notes.append(
             f"{record['problem']['name']}-v{record['problem']['version']}{options} on {groups}, "
             f"{len(record['instances'])} instances, {record['seeds']} seeds, "
-            f"{'no time limit' if limit is None else f'{limit:g} s a solution'}, {record['threads']} thread(s), "
-            f"{record['hardware']['processor']}."
+            f"{limit_text(record['budget'])}, {record['threads']} thread(s), "
+            f"{record['hardware']['processor']}.{' ' + verdict(found) if told else ''}"
         )
     return rows, printable(markdown(rows) + "\n\n" + "\n".join(notes))
+
+
+def limit_text(budget: dict[str, Any]) -> str:
+    """A budget in words.
+
+    >>> limit_text({"seconds": None, "cpu_seconds": 2.0, "steps": 10})
+    '2 CPU s, 10 steps a solution'
+    """
+    said = [(budget.get("seconds"), "s"), (budget.get("cpu_seconds"), "CPU s"), (budget.get("steps"), "steps")]
+    limits = ", ".join(f"{limit:g} {unit}" for limit, unit in said if limit is not None)
+    return f"{limits} a solution" if limits else "no time limit"
 
 
 def update(file: Path, name: str, text: str) -> None:

@@ -31,6 +31,7 @@ PACKAGES = (
     "sb3-contrib",
     "pymetis",
     "kahip",
+    "mtkahypar",
 )
 
 
@@ -58,10 +59,10 @@ def hardware() -> dict[str, Any]:
 
 
 def set_threads(threads: int) -> None:
-    """Fix the number of torch threads: results depend on it."""
-    import torch
+    """Fix the threads of every pool: results of torch depend on them, and the time of everything does."""
+    from sysgym import resources
 
-    torch.set_num_threads(threads)
+    resources.set_threads(threads)
 
 
 def fresh_folder(out: Path | None, stem: str, hint: str = "") -> Path:

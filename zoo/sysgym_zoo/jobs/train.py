@@ -18,7 +18,7 @@ from sysgym import UsageError, content_hash, make_problem
 from sysgym.core.options import keyword_options, parse_pairs
 from sysgym.core.problem import AnyProblem
 from sysgym.core.registry import options_of, problem_class
-from sysgym_agents.core import Budget, check_fits, make_agent
+from sysgym_agents.core import Budget, Clock, check_fits, make_agent
 from sysgym_zoo.jobs.console import Progress, say
 from sysgym_zoo.jobs.runs import Run, describe_instances, fresh_folder, keep_metrics, set_threads
 from sysgym_zoo.lookup.finding import Clues, find_problem, split
@@ -28,6 +28,7 @@ from sysgym_zoo.lookup.records import checkpoints, load_progress, load_run
 from sysgym_zoo.lookup.resolve import instance_names
 
 CHECKPOINT_SECONDS = 30.0
+SHOWN = ("reward", "cost", "best", "feasible", "ncut")  # of a learner's metrics, beside the line of progress
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,6 +43,7 @@ class Training:
     changes: Sequence[str] = ()  # hyper-parameters, key=value
     steps: int | None = None
     seconds: float | None = None
+    cpu_seconds: float | None = None
     seed: int = 0
     threads: int = 1
     out: Path | None = None
@@ -189,13 +191,15 @@ class Begun(NamedTuple):
     steps: float
     seconds: float
     exact: bool
+    cpu_seconds: float = 0.0
 
 
-def _left(budget: Budget, steps: float, seconds: float) -> Budget:
+def _left(budget: Budget, begun: Begun) -> Budget:
     """What remains of a budget."""
-    return Budget(
-        None if budget.seconds is None else max(budget.seconds - seconds, 0.0),
-        None if budget.steps is None else max(int(budget.steps - steps), 0),
+    return budget._replace(
+        seconds=None if budget.seconds is None else max(budget.seconds - begun.seconds, 0.0),
+        steps=None if budget.steps is None else max(int(budget.steps - begun.steps), 0),
+        cpu_seconds=None if budget.cpu_seconds is None else max(budget.cpu_seconds - begun.cpu_seconds, 0.0),
     )
 
 
@@ -209,13 +213,13 @@ def _save_agent(folder: Path, learner: Any) -> None:
 
 
 def _budget(planned: Mapping[str, Any], learner: Any, asked: Training) -> Budget:
-    steps, seconds = asked.steps, asked.seconds
-    if steps is None and seconds is None:
+    given = Budget(asked.seconds, asked.steps, asked.cpu_seconds)
+    if given == Budget():
         found = Budget(**planned)
         return found if found != Budget() else learner.default_budget
-    if (steps is not None and steps < 1) or (seconds is not None and not 0 < seconds < math.inf):
-        raise UsageError("--steps and --seconds must be positive.")
-    return Budget(seconds, steps)
+    if any(limit is not None and not 0 < limit < math.inf for limit in given):
+        raise UsageError("--steps, --seconds and --cpu-seconds must be positive.")
+    return given
 
 
 def _resumable(folder: Path | None, threads: int) -> dict[str, Any]:
@@ -242,24 +246,26 @@ def _resume(folder: Path, learner: Any, budget: Budget) -> Begun:
         return Begun(0.0, 0.0, exact=True)
     newest = saved[-1]
     progress = load_progress(newest / "progress.json")
+    begun = Begun(progress["steps"], progress["seconds"], True, progress.get("cpu_seconds", 0.0))
     learner.load(newest)
     exact = (newest / "training.json").is_file()
     if exact:
-        exact = learner.load_training(newest, _left(budget, progress["steps"], progress["seconds"]))
+        exact = learner.load_training(newest, _left(budget, begun))
     keep_metrics(folder, progress["steps"])
-    return Begun(progress["steps"], progress["seconds"], exact)
+    return begun._replace(exact=exact)
 
 
-def _checkpoint(folder: Path, learner: Any, steps: float, seconds: float) -> None:
+def _checkpoint(folder: Path, learner: Any, begun: Begun) -> None:
     """Write `checkpoints/STEPS`, whole or not at all; only the newest one keeps the state to go on exactly from."""
-    target, partial = folder / "checkpoints" / str(int(steps)), folder / "checkpoints" / ".partial"
+    target, partial = folder / "checkpoints" / str(int(begun.steps)), folder / "checkpoints" / ".partial"
     if target.exists():
         return
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
     learner.save(partial)
     learner.save_training(partial)
-    (partial / "progress.json").write_text(json.dumps({"steps": steps, "seconds": seconds}) + "\n")
+    spent = {"steps": begun.steps, "seconds": begun.seconds, "cpu_seconds": begun.cpu_seconds}
+    (partial / "progress.json").write_text(json.dumps(spent) + "\n")
     partial.rename(target)
     for file in target.parent.glob("*/training.*"):
         if file.parent != target:
@@ -268,9 +274,10 @@ def _checkpoint(folder: Path, learner: Any, steps: float, seconds: float) -> Non
 
 def _fit(run: Run, plan: Plan, begun: Begun, save_every: float) -> bool | None:
     """Fit with progress, metrics and checkpoints; whether it was interrupted, None if nothing was left to do."""
-    budget = _left(plan.budget, begun.steps, begun.seconds)
-    if (budget.seconds is not None and budget.seconds <= 0) or (budget.steps is not None and budget.steps <= 0):
+    budget = _left(plan.budget, begun)
+    if any(limit is not None and limit <= 0 for limit in budget):
         return None
+    plan.learner.prepare()
     watch = _Watch(run, plan.learner, begun, budget, save_every)
     previous = signal.signal(signal.SIGINT, watch.stop)
     try:
@@ -279,7 +286,7 @@ def _fit(run: Run, plan: Plan, begun: Begun, save_every: float) -> bool | None:
     finally:
         signal.signal(signal.SIGINT, previous)
         watch.bar.close()
-    _checkpoint(run.folder, plan.learner, max(watch.steps, begun.steps), max(watch.seconds, begun.seconds))
+    _checkpoint(run.folder, plan.learner, watch.now())
     return watch.asked_to_stop
 
 
@@ -288,9 +295,10 @@ class _Watch:
 
     def __init__(self, run: Run, learner: Any, begun: Begun, budget: Budget, save_every: float) -> None:
         self.run, self.learner, self.begun, self.save_every = run, learner, begun, save_every
-        self.by_time, self.asked_to_stop = budget.seconds is not None, False
-        total = float(budget.seconds or budget.steps or 0)
-        self.bar = Progress("training", total, "seconds" if self.by_time else "steps")
+        self.clock, self.asked_to_stop = Clock(budget), False
+        (total, self.unit), *_ = [(float(limit), name) for limit, name in zip(budget, Budget._fields, strict=True)
+                                  if limit is not None] or [(0.0, "steps")]  # fmt: skip
+        self.bar = Progress("training", total, self.unit.replace("_", " "))
         self.steps = self.seconds = 0.0  # now
         self.saved = begun.seconds  # when the last checkpoint was written
 
@@ -299,15 +307,23 @@ class _Watch:
         self.asked_to_stop = True
         say("stopping after this rollout; the weights are kept.")
 
+    def now(self) -> Begun:
+        """What is spent by now."""
+        steps, seconds = max(self.steps, self.begun.steps), max(self.seconds, self.begun.seconds)
+        return Begun(steps, seconds, True, self.begun.cpu_seconds + self.clock.cpu_seconds)
+
     def __call__(self, metrics: dict[str, float]) -> bool:
         self.steps = metrics["steps"] + self.begun.steps
         self.seconds = metrics["seconds"] + self.begun.seconds
         self.run.log({**metrics, "steps": self.steps, "seconds": self.seconds}, int(self.steps))
         note = "  ".join(
-            f"{k.split('/')[-1]} {v:.3g}" for k, v in metrics.items() if k.startswith(("rollout/", "loss"))
+            f"{k.split('/')[-1]} {v:.3g}"
+            for k, v in metrics.items()
+            if k.startswith(("rollout/", "loss")) or k in SHOWN
         )
-        self.bar.update(metrics["seconds"] if self.by_time else metrics["steps"], note)
+        done = {**metrics, "cpu_seconds": self.clock.cpu_seconds}
+        self.bar.update(done[self.unit], note)
         if self.seconds - self.saved >= self.save_every:
             self.saved = self.seconds
-            _checkpoint(self.run.folder, self.learner, self.steps, self.seconds)
+            _checkpoint(self.run.folder, self.learner, self.now())
         return not self.asked_to_stop

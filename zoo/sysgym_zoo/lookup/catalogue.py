@@ -192,12 +192,19 @@ def options_text(factory: Any) -> str:
     return "\n".join(lines) or "  (none)"
 
 
+def budget_text(factory: Any) -> str:
+    """How an agent keeps a budget."""
+    step = f"A step of a budget is {factory.step}." if factory.step else "It makes one answer and counts no steps."
+    return f"{step} Not interrupted when the budget is spent: {factory.indivisible}."
+
+
 def describe(name: str) -> dict[str, Any]:
     """Documentation of whatever has this name."""
     if name in agent_names():
         factory = agent_class(name)
         text = (
-            f"agent {name}\n\n{inspect.getdoc(factory)}\n\nHyper-parameters (--set key=value):\n{options_text(factory)}"
+            f"agent {name}\n\n{inspect.getdoc(factory)}\n\n{budget_text(factory)}\n\n"
+            f"Hyper-parameters (--set key=value):\n{options_text(factory)}"
         )
         return {"kind": "agent", "name": name, "text": text}
     if name in recipe_names():

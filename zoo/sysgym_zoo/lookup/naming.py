@@ -90,7 +90,17 @@ class InMode:
 
     def __init__(self, agent: Any, options: Options) -> None:
         self.agent, self.options = agent, dict(options)
+        self.problems, self.step, self.indivisible = agent.problems, agent.step, agent.indivisible
+        self.freedom = agent.freedom
         self._last: tuple[Any, Any] = (None, None)  # a problem, and the same in the own mode
+
+    def prepare(self) -> None:
+        """Import what the agent imports."""
+        self.agent.prepare()
+
+    def forget(self, rng: Any) -> bool:
+        """Draw the agent's weights anew."""
+        return bool(self.agent.forget(rng))
 
     def solve(self, problem: AnyProblem, instance: Instance, rng: Any, budget: Any) -> Solution:
         """Let the agent solve in its mode."""

@@ -7,7 +7,8 @@
     default = true     # used where the agent is trained on the problem without a recipe
     [options]          # of the problem, such as the action mode
     [hyper]            # of the agent
-    [budget]           # seconds and/or steps
+    [ablation]         # rule: the agent or recipe of one line that it must beat, played in the same mode
+    [budget]           # seconds, cpu_seconds and/or steps
 
 They are found as `recipes/<problem>/<name>.toml`, and in packages that entry points of the group `sysgym.recipes` name.
 """
@@ -26,11 +27,11 @@ from typing import Any
 from sysgym.core.data import read_file
 from sysgym.core.errors import UsageError, reading, unknown
 from sysgym.core.registry import failures, find_files, problem_class
-from sysgym_agents.core import agent_registry
+from sysgym_agents.core import Budget, agent_registry
 
 RECIPES = "sysgym.recipes"
 FOLDER = Path(__file__).parents[1] / "recipes"
-TABLES = ("options", "hyper", "budget")
+TABLES = ("options", "hyper", "budget", "ablation")
 MOST_BYTES = 2**20  # of a recipe
 
 
@@ -47,6 +48,7 @@ class Recipe:
     options: Mapping[str, Any] = field(default_factory=dict)
     hyper: Mapping[str, Any] = field(default_factory=dict)
     budget: Mapping[str, Any] = field(default_factory=dict)
+    ablation: Mapping[str, Any] = field(default_factory=dict)
 
     def as_dict(self) -> dict[str, Any]:
         """What is said, as plain data."""
@@ -100,9 +102,14 @@ def _check(name: str, table: Mapping[str, Any]) -> None:
         wanted, what = (dict, "table") if key in TABLES else (bool, "true/false") if key == "default" else (str, "text")
         if not isinstance(value, wanted):
             raise UsageError(f"recipe {name}: {key} must be a {what}, got {value!r}.")
+    for key, value in table.get("ablation", {}).items():
+        if key != "rule":
+            raise unknown(f"ablation of recipe {name}", key, ("rule",))
+        if not isinstance(value, str):
+            raise UsageError(f"recipe {name}: rule must be the name of an agent or recipe, got {value!r}.")
     for key, value in table.get("budget", {}).items():
-        if key not in ("seconds", "steps"):
-            raise unknown(f"budget of recipe {name}", key, ("seconds", "steps"))
+        if key not in Budget._fields:
+            raise unknown(f"budget of recipe {name}", key, Budget._fields)
         kinds: Any = int if key == "steps" else int | float
         if isinstance(value, bool) or not isinstance(value, kinds) or not 0 < value < math.inf:
             what = "whole number" if key == "steps" else "number"
@@ -118,6 +125,15 @@ def default_recipe(problem: str, agent: str) -> Recipe:
     return Recipe()
 
 
+def rule_of(problem: str, agent: str, recipe: str = "") -> str:
+    """The rule that an agent must beat on a problem: its recipe's, else that of a recipe with the agent; "" if none."""
+    names = [recipe] if recipe in recipe_names() else []
+    found = [load_recipe(name) for name in [*names, *recipe_names()]]
+    fitting = [one for one in found if one.name == recipe or (one.agent, one.problem) == (agent, problem)]
+    rules = [str(one.ablation["rule"]) for one in fitting if "rule" in one.ablation]
+    return rules[0] if rules else ""
+
+
 def fault(name: str) -> str:
     """What is wrong with an installed recipe, or ''."""
     recipe = load_recipe(name)
@@ -126,6 +142,9 @@ def fault(name: str) -> str:
             return f"it names no {key}"
     if recipe.agent not in agent_registry.names():
         return str(unknown("agent", recipe.agent, agent_registry.names()))
+    rule = recipe.ablation.get("rule", recipe.agent)
+    if rule not in agent_registry.names() and rule not in recipe_names():
+        return str(unknown("rule", rule, [*agent_registry.names(), *recipe_names()]))
     problem_class(recipe.problem)(**recipe.options)
     agent_registry.get(recipe.agent)(**recipe.hyper)
     return ""

@@ -55,7 +55,7 @@ RUN = {
     "kind": text, "status": text, "started": text, "versions": table,
     "problem": {"name": text, "version": whole(0, 10**6), "options": table, "id?": text},
     "instances": [{"name": text, "hash": text}],
-    "budget": {"seconds?": maybe(spent), "steps?": maybe(whole(1, 10**15))},
+    "budget": {"seconds?": maybe(spent), "cpu_seconds?": maybe(spent), "steps?": maybe(whole(1, 10**15))},
     "threads": whole(1, MOST_THREADS), "hardware": table, "seed?": whole(0, 2**63), "seeds?": whole(1, 10**9),
     "seconds?": maybe(number), "cpu_seconds?": maybe(number), "earlier?": [table],
 }  # fmt: skip
@@ -65,7 +65,7 @@ ROW = {
     "agent": text, "instance": text, "seed": whole(0, 2**63), "feasible": one_of(True, False), "cost": maybe(number),
     "seconds": spent, "solution": text, "ratio?": maybe(spent),
 }  # fmt: skip
-PROGRESS = {"steps": spent, "seconds": spent}
+PROGRESS = {"steps": spent, "seconds": spent, "cpu_seconds?": spent}
 
 
 def fault(value: Any, shape: Shape, where: str = "") -> str:

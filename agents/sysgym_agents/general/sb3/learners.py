@@ -20,6 +20,7 @@ from sysgym.core.errors import UsageError
 from sysgym.core.options import Range
 from sysgym.core.problem import AnyProblem, Instance, Solution
 from sysgym.core.registry import with_options
+from sysgym.resources import limit_pools
 from sysgym_agents.core import Budget, Callback
 from sysgym_agents.learning.learner import StoredLearner
 
@@ -46,6 +47,8 @@ class SB3Agent:
 
     algorithm: ClassVar[str] = ""  # as the library names it
     options: ClassVar[Mapping[str, Any]] = {}  # options of the problem that this agent sets
+    step: ClassVar[str] = "in training a step of an environment, in solving an episode, whose last state is judged"
+    indivisible: ClassVar[str] = "in training an update on a rollout, in solving an episode, or 64 moves once it fits"
 
     hidden: Width = 64
     layers: Depth = 2
@@ -68,6 +71,16 @@ class SB3Agent:
         from sysgym_agents.general.sb3.library import LIBRARY
 
         return LIBRARY[self.algorithm]
+
+    def prepare(self) -> None:
+        """Import the library, what kernels need, and what the optimiser of a policy imports."""
+        import torch._dynamo
+
+        import sysgym.compiled
+        from sysgym_agents.general.sb3 import training
+
+        assert training is not None and sysgym.compiled is not None and torch is not None and self.library()
+        limit_pools()
 
     def _keywords(self) -> dict[str, Any]:
         """Keywords of the algorithm: the fields that are not this class's, and the two that all take."""
@@ -119,6 +132,11 @@ class SB3Agent:
 
         self._resume = Snapshot.load(path)
         return True  # whatever the budget: no schedule depends on it
+
+    def forget(self, rng: np.random.Generator) -> bool:
+        """Drop the weights: what solves draws its own, by its own seed."""
+        self._weights = None
+        return True
 
     def weights(self) -> Weights | None:
         """Those of the policy."""

@@ -114,10 +114,20 @@ class _Watch(BaseCallback):
         if episodes:
             metrics["rollout/ep_rew_mean"] = float(np.mean([e["r"] for e in episodes]))
             metrics["rollout/ep_len_mean"] = float(np.mean([e["l"] for e in episodes]))
+            metrics |= _judged(episodes)
         for key, value in self.logger.name_to_value.items():
             if key.startswith("train/") and isinstance(value, int | float | np.number):
                 metrics[key] = float(value)
         return metrics
+
+
+def _judged(episodes: Sequence[Mapping[str, Any]]) -> dict[str, float]:
+    """Of the last episodes: the share that ended feasible, and the mean and least cost of those."""
+    costs = [episode["cost"] for episode in episodes if episode.get("feasible")]
+    found = {"rollout/feasible": len(costs) / len(episodes)}
+    if costs:
+        found |= {"rollout/cost": float(np.mean(costs)), "rollout/best": float(min(costs))}
+    return found
 
 
 def stored_graphs(instances: InstancePool, layers: int) -> StoredGraphs | None:
@@ -224,7 +234,7 @@ def play(
         if weights is not None:
             put_weights(policy, weights)
         best, best_key, episode = None, (True, np.inf), 0
-        while episode < 1 or (not clock.spent(episode) and (budget.seconds is not None or episode < episodes)):
+        while episode < 1 or (not clock.spent(episode) and (budget.timed or episode < episodes)):
             env_obs, _ = env.reset(seed=int(rng.integers(2**31)))
             state, over = None, False
             first = True
@@ -234,7 +244,7 @@ def play(
                 env_obs, _, over, _, _ = env.step(action)
                 first = False
                 played += 1
-                if played % 64 == 0 and budget.seconds is not None and clock.spent() and env.verdict().feasible:
+                if played % 64 == 0 and budget.timed and clock.spent() and env.verdict().feasible:
                     break  # an unfinished episode whose answer is complete, as in a refining mode
             verdict = env.verdict()
             key = (not verdict.feasible, verdict.cost)

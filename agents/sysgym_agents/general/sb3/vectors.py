@@ -63,11 +63,14 @@ class SB3VectorEnv(VecEnv):
         last = found.get("final_info", found)
         for row in np.flatnonzero(ended).tolist():
             episode = {"r": round(float(self.returns[row]), 6), "l": int(self.lengths[row])}
+            ending = self._ending(last, row)
+            if ending["judged"]:
+                episode |= {key: ending["verdict"][key] for key in ("cost", "feasible")}
             infos[row] = {
                 "episode": {**episode, "t": round(time.perf_counter() - self._clock, 6)},
                 "terminal_observation": self._shown(found["final_obs"][row]),
                 "TimeLimit.truncated": False,
-                **self._ending(last, row),
+                **ending,
             }
         self.returns[ended], self.lengths[ended] = 0, 0
         return self._shown(observation), rewards.astype(np.float32), ended, infos

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
@@ -14,6 +13,7 @@ from sysgym.core.problem import Array
 from sysgym.dataflow.graphs.cluster import BANDWIDTH, LATENCY_NS, LINK_MODES, Cluster
 from sysgym.dataflow.graphs.graph import DataflowGraph
 from sysgym.dataflow.simulator import kernels
+from sysgym.resources import threads as allowed_threads
 
 TOP_PRIORITY = 2**20 - 1  # that the critical path is given
 PRIORITY_LIMIT = 2**30
@@ -81,14 +81,14 @@ def evaluate_batch(
 ) -> tuple[Array, Array]:  # fmt: skip
     """Makespans (B,) int64 and peaks (B, D) int64 of placements (B, N).
 
-    priorities: (B, N), one row (1, N) for all, or None. Threads (default: the cores that this process may use) share
-    the rows; results do not depend on them.
+    priorities: (B, N), one row (1, N) for all, or None. Threads (default: those that `set_threads` allows) share the
+    rows; results do not depend on them.
     """
     rows = np.ascontiguousarray(placements, np.int32)
     order = _NO_RANKS[None, :] if priorities is None else ranks(np.atleast_2d(priorities))
     makespans = np.empty(len(rows), np.int64)
     peaks = np.empty((len(rows), cluster.devices), np.int64)
-    workers = max(1, min(threads or len(os.sched_getaffinity(0)), len(rows)))
+    workers = max(1, min(threads or allowed_threads(), len(rows)))
     cuts = np.linspace(0, len(rows), workers + 1).astype(int).tolist()
 
     def work(first: int, last: int) -> None:

@@ -1,0 +1,108 @@
+"""Peers that a learner of partitions is measured by: the same repair after spectral parts, METIS again, Mt-KaHyPar."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from sysgym.core.errors import MissingDependency, UsageError, unknown
+from sysgym.core.problem import AnyProblem, Instance, Solution
+from sysgym.graphs.csr import Graph
+from sysgym.resources import threads
+from sysgym_agents.core import Budget, Clock, completed
+from sysgym_agents.general.restarts import Restarted
+from sysgym_agents.partitioning.baselines import PARTITIONING, Metis, Spectral, check_widths, rebalance_and_refine
+
+if TYPE_CHECKING:
+    from sysgym.partitioning.problem import Partitioning
+
+completed(Metis)
+
+
+class SpectralFM(Spectral):
+    """Spectral parts, then moved within the limit and refined by Fiduccia-Mattheyses: what a learnt first guess adds.
+
+    The repair is that of a learner that starts from the same eigenvectors.
+    """
+
+    indivisible = "the eigenvectors, k-means, or a pass of repair"
+
+    def solve(self, problem: Partitioning, instance: Graph, rng: np.random.Generator, budget: Budget) -> Solution:
+        """The spectral answer, repaired until time is up."""
+        clock = Clock(budget)
+        part = super().solve(problem, instance, rng, budget)["part"]
+        return {"part": rebalance_and_refine(instance, part, problem.k, problem.limit(instance), clock)}
+
+
+class MetisRestarts(Restarted):
+    """METIS again with new seeds while the budget lasts, the best by `judge`; without a budget, `runs` times.
+
+    METIS' balance is soft, so that a single call may be infeasible where one of several is not.
+    """
+
+    problems = PARTITIONING
+    step = "a call of METIS, which makes one partition"
+    indivisible = "a call of METIS"
+
+    def __init__(self, *, runs: int = 10, recursive: bool = False) -> None:
+        if runs < 1:
+            raise UsageError(f"runs of agent 'metis-restarts' must be at least 1, got {runs}.")
+        super().__init__(Metis(recursive=recursive))
+        self.usual = runs
+
+    def solve(self, problem: AnyProblem, instance: Instance, rng: np.random.Generator, budget: Budget) -> Solution:
+        """The best partition of the calls that the budget allows, one at least."""
+        return super().solve(problem, instance, rng, Budget(steps=self.usual) if budget == Budget() else budget)
+
+
+class MtKahypar:
+    """Mt-KaHyPar (Gottesbüren et al. 2021) through its wheel, on as many threads as are allowed.
+
+    Presets: default, quality, deterministic. Only the last answers the same on several threads.
+    """
+
+    problems = PARTITIONING
+    presets = ("default", "quality", "deterministic")
+    indivisible = "the whole answer, one call of Mt-KaHyPar"
+
+    def __init__(self, *, preset: str = "default") -> None:
+        if preset not in self.presets:
+            raise unknown("preset of mtkahypar", preset, self.presets)
+        self.preset = preset
+
+    def solve(self, problem: Partitioning, instance: Graph, rng: np.random.Generator, budget: Budget) -> Solution:
+        """One call with a seed drawn from `rng`; UsageError for more parts than nodes."""
+        check_widths("mtkahypar", instance, 32)
+        if problem.k > instance.nodes:
+            raise UsageError(
+                f"agent 'mtkahypar' cannot split the {instance.nodes} nodes of {instance.name} into {problem.k} parts; "
+                "choose k of at most the number of nodes, or another agent such as 'fm'."
+            )
+        library, begun = _library()
+        library.set_seed(int(rng.integers(1, 2**31 - 1)))
+        context = begun.context_from_preset(getattr(library.PresetType, self.preset.upper()))
+        context.set_partitioning_parameters(problem.k, float(problem.eps), library.Objective.CUT)
+        context.logging = False
+        once = instance.sources < instance.adjncy
+        pairs = np.stack([instance.sources[once], instance.adjncy[once]], axis=1).tolist()
+        graph = begun.create_graph(
+            context, instance.nodes, len(pairs), list(map(tuple, pairs)), instance.vwgt.tolist(),
+            instance.adjwgt[once].tolist(),
+        )  # fmt: skip
+        found = graph.partition(context)
+        return {"part": np.array([found.block_id(node) for node in range(instance.nodes)], np.int32)}
+
+
+_begun: list[Any] = []  # the library and its thread pool, which it makes once in a process
+
+
+def _library() -> tuple[Any, Any]:
+    """The library and what makes its graphs; MissingDependency without it."""
+    if not _begun:
+        try:
+            import mtkahypar
+        except ImportError as error:
+            raise MissingDependency("agent 'mtkahypar' needs mtkahypar: pip install 'sysgym[partitioners]'.") from error
+        _begun[:] = [mtkahypar, mtkahypar.initialize(threads(), False)]
+    return _begun[0], _begun[1]

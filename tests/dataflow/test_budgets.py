@@ -1,0 +1,93 @@
+"""What a spent budget leaves: the expert's placement at least; and m-ETF against its own definition."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from sysgym import make_problem
+from sysgym.core.problem import Array
+from sysgym_agents.core import Budget, make_agent
+from sysgym_agents.dataflow import schedule_kernels as kernels
+from sysgym_agents.dataflow.baselines import _tables
+
+
+@pytest.mark.parametrize("budget", [Budget(seconds=0.0), Budget(cpu_seconds=0.0), Budget(steps=1)])
+def test_the_annealer_answers_the_experts_placement_first(budget: Budget) -> None:
+    """Everything on one device, which came first, exceeds its memory here."""
+    problem = make_problem("DevicePlacement")
+    graph = problem.load("seeds/gnmt_8l")
+    single, expert, found = (
+        problem.judge(graph, make_agent(name).solve(problem, graph, np.random.default_rng(0), budget))
+        for name in ("single", "expert", "sa-device")
+    )
+    assert not single.feasible and found.feasible and found.cost <= expert.cost
+
+
+@pytest.mark.parametrize("tasks", ["placement", "placement+schedule+fusion", "schedule+fusion"])
+def test_every_step_is_a_judged_answer(tasks: str) -> None:
+    problem = make_problem("GraphOptimization", tasks=tasks)
+    graph = problem.load("layered/test-0")
+    job = problem.job(graph)
+    calls = 0
+    score = job._score
+
+    def counted(*given: Any) -> Any:
+        nonlocal calls
+        calls += 1
+        return score(*given)
+
+    job._score = counted
+    for steps in (1, 3, 40):
+        calls, job._last = 0, None
+        make_agent("sa-device").solve(problem, graph, np.random.default_rng(0), Budget(steps=steps))
+        assert calls <= steps  # answers that change nothing count too, without a simulation
+
+
+def by_definition(tasks: Any, machines: Any, nodes: int) -> Array:
+    """m-ETF as it is defined: of all ready operators and all devices, always the pair that can start first."""
+    tie, in_ptr, in_tensor, out_ptr, use_ptr, use_node, tensor_src, size, times, source, held = tasks
+    devices, place = len(machines.capacity), np.full(nodes, -1, np.int32)
+    finish, free, room = np.zeros(nodes, np.int64), np.zeros(devices, np.int64), machines.capacity.copy()
+    sent, home = np.full((len(tensor_src), devices), -1, np.int64), np.full(tie.max() + 2, -1)
+    reach, need, pend = np.zeros((nodes, devices), np.int64), held.copy(), np.zeros(nodes, np.int64)
+    for v in range(nodes):
+        for u in tensor_src[in_tensor[in_ptr[v] : in_ptr[v + 1]]]:
+            pend[v] += not source[u]
+            need[v] += held[u] if source[u] else 0
+    ready = [v for v in range(nodes) if pend[v] == 0 and not source[v]]
+    links = (source, place, finish, sent, machines.bandwidth, machines.latency)
+    while ready:
+        keys = []
+        for i, v in enumerate(ready):
+            wanted = home[tie[v]] if tie[v] >= 0 else -1
+            for d in range(devices) if wanted < 0 else [wanted]:
+                late = 2**60 if wanted < 0 and need[v] > room[d] else 0
+                keys.append((max(free[d], reach[v, d]) + late, i, d))
+        _, i, d = min(keys)
+        v = ready.pop(i)
+        home[tie[v] if tie[v] >= 0 else -1] = d if tie[v] >= 0 else -1
+        kernels._commit(v, d, max(free[d], reach[v, d]), in_ptr, in_tensor, tensor_src, size, times, source, place,
+                        finish, free, room, held, sent, machines.bandwidth, machines.latency)  # fmt: skip
+        for x in range(out_ptr[v], out_ptr[v + 1]):
+            for c in use_node[use_ptr[x] : use_ptr[x + 1]]:
+                pend[c] -= 1
+                if pend[c] == 0:
+                    ready.append(c)
+                    for e in range(devices):
+                        reach[c, e] = kernels._arrival(c, e, in_ptr, in_tensor, tensor_src, size, *links)
+    return np.maximum(place, 0)
+
+
+@pytest.mark.parametrize("options", [{}, {"mem_factor": 0.3}, {"mem_factor": 0.02}])
+@pytest.mark.parametrize("colocate", [True, False])
+def test_m_etf_is_what_its_definition_says(options: dict[str, Any], colocate: bool) -> None:
+    problem = make_problem("DevicePlacement", **options)
+    for name in ("layered/test-0", "layered/test-1", "doppler/ffnn"):
+        job = problem.job(problem.load(name))
+        tables = _tables(job, colocate)
+        found = np.empty(job.graph.nodes, np.int32)
+        kernels.earliest_start(*tables, found)
+        assert np.array_equal(found, by_definition(*tables, job.graph.nodes)), name
