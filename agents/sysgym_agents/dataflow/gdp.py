@@ -16,7 +16,7 @@ from sysgym.core.problem import Solution
 from sysgym_agents.core import Budget, Callback, Clock
 from sysgym_agents.dataflow.baselines import pick, tasks_of
 from sysgym_agents.dataflow.placement_learner import NetOverTypes
-from sysgym_agents.learning.learner import StoredLearner, planned_steps, spend
+from sysgym_agents.learning.learner import StoredLearner, planned_steps, spend, steady
 
 if TYPE_CHECKING:
     from sysgym.dataflow.graphs.graph import DataflowGraph
@@ -95,6 +95,7 @@ class PolicyPlacer:
         trainer.cooling = 1.0 if len(examples) == 1 else COOLING
         self._run(trainer, Clock(budget), callback)
 
+    @steady()
     def solve(
         self, problem: GraphProblem, instance: DataflowGraph, rng: np.random.Generator, budget: Budget
     ) -> Solution:

@@ -11,7 +11,7 @@ import numpy as np
 from sysgym.core.errors import UsageError
 from sysgym.core.problem import Array, Solution
 from sysgym_agents.core import Budget, Callback, Clock
-from sysgym_agents.learning.learner import planned_steps, spend
+from sysgym_agents.learning.learner import planned_steps, spend, steady
 
 if TYPE_CHECKING:
     from sysgym.dataflow.graphs.graph import DataflowGraph
@@ -152,6 +152,7 @@ class PlacementLearner:
         trainer = self.make_trainer(self.net, self.vocabulary, problem, instances, int(rng.integers(2**31)))
         self._train(trainer, clock, self.hyper["simulations"], fresh, callback)
 
+    @steady()
     def solve(
         self, problem: GraphProblem, instance: DataflowGraph, rng: np.random.Generator, budget: Budget
     ) -> Solution:

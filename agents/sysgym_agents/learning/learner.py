@@ -6,7 +6,8 @@ Imports torch inside functions only, so that listing agents stays cheap.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -106,6 +107,20 @@ class StoredLearner:
     def load_training(self, path: Path, budget: Budget) -> bool:
         """Let the next `fit` go on from what `save_training` wrote; whether it will take the very same steps."""
         return False
+
+
+@contextmanager
+def steady() -> Iterator[None]:
+    """UsageError where a network's numbers are not finite, so that nothing can be drawn by them."""
+    try:
+        yield
+    except (ValueError, RuntimeError) as error:
+        if "to satisfy the constraint" not in str(error) and "probability tensor contains" not in str(error):
+            raise
+        raise UsageError(
+            "the network gives numbers that are not finite, so nothing can be drawn by them; train the agent anew, with"
+            " a lower learning_rate."
+        ) from error
 
 
 def spend(clock: Clock, planned: float, advance: Callable[[float], Mapping[str, float]], hear: Callback | None) -> None:

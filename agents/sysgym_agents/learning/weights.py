@@ -15,6 +15,7 @@ from sysgym.core.errors import UsageError, reading, shortened
 from sysgym.core.solutions import read_json
 
 MOST_BYTES = 2**24  # of a description
+LARGEST = 1e6  # of a weight
 Net = TypeVar("Net", bound=torch.nn.Module)
 
 
@@ -37,7 +38,10 @@ def load_agent(path: Path, name: str, former: tuple[str, ...] = ()) -> tuple[dic
             f"{where}: agent.json must be an object that names this agent and its 'hyper'; train and save it again."
         )
     try:
-        return found, load_tensors(path / "model.safetensors")
+        weights = load_tensors(path / "model.safetensors")
+        if any(bool((tensor.abs() > LARGEST).any()) for tensor in weights.values() if tensor.is_floating_point()):
+            raise UsageError(f"model.safetensors holds weights beyond {LARGEST:g}, those of a training that diverged.")
+        return found, weights
     except UsageError as error:
         raise UsageError(f"{where}: {str(error).rstrip('.')}; train the agent again.") from error
 

@@ -22,7 +22,7 @@ from sysgym.core.problem import AnyProblem, Instance, Solution
 from sysgym.core.registry import with_options
 from sysgym.resources import limit_pools
 from sysgym_agents.core import Budget, Callback
-from sysgym_agents.learning.learner import StoredLearner
+from sysgym_agents.learning.learner import StoredLearner, steady
 
 if TYPE_CHECKING:
     from sysgym_agents.general.sb3.library import Library
@@ -115,7 +115,8 @@ class SB3Agent:
         from sysgym_agents.general.sb3.training import play
 
         chosen = with_options(problem, **self.options)
-        return play(self.setup(), chosen, instance, rng, budget, self._weights, self.episodes)
+        with steady():
+            return play(self.setup(), chosen, instance, rng, budget, self._weights, self.episodes)
 
     def save_training(self, path: Path) -> bool:
         """Write the state of the last `fit` into a folder, and whether there is one: off-policy algorithms have none.

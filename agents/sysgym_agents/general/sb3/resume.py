@@ -6,6 +6,7 @@ versions, threads and hardware. Episodes under way are kept as their actions and
 
 from __future__ import annotations
 
+import operator
 import random
 from collections import deque
 from typing import Any
@@ -62,6 +63,19 @@ def restore(model: Any, snapshot: Snapshot) -> None:
         ) from error
 
 
+def _row(values: Any, env: SB3VectorEnv) -> Any:
+    """A number for each environment, (B,) float64; ValueError for anything else."""
+    found = np.array(values, np.float64)
+    if found.shape != (env.num_envs,):
+        raise ValueError(f"numbers of shape {found.shape} for {env.num_envs} environments")
+    return found
+
+
+def _episode(told: dict[str, Any]) -> dict[str, Any]:
+    """A finished episode, its return and its length as numbers."""
+    return {**told, "r": float(told["r"]), "l": operator.index(told["l"])}
+
+
 def _restore(model: Any, snapshot: Snapshot) -> None:
     tensors, facts = snapshot
     normaliser: VecNormalize = model.get_vec_normalize_env()
@@ -72,9 +86,9 @@ def _restore(model: Any, snapshot: Snapshot) -> None:
     ]
     model._last_obs = env.resume(episodes)
     model._last_original_obs = model._last_obs
-    env.returns[:], env.lengths[:] = facts["returns"], facts["lengths"]
-    model._last_episode_starts = np.array(facts["starts"], bool)
-    model.ep_info_buffer = deque(facts["finished"], maxlen=model._stats_window_size)
+    env.returns[:], env.lengths[:] = _row(facts["returns"], env), _row(facts["lengths"], env)
+    model._last_episode_starts = _row(facts["starts"], env).astype(bool)
+    model.ep_info_buffer = deque(map(_episode, facts["finished"]), maxlen=model._stats_window_size)
     model.ep_success_buffer = deque(maxlen=model._stats_window_size)
     memory = [tensors[f"lstm/{i}"] for i in range(4) if f"lstm/{i}" in tensors]
     if memory:
@@ -82,8 +96,8 @@ def _restore(model: Any, snapshot: Snapshot) -> None:
         model._last_lstm_states = kind(tuple(memory[:2]), tuple(memory[2:]))
     saved = facts["normaliser"]
     normaliser.ret_rms.mean, normaliser.ret_rms.var = np.float64(saved["mean"]), np.float64(saved["var"])
-    normaliser.ret_rms.count, normaliser.returns = saved["count"], np.array(saved["returns"])
-    model.num_timesteps, model._n_updates = facts["steps"], facts["updates"]
+    normaliser.ret_rms.count, normaliser.returns = float(saved["count"]), _row(saved["returns"], env)
+    model.num_timesteps, model._n_updates = operator.index(facts["steps"]), operator.index(facts["updates"])
     name, position, has_gauss, gauss = facts["numpy"]
     keys = tensors["random/numpy"].numpy().astype(np.uint32)
     np.random.set_state((name, keys, position, has_gauss, gauss))  # noqa: NPY002
