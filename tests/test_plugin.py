@@ -112,14 +112,14 @@ def test_trained_evaluated_submitted_and_ranked(sysgym: Run, trained: Path) -> N
     assert best["agent"] == "knapsack-rule (rule)" and 1 <= best["ratio"] < 1.05  # costs are negative: lower is better
     assert all(line["ratio"] >= best["ratio"] and line["feasible"] == "100 %" for line in summary)
     assert "Knapsack-v0 on small, 3 instances, 2 seeds" in sysgym("report", "eval").stdout
-    for line in summary:
+    for line in (summary[0], summary[-1]):
         sysgym("pack", "eval", "--board", BOARD, "--agent", line["agent"], "-o", f"{line['agent']}.zip")
         accepted = sysgym("submit", f"{line['agent']}.zip")
         assert "6 solutions judged, 6 feasible" in accepted.stdout
     ranking = rows(sysgym("board", "show", BOARD, "--json"))
-    assert ranking[0]["agent"] == "knapsack-rule (rule)" and len(ranking) == 4
+    assert ranking[0]["agent"] == "knapsack-rule (rule)" and len(ranking) == 2
     assert ranking[0]["score"] == pytest.approx(best["ratio"])
-    assert "4 entries verified" in sysgym("board", "verify").stdout
+    assert "2 entries verified" in sysgym("board", "verify").stdout
     file = str(PLUGIN / "sysgym_knapsack" / f"{BOARD}.toml")
     assert rows(sysgym("board", "show", file, "--json")) == ranking
     assert "site/index.html" in sysgym("board", "export", BOARD, "--out", "site").stdout
@@ -193,7 +193,7 @@ PROBLEMS = {
     "Raises-v0": ("raises_plugin:Thing", "cannot be imported (ImportError: no module named nowhere)"),
     "Exits-v0": ("exits_plugin:Thing", "cannot be imported (SystemExit: licence expired)"),
     "Absent-v0": ("hollow_plugin:Thing", "cannot be imported (AttributeError"),
-    "Hollow-v0": ("hollow_plugin:Hollow", "which lacks choice_names, default_instances, describe,"),
+    "Hollow-v0": ("hollow_plugin:Hollow", "which lacks canonical, choice_names, default_instances, describe,"),
     "Crash-v0": ("crash_plugin:Crash", "it cannot be built (RuntimeError: no GPU)"),
     "Blind-v0": ("crash_plugin:Blind", "it cannot be built (OSError: no disk)"),
     "Other-v0": ("crash_plugin:Other", "registered as 'Other-v0' but calls itself Partitioning-v3"),
@@ -294,7 +294,7 @@ def test_the_rest_works_beside_broken_plugins(broken: Run, packages: Path, path:
     assert "of Partitioning" in broken("show", "tiny/grid-test").stdout
     assert "cannot be imported" in broken("show", "Raises", code=2).stderr
     assert "which lacks solve" in broken("solve", "tiny/grid-test", "-a", "idle", code=2).stderr
-    assert "which lacks choice_names" in broken("solve", "tiny/grid-test", "-p", "Hollow", code=2).stderr
+    assert "which lacks canonical" in broken("solve", "tiny/grid-test", "-p", "Hollow", code=2).stderr
     assert "feasible" in broken("solve", "tiny/grid-test").stdout
     code = (
         "import gymnasium as gym, sysgym\n"

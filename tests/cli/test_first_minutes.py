@@ -182,12 +182,14 @@ def test_json_is_all_that_stdout_holds(inline: Inline) -> None:
         assert isinstance(found, dict) and re.fullmatch(r"sysgym-[a-z-]+/\d+", found["schema"]), name
         schemas[name] = found["schema"]
     assert schemas.pop("solve") == schemas.pop("judge") == "sysgym-verdict/1"
+    assert schemas.pop("board authors") == schemas.pop("board name") == schemas.pop("board withdraw")
     assert schemas.pop("list boards") == schemas.pop("board list")
     assert schemas.pop("render") == schemas.pop("pack") == schemas.pop("board export") == "sysgym-files/1"
     assert len(set(schemas.values())) == len(schemas)
     wrong = inline("solve", "nope", "--json", code=2)
     assert not wrong.stdout and wrong.stderr.startswith("sysgym: unknown instance")
-    assert not json.loads(inline("submit", "e.zip", "--json", code=3).stdout)["accepted"]
+    refused = inline("submit", "cell.pb.txt", "--board", TINY, "--json", code=3).stdout
+    assert not json.loads(refused)["accepted"]
 
 
 # ------------------------------------------------------------------------------------------------ exit codes

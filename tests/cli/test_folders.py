@@ -20,7 +20,7 @@ import sysgym
 from sysgym import UsageError
 from sysgym_agents.core import Budget, make_agent
 from sysgym_zoo.jobs.boards import pack_runs
-from sysgym_zoo.jobs.evaluate import evaluate
+from sysgym_zoo.jobs.evaluate import How, evaluate
 from sysgym_zoo.jobs.report import report
 from sysgym_zoo.jobs.runs import keep_metrics
 from sysgym_zoo.jobs.train import Training, train
@@ -86,9 +86,8 @@ def copied(trained: Folder, tmp_path: Path) -> Folder:
 def evaluated(tmp_path: Path) -> Path:
     """The folder of an evaluation."""
     problem = sysgym.make_problem("Partitioning", k=2)
-    folder, _ = evaluate(
-        problem, [build_agent("ldg", problem)], [problem.load("tiny/grid-test")], 2, None, 1, tmp_path / "evaluated"
-    )
+    asked = How(seeds=2, out=tmp_path / "evaluated")
+    folder, _ = evaluate(problem, [build_agent("ldg", problem)], [problem.load("tiny/grid-test")], asked)
     return folder
 
 

@@ -58,6 +58,7 @@ RUN = {
     "budget": {"seconds?": maybe(spent), "cpu_seconds?": maybe(spent), "steps?": maybe(whole(1, 10**15))},
     "threads": whole(1, MOST_THREADS), "hardware": table, "seed?": whole(0, 2**63), "seeds?": whole(1, 10**9),
     "seconds?": maybe(number), "cpu_seconds?": maybe(number), "earlier?": [table],
+    "ablation?": {"agent": text, "contestants": table},
 }  # fmt: skip
 TRAINED = {"seed": whole(0, 2**63), "agent": {"name": text, "hyper": table, "options?": table, "recipe?": maybe(text)}}
 EVALUATED = {"seeds": whole(1, 10**9), "versions": {"sysgym?": text}, "hardware": {"processor": text, "cores?": number}}
