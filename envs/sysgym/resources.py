@@ -32,7 +32,9 @@ def limit_pools() -> None:
 
 def threads() -> int:
     """Threads that a pool may take: those of `set_threads`, else the cores that this process may use."""
-    return _threads[0] if _threads else len(os.sched_getaffinity(0))
+    if _threads:
+        return _threads[0]
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1  # macOS: all cores
 
 
 class Compiled(NamedTuple):

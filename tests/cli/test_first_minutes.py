@@ -172,6 +172,7 @@ CELL = 'node {\n name: "S"\n attr {\n key: "type"\n value {\n placeholder: "stdc
 ELSEWHERE = {"demo", "bench", "doctor"}  # they take longer; their own tests read their JSON
 
 
+@pytest.mark.usefixtures("forked_judge")
 def test_json_is_all_that_stdout_holds(inline: Inline) -> None:
     assert {name for name, _ in commands(get_command(app))} - set(JSON) <= ELSEWHERE
     Path("rows.csv").write_text("algorithm,benchmark,reward,walltime_s\na,x,1.5,2\na,y,1.5,3\n")
