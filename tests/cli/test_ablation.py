@@ -50,6 +50,13 @@ def test_only_instances_that_both_answer_are_compared() -> None:
     assert sides.mine.tolist() == pytest.approx([10.0]) and sides.theirs.tolist() == pytest.approx([30.0])
     line = compare(rows, told("a", "b"))[1]
     assert (line["paired"], line["feasible"]) == (1, "33 %")
+    assert line["over agent"] == pytest.approx(3.0) and line["agent is better"] == "yes"
+    assert compare(rows, told("b", "a"))[1]["agent is better"] == "no"
+    rows[1]["feasible"] = rows[2]["feasible"] = False
+    rows += [row("a", "w", None, feasible=False)]  # as often feasible, then less often: cheaper is not enough
+    assert compare(rows, told("a", "b"))[1]["agent is better"] == "yes"
+    rows[4] = row("b", "y", 5.0)
+    assert compare(rows, told("a", "b"))[1]["agent is better"] == "unclear"
     none = compare([row("a", "x", 1.0), row("b", "x", None, feasible=False)], told("a", "b"))[1]
     assert none["over agent"] is None and none["agent is better"] is None
     with pytest.raises(UsageError, match="answered nothing"):

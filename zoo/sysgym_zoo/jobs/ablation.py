@@ -163,7 +163,10 @@ def _line(name: str, rows: Sequence[Mapping[str, Any]], told: Mapping[str, Any])
         low, high = bootstrap_interval(ratios, geometric_means).tolist()
         line |= {"over agent": float(geometric_means(ratios)), "low": low, "high": high, "paired": ratios.shape[1]}
         if name != told["agent"]:
-            line["agent is better"] = "yes" if low > 1 else "no" if high < 1 else "unclear"
+            more = sum(row["feasible"] for row in rows if row["agent"] == told["agent"]) - sum(
+                row["feasible"] for row in mine
+            )  # who answers feasibly less often is not better, whatever it costs where both do
+            line["agent is better"] = "yes" if low > 1 and more >= 0 else "no" if high < 1 and more <= 0 else "unclear"
     return line
 
 
