@@ -196,12 +196,14 @@ def parse_edge_list(name: str, data: bytes) -> Graph:
     return from_edges(name, nodes, low[first], high[first], weights[first])
 
 
-def _lines_of(number: bytes) -> re.Pattern[bytes]:
-    return re.compile(rb"(?:[ \t]*+(?:" + number + rb"(?:[ \t]++|(?=[\r\n])))*+\r?+\n)*+")
+def _line_without(number: bytes) -> re.Pattern[bytes]:
+    """Finds a line that holds something else than numbers and blanks, in linear time."""
+    number = b"(?:" + number + b")"
+    return re.compile(rb"^(?![ \t]*(?:" + number + rb"[ \t]+)*" + number + rb"?\r?$).*", re.MULTILINE)
 
 
-WHOLE = _lines_of(rb"[-+]?+\d++")
-REAL = _lines_of(rb"[-+]?+(?:\d++(?:\.\d*+)?+|\.\d++)(?:[eE][-+]?+\d++)?+")
+NOT_WHOLE = _line_without(rb"[-+]?\d+")
+NOT_REAL = _line_without(rb"[-+]?(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][-+]?\d+)?")
 
 
 def _refuse_words(name: str, data: bytes) -> None:
@@ -209,13 +211,12 @@ def _refuse_words(name: str, data: bytes) -> None:
     start = 0
     while data[start : start + 1] == b"%":
         start = data.index(b"\n", start) + 1
-    kind = REAL if b"real" in data[: data.index(b"\n")].lower() else WHOLE
-    found = kind.match(data, start)
-    end = found.end() if found else start
-    if end < len(data) and start:
-        line = data[end : data.index(b"\n", end)].decode("ascii", "backslashreplace")
-        what = "numbers" if kind is REAL else "whole numbers, as the header says"
-        _refuse(name, data.count(b"\n", 0, end) + 1, f"expected {what}, got {line[:40]!r}")
+    real = b"real" in data[: data.index(b"\n")].lower()
+    found = (NOT_REAL if real else NOT_WHOLE).search(data, start)
+    if found and start:
+        what = "numbers" if real else "whole numbers, as the header says"
+        line = found[0][:40].decode("ascii", "backslashreplace")
+        _refuse(name, data.count(b"\n", 0, found.start()) + 1, f"expected {what}, got {line!r}")
 
 
 def _check_matrix(name: str, height: int, width: int, entries: int, kind: str) -> None:
