@@ -195,7 +195,7 @@ def agent_class(name: str) -> Callable[..., Any]:
     return completed(agent_registry.get(name))
 
 
-def make_agent(name: str, **hyper: Any) -> Any:
+def make_agent(name: str, /, **hyper: Any) -> Any:
     """Build an agent by name; an unknown hyper-parameter raises UsageError and lists the known ones."""
     factory = agent_class(name)
     refuse_unknown(f"agent {name!r}", factory, hyper)

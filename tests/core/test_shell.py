@@ -285,3 +285,9 @@ def test_index_is_plain_json() -> None:
 
     text = (files("sysgym") / "data" / "partitioning" / "index.json").read_text()
     assert {"tiny", "delaunay", "families", "walshaw", "networks", "compgraph"} == set(json.loads(text))
+
+
+def test_no_option_is_called_name() -> None:
+    """Not even by a record that somebody wrote: it is an unknown option like any other."""
+    with pytest.raises(sysgym.UsageError, match="unknown option of Partitioning-v0 'name'"):
+        sysgym.make_problem("Partitioning", **{"name": "x"})

@@ -15,6 +15,7 @@ from sysgym.core.solutions import read_json
 from sysgym_agents.learning.weights import MOST_BYTES, load_tensors
 
 FACTS, TENSORS = "training.json", "training.safetensors"
+MOST_STEPS = 1e15  # of an optimiser
 
 
 class Snapshot(NamedTuple):
@@ -83,3 +84,5 @@ def _check_states(states: dict[int, dict[str, Tensor]], optimiser: torch.optim.O
         for key, like in wanted.items():
             if state[key].shape != (parameters[index].shape if like else torch.Size([])):
                 raise ValueError(f"{key} of parameter {index} has the shape {tuple(state[key].shape)}")
+            if not like and not 0 <= float(state[key]) <= MOST_STEPS:
+                raise ValueError(f"{key} of parameter {index} is {float(state[key]):g}, expected 0 to {MOST_STEPS:g}")

@@ -123,7 +123,7 @@ def environment_id(name: str) -> str:
     return resolved if "/" in resolved else f"sysgym/{resolved}"
 
 
-def make_problem(name: str, **options: Any) -> Any:
+def make_problem(name: str, /, **options: Any) -> Any:
     """Build a problem by name; an unknown option raises UsageError and lists the known ones.
 
     >>> make_problem("Partitioning", k=4).k
