@@ -12,7 +12,7 @@ from sysgym.graphs.csr import Graph, from_edges
 from sysgym.graphs.generate import generate_graph
 from sysgym.partitioning.judge import judge_partition
 from sysgym.partitioning.problem import Partitioning
-from sysgym_agents.core import Budget, Learner
+from sysgym_agents.core import Budget, Learner, make_agent
 from sysgym_agents.learning.layers import NORMS, graph_operator, multiply, stack_graphs
 from sysgym_agents.partitioning.gap import GAP
 from sysgym_agents.partitioning.gap_loss import expected_imbalance, expected_ncut, gap_loss
@@ -372,7 +372,7 @@ def test_what_cannot_be_done_is_said(trained: GAP, tmp_path) -> None:
 
 
 def test_it_is_a_learner_whose_listing_is_cheap() -> None:
-    assert isinstance(GAP(), Learner)
+    assert isinstance(make_agent("gap"), Learner)
     code = "import sys, sysgym_agents.partitioning.gap; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 

@@ -130,7 +130,7 @@ class FM:
         return part
 
     def _grown(self, k: int, graph: Graph, limit: int, rng: np.random.Generator) -> Array:
-        from sysgym.graphs.labels.kernels import grow
+        from sysgym.graphs.labels.growing_kernels import grow
 
         part, load = np.full(graph.nodes, -1, np.int32), np.zeros(k, np.int64)
         grow(graph.xadj, graph.adjncy, graph.vwgt, rng.permutation(graph.nodes), part, load, limit)

@@ -13,8 +13,6 @@ the degrees in each part, and of the edge weights in it, both ends counted.
 
 from __future__ import annotations
 
-import heapq
-
 import numpy as np
 
 from sysgym.compiled import njit
@@ -26,7 +24,6 @@ CUT_RULE, NCUT_RULE = range(2)
 
 NODE_FEATURES = ("assigned", "internal", "external", "part_load", "active")
 GLOBAL_FEATURES = ("nodes", "edges", "parts", "eps", "cut", "best", "max_load", "progress")
-MOVE_FEATURES = ("gain", "internal", "external", "degree", "from_load", "to_load", "absolute_gain", "moved")
 PART_FEATURES = ("share", "load", "room", "relative_load")
 
 
@@ -83,104 +80,6 @@ def build(xadj, adjncy, adjwgt, vwgt, degree, part, conn, load, volume, inside, 
 
 
 @njit
-def boundary_size(part, conn, degree, s):
-    """Nodes with a neighbour in another part."""
-    count = 0
-    for v in range(s[NODES]):
-        if part[v] >= 0 and conn[v, part[v]] < degree[v]:
-            count += 1
-    return count
-
-
-@njit
-def spread(vwgt, order, part, load):
-    """Assign every node without a part, in `order`, to the lightest part."""
-    for v in order:
-        if part[v] < 0:
-            lightest = np.argmin(load)
-            part[v] = lightest
-            load[lightest] += vwgt[v]
-
-
-@njit
-def grow(xadj, adjncy, vwgt, order, part, load, l_max):
-    """Grow parts one after the other by breadth-first search from the first free node in `order`."""
-    n, parts = len(vwgt), len(load)
-    queue = np.empty(n, np.int32)
-    seen = np.full(n, -1, np.int32)
-    left = vwgt.sum()
-    cursor = 0
-    for p in range(parts):
-        target = min((left + parts - p - 1) // (parts - p), l_max)
-        head = tail = 0
-        while load[p] < target:
-            if head == tail:  # the region is enclosed: go on from another free node
-                while cursor < n and (part[order[cursor]] >= 0 or seen[order[cursor]] == p):
-                    cursor += 1
-                if cursor == n:
-                    break
-                queue[tail] = order[cursor]
-                seen[order[cursor]] = p
-                tail += 1
-            v = queue[head]
-            head += 1
-            if load[p] + vwgt[v] > l_max:
-                continue
-            part[v] = p
-            load[p] += vwgt[v]
-            for e in range(xadj[v], xadj[v + 1]):
-                u = adjncy[e]
-                if part[u] < 0 and seen[u] != p:
-                    seen[u] = p
-                    queue[tail] = u
-                    tail += 1
-        left -= load[p]
-        if p + 1 < parts:
-            cursor = 0
-    spread(vwgt, order, part, load)
-
-
-@njit
-def grow_greedy(xadj, adjncy, adjwgt, vwgt, order, part, load, l_max):
-    """Greedy graph growing (Karypis and Kumar 1998, section 3.2): one part after the other takes the frontier node
-    that adds least to the cut, from the first free node in `order`, until it holds its share.
-    """
-    n, parts = len(vwgt), len(load)
-    near, free = np.zeros(n, np.int64), np.zeros(n, np.int64)  # edge weight into the growing part, and to free nodes
-    for v in range(n):
-        for e in range(xadj[v], xadj[v + 1]):
-            free[v] += adjwgt[e]
-    left = vwgt.sum()
-    for p in range(parts):
-        near[:] = 0
-        target = min((left + parts - p - 1) // (parts - p), l_max)
-        heap = [(np.int64(0), np.int64(-1))]
-        heap.pop()
-        cursor = 0
-        while load[p] < target:
-            if len(heap) == 0:  # the region is enclosed: go on from another free node that fits
-                while cursor < n and (part[order[cursor]] >= 0 or load[p] + vwgt[order[cursor]] > l_max):
-                    cursor += 1
-                if cursor == n:
-                    break
-                v = np.int64(order[cursor])
-            else:
-                key, v = heapq.heappop(heap)
-                if part[v] >= 0 or key != free[v] - near[v] or load[p] + vwgt[v] > l_max:
-                    continue
-            part[v] = p
-            load[p] += vwgt[v]
-            for e in range(xadj[v], xadj[v + 1]):
-                u = np.int64(adjncy[e])
-                free[u] -= adjwgt[e]
-                if part[u] < 0:
-                    near[u] += adjwgt[e]
-                    heapq.heappush(heap, (free[u] - near[u], u))
-        left -= load[p]
-    spread(vwgt, order, part, load)
-
-
-@njit
 def move(xadj, adjncy, adjwgt, vwgt, degree, part, conn, load, volume, inside, trail, s, f, v, b):
     """Move node `v` to part `b` and keep the best feasible labels: `trail` holds the moves since them."""
     a = part[v]
@@ -216,72 +115,6 @@ def best_part(part, trail, s):
     for i in range(s[TRAIL] - 1, -1, -1):
         best[trail[i, 0]] = trail[i, 1]
     return best
-
-
-@njit
-def find_candidates(vwgt, degree, part, conn, load, volume, inside, tabu, s, cand_node, cand_part, cand_x, mask):
-    """List the best feasible moves of boundary nodes, best gain first, one target a node, tabu nodes left out."""
-    size, parts, n = len(cand_node), len(load), s[NODES]
-    gains = np.empty(size)
-    count = 0
-    for v in range(n):
-        a = part[v]
-        if conn[v, a] == degree[v] or tabu[v] > s[STEPS]:
-            continue
-        target, gain = -1, 0.0
-        for b in range(parts):
-            if b != a and conn[v, b] > 0 and load[b] + vwgt[v] <= s[L_MAX]:
-                found = gain_of(v, a, b, conn, degree, volume, inside, s)
-                if target < 0 or found > gain:
-                    target, gain = b, found
-        if target < 0 or (count == size and gain <= gains[size - 1]):
-            continue
-        i = count if count < size else size - 1
-        while i > 0 and gains[i - 1] < gain:
-            gains[i] = gains[i - 1]
-            cand_node[i] = cand_node[i - 1]
-            cand_part[i] = cand_part[i - 1]
-            i -= 1
-        gains[i], cand_node[i], cand_part[i] = gain, v, target
-        count = min(count + 1, size)
-    s[COUNT] = count
-    per_average = 1.0 / max(load.sum() / parts, 1.0)
-    per_typical = 1.0 / max(2.0 * s[TOTAL] / max(n, 1), 1e-9)  # degree
-    per_gain = per_typical if s[RULE] == CUT_RULE else float(n) / parts
-    for i in range(size):
-        mask[i] = i < count
-        if i >= count:
-            cand_node[i], cand_part[i] = -1, -1
-            cand_x[i, :] = 0.0
-            continue
-        v, b = cand_node[i], cand_part[i]
-        a = part[v]
-        share = 1.0 / degree[v]  # a division costs as much as the rest of the row
-        cand_x[i, 0] = gains[i] * (share if s[RULE] == CUT_RULE else per_gain)
-        cand_x[i, 1] = conn[v, a] * share
-        cand_x[i, 2] = conn[v, b] * share
-        cand_x[i, 3] = min(degree[v] * per_typical, 10.0)
-        cand_x[i, 4] = load[a] * per_average - 1.0
-        cand_x[i, 5] = load[b] * per_average - 1.0
-        cand_x[i, 6] = max(min(gains[i] * per_gain, 10.0), -10.0)
-        cand_x[i, 7] = 1.0 if tabu[v] > 0 else 0.0
-    mask[0] = 1  # where no move is left, action 0 ends the episode
-
-
-@njit
-def choose(xadj, adjncy, adjwgt, vwgt, degree, part, conn, load, volume, inside, tabu, trail, s, f, cand_node,
-           cand_part, cand_x, mask, action, tenure):  # fmt: skip
-    """Play candidate `action`, then list the next candidates."""
-    if s[COUNT] == 0:
-        s[STOPPED] = 1
-        return
-    v = cand_node[action]
-    target = cand_part[action]
-    move(xadj, adjncy, adjwgt, vwgt, degree, part, conn, load, volume, inside, trail, s, f, v, target)
-    tabu[v] = s[STEPS] + tenure
-    find_candidates(vwgt, degree, part, conn, load, volume, inside, tabu, s, cand_node, cand_part, cand_x, mask)
-    if s[COUNT] == 0 or s[STEPS] >= s[HORIZON]:
-        s[STOPPED] = 1
 
 
 @njit
@@ -362,17 +195,6 @@ def global_row(load, s, f, eps, sizes, out):
 
 
 @njit
-def choose_all(xadj, adjncy, adjwgt, vwgt, degree, part, conn, load, volume, inside, tabu, trail, s, f, cand_node,
-               cand_part, cand_x, mask, actions, live, tenure):  # fmt: skip
-    """`choose` in every live row of a batch."""
-    for i in range(len(actions)):
-        if live[i]:
-            choose(xadj[i], adjncy[i], adjwgt[i], vwgt[i], degree[i], part[i], conn[i], load[i], volume[i], inside[i],
-                   tabu[i], trail[i], s[i], f[i], cand_node[i], cand_part[i], cand_x[i], mask[i], actions[i],
-                   tenure)  # fmt: skip
-
-
-@njit
 def move_all(xadj, adjncy, adjwgt, vwgt, degree, part, conn, load, volume, inside, trail, s, f, actions, live):
     """`move` in every live row of a batch; actions (B, 2)."""
     for i in range(len(actions)):
@@ -410,25 +232,3 @@ def random_moves(xadj, adjncy, adjwgt, vwgt, degree, part, conn, load, volume, i
         s[TRAIL] = 0
         v, b = moves[i, 0], moves[i, 1]
         move(xadj, adjncy, adjwgt, vwgt, degree, part, conn, load, volume, inside, trail, s, f, v, b)
-
-
-@njit
-def breadth_first(xadj, adjncy, order, visited):
-    """Breadth-first order of all nodes; each component starts at its first node in `order`."""
-    seen = np.zeros(len(order), np.bool_)
-    head = tail = 0
-    for root in order:
-        if seen[root]:
-            continue
-        seen[root] = True
-        visited[tail] = root
-        tail += 1
-        while head < tail:
-            v = visited[head]
-            head += 1
-            for e in range(xadj[v], xadj[v + 1]):
-                u = adjncy[e]
-                if not seen[u]:
-                    seen[u] = True
-                    visited[tail] = u
-                    tail += 1

@@ -23,7 +23,7 @@ from sysgym.core.defaults import complete
 from sysgym.core.errors import UsageError
 from sysgym.core.problem import Array, Size, Solution
 from sysgym.graphs.csr import Graph
-from sysgym.graphs.labels import kernels
+from sysgym.graphs.labels import candidate_kernels, growing_kernels, kernels
 from sysgym.graphs.labels.batch import LabelBatch
 from sysgym.graphs.labels.state import State, copy_state
 
@@ -230,16 +230,16 @@ class Refine(LabelMode):
         if solution is not None:
             part = solution["part"].astype(np.int32)
         elif start_from == "random":
-            kernels.spread(graph.vwgt, rng.permutation(graph.nodes), part, load)
+            growing_kernels.spread(graph.vwgt, rng.permutation(graph.nodes), part, load)
         elif start_from == "grow":
-            kernels.grow(graph.xadj, graph.adjncy, graph.vwgt, rng.permutation(graph.nodes), part, load, limit)
+            growing_kernels.grow(graph.xadj, graph.adjncy, graph.vwgt, rng.permutation(graph.nodes), part, load, limit)
         else:
             arrays = (graph.xadj, graph.adjncy, graph.adjwgt, graph.vwgt)
-            kernels.grow_greedy(*arrays, rng.permutation(graph.nodes), part, load, limit)
+            growing_kernels.grow_greedy(*arrays, rng.permutation(graph.nodes), part, load, limit)
         state = _state(graph, part, self.rules, self.actions, len(self.candidate_features), 1)
         horizon = self.options.steps
         if horizon is None:
-            horizon = max(16, 2 * kernels.boundary_size(state.part, state.conn, graph.degree, state.s))
+            horizon = max(16, 2 * candidate_kernels.boundary_size(state.part, state.conn, graph.degree, state.s))
         state.s[kernels.HORIZON] = horizon
         state.trail = np.zeros((horizon, 2), np.int32)
         return state
@@ -259,7 +259,7 @@ class Refine(LabelMode):
 class RefineCandidates(Refine):
     """Moves chosen from a short list, so that the action space does not grow with the graph."""
 
-    candidate_features: tuple[str, ...] = kernels.MOVE_FEATURES
+    candidate_features: tuple[str, ...] = candidate_kernels.FEATURES
 
     def __init__(self, rules: Rules, options: RefineOptions) -> None:
         super().__init__(rules, options)
@@ -272,9 +272,9 @@ class RefineCandidates(Refine):
     def start(self, graph: Graph, rng: np.random.Generator, solution: Solution | None = None) -> State:
         """As `Refine.start`, with the first list of candidates."""
         state = super().start(graph, rng, solution)
-        kernels.find_candidates(graph.vwgt, graph.degree, state.part, state.conn, state.load, state.volume,
-                                state.inside, state.tabu, state.s, state.cand_node, state.cand_part, state.cand_x,
-                                state.mask)  # fmt: skip
+        candidate_kernels.find_candidates(graph.vwgt, graph.degree, state.part, state.conn, state.load, state.volume,
+                                          state.inside, state.tabu, state.s, state.cand_node, state.cand_part,
+                                          state.cand_x, state.mask)  # fmt: skip
         return state
 
     def mask(self, graph: Graph, state: State, size: Size) -> Array:
@@ -287,9 +287,10 @@ class RefineCandidates(Refine):
 
     def step(self, graph: Graph, state: State, action: Any) -> State:
         """Move the node of the candidate."""
-        kernels.choose(graph.xadj, graph.adjncy, graph.adjwgt, graph.vwgt, graph.degree, state.part, state.conn,
-                       state.load, state.volume, state.inside, state.tabu, state.trail, state.s, state.f,
-                       state.cand_node, state.cand_part, state.cand_x, state.mask, action, self.tenure)  # fmt: skip
+        candidate_kernels.choose(graph.xadj, graph.adjncy, graph.adjwgt, graph.vwgt, graph.degree, state.part,
+                                 state.conn, state.load, state.volume, state.inside, state.tabu, state.trail, state.s,
+                                 state.f, state.cand_node, state.cand_part, state.cand_x, state.mask, action,
+                                 self.tenure)  # fmt: skip
         return state
 
     def batch(self, num_envs: int, size: Size) -> LabelBatch:
@@ -299,9 +300,10 @@ class RefineCandidates(Refine):
     def step_all(self, graphs: dict[str, Array], rows: dict[str, Array], actions: Array, live: Array) -> None:
         """Play a candidate in every live row."""
         g, r = graphs, rows
-        kernels.choose_all(g["xadj"], g["adjncy"], g["adjwgt"], g["vwgt"], g["degree"], r["part"], r["conn"], r["load"],
-                           r["volume"], r["inside"], r["tabu"], r["trail"], r["s"], r["f"], r["cand_node"],
-                           r["cand_part"], r["cand_x"], r["mask"], actions, live, self.tenure)  # fmt: skip
+        candidate_kernels.choose_all(g["xadj"], g["adjncy"], g["adjwgt"], g["vwgt"], g["degree"], r["part"], r["conn"],
+                                     r["load"], r["volume"], r["inside"], r["tabu"], r["trail"], r["s"], r["f"],
+                                     r["cand_node"], r["cand_part"], r["cand_x"], r["mask"], actions, live,
+                                     self.tenure)  # fmt: skip
 
 
 @complete
@@ -357,5 +359,5 @@ def node_order(graph: Graph, order: str, rng: np.random.Generator) -> Array:
     if order == "degree":
         return np.argsort(-graph.degree, kind="stable").astype(np.int32)
     visited = np.empty(graph.nodes, np.int32)
-    kernels.breadth_first(graph.xadj, graph.adjncy, rng.permutation(graph.nodes), visited)
+    growing_kernels.breadth_first(graph.xadj, graph.adjncy, rng.permutation(graph.nodes), visited)
     return visited
