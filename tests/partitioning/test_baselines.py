@@ -168,15 +168,15 @@ def test_odd_graphs_are_survived(name: str, k: int, eps: float) -> None:
             assert verdict.feasible or name in ("metis", "kahip")
 
 
-def pair(node_weight: int = 1, edge_weight: int = 1) -> Any:
-    return from_edges("pair", 3, [0, 1], [1, 2], [edge_weight] * 2, [node_weight] * 3)
+def pair(node_weight: int = 1, edge_weight: int = 1, nodes: int = 3) -> Any:
+    return from_edges("pair", nodes, [0, 1], [1, 2], [edge_weight] * 2, [node_weight] * nodes)
 
 
 @pytest.mark.parametrize(
     ("graph", "k", "eps", "sentence"),
     [
         (pair(), 4, 0.03, "cannot split the 3 nodes of pair into 4 parts"),
-        (pair(node_weight=2), 2, 0.0, "cannot balance pair perfectly"),
+        (pair(node_weight=2, nodes=4), 2, 0.0, "cannot balance pair perfectly"),
         (pair(edge_weight=2**24), 2, 0.0, "cannot balance pair perfectly"),
         (pair(node_weight=2**31), 2, 0.03, "counts in 32-bit integers, the node weights of pair sum to"),
         (pair(edge_weight=2**30), 2, 0.03, "counts in 32-bit integers, the edge weights of pair sum to"),
@@ -205,3 +205,16 @@ def test_unknown_names_are_explained() -> None:
         make_agent("fm", run=3)
     with pytest.raises(UsageError, match="unknown preset of kahip"):
         make_agent("kahip", preset="turbo")
+
+
+@pytest.mark.parametrize("name", ["fm", "spectral", "spectral-fm", "first", "greedy", "random"])
+def test_what_can_be_packed_is_answered_however_uneven_the_weights(name: str) -> None:
+    rng = np.random.default_rng(0)
+    for trial in range(12):
+        nodes, k = int(rng.integers(4, 30)), int(rng.integers(2, 6))
+        weights = rng.integers(1, 50, nodes) if trial % 2 else np.where(rng.random(nodes) < 0.2, 1000, 1)
+        u, v = np.nonzero(np.triu(rng.random((nodes, nodes)) < 0.3, 1))
+        graph = from_edges("uneven", nodes, u, v, None, weights)
+        problem = make_problem("Partitioning", k=k, eps=0.0)
+        verdict = problem.judge(graph, make_agent(name).solve(problem, graph, np.random.default_rng(trial), Budget()))
+        assert verdict.feasible, verdict.violations

@@ -104,10 +104,42 @@ def test_gap_balancedness_is_blind_where_imbalance_is_not() -> None:
     assert metrics["balancedness"] == pytest.approx(1 - ((10 / 8 - 1) ** 2 + 2 * (7 / 8 - 1) ** 2) / 3)
 
 
-def test_limit_is_relaxed_only_where_one_node_outweighs_it() -> None:
-    heavy = from_edges("heavy", 3, [0, 1], [1, 2], None, [10, 1, 1])
-    assert balance_limit(heavy, 2, 0.03) == (16, True)
-    assert balance_limit(heavy, 2, 1.0) == (12, False)
+@pytest.mark.parametrize(
+    ("weights", "parts", "eps", "limit"),
+    [
+        ([10, 1, 1], 2, 0.03, (10, True)),  # one heavy node: it may stand alone, and all in one part is too much
+        ([10, 1, 1], 2, 1.0, (11, False)),
+        ([1000, *[1] * 9], 2, 0.03, (1000, True)),
+        ([1000, 1000, 1000], 2, 0.03, (2000, True)),  # two must share a part
+        ([1000, 1000, 1000], 2, 10.0, (2999, False)),
+        ([7, 0, 0], 2, 0.03, (7, True)),  # a single node has weight: all in one part cannot be told from the best
+        ([3, 3, 2, 2, 2], 2, 0.0, (7, True)),  # longest-first packing misses the optimum of 6
+        ([1] * 7, 3, 0.0, (3, False)),
+    ],
+)
+def test_the_limit_is_tied_to_what_is_reachable(
+    weights: list[int], parts: int, eps: float, limit: tuple[int, bool]
+) -> None:
+    graph = from_edges("weighted", len(weights), [], [], None, weights)
+    assert balance_limit(graph, parts, eps) == limit
+    alone = judge_partition(graph, np.zeros(len(weights), int), parts, eps)
+    assert alone.feasible == (np.count_nonzero(weights) < 2) and alone.metrics["limit_relaxed"] == limit[1]
+
+
+def test_under_the_limit_there_is_a_partition_that_is_none_of_all_in_one() -> None:
+    rng = np.random.default_rng(0)
+    for _ in range(200):
+        weights = rng.integers(0, rng.choice([2, 5, 100]), rng.integers(2, 7)) ** rng.integers(1, 3)
+        parts, eps = int(rng.integers(2, 4)), float(rng.choice([0.0, 0.03, 0.5, 3.0]))
+        graph = from_edges("weighted", len(weights), [], [], None, weights)
+        limit = balance_limit(graph, parts, eps)
+        least = min(
+            np.bincount(split, weights, minlength=parts).max()
+            for split in itertools.product(range(parts), repeat=len(weights))
+        )
+        asked = int((1 + eps) * -(-weights.sum() // parts) + 1e-9)
+        assert least <= limit.weight <= max(asked, 4 / 3 * least)  # Graham 1969: longest-first packing is that good
+        assert limit.weight < weights.sum() or np.count_nonzero(weights) < 2
 
 
 @pytest.mark.parametrize("eps", [0.0, 0.01, 0.03, 0.05, 0.07, 0.1, 0.15, 0.29, 0.35, 0.57, 1.0, 1e-5])
@@ -115,7 +147,7 @@ def test_limit_is_relaxed_only_where_one_node_outweighs_it() -> None:
 def test_the_limit_is_exact(eps: float, share: int) -> None:
     graph = from_edges("pair", 4, [], [], None, [share // 2, share - share // 2] * 2)
     millionths = round(eps * 10**6)
-    assert balance_limit(graph, 2, eps) == (share + share * millionths // 10**6, False)
+    assert balance_limit(graph, 2, eps) == (min(share + share * millionths // 10**6, 2 * share - 1), False)
 
 
 def test_the_limit_that_floats_miss_by_one() -> None:

@@ -9,6 +9,7 @@ import numpy as np
 from sysgym.core.errors import MissingDependency, UsageError
 from sysgym.core.problem import Array, Solution
 from sysgym.graphs.csr import Graph
+from sysgym.partitioning.judge import balance_limit
 from sysgym_agents.core import Budget, Clock
 
 if TYPE_CHECKING:
@@ -49,6 +50,13 @@ def _best(graph: Graph, k: int, l_max: int, parts: list[Array]) -> Array:
         return max(heaviest - l_max, 0.0), cut_of(graph, part)
 
     return min(parts, key=key)
+
+
+def slack(problem: Partitioning, graph: Graph) -> float:
+    """The eps that other partitioners must be given: `problem.eps`, or what the limit of this graph comes to."""
+    limit = balance_limit(graph, problem.k, problem.eps)
+    share = -(-graph.total_node_weight // problem.k)
+    return float((limit.weight + 0.5) / share - 1) if limit.relaxed else float(problem.eps)
 
 
 class _Streaming:
@@ -220,7 +228,8 @@ class Metis:
         except ImportError as error:
             raise MissingDependency("agent 'metis' needs pymetis: pip install 'sysgym[partitioners]'.") from error
         check_widths("metis", instance, _metis_bits(pymetis))
-        options = pymetis.Options(ufactor=max(1, round(1000 * problem.eps)), seed=self._seed(rng), ncuts=self.cuts)
+        ufactor = max(1, round(1000 * slack(problem, instance)))
+        options = pymetis.Options(ufactor=ufactor, seed=self._seed(rng), ncuts=self.cuts)
         _, labels = pymetis.part_graph(
             problem.k, pymetis.CSRAdjacency(instance.xadj, instance.adjncy), eweights=instance.adjwgt,
             vweights=instance.vwgt, recursive=self.recursive, options=options,
@@ -266,7 +275,7 @@ class Kahip:
         mode = {"fast": 0, "eco": 1, "strong": 2}[self.preset]
         _, labels = kahip.kaffpa(
             instance.vwgt.tolist(), instance.xadj.tolist(), instance.adjwgt.tolist(), instance.adjncy.tolist(),
-            problem.k, problem.eps, True, int(rng.integers(1, 2**31 - 1)), mode,
+            problem.k, slack(problem, instance), True, int(rng.integers(1, 2**31 - 1)), mode,
         )  # fmt: skip
         return {"part": np.asarray(labels, np.int32)}
 
@@ -278,7 +287,7 @@ class Kahip:
                 f"agent 'kahip' cannot split the {graph.nodes} nodes of {graph.name} into {problem.k} parts; "
                 "choose k of at most the number of nodes, or another agent such as 'fm'."
             )
-        if problem.eps == 0 and ((graph.vwgt != 1).any() or graph.degree.max(initial=0) > KAHIP_MOST_DEGREE):
+        if slack(problem, graph) == 0 and ((graph.vwgt != 1).any() or graph.degree.max(initial=0) > KAHIP_MOST_DEGREE):
             raise UsageError(
                 f"agent 'kahip' cannot balance {graph.name} perfectly, as it has node weights or edges heavier than "
                 f"{KAHIP_MOST_DEGREE} at a node; choose eps above 0, or another agent such as 'fm'."

@@ -12,6 +12,7 @@ import numpy as np
 
 from sysgym.compiled import njit
 from sysgym.core.problem import Array
+from sysgym.graphs.labels.growing_kernels import spread
 
 
 class Csr(NamedTuple):
@@ -90,7 +91,10 @@ def _connect(xadj, adjncy, adjwgt, vwgt, part, conn, load):
 
 @njit
 def rebalance(graph, part, parts, l_max):
-    """Move nodes out of overloaded parts, least loss first, until no part weighs more than `l_max` or none can."""
+    """Move nodes out of overloaded parts, least loss first, until no part weighs more than `l_max` or none can.
+
+    Where that ends with a part that weighs more, the answer is longest-first packing, if that is lighter.
+    """
     xadj, adjncy, adjwgt, vwgt = graph
     n = len(vwgt)
     conn, load = np.zeros((n, parts), np.int64), np.zeros(parts, np.int64)
@@ -119,6 +123,11 @@ def rebalance(graph, part, parts, l_max):
                 gain, target = _best_move(u, conn, part, load, vwgt[u], l_max)
                 if target >= 0:
                     heapq.heappush(heap, (-gain, u))
+    if load.max() > l_max:
+        packed, loads = np.full(n, -1, np.int32), np.zeros(parts, np.int64)
+        spread(vwgt, np.argsort(-vwgt, kind="mergesort"), packed, loads)
+        if loads.max() < load.max():
+            part[:] = packed
 
 
 @njit

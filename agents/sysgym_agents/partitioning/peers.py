@@ -12,7 +12,14 @@ from sysgym.graphs.csr import Graph
 from sysgym.resources import threads
 from sysgym_agents.core import Budget, Clock, completed
 from sysgym_agents.general.restarts import Restarted
-from sysgym_agents.partitioning.baselines import PARTITIONING, Metis, Spectral, check_widths, rebalance_and_refine
+from sysgym_agents.partitioning.baselines import (
+    PARTITIONING,
+    Metis,
+    Spectral,
+    check_widths,
+    rebalance_and_refine,
+    slack,
+)
 
 if TYPE_CHECKING:
     from sysgym.partitioning.problem import Partitioning
@@ -82,7 +89,7 @@ class MtKahypar:
         library, begun = _library()
         library.set_seed(int(rng.integers(1, 2**31 - 1)))
         context = begun.context_from_preset(getattr(library.PresetType, self.preset.upper()))
-        context.set_partitioning_parameters(problem.k, float(problem.eps), library.Objective.CUT)
+        context.set_partitioning_parameters(problem.k, slack(problem, instance), library.Objective.CUT)
         context.logging = False
         once = instance.sources < instance.adjncy
         pairs = np.stack([instance.sources[once], instance.adjncy[once]], axis=1).tolist()

@@ -63,6 +63,11 @@ class Graph:
         """Sum of the node weights W."""
         return int(self.vwgt.sum())
 
+    @cached_property
+    def limits(self) -> dict[tuple[int, float], Any]:
+        """What a part may weigh by number of parts and eps, kept by `sysgym.partitioning.judge.balance_limit`."""
+        return {}
+
 
 def from_edges(name: str, nodes: int, u: Any, v: Any, weights: Any = None, vwgt: Any = None) -> Graph:
     """A graph from undirected edges, each given once. UsageError on no nodes, self loops, repeats, ids or weights out

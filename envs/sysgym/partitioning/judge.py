@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import heapq
 import math
 from fractions import Fraction
 from functools import lru_cache
+from typing import NamedTuple
 
 import numpy as np
 
@@ -18,16 +20,38 @@ def _factor(eps: float) -> Fraction:
     return 1 + Fraction(str(eps))
 
 
-def balance_limit(graph: Graph, parts: int, eps: float) -> tuple[int, bool]:
-    """L_max = floor((1+eps) * ceil(W/k)), the rule of Walshaw's archive and of KaHIP, and whether it was relaxed.
+class Limit(NamedTuple):
+    """The largest weight that a part may have."""
 
-    eps counts as the decimal number that it prints as, so that no rounding moves the limit. Where all nodes weigh
-    nothing, the limit is 0. Where a single node outweighs it, no partition could be feasible; it is then
-    ceil(W/k) + max node weight.
+    weight: int
+    relaxed: bool  # whether the weights of the nodes ask for more than eps allows
+
+
+def balance_limit(graph: Graph, parts: int, eps: float) -> Limit:
+    """L_max, what a part may weigh: floor((1+eps) ceil(W/k)), the rule of Walshaw's archive and of KaHIP.
+
+    Where longest-first packing into k parts has a heavier part, that is the limit, so that a feasible partition is
+    always known. It is less than W where two nodes have weight: all in one part is no partition. eps counts as the
+    decimal number that it prints as, so that no rounding moves the limit.
     """
-    share = -(-graph.total_node_weight // parts)
-    limit = math.floor(_factor(eps) * share)
-    return (limit, False) if graph.heaviest <= limit else (share + graph.heaviest, True)
+    found: Limit | None = graph.limits.get((parts, eps))
+    if found is None:
+        total = graph.total_node_weight
+        asked = math.floor(_factor(eps) * -(-total // parts))
+        reached = packed_load(graph, parts, asked)
+        most = total - 1 if np.count_nonzero(graph.vwgt) > 1 else total
+        found = graph.limits[parts, eps] = Limit(min(max(asked, reached), most), reached > asked)
+    return found
+
+
+def packed_load(graph: Graph, parts: int, enough: int) -> int:
+    """Largest load once each node, heaviest first, went to the lightest part; `enough` where it cannot be more."""
+    if graph.total_node_weight + parts * graph.heaviest <= parts * enough:
+        return enough  # the lightest part, which gets the next node, never weighs more than W/k
+    loads = [0] * parts
+    for weight in np.sort(graph.vwgt)[::-1].tolist():
+        heapq.heapreplace(loads, loads[0] + weight)
+    return max(loads)
 
 
 def judge_partition(graph: Graph, part: Array, parts: int, eps: float) -> Verdict:
@@ -61,7 +85,7 @@ def judge_partition(graph: Graph, part: Array, parts: int, eps: float) -> Verdic
         "imbalance": heaviest / max(share, 1) - 1,
         "max_load": float(heaviest),
         "l_max": float(limit),
-        "l_max_relaxed": float(relaxed),
+        "limit_relaxed": float(relaxed),
         "gap_balancedness": 1 - math.fsum((fraction - 1 / parts) ** 2) / parts,
         "balancedness": 1 - math.fsum((fraction * parts - 1) ** 2) / parts,
         "nonempty_parts": float(np.count_nonzero(np.bincount(part, minlength=parts))),

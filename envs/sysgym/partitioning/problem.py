@@ -141,7 +141,7 @@ class Partitioning:
 
     def limit(self, instance: Graph) -> int:
         """L_max, the largest weight that a part may have."""
-        return balance_limit(instance, self.k, self.eps)[0]
+        return balance_limit(instance, self.k, self.eps).weight
 
     def parse_solution(self, instance: Graph, data: bytes, file_name: str) -> Solution:
         """A partition file: one part id a line, `%` comments; may be gzipped."""

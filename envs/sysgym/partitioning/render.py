@@ -74,5 +74,6 @@ def describe(graph: Graph, solution: Solution, k: int, eps: float, verdict: Verd
         shown.append(f"  ... and {k - 16} more parts")
     head = f"{graph.name}: {graph.nodes} nodes, {graph.edges} edges, k={k}, eps={eps:g}"
     state = "feasible" if verdict.feasible else "infeasible"
-    body = f"cut {m['cut']:g}, ncut {m['ncut']:.4f}, imbalance {m['imbalance']:.4f}, limit {m['l_max']:g}: {state}"
+    limit = f"limit {m['l_max']:g}" + (" (relaxed to what longest-first packing reaches)" if m["limit_relaxed"] else "")
+    body = f"cut {m['cut']:g}, ncut {m['ncut']:.4f}, imbalance {m['imbalance']:.4f}, {limit}: {state}"
     return "\n".join([head, body, *shown])

@@ -223,19 +223,24 @@ class Refine(LabelMode):
         self.options = options
 
     def start(self, graph: Graph, rng: np.random.Generator, solution: Solution | None = None) -> State:
-        """Start from `solution` where one is given, else from a random or grown one."""
+        """Start from `solution` where one is given, else from a random or grown one; packed where that is too heavy."""
         limit, start_from = self.rules.limit(graph), self.options.start
         part = np.full(graph.nodes, -1, np.int32)
         load = np.zeros(self.parts, np.int64)
         if solution is not None:
             part = solution["part"].astype(np.int32)
-        elif start_from == "random":
-            growing_kernels.spread(graph.vwgt, rng.permutation(graph.nodes), part, load)
-        elif start_from == "grow":
-            growing_kernels.grow(graph.xadj, graph.adjncy, graph.vwgt, rng.permutation(graph.nodes), part, load, limit)
         else:
-            arrays = (graph.xadj, graph.adjncy, graph.adjwgt, graph.vwgt)
-            growing_kernels.grow_greedy(*arrays, rng.permutation(graph.nodes), part, load, limit)
+            order = rng.permutation(graph.nodes)
+            if start_from == "random":
+                growing_kernels.spread(graph.vwgt, order, part, load)
+            elif start_from == "grow":
+                growing_kernels.grow(graph.xadj, graph.adjncy, graph.vwgt, order, part, load, limit)
+            else:
+                arrays = (graph.xadj, graph.adjncy, graph.adjwgt, graph.vwgt)
+                growing_kernels.grow_greedy(*arrays, order, part, load, limit)
+            if load.max() > limit:  # weights too uneven to grow: longest first
+                part[:], load[:] = -1, 0
+                growing_kernels.spread(graph.vwgt, np.argsort(-graph.vwgt, kind="stable"), part, load)
         state = _state(graph, part, self.rules, self.actions, len(self.candidate_features), 1)
         horizon = self.options.steps
         if horizon is None:
