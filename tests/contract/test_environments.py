@@ -102,6 +102,21 @@ def test_the_final_reward_is_the_judged_cost(case: Case, played: Record) -> None
             total = 0.0
 
 
+@pytest.mark.parametrize("case", over_cases())
+def test_the_defaults_are_a_task_that_can_be_learnt(case: Case, played: Record) -> None:
+    space = case.make().action_space
+    choices = len(space.nvec) if isinstance(space, gym.spaces.MultiDiscrete) else 1
+    opening, position = [], 0
+    for step in played.steps:
+        opening += [int(step.mask.sum())] if position < 3 else []
+        position = 0 if step.restarted else position + 1
+    assert min(opening) > choices, "a first state leaves no choice"
+    returns = {end.total for end in played.ends}
+    if len(returns) == 1:  # where a random move seldom helps
+        returns |= {end.total for end in cases.record(case.make(), SEED + 1, episodes=20).ends}
+    assert len(returns) > 1, "all returns of a random policy are the same"
+
+
 def keys_of(value: Any) -> Any:
     """The keys of nested dictionaries and the types of what they hold."""
     return {key: keys_of(part) for key, part in value.items()} if isinstance(value, dict) else type(value)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import warnings
 from pathlib import Path
 
 import networkx as nx
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 
 from sysgym import UsageError, content_hash
+from sysgym.core.errors import Notice
 from sysgym.graphs import from_edges, from_networkx, to_networkx
 from sysgym.graphs.generate import FAMILIES, generate_graph
 from sysgym.graphs.io import format_metis, parse_graph, read_graph
@@ -65,10 +67,9 @@ def test_broken_fixtures_name_the_line(name: str, partition_data: Path) -> None:
         ("2 1 011 2\n1 1 2 1\n1 1 1 1\n", "line 1: 2 weights a node"),
         ("2 1\n2 x\n1\n", "line 2: expected integers, got 'x'"),
         ("2 1\n2.5\n1\n", "line 2: expected integers, got '2.5'"),
-        ("2 1\n1\n1\n", "line 2: node 1 is its own neighbour"),
         ("3 1\n2\n\n1\n", "line 2: neighbour 2 does not list node 1"),
-        ("2 1\n2 2\n1 1\n", "line 2: neighbour 2 is listed twice"),
-        ("2 1 1\n2 3\n1 4\n", "line 2: the edge to 2 weighs differently"),
+        ("2 1 1\n2 3\n1 4\n", "line 3: this edge stands above with another weight"),
+        ("2 9\n2\n1\n", "line 1: the header announces 9 edges, the lines hold 2 entries"),
         ("2 1 1\n2 0\n1 0\n", "line 2: the edge to 2 has a weight below 1"),
         ("2 1 1\n2 3\n1\n", "line 3: 1 numbers do not fit"),
         ("2 1 10\n1 2\n-1 1\n", "line 3: a node weight is negative"),
@@ -94,28 +95,82 @@ def test_vertex_sizes_are_skipped() -> None:
 
 
 def test_edge_lists() -> None:
-    graph = parse_graph("given", "x.txt", b"# c\n0 1 5\n\n1 0 5\n% c\n3 1 2\n")
-    assert (graph.nodes, graph.edges) == (4, 2) and graph.degree.tolist() == [5, 7, 0, 2]
+    graph = parse_graph("given", "x.txt", b"# c\n0 1 5\n\n1 0 5\n% c\n2 1 2\n")
+    assert (graph.nodes, graph.edges) == (3, 2) and graph.degree.tolist() == [5, 7, 2] and graph.ids is None
     for text, sentence in (
         (b"0 1\n1\n", "line 2: expected 'u v'"),
         (b"0 1 5\n1 0 4\n", "line 2: this edge stands above with another weight"),
-        (b"0 0\n", "line 1: a self loop"),
         (b"-1 0\n", "line 1: a node id is negative"),
         (b"# nothing\n", "holds no edges"),
-        (b"0 1\n0 2000000000\n", "2000000001 nodes, far too many for 2 entries; renumber"),
+        (b"0 1 0.5\n", "line 1: expected integers, got '0.5'"),
+        (b"0 1 {'weight': 0.5}\n", "line 1: expected integers, got '0.5'"),
+        (b"0 1\n\xc3\xa4 2\n", r"line 2: a byte that is no ASCII text; is this a graph file\?$"),
+        ("0 1\n".encode("utf-16"), "its byte order mark says UTF-16"),
     ):
         with pytest.raises(UsageError, match=sentence):
             parse_graph("given", "x.el", text)
 
 
+@pytest.mark.parametrize(
+    ("text", "nodes", "ids", "degree", "told"),
+    [
+        (b"1 2\n2 3\n3 4\n4 1\n", None, [1, 2, 3, 4], [2, 2, 2, 2], "4 ids from 1 to 4 occur, which are nodes 0 to 3"),
+        (b"# Nodes: 3 Edges: 2\n101 102\n102 104\n", None, [101, 102, 104], [1, 2, 1], "3 ids from 101 to 104"),
+        (b"0 1\n0 2000000000\n", None, [0, 1, 2000000000], [2, 1, 1], "3 ids from 0 to 2000000000"),
+        (b"0 1\n3 1\n", 4, None, [1, 2, 0, 1], ""),
+        (b"1 2\n3 1\n", 3, [1, 2, 3], [2, 1, 1], "3 ids from 1 to 3"),
+        (b"1 2\n4 1\n", 4, [1, 2, 3, 4], [2, 1, 0, 1], ""),  # ids from 1: the largest is the number of nodes
+        (b"# Nodes: 5 Edges: 1\n0 1\n", None, None, [1, 1, 0, 0, 0], ""),
+        (b"% sym unweighted\n% 1 4 4\n1 3\n", None, [1, 2, 3, 4], [1, 0, 1, 0], ""),
+        (b"# Nodes: 4 Edges: 1\n10 30\n", None, [10, 30], [1, 1], "says 4 nodes, 2 occur"),
+        (b"0 1\n1 1\n", None, None, [1, 1], "1 entries from a node to itself are left out"),
+        (b"0 1\n0 1\n1 0\n", None, None, [1, 1], "1 edges are listed more than once"),
+        (b"0 1 {}\n1 2 {}\n", None, None, [1, 2, 1], ""),
+        (b"0 1 {'weight': 3, 'color': 'red'}\n1 2 {'weight': 2.0}\n", None, None, [3, 5, 2], ""),
+        (b"0 1 3.0\n1 2 2.\n", None, None, [3, 5, 2], ""),
+        ("\ufeff# M\u00fcnchen\n0 1\n".encode(), None, None, [1, 1], ""),
+    ],
+)
+def test_ids_that_do_not_occur_are_no_nodes(
+    text: bytes, nodes: int | None, ids: list[int] | None, degree: list[int], told: str
+) -> None:
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always", Notice)
+        graph = parse_graph("given", "x.txt", text, nodes)
+    assert graph.degree.tolist() == degree
+    assert (None if graph.ids is None else graph.ids.tolist()) == ids
+    assert bool(said) == bool(told) and (not told or any(told in str(one.message) for one in said))
+
+
+def test_a_number_of_nodes_that_cannot_be() -> None:
+    for text, nodes, sentence in (
+        (b"0 1\n1 2\n", 2, "nodes=2, but 3 different ids occur"),
+        (b"5 9\n", 4, "nodes=4, but an id is 9"),
+        (b"0 1\n", 2_000_000_000, "announces 2000000000 nodes, far too many for 1 entries"),
+    ):
+        with pytest.raises(UsageError, match=sentence):
+            parse_graph("given", "x.el", text, nodes)
+    with pytest.raises(UsageError, match="given has 2 nodes, not nodes=3; leave the option out"):
+        parse_graph("given", "x.graph", b"2 1\n2\n1\n", 3)
+
+
 def test_matrix_market() -> None:
     head = b"%%MatrixMarket matrix coordinate "
-    graph = parse_graph("given", "x.mtx", head + b"pattern symmetric\n3 3 3\n2 1\n3 2\n3 3\n")
+    with pytest.warns(Notice, match="1 entries from a node to itself are left out"):
+        graph = parse_graph("given", "x.mtx", head + b"pattern symmetric\n3 3 3\n2 1\n3 2\n3 3\n")
     assert (graph.nodes, graph.edges, graph.adjwgt.tolist()) == (3, 2, [1, 1, 1, 1])
-    weighted = parse_graph("given", "x.mtx", head + b"real symmetric\n3 3 2\n2 1 -4.0\n3 2 2.0\n")
-    assert weighted.adjwgt.tolist() == [4, 4, 2, 2]
+    for weights in (
+        b"real symmetric\n3 3 2\n2 1 -4.0\n3 2 2.0\n",
+        b"integer skew-symmetric\n3 3 2\n2 1 4\n3 2 -2\n",
+        b"integer general\n3 3 4\n2 1 4\n3 2 -2\n1 2 4\n2 3 2\n",
+    ):
+        assert parse_graph("given", "x.mtx", head + weights).adjwgt.tolist() == [4, 4, 2, 2]
+    with pytest.warns(Notice, match="1 edges are listed more than once"):
+        twice = parse_graph("given", "x.mtx", head + b"pattern symmetric\n3 3 3\n2 1\n2 1\n3 2\n")
+    assert twice.adjwgt.tolist() == [1, 1, 1, 1]
     for text, sentence in (
         (b"real symmetric\n2 2 1\n2 1 0.5\n", "weights must be integers"),
+        (b"integer symmetric\n2 2 2\n2 1 3\n2 1 4\n", "row 2, column 1: this edge stands above with another weight"),
         (b"pattern general\n2 2 1\n2 1\n", "not symmetric"),
         (b"pattern general\n2 3 1\n2 1\n", "square"),
         (
@@ -132,6 +187,23 @@ def test_matrix_market() -> None:
     ):
         with pytest.raises(UsageError, match=sentence):
             parse_graph("given", "x.mtx", head + text)
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        (b"\xef\xbb\xbf% M\xfcnchen\n3 2\n2\n1 3\n2\n", ""),
+        (b"3 2\n2\n1 3\n2 3\n", "1 entries from a node to itself"),
+        (b"3 3\n2\n1 3\n2 3\n", "1 entries from a node to itself"),  # the header counts the loop
+        (b"3 2\n2 2\n1 3\n2\n", "1 edges are listed more than once"),
+    ],
+)
+def test_comments_loops_and_repeats_in_metis_files(text: bytes, told: str) -> None:
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always", Notice)
+        graph = parse_graph("given", "x.graph", text)
+    assert graph.degree.tolist() == [1, 2, 1] and graph.adjwgt.tolist() == [1] * 4
+    assert bool(said) == bool(told) and (not told or told in str(said[0].message))
 
 
 def test_metis_round_trip_and_gzip(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from sysgym.graphs.labels import kernels
 from sysgym.graphs.labels.modes import node_order
 from sysgym.graphs.labels.state import State
 from sysgym.partitioning.judge import judge_partition
+from sysgym_agents.partitioning.baselines import cut_of
 
 
 def awkward(seed: int = 0) -> Graph:
@@ -89,37 +90,70 @@ def test_assign_keeps_up_with_recomputation() -> None:
     assert info["verdict"]["cost"] == recomputed(graph, env.state, 4)["cut"]
 
 
-def test_candidates_are_the_best_feasible_moves() -> None:
+def moves_and_exchanges(graph: Graph, state: State, parts: int, limit: int) -> tuple[dict[int, int], dict[int, int]]:
+    """By node, what its best feasible move saves, and what its best exchange does where its best part has no room;
+    from whole cuts, nodes within their tenure left out.
+    """
+
+    def saved(*changes: tuple[int, int]) -> int:
+        part = state.part.copy()
+        for v, p in changes:
+            part[v] = p
+        return cut_of(graph, state.part) - cut_of(graph, part)
+
+    moves, exchanges = {}, {}
+    free = [v for v in range(graph.nodes) if state.tabu[v] <= state.s[kernels.STEPS]]
+    for v in free:
+        a = state.part[v]
+        near = [p for p in range(parts) if p != a and state.conn[v, p] > 0]
+        fits = [p for p in near if state.load[p] + graph.vwgt[v] <= limit]
+        if fits:
+            moves[v] = max(saved((v, p)) for p in fits)
+        best = max(near, key=lambda p: (saved((v, p)), -p), default=-1)
+        if best >= 0 and best not in fits:
+            heavier = [graph.vwgt[v] - graph.vwgt[u] for u in range(graph.nodes)]
+            partners = [
+                u for u in free
+                if state.part[u] == best and state.conn[u, best] < graph.degree[u]
+                and state.load[best] + heavier[u] <= limit and state.load[a] - heavier[u] <= limit
+            ]  # fmt: skip
+            if partners:
+                exchanges[v] = max(saved((v, best), (u, a)) for u in partners)
+    return moves, exchanges
+
+
+@pytest.mark.parametrize(("k", "eps", "candidates"), [(3, 0.2, 6), (3, 0.05, 300), (2, 0.0, 300), (4, 0.0, 300)])
+def test_candidates_are_the_best_moves_and_exchanges(k: int, eps: float, candidates: int) -> None:
     graph = awkward(5)
-    env = ProblemEnv("Partitioning", instance=graph, mode="refine", k=3, eps=0.2, candidates=6, tenure=3, steps=200)
+    env = ProblemEnv("Partitioning", instance=graph, mode="refine", k=k, eps=eps, candidates=candidates, tenure=3,
+                     steps=60)  # fmt: skip
     env.reset(seed=0)
-    limit, rng, over, moves = env.problem.limit(graph), np.random.default_rng(0), False, 0
+    limit, rng, over, exchanged = env.problem.limit(graph), np.random.default_rng(0), False, 0
     while not over:
         state = env.state
-        wanted = []
-        for v in range(graph.nodes):
-            a = state.part[v]
-            if state.tabu[v] > state.s[kernels.STEPS]:
-                continue
-            gains = [
-                int(state.conn[v, p] - state.conn[v, a])
-                for p in range(3)
-                if p != a and state.conn[v, p] > 0 and state.load[p] + graph.vwgt[v] <= limit
-            ]
-            if gains:
-                wanted.append(max(gains))
+        moves, exchanges = moves_and_exchanges(graph, state, k, limit)
         listed = int(state.s[kernels.COUNT])
-        found = [
-            int(state.conn[v, p] - state.conn[v, state.part[v]])
-            for v, p in zip(state.cand_node[:listed], state.cand_part[:listed], strict=True)
-        ]
-        assert found == sorted(wanted, reverse=True)[:6]
-        assert len(set(state.cand_node[:listed].tolist())) == listed
-        _, _, over, _, _ = env.step(int(rng.choice(np.flatnonzero(env.action_masks()))))
-        assert env.state.load.max() <= limit
-        check(graph, env.state, 3)
-        moves += 1
-    assert moves > 20
+        nodes, others = state.cand_node[:listed].tolist(), state.cand_other[:listed].tolist()
+        gains = [round(x * graph.degree[[v, *([u] if u >= 0 else [])]].sum())
+                 for x, v, u in zip(state.cand_x[:listed, 0].tolist(), nodes, others, strict=True)]  # fmt: skip
+        assert gains == sorted(gains, reverse=True)
+        found = {v: g for v, u, g in zip(nodes, others, gains, strict=True) if u < 0}
+        swapped = {v: (u, g) for v, u, g in zip(nodes, others, gains, strict=True) if u >= 0}
+        if candidates == 300:
+            assert found == moves
+            twice = {v: g for v, g in exchanges.items() if v not in swapped}  # stand there from the other side
+            assert all(any(u == v and gain == g for u, gain in swapped.values()) for v, g in twice.items())
+        else:
+            assert all(moves[v] == g for v, g in found.items())
+            assert swapped or gains == sorted(moves.values(), reverse=True)[:6]
+        assert all(exchanges[v] == g for v, (_, g) in swapped.items())
+        before = int(state.s[kernels.STEPS])
+        action = int(rng.choice(np.flatnonzero(env.action_masks())))
+        exchanged += others[action] >= 0
+        _, _, over, _, _ = env.step(action)
+        assert env.state.load.max() <= limit and env.state.s[kernels.STEPS] == before + 1
+        check(graph, env.state, k)
+    assert exchanged > 1 and env.state.s[kernels.STEPS] == 60
 
 
 def test_no_candidate_means_one_stop_action() -> None:

@@ -5,6 +5,7 @@ Checksums are taken over the uncompressed bytes, so a file may lie gzipped in on
 
 from __future__ import annotations
 
+import glob
 import gzip
 import hashlib
 import io
@@ -17,6 +18,7 @@ from pathlib import Path
 from sysgym.core.errors import SysgymError, UsageError, reading
 
 ENVIRONMENT_VARIABLE = "SYSGYM_DATA"
+HEAD = 4096  # bytes by which the format of a file is told
 MAX_FILE = 2**30  # bytes of a file, unpacked if it is gzipped
 FREE, MAX_RATIO = 64 * 2**20, 100  # a gzipped file may unpack to so many bytes, a large one to so many times its size
 
@@ -131,3 +133,28 @@ def download(file: DataFile) -> Path:
     except (OSError, ValueError) as error:
         raise UsageError(f"cannot fetch {file.url}: {error}") from error
     return target
+
+
+def first_bytes(word: str) -> bytes:
+    """How a file starts, unzipped; nothing where there is none. A pipe is left alone: its bytes come only once."""
+    if not os.path.isfile(word):
+        return b""
+    try:
+        with open(word, "rb") as stream:
+            data = stream.read(HEAD)
+        return zlib.decompressobj(47).decompress(data, HEAD) if data[:2] == b"\x1f\x8b" else data
+    except (OSError, ValueError, zlib.error):
+        return b""
+
+
+def files_behind(word: str) -> list[str] | None:
+    """The regular files in a folder, or that a glob matches, by name; None for a word that is neither."""
+    if len(word) >= 1024 or "\0" in word:
+        return None
+    if os.path.isdir(word):
+        found = glob.glob(os.path.join(glob.escape(word), "*"))
+    elif set("*?[") & set(word) and not os.path.exists(word):
+        found = glob.glob(word)
+    else:
+        return None
+    return sorted(file for file in found if os.path.isfile(file))

@@ -363,7 +363,7 @@ class _ProblemDefaults:
     default_instances = f"{GENERATED}/train"
     choice_names: tuple[str, ...] = ()
     secondary = False
-    reads = parse_solution = format_solution = frames = timeline = canonical = None
+    reads = adopt = parse_solution = format_solution = frames = timeline = canonical = None
 
     @property
     def dynamics(self: Any) -> Any:

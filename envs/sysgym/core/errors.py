@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
@@ -41,6 +42,15 @@ class MissingDependency(SysgymError, ImportError):
     exit_code = 4
 
 
+class Notice(UserWarning):
+    """What a user should know about an input that was read as it is meant: the command line shows it as a line."""
+
+
+def announce(text: str) -> None:
+    """Tell the user what a reader left out, renumbered or guessed; each sentence once in a process."""
+    warnings.warn(shortened(printable(text, keep="")), Notice, stacklevel=3)
+
+
 def printable(text: str, keep: str = "\n\t") -> str:
     """A text whose control characters, marks of direction and lone surrogates are escaped, but for those to keep.
 
@@ -68,7 +78,7 @@ def reading(source: object, kind: type[SysgymError] = UsageError) -> Iterator[No
     """
     try:
         yield
-    except MissingDependency:
+    except (MissingDependency, Notice):
         raise
     except SysgymError as error:
         if isinstance(error, kind):

@@ -7,16 +7,17 @@ who says so. An instance is named `SET/NAME` (`walshaw/add20`), a set `SET` or `
 from __future__ import annotations
 
 import json
+import os
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, is_dataclass
 from functools import lru_cache
 from importlib.resources import files
 from typing import Any
 
-from sysgym.core.data import DataFile
-from sysgym.core.errors import UsageError, unknown
-from sysgym.core.problem import Instance, content_hash
+from sysgym.core.data import DataFile, files_behind, first_bytes
+from sysgym.core.errors import UsageError, shortened, unknown
+from sysgym.core.problem import AnyProblem, Instance, content_hash
 
 SPLITS = ("train", "valid", "test")
 
@@ -92,10 +93,13 @@ def find_entry(sets: Mapping[str, InstanceSet], name: str) -> Entry | None:
     return next((entry for entry in group.entries if entry.name == name), None) if group else None
 
 
-def expand(sets: Mapping[str, InstanceSet], names: str | Iterable[str]) -> list[str]:
-    """Instance names behind a list of set names, `SET/SPLIT` names, instance names and files, in order.
+def expand(
+    sets: Mapping[str, InstanceSet], names: str | Iterable[str], reads: Callable[[str, bytes], bool] | None = None
+) -> list[str]:
+    """Instance names behind a list of set names, `SET/SPLIT` names, instance names, files, folders and globs, in order.
 
-    Names that are no set are kept as they are: the problem's `load` judges them.
+    Of a folder or a glob the files that `reads` knows count, by name. Other names that are no set are kept as they are:
+    the problem's `load` judges them.
     """
     wanted = [part for part in names.split(";") if part] if isinstance(names, str) else list(names)
     if not wanted:
@@ -109,7 +113,31 @@ def expand(sets: Mapping[str, InstanceSet], names: str | Iterable[str]) -> list[
                 raise UsageError(f"the set {name!r} is empty; {head!r} has {len(sets[head].entries)} instances.")
             found += members
         else:
-            found.append(str(name))
+            found += _files_of(str(name), reads)
+    return found
+
+
+def _files_of(word: str, reads: Callable[[str, bytes], bool] | None) -> list[str]:
+    """The files that a folder or a glob stands for; another word stands for itself."""
+    files = files_behind(word)
+    if files is None or reads is None or (os.path.isdir(word) and reads(word, b"")):
+        return [word]
+    known = [file for file in files if reads(file, first_bytes(file))]
+    if not known:
+        what = f"none of its {len(files)} files is" if files else "there is no file,"
+        raise UsageError(f"{word}: {what} one that this problem reads.")
+    return known
+
+
+def instance_of(problem: AnyProblem, given: Any) -> Instance:
+    """The instance that a name, a file, an instance or an object of another library stands for; else UsageError."""
+    if isinstance(given, str | os.PathLike):
+        return problem.load(os.fspath(given))
+    if is_dataclass(given) and not isinstance(given, type):
+        return given
+    found = problem.adopt(given) if problem.adopt is not None else None
+    if found is None:
+        raise UsageError(f"an instance is a name, a file or an instance object, got {shortened(repr(given), 200)}.")
     return found
 
 

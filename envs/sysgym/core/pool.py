@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import is_dataclass
 from itertools import zip_longest
 from typing import Any
 
 from sysgym.core.errors import InvalidSolution, UsageError
-from sysgym.core.instances import expand
+from sysgym.core.instances import expand, instance_of
 from sysgym.core.observation import first_legal, pad_static, static_arrays
 from sysgym.core.problem import AnyProblem, Array, Instance, Size
 
@@ -21,7 +20,7 @@ class InstancePool:
     ) -> None:
         self.problem, self.form = problem, form
         names = _names(problem, one, many)
-        self.items: list[Instance] = [problem.load(name) if isinstance(name, str) else name for name in names]
+        self.items: list[Instance] = [instance_of(problem, name) for name in names]
         if not self.items:
             raise UsageError("`instances` is empty; give a set such as 'tiny/train' or instance names.")
         sizes = [problem.size(item) for item in self.items]
@@ -59,7 +58,7 @@ class InstancePool:
         for position, item in enumerate(self.items):
             if item is name or (isinstance(name, str) and item.name == name):
                 return position
-        item = self.problem.load(name) if isinstance(name, str) else name
+        item = instance_of(self.problem, name)
         self._check(item)
         self.items.append(item)
         return len(self.items) - 1
@@ -105,12 +104,9 @@ def _names(problem: AnyProblem, one: Any, many: Any) -> list[Any]:
     elif many is None:
         found = expand(problem.instance_sets(), problem.default_instances)
     elif isinstance(many, str) or (isinstance(many, Sequence) and all(isinstance(item, str) for item in many)):
-        found = expand(problem.instance_sets(), many)
+        found = expand(problem.instance_sets(), many, problem.reads)
     elif isinstance(many, Sequence):
         found = list(many)
     else:
         raise UsageError(f"`instances` must be a set's name or a list of instances, got {many!r}.")
-    for name in found:
-        if not isinstance(name, str) and not is_dataclass(name):
-            raise UsageError(f"an instance is a name, a file or an instance object, got {name!r}.")
     return found

@@ -140,6 +140,8 @@ class Problem(Protocol[I, S]):
 
     # whether a word is a recipe of an instance, or a file that starts so: (name, first bytes, unzipped); None: never
     reads: Callable[[str, bytes], bool] | None
+    # an instance from another library's object (such as a networkx graph), or None for one it does not know
+    adopt: Callable[[Any], I | None] | None
     # for files of the field, and what `sysgym render` writes besides a picture; None where a problem has none
     parse_solution: Callable[[I, bytes, str], Solution] | None  # (instance, data, file name)
     format_solution: Callable[[I, Solution, str], bytes] | None

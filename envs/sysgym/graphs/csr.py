@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
@@ -26,6 +26,8 @@ class Graph:
     adjncy: Array  # (2m,) int32, neighbours, ascending within a row
     adjwgt: Array  # (2m,) int64 > 0, edge weights
     vwgt: Array  # (n,) int64 >= 0, node weights
+    ids: Array | None = field(default=None, metadata={"hashed": False})
+    # (n,) int64, what the source calls each node, ascending; None where it counts from 0
 
     @property
     def nodes(self) -> int:
@@ -69,9 +71,9 @@ class Graph:
         return {}
 
 
-def from_edges(name: str, nodes: int, u: Any, v: Any, weights: Any = None, vwgt: Any = None) -> Graph:
+def from_edges(name: str, nodes: int, u: Any, v: Any, weights: Any = None, vwgt: Any = None, ids: Any = None) -> Graph:
     """A graph from undirected edges, each given once. UsageError on no nodes, self loops, repeats, ids or weights out
-    of range.
+    of range. `ids` are what the source calls the nodes.
 
     >>> from_edges("path", 3, [0, 1], [1, 2]).xadj.tolist()
     [0, 1, 3, 4]
@@ -102,31 +104,8 @@ def from_edges(name: str, nodes: int, u: Any, v: Any, weights: Any = None, vwgt:
         i = int(np.flatnonzero(repeated)[0])
         raise UsageError(f"{name}: the edge {int(source[i])}-{int(target[i])} occurs more than once.")
     xadj = np.concatenate([[0], np.cumsum(np.bincount(source, minlength=nodes))]).astype(np.int64)
-    return Graph(name, xadj, target.astype(np.int32), np.concatenate([w, w])[order], node_weights)
-
-
-def from_networkx(graph: Any, name: str = "", weight: str = "weight", node_weight: str = "weight") -> Graph:
-    """An instance from an undirected networkx graph; nodes are numbered in their order of insertion.
-
-    `weight` and `node_weight` name integer attributes; where one is absent, 1 counts.
-    """
-    if graph.is_directed() or graph.is_multigraph():
-        raise UsageError("expected an undirected networkx.Graph without parallel edges; convert it with nx.Graph(g).")
-    index = {node: i for i, node in enumerate(graph)}
-    triples = [(index[a], index[b], data.get(weight, 1)) for a, b, data in graph.edges(data=True)]
-    loads = [data.get(node_weight, 1) for _, data in graph.nodes(data=True)]
-    for value in [*(w for _, _, w in triples), *loads]:
-        if not _is_weight(value):
-            raise UsageError(f"the weight {value!r} is no integer below 2^53; scale the weights and round them.")
-    u, v, w = zip(*triples, strict=True) if triples else ((), (), ())
-    return from_edges(name or str(graph.name or "networkx graph"), len(index), u, v, w, loads)
-
-
-def _is_weight(value: Any) -> bool:
-    try:
-        return bool(int(value) == value) and abs(int(value)) < MAX_WEIGHT
-    except (TypeError, ValueError, OverflowError):  # no number at all, nan, infinity
-        return False
+    names = None if ids is None or np.array_equal(ids, np.arange(nodes)) else np.asarray(ids, np.int64)
+    return Graph(name, xadj, target.astype(np.int32), np.concatenate([w, w])[order], node_weights, names)
 
 
 def to_networkx(graph: Graph) -> Any:

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import cached_property
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
 
 from sysgym.core.defaults import complete
-from sysgym.core.errors import InvalidSolution
-from sysgym.core.instances import InstanceSet, find_entry, load_index
+from sysgym.core.instances import InstanceSet, find_entry, instance_of, load_index
 from sysgym.core.options import Range
 from sysgym.core.problem import Array, ArraySpec, Size, Solution, Verdict
 from sysgym.core.solutions import check_arrays, renumbered
 from sysgym.graphs.csr import Graph
+from sysgym.graphs.objects import adopt_graph
+from sysgym.partitioning.files import format_partition, parse_partition
 from sysgym.partitioning.instance import TOPIC, is_graph, load_graph
 from sysgym.partitioning.judge import balance_limit, judge_partition
 
@@ -28,18 +29,22 @@ class Partitioning:
 
     Description: the problem of GAP (Nazi et al., arXiv 1903.00614), METIS, KaHIP and Walshaw's archive. cost = cut,
     the weight of edges between parts. A partition is feasible if no part weighs more than
-    L_max = floor((1+eps) * ceil(W/k)). Solution: `part`, (n,) integers in 0..k-1.
+    L_max = floor((1+eps) * ceil(W/k)), or than the largest load of longest-first packing into k parts where that is
+    more (metric `limit_relaxed`); and all in one part is none. Solution: `part`, (n,) integers in 0..k-1.
 
     Options:
         mode: "oneshot" (all parts at once), "assign" (node by node) or "refine" (moves from a start).
         k: number of parts. eps: allowed imbalance.
         order: in which `assign` visits nodes: bfs, degree, natural, random.
-        moves: `refine` by a short list of "candidates", or by "raw" (node, part) pairs.
+        moves: `refine` by a short list of "candidates" (moves, and swaps of two nodes where a part is full), or by
+            "raw" (node, part) pairs.
         candidates: length of that list. tenure: steps for which a moved node stays off it.
-        start: where `refine` starts, "grow" (breadth-first growing), "greedy" (greedy growing, cuts less) or "random".
+        start: where `refine` starts, "grow" (breadth-first growing; None: so, with raw moves at random), "greedy"
+            (greedy growing, cuts less) or "random".
         steps: moves in an episode of `refine`; default twice the boundary of the start, at least 16.
         pe: Laplacian eigenvectors among the node features (0 = none).
         generator: family of `generate`, such as "delaunay:n=300" (a seed is drawn).
+        nodes: of an edge list file, where some have no edge; None: those that occur, or what its header says.
 
     Observation: node features are weight and degree (each over its mean), `pe` columns, then assigned, internal
     (share of the degree inside the own part), external (largest share in another part), part_load (over L_max),
@@ -49,7 +54,8 @@ class Partitioning:
     from_load, to_load, absolute_gain, moved.
 
     Rewards: see `sysgym.core.rewards`; the scale is the total edge weight, in `refine` a tenth of the starting cut.
-    Version history: v0, first release.
+    Version history: v0, first release. Before it: candidates have swaps since 2026-11-27, so that a balanced start of
+    few nodes has legal moves, and the limit follows what can be packed.
     """
 
     name = "Partitioning"
@@ -65,10 +71,11 @@ class Partitioning:
     moves: Literal["candidates", "raw"] = "candidates"
     candidates: Annotated[int, Range(1, 4096)] = 32
     tenure: Annotated[int, Range(0, 10**6)] = 10
-    start: Literal["grow", "greedy", "random"] = "grow"
+    start: Literal["grow", "greedy", "random"] | None = None
     steps: Annotated[int | None, Range(1, 10**8)] = None
     pe: Annotated[int, Range(0, 64)] = 0
     generator: str = "delaunay:n=64"
+    nodes: Annotated[int | None, Range(1, 2**31 - 1)] = None
 
     @cached_property
     def dynamics(self) -> LabelMode:
@@ -77,14 +84,20 @@ class Partitioning:
         from sysgym.partitioning.modes import choose_mode
 
         rules = Rules(self.k, self.limit, slack=self.eps)
-        refine = RefineOptions(self.start, self.steps, self.candidates, self.tenure)
+        start = self.start or ("random" if self.moves == "raw" else "grow")
+        refine = RefineOptions(start, self.steps, self.candidates, self.tenure)
         return choose_mode(self.mode, self.moves, self.order, rules, refine)
 
-    def load(self, name: str) -> Graph:
-        """A graph by registered name, recipe or file; UsageError if it cannot be had or is malformed."""
-        return load_graph(name)
+    def load(self, name: Any) -> Graph:
+        """A graph by registered name, recipe, file or object; UsageError if it cannot be had or is malformed."""
+        if isinstance(name, str):
+            return load_graph(name, self.nodes)
+        whole: Any = self
+        found: Graph = instance_of(whole, name)
+        return found
 
     reads = staticmethod(is_graph)
+    adopt = staticmethod(adopt_graph)
 
     def generate(self, rng: np.random.Generator) -> Graph:
         """A random graph of the `generator` family."""
@@ -144,21 +157,12 @@ class Partitioning:
         return balance_limit(instance, self.k, self.eps).weight
 
     def parse_solution(self, instance: Graph, data: bytes, file_name: str) -> Solution:
-        """A partition file: one part id a line, `%` comments; may be gzipped."""
-        from sysgym.core.data import decompress
-
-        ids = []
-        for number, line in enumerate(decompress(file_name, data).decode("ascii", "replace").splitlines(), 1):
-            word = line.split("%")[0].strip()
-            if word and not (word.isascii() and word.isdigit()):
-                raise InvalidSolution(f"line {number}: expected one part id, got {word[:40]!r}.")
-            if word:
-                ids.append(int(word) if len(word) < 19 else 2**62)
-        return {"part": np.array(ids, np.int64)}
+        """A partition file: one part id a line, or `id part` by the file's own ids; `%` comments; may be gzipped."""
+        return {"part": parse_partition(instance, file_name, data)}
 
     def format_solution(self, instance: Graph, solution: Solution, file_name: str) -> bytes:
-        """The partition as one part id a line."""
-        return ("\n".join(map(str, np.asarray(solution["part"]).tolist())) + "\n").encode()
+        """The partition as one part id a line, or as `id part` where the graph's file has ids of its own."""
+        return format_partition(instance, solution["part"])
 
     def render(self, instance: Graph, solution: Solution) -> Array:
         """The graph with coloured parts and the cut edges in black, (H, W, 3) uint8."""

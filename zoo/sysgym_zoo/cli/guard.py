@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import os
 import sys
 import traceback
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import typer
@@ -18,7 +20,8 @@ def guarded(function: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(function)
     def run(*args: Any, **keywords: Any) -> Any:
         try:
-            return function(*args, **keywords)
+            with notices_as_lines():
+                return function(*args, **keywords)
         except KeyboardInterrupt:
             print("sysgym: interrupted.", file=sys.stderr)
             raise typer.Exit(130) from None
@@ -31,6 +34,28 @@ def guarded(function: Callable[..., Any]) -> Callable[..., Any]:
             raise typer.Exit(explain(error)) from None
 
     return run
+
+
+@contextlib.contextmanager
+def notices_as_lines() -> Iterator[None]:
+    """What readers announce is a line on stderr each, once; other warnings stay as they are."""
+    from sysgym.core.errors import Notice
+    from sysgym_zoo.jobs.console import say
+
+    said: set[str] = set()
+    usual = warnings.showwarning
+
+    def show(message: Any, category: type[Warning], *place: Any, **more: Any) -> None:
+        if not issubclass(category, Notice):
+            usual(message, category, *place, **more)
+        elif str(message) not in said:
+            said.add(str(message))
+            say(f"note: {message}")
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("always", Notice)
+        warnings.showwarning = show
+        yield
 
 
 def explain(error: Exception) -> int:

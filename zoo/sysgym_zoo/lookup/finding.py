@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
-import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from sysgym.core.data import files_behind, first_bytes
 from sysgym.core.errors import InvalidSolution, UsageError, unknown
 from sysgym.core.instances import SPLITS
 from sysgym.core.options import parse_pairs
@@ -18,7 +18,6 @@ from sysgym_agents.core import agent_class
 from sysgym_zoo.jobs.console import say
 from sysgym_zoo.lookup.naming import Choice, choose
 
-HEAD = 4096  # bytes of a file that a problem sees to tell whether it is one of its own
 MAX_SOLUTION = 64 * 2**20  # a larger solution file is not looked into
 
 
@@ -56,18 +55,6 @@ def usable() -> dict[str, Any]:
     return found
 
 
-def first_bytes(word: str) -> bytes:
-    """How a file starts, unzipped; nothing where there is none. A pipe is left alone: its bytes come only once."""
-    if not os.path.isfile(word):
-        return b""
-    try:
-        with open(word, "rb") as stream:
-            data = stream.read(HEAD)
-        return zlib.decompressobj(47).decompress(data, HEAD) if data[:2] == b"\x1f\x8b" else data
-    except (OSError, ValueError, zlib.error):
-        return b""
-
-
 def sets_of(problem: AnyProblem) -> Mapping[str, Any]:
     """The instance sets of a problem; none of one that fails here, which `sysgym doctor` names."""
     try:
@@ -90,7 +77,10 @@ def known_by(problem: AnyProblem, word: str, head: bytes) -> bool:
 def of_data(problems: dict[str, Any], word: str) -> set[str]:
     """Problems that a word for data may be of."""
     head = first_bytes(word)
-    return {name for name, problem in problems.items() if known_by(problem, word, head)}
+    found = {name for name, problem in problems.items() if known_by(problem, word, head)}
+    for file in (not found and files_behind(word)) or ():  # of a folder: what the first file is of that is known at all
+        found = found or of_data(problems, file)
+    return found
 
 
 def _of_agent(problems: dict[str, Any], choice: Choice) -> set[str]:

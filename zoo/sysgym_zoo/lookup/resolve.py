@@ -64,5 +64,5 @@ def trained_options(choices: Sequence[Choice], problem: AnyProblem, given: set[s
 
 
 def instance_names(problem: AnyProblem, names: Sequence[str] | str) -> list[str]:
-    """Instance names behind sets, names and files."""
-    return expand(problem.instance_sets(), names)
+    """Instance names behind sets, names, files, folders and globs."""
+    return expand(problem.instance_sets(), names, problem.reads)

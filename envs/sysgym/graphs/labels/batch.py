@@ -45,6 +45,7 @@ class LabelBatch:
             "inside": np.zeros((num_envs, k), np.int64), "tabu": np.zeros((num_envs, n), np.int64),
             "trail": np.zeros((num_envs, 1, 2), np.int32), "order": np.zeros((num_envs, n), np.int32),
             "cand_node": np.zeros((num_envs, actions), np.int32), "cand_part": np.zeros((num_envs, actions), np.int32),
+            "cand_other": np.zeros((num_envs, actions), np.int32),
             "cand_x": np.zeros((num_envs, actions, width), np.float32), "mask": np.zeros((num_envs, actions), np.int8),
             "sizes": np.zeros((num_envs, 3), np.float32), "s": np.zeros((num_envs, kernels.SCALARS), np.int64),
             "f": np.zeros((num_envs, 3)),

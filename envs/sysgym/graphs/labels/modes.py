@@ -4,7 +4,7 @@
 |---|---|---|
 | `OneShot` | MultiDiscrete([k] * N): a label for every node (padded nodes: 0) | one step |
 | `Assign` | Discrete(k): a label for the focused node, in `order` | one step a node |
-| `RefineCandidates` | Discrete(C): one of the best feasible moves, 0 stops where none is | `steps` moves |
+| `RefineCandidates` | Discrete(C): one of the best feasible moves or swaps, 0 stops where none is | `steps` moves |
 | `RefineRaw` | MultiDiscrete([N, k]): any node to any label; the best feasible counts | `steps` moves |
 
 The solution is the array `part`, (n,) int32.
@@ -60,7 +60,7 @@ def _state(graph: Graph, part: Array, rules: Rules, actions: int, width: int, ho
     s, f = np.zeros(kernels.SCALARS, np.int64), np.zeros(3)
     s[kernels.RULE], s[kernels.NODES] = rules.rule, graph.nodes
     s[kernels.L_MAX] = rules.limit(graph)
-    s[kernels.TOTAL] = graph.total_edge_weight
+    s[kernels.TOTAL], s[kernels.HEAVIEST] = graph.total_edge_weight, graph.heaviest
     conn = np.empty((graph.nodes, rules.parts), np.int64)
     load, volume, inside = (np.empty(rules.parts, np.int64) for _ in range(3))
     kernels.build(graph.xadj, graph.adjncy, graph.adjwgt, graph.vwgt, graph.degree, part, conn, load, volume, inside,
@@ -71,7 +71,7 @@ def _state(graph: Graph, part: Array, rules: Rules, actions: int, width: int, ho
     sizes = np.array(scales, np.float32) / np.float32(6)
     return State(
         part, conn, load, volume, inside, np.zeros(graph.nodes, np.int64), np.zeros((max(horizon, 1), 2), np.int32),
-        NONE.copy(), np.full(actions, -1, np.int32), np.full(actions, -1, np.int32),
+        NONE.copy(), np.full(actions, -1, np.int32), np.full(actions, -1, np.int32), np.full(actions, -1, np.int32),
         np.zeros((actions, width), np.float32), np.zeros(actions, np.int8), sizes, s, f,
     )  # fmt: skip
 
@@ -277,9 +277,11 @@ class RefineCandidates(Refine):
     def start(self, graph: Graph, rng: np.random.Generator, solution: Solution | None = None) -> State:
         """As `Refine.start`, with the first list of candidates."""
         state = super().start(graph, rng, solution)
-        candidate_kernels.find_candidates(graph.vwgt, graph.degree, state.part, state.conn, state.load, state.volume,
-                                          state.inside, state.tabu, state.s, state.cand_node, state.cand_part,
-                                          state.cand_x, state.mask)  # fmt: skip
+        state.trail = np.zeros((2 * len(state.trail), 2), np.int32)  # an exchange is two moves
+        candidate_kernels.find_candidates(graph.xadj, graph.adjncy, graph.adjwgt, graph.vwgt, graph.degree, state.part,
+                                          state.conn, state.load, state.volume, state.inside, state.tabu, state.s,
+                                          state.cand_node, state.cand_part, state.cand_other, state.cand_x,
+                                          state.mask)  # fmt: skip
         return state
 
     def mask(self, graph: Graph, state: State, size: Size) -> Array:
@@ -294,8 +296,8 @@ class RefineCandidates(Refine):
         """Move the node of the candidate."""
         candidate_kernels.choose(graph.xadj, graph.adjncy, graph.adjwgt, graph.vwgt, graph.degree, state.part,
                                  state.conn, state.load, state.volume, state.inside, state.tabu, state.trail, state.s,
-                                 state.f, state.cand_node, state.cand_part, state.cand_x, state.mask, action,
-                                 self.tenure)  # fmt: skip
+                                 state.f, state.cand_node, state.cand_part, state.cand_other, state.cand_x,
+                                 state.mask, action, self.tenure)  # fmt: skip
         return state
 
     def batch(self, num_envs: int, size: Size) -> LabelBatch:
@@ -307,8 +309,8 @@ class RefineCandidates(Refine):
         g, r = graphs, rows
         candidate_kernels.choose_all(g["xadj"], g["adjncy"], g["adjwgt"], g["vwgt"], g["degree"], r["part"], r["conn"],
                                      r["load"], r["volume"], r["inside"], r["tabu"], r["trail"], r["s"], r["f"],
-                                     r["cand_node"], r["cand_part"], r["cand_x"], r["mask"], actions, live,
-                                     self.tenure)  # fmt: skip
+                                     r["cand_node"], r["cand_part"], r["cand_other"], r["cand_x"], r["mask"], actions,
+                                     live, self.tenure)  # fmt: skip
 
 
 @complete

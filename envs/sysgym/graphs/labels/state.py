@@ -21,6 +21,7 @@ class State:
     order: Array  # (n,) int32, in which nodes are assigned
     cand_node: Array  # (A,) int32
     cand_part: Array  # (A,) int32
+    cand_other: Array  # (A,) int32, the node that is exchanged for it, or -1
     cand_x: Array  # (A, Fa) float32
     mask: Array  # (A,) int8
     sizes: Array  # (3,) float32, the global features that never change
