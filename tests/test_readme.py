@@ -109,4 +109,4 @@ def test_references_are_what_the_code_says() -> None:
 
     for name, page in pages().items():
         written = page.read_text().split("<!-- sysgym report: reference -->\n")[1].split("\n<!-- end -->")[0]
-        assert written == reference(name), f"{page} is not up to date: python -m sysgym_zoo.lookup.reference"
+        assert written == reference(name), f"{page} is not up to date: python -m sysgym_zoo.embed.readmes"

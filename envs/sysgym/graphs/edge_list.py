@@ -25,7 +25,7 @@ def parse_edge_list(name: str, data: bytes, nodes: int | None = None) -> Graph:
     them as `ids`. `nodes`, or the header of a SNAP or KONECT file, says how many nodes there are with those that have
     no edge: they are 0..nodes-1, or 1..nodes where the largest id is `nodes` and in files of KONECT.
     """
-    rows, comments = text_lines(name, data, "#%")
+    rows, comments = text_lines(name, data, ("#", "%"))
     plain = _plain if b"{" in data or b"." in data else str
     rows = [(number, plain(line)) for number, line in rows if line.strip()]
     if not rows:

@@ -25,22 +25,23 @@ def refuse_sparse_ids(name: str, nodes: int, entries: int) -> None:
         )
 
 
-def text_lines(name: str, data: bytes, comments: str) -> tuple[list[tuple[int, str]], list[str]]:
+def text_lines(name: str, data: bytes, marks: tuple[str, ...]) -> tuple[list[tuple[int, str]], list[str]]:
     """The numbered lines of a text file but for its comments, and the comments, which may hold anything.
 
     What follows the last newline is a line too, even where it is empty. A byte order mark of UTF-8 is passed over.
     """
     if data[:2] in (b"\xff\xfe", b"\xfe\xff"):
         raise UsageError(f"{name}: its byte order mark says UTF-16; save the file as UTF-8 or plain ASCII.")
-    text = data.removeprefix(b"\xef\xbb\xbf").replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+    data = data.removeprefix(b"\xef\xbb\xbf")
+    text = data.decode("ascii" if data.isascii() else "latin-1").replace("\r\n", "\n").replace("\r", "\n")
     rows, said = [], []
-    for number, line in enumerate(text.split(b"\n"), 1):
-        if line.lstrip()[:1] in [mark.encode() for mark in comments]:
-            said.append(line.decode("utf-8", "replace"))
+    for number, line in enumerate(text.split("\n"), 1):
+        if line.lstrip()[:1] in marks:
+            said.append(line)
         elif not line.isascii():
             refuse(name, number, "a byte that is no ASCII text; is this a graph file?")
         else:
-            rows.append((number, line.decode("ascii")))
+            rows.append((number, line))
     return rows, said
 
 

@@ -28,7 +28,7 @@ def _header(name: str, number: int, line: str) -> tuple[int, int, bool, bool, bo
 
 def parse_metis(name: str, data: bytes) -> Graph:
     """A graph from the bytes of a METIS / Chaco file, all fmt codes; UsageError names the line that is wrong."""
-    lines, _ = text_lines(name, data, "%")
+    lines, _ = text_lines(name, data, ("%",))
     while lines and not lines[0][1].strip():
         lines.pop(0)
     if not lines:
