@@ -13,7 +13,7 @@ import pytest
 import sysgym
 from sysgym.core.registry import make_problem
 from sysgym.dataflow.simulator.simulate import evaluate_batch
-from sysgym_agents.core import Budget, Callback, Learner
+from sysgym_agents.core import Budget, Callback, Learner, completed
 from sysgym_agents.dataflow.hdp import HDP
 from sysgym_agents.dataflow.placeto import Placeto
 
@@ -93,6 +93,7 @@ def test_weights_solve_other_graphs_and_survive_the_disk(make: Any, tmp_path: Pa
     agent = make(hidden=8)
     rows: list[dict[str, float]] = []
     agent.fit(task, [one], rng(), Budget(steps=200), listener(rows, True))
+    completed(type(agent))
     assert isinstance(agent, Learner)
     assert rows[-1]["steps"] == 200 and {"seconds", "reward", "cost", "best", "feasible"} <= set(rows[-1])
     agent.save(tmp_path)

@@ -180,7 +180,8 @@ def members(contract: Any) -> set[str]:
 def content_hash(instance: Instance) -> str:
     """SHA-256 over the data of an instance (every field but its name), the same on every machine.
 
-    A field that is a dataclass itself counts with its own hash; one with the metadata `hashed=False` does not count.
+    A field that is a dataclass itself counts with its own hash; one with the metadata `hashed=False` does not count,
+    one with `hashed="changed"` only where it is not the default, so that a field can be added later.
     The name of the class counts; a class that was renamed keeps its hashes with `hash_name = "Old"`.
     """
     kind = type(instance)
@@ -189,6 +190,8 @@ def content_hash(instance: Instance) -> str:
         if item.name == "name" or item.metadata.get("hashed") is False:
             continue
         value = getattr(instance, item.name)
+        if item.metadata.get("hashed") == "changed" and value == item.default:
+            continue
         digest.update(f"|{item.name}:".encode())
         if isinstance(value, np.ndarray):
             little = np.ascontiguousarray(value, dtype=value.dtype.newbyteorder("<"))

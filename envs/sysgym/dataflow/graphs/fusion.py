@@ -17,7 +17,6 @@ from sysgym.core.errors import UsageError
 from sysgym.core.problem import Array
 from sysgym.dataflow.graphs.fusion_kernels import merge_groups, number_groups
 from sysgym.dataflow.graphs.graph import HEAVY, NEVER, REDUCTION, DataflowGraph
-from sysgym.dataflow.graphs.roofline import Roofline
 
 MAX_GROUP = 64  # operators in a group
 SLICES = ("embedding", "narrow", "select", "slice", "split", "unbind")  # they read as much as they write
@@ -61,13 +60,13 @@ def fuse(graph: DataflowGraph, placement: Array, priority: Array, limit: int = M
     return np.asarray(rank[group])
 
 
-def fused_graph(graph: DataflowGraph, groups: Array, times: Array, roofline: Roofline | None = None) -> Fused:
+def fused_graph(graph: DataflowGraph, groups: Array, times: Array) -> Fused:
     """The graph of the groups (N,) of `fuse`, and their times given those of the operators, (D, N) or (N,) ns.
 
-    A group of one operator keeps its times. Others take the roofline's time of the summed flops and of the bytes that
-    enter and leave, each tensor once, on the reference device, and on device d that times the members' sum of times[d]
-    over their sum of time_ns. Tensors without readers outside are gone, except those that nobody reads at all. A group
-    has the kind of operator of its first HEAVY member, else of its first, whose layer and co-location it has too.
+    A group of one operator keeps its times. Others take what `_kernel_times` says on the reference device, and on
+    device d that times the members' sum of times[d] over their sum of time_ns. Tensors without readers outside are
+    gone, except those that nobody reads at all. A group has the kind of operator of its first HEAVY member, else of its
+    first, whose layer and co-location it has too.
     """
     count = int(groups.max(initial=-1)) + 1
     if (groups[graph.edge_src] > groups[graph.edge_dst]).any():
@@ -76,7 +75,7 @@ def fused_graph(graph: DataflowGraph, groups: Array, times: Array, roofline: Roo
     traffic = _sums(edge_dst, amount, count) + _sums(tensor_src, graph.tensor_bytes[tensor], count)
     flops, alone = _sums(groups, graph.flops, count), np.bincount(groups, minlength=count) == 1
     first = np.unique(groups, return_index=True)[1]
-    model, base = (roofline or Roofline()).times(flops, traffic), _sums(groups, graph.time_ns, count)
+    model, base = _kernel_times(graph, groups, traffic), _sums(groups, graph.time_ns, count)
 
     def grouped(row: Array) -> Array:
         ratio = np.divide(total := _sums(groups, row, count), base, out=np.ones(count), where=base > 0)
@@ -93,6 +92,35 @@ def fused_graph(graph: DataflowGraph, groups: Array, times: Array, roofline: Roo
         human_expert=graph.human_expert[first] if len(graph.human_expert) else graph.human_expert,
     )  # fmt: skip
     return Fused(fused, np.stack([grouped(row) for row in np.atleast_2d(times)]), np.asarray(groups, np.int32))
+
+
+def _kernel_times(graph: DataflowGraph, groups: Array, traffic: Array) -> Array:
+    """Nanoseconds (G,) int64 of the groups as one kernel each on the machine of the graph, given the bytes (G,) that
+    enter and leave; never more than the members one by one.
+
+    The launch, and the longer of computing and moving bytes. An operator whose time is not that of the roofline, as it
+    was measured, computes and moves bytes as much slower or faster than it; where neither flops nor bytes are known,
+    all of its time is computing, which fusion cannot save.
+    """
+    machine, count = graph.machine, len(traffic)
+    work = np.maximum(graph.time_ns - machine.launch_ns, 0)
+    predicted = machine.work_ns(graph.flops, graph.traffic)
+    unknown = predicted == 0
+    usual = (machine.times(graph.flops, graph.traffic) == graph.time_ns) | (graph.time_ns == 0) | unknown
+    slower = np.divide(work, predicted, out=np.ones(graph.nodes), where=~usual)
+
+    def scaled(amounts: Array) -> Array:
+        """Sums of amounts times `slower`, exact where that is 1."""
+        plain = _sums(groups, np.where(usual, amounts, 0), count)
+        return np.asarray(plain + np.bincount(groups, np.where(usual, 0, slower * amounts), count))
+
+    moved = _sums(groups, graph.traffic, count)
+    pace = np.divide(scaled(graph.traffic), moved, out=np.ones(count), where=moved > 0)
+    computing = machine.work_ns(scaled(graph.flops), np.zeros(count))
+    computing += np.bincount(groups, np.where(unknown, work, 0), count)
+    moving = machine.work_ns(np.zeros(count), traffic) * pace
+    kernel = machine.launch_ns + np.rint(np.maximum(computing, moving)).astype(np.int64)
+    return np.asarray(np.minimum(kernel, _sums(groups, graph.time_ns, count)))
 
 
 def _outside(graph: DataflowGraph, groups: Array) -> tuple[Array, Array, Array, Array, Array]:

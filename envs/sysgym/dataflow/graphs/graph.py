@@ -9,6 +9,7 @@ import numpy as np
 
 from sysgym.core.errors import UsageError
 from sysgym.core.problem import Array
+from sysgym.dataflow.graphs.roofline import Roofline
 
 NEVER, ELEMENTWISE, HEAVY, REDUCTION = 0, 1, 2, 3  # classes of operators in the rules of fusion
 FORWARD, BACKWARD, UPDATE = 0, 1, 2  # phases of a training step
@@ -47,6 +48,7 @@ class DataflowGraph:
     source: str = field(default="", metadata={"hashed": False})
     licence: str = field(default="", metadata={"hashed": False})
     time_model: str = field(default="", metadata={"hashed": False})
+    machine: Roofline = field(default=Roofline(), metadata={"hashed": "changed"})  # what `time_ns` was made for
 
     @property
     def nodes(self) -> int:

@@ -2,23 +2,25 @@
 
 Required: `format`, `name`, `op_types`, `nodes` (arrays `op`, `time_ns`), `tensors` (`src`, `bytes`), `edges` (`tensor`,
 `dst`). The rest has a meaning when absent: one device, class 0 (never fused), no flops, traffic or parameters, layer
-and phase 0, no co-location.
+and phase 0, no co-location, times of a `machine` like a P100. Keys and columns of other names are refused.
 """
 
 from __future__ import annotations
 
 import gzip
 import json
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from sysgym.core.data import decompress, read_file
-from sysgym.core.errors import UsageError, reading
+from sysgym.core.errors import UsageError, reading, unknown
 from sysgym.core.problem import Array
 from sysgym.core.solutions import parse_json
 from sysgym.dataflow.graphs.graph import DataflowGraph, check_graph
+from sysgym.dataflow.graphs.roofline import Roofline
 
 FORMAT = "sysgym.dataflow/1"
 TYPES = {
@@ -26,6 +28,10 @@ TYPES = {
     "layer": np.int32, "phase": np.int8, "coloc": np.int32, "time_cpu_ns": np.int64, "human_expert": np.int32,
 }  # fmt: skip
 OPTIONAL = ("time_cpu_ns", "human_expert")
+COLUMNS = {"nodes": tuple(TYPES), "tensors": ("src", "bytes"), "edges": ("tensor", "dst")}
+TEXTS = ("name", "family", "task", "config", "source", "license", "time_model", "notes")
+COUNTS = {"num_nodes": "nodes", "num_tensors": "tensors", "num_edges": "edges"}
+KEYS = ("format", *TEXTS, "devices", "machine", *COUNTS, "op_types", "op_class", *COLUMNS)
 
 
 def parse_graph(name: str, data: bytes, label: str | None = None) -> DataflowGraph:
@@ -39,7 +45,10 @@ def _graph(name: str, found: Any, label: str | None) -> DataflowGraph:
     if not isinstance(found, dict) or found.get("format") != FORMAT:
         what = found.get("format") if isinstance(found, dict) else type(found).__name__
         raise UsageError(f"{name} must be an object with format {FORMAT!r}, got {what!r}; `sysgym trace` writes one.")
-    nodes, tensors, edges = (_table(name, found, key) for key in ("nodes", "tensors", "edges"))
+    for key in found:
+        if key not in KEYS:
+            raise unknown(f"key of {name}", key, KEYS)
+    nodes, tensors, edges = (_table(name, found, key) for key in COLUMNS)
     op_types = found.get("op_types")
     if not isinstance(op_types, list) or not op_types or not all(isinstance(item, str) for item in op_types):
         raise UsageError(f"{name}: op_types must be a list of names.")
@@ -63,11 +72,35 @@ def _graph(name: str, found: Any, label: str | None) -> DataflowGraph:
         edge_tensor=_integers(name, "edges.tensor", edges.get("tensor"), np.int32),
         edge_dst=_integers(name, "edges.dst", edges.get("dst"), np.int32),
         time_cpu_ns=columns["time_cpu_ns"], human_expert=columns["human_expert"],
-        **{key: str(found.get(key, "")) for key in ("family", "task", "config", "source", "time_model")},
-        licence=str(found.get("license", "")),
+        **{key: _word(name, found, key) for key in ("family", "task", "config", "source", "time_model")},
+        licence=_word(name, found, "license"), machine=_machine(name, found.get("machine", {})),
     )  # fmt: skip
     check_graph(graph)
+    for key, what in COUNTS.items():
+        if found.get(key, getattr(graph, what)) != getattr(graph, what):
+            raise UsageError(f"{name}: {key} says {found[key]!r}, but {what} holds {getattr(graph, what)}; correct it.")
     return graph
+
+
+def _word(name: str, found: dict[str, Any], key: str) -> str:
+    value = found.get(key, "")
+    if not isinstance(value, str):
+        raise UsageError(f"{name}: {key} must be a text, got {type(value).__name__}.")
+    return value
+
+
+def _machine(name: str, found: Any) -> Roofline:
+    """The machine that the times are of; the reference device where the file says nothing."""
+    keys = [item.name for item in fields(Roofline)]
+    if not isinstance(found, dict):
+        raise UsageError(f"{name}: machine must be an object of numbers such as peak_flops, got {found!r:.40}.")
+    for key, value in found.items():
+        if key not in keys:
+            raise unknown(f"key of the machine of {name}", key, keys)
+        kinds = (int,) if key == "launch_ns" else (int, float)
+        if isinstance(value, bool) or not isinstance(value, kinds):
+            raise UsageError(f"{name}: {key} of the machine must be a number, got {value!r:.40}.")
+    return Roofline(**found)
 
 
 def read_graph(path: Path, label: str | None = None) -> DataflowGraph:
@@ -81,6 +114,7 @@ def format_graph(graph: DataflowGraph) -> bytes:
     content = {
         "format": FORMAT, "name": graph.name, "family": graph.family, "task": graph.task, "config": graph.config,
         "source": graph.source, "license": graph.licence, "devices": graph.devices, "time_model": graph.time_model,
+        **({} if graph.machine == Roofline() else {"machine": asdict(graph.machine)}),
         "num_nodes": graph.nodes, "num_tensors": graph.tensors, "num_edges": graph.edges,
         "op_types": list(graph.op_types), "op_class": graph.op_class.tolist(),
         "nodes": {key: value for key, value in nodes.items() if value or key not in OPTIONAL},
@@ -94,6 +128,9 @@ def _table(name: str, found: dict[str, Any], key: str) -> dict[str, Any]:
     table = found.get(key)
     if not isinstance(table, dict):
         raise UsageError(f"{name}: {key!r} must be an object of arrays, got {type(table).__name__}.")
+    for column in table:
+        if column not in COLUMNS[key]:
+            raise unknown(f"column of {key} in {name}", column, COLUMNS[key])
     return table
 
 

@@ -39,11 +39,15 @@ class Roofline:
         memory = traffic / (self.bandwidth * self.memory_efficiency)
         return self.launch_ns + round(max(arithmetic, memory) * 1e9)
 
-    def times(self, flops: Array, traffic: Array) -> Array:
-        """`time_ns` of many kernels, (G,) int64 of flops and traffic (G,) int64."""
+    def work_ns(self, flops: Array, traffic: Array) -> Array:
+        """The longer of computing and moving bytes, (G,) float64 nanoseconds of flops and traffic (G,)."""
         arithmetic = flops / (self.peak_flops * self.compute_efficiency)
         memory = traffic / (self.bandwidth * self.memory_efficiency)
-        return np.asarray(self.launch_ns + np.rint(np.maximum(arithmetic, memory) * 1e9).astype(np.int64))
+        return np.asarray(np.maximum(arithmetic, memory) * 1e9)
+
+    def times(self, flops: Array, traffic: Array) -> Array:
+        """`time_ns` of many kernels, (G,) int64 of flops and traffic (G,) int64."""
+        return np.asarray(self.launch_ns + np.rint(self.work_ns(flops, traffic)).astype(np.int64))
 
     @property
     def label(self) -> str:

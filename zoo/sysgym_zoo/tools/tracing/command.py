@@ -50,7 +50,7 @@ def trace(
     graph = _trace(target, heading, timing, pairs)
     used = {op for op in graph.op_types if op in timing.measured}
     timing = Timing(timing.roofline, {op: timing.measured[op] for op in used})
-    graph = replace(graph, time_model=timing.label)
+    graph = replace(graph, time_model=timing.label, machine=timing.roofline)
     try:
         output.write_bytes(format_graph(graph))
     except OSError as error:
