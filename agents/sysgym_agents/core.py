@@ -105,8 +105,6 @@ class Agent(Protocol):
     step: str  # what a step of a budget is; empty: it makes one answer and counts none
     indivisible: str  # the longest that is not interrupted when a budget is spent
 
-    freedom: str  # what it may decide that others of its problem may not; empty: nothing
-
     def prepare(self) -> None: ...  # import what solving takes; no budget counts it
 
     def solve(self, problem: AnyProblem, instance: Instance, rng: np.random.Generator, budget: Budget) -> Solution: ...
@@ -153,7 +151,6 @@ class _Defaults:
     fit = None
     step = ""
     indivisible = "the whole answer"
-    freedom = ""
     needs_training = False
     default_instances = ""
     default_budget = Budget(seconds=60)

@@ -26,7 +26,7 @@ def told(*names: str) -> dict[str, Any]:
     roles = ("agent", "fresh weights", "rule")
     return {
         "agent": names[0],
-        "contestants": {name: {"role": role, "freedom": ""} for name, role in zip(names, roles, strict=False)},
+        "contestants": {name: {"role": role} for name, role in zip(names, roles, strict=False)},
     }
 
 

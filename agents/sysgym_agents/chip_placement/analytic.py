@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from sysgym.core.problem import Solution
-from sysgym_agents.chip_placement.placers import as_solution, inside, prepare, start_placement
+from sysgym_agents.chip_placement.placers import as_solution, prepare, start_placement
 from sysgym_agents.core import Budget, Clock
 
 if TYPE_CHECKING:
@@ -39,7 +39,6 @@ class AnalyticPlacer:
     """
 
     problems = ("ChipPlacement",)
-    freedom = "soft macros anywhere, not by forces"
     step = "a sweep of `tries` moves a macro, each judged by its exact change of the cost"
     indivisible = "making the gradients' placement legal, or one sweep"
 
@@ -75,6 +74,7 @@ class AnalyticPlacer:
         budget: Budget,
     ) -> Placement:  # fmt: skip
         """The cheapest legal placement of the gradients; a packing where they leave no room."""
+        from sysgym.chip_placement.geometry.force import inside
         from sysgym.chip_placement.geometry.packing import legalise
         from sysgym_agents.chip_placement.polish import merged
         from sysgym_agents.chip_placement.spreading import spread

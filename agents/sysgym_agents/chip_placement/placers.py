@@ -41,23 +41,9 @@ def start_placement(chip: Chip, rng: np.random.Generator, spacing: float = 0.0) 
 
 def with_soft(chip: Chip, placement: Placement, square_soft: bool = True) -> Placement:
     """The placement with soft macros placed by forces, none of them sticking out of the canvas."""
-    from sysgym.chip_placement.geometry.force import place_soft
+    from sysgym.chip_placement.geometry.force import settle_soft
 
-    return inside(chip.netlist, chip.canvas, place_soft(chip.netlist, chip.canvas, placement), square_soft)
-
-
-def inside(netlist: Netlist, canvas: Canvas, placement: Placement, square_soft: bool = True) -> Placement:
-    """The placement with its soft macros shifted into the canvas, as far as they fit; fixed ones stay."""
-    from sysgym.chip_placement.formats.netlist import SOFT
-    from sysgym.chip_placement.geometry.macros import macro_sizes
-
-    width, height = macro_sizes(netlist, square_soft, placement.orientation)
-    x, y = placement.x.copy(), placement.y.copy()
-    soft = (netlist.kind == SOFT) & ~placement.fixed
-    for at, size, end in ((x, width, canvas.width), (y, height, canvas.height)):
-        half = np.minimum(size[soft], end) / 2
-        at[soft] = np.clip(at[soft], half, end - half)
-    return replace(placement, x=x[netlist.parent], y=y[netlist.parent])
+    return settle_soft(chip.netlist, chip.canvas, placement, square_soft)
 
 
 def as_solution(chip: Chip, placement: Placement) -> Solution:
@@ -103,12 +89,11 @@ class Setting(NamedTuple):
 
     def settle(self, placement: Placement) -> Moves:
         """The maps of a placement, its soft macros placed anew."""
-        from sysgym.chip_placement.geometry.force import place_soft
+        from sysgym.chip_placement.geometry.force import settle_soft
         from sysgym.chip_placement.geometry.moves import Moves
 
         if self.forces:
-            placement = place_soft(self.netlist, self.canvas, placement)
-            placement = inside(self.netlist, self.canvas, placement, self.square_soft)
+            placement = settle_soft(self.netlist, self.canvas, placement, self.square_soft)
         return Moves(self.netlist, self.canvas, placement, self.square_soft)
 
     def cost(self, state: Moves) -> float:

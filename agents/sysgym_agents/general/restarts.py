@@ -24,7 +24,6 @@ class Restarted:
     def __init__(self, agent: Any) -> None:
         self.agent, self.problems, self.runs = agent, agent.problems, 0
         self.step, self.indivisible = agent.step or "a run, which makes one answer", agent.indivisible
-        self.freedom = agent.freedom
 
     def prepare(self) -> None:
         """Import what the agent imports."""

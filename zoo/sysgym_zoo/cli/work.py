@@ -218,7 +218,7 @@ def evaluate(
         _ablate(ablate, (built, keys_of(options or []), loaded), how, as_json)
         return
     folder, rows = module.evaluate(built, solvers, loaded, how)
-    summary = module.summarise(rows)
+    summary = module.summarise(rows, tuple(built.freedoms))
     if as_json:
         show_json("evaluation", {"run": str(folder), "summary": summary, "rows": rows})
     else:

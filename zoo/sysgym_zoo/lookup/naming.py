@@ -91,7 +91,6 @@ class InMode:
     def __init__(self, agent: Any, options: Options) -> None:
         self.agent, self.options = agent, dict(options)
         self.problems, self.step, self.indivisible = agent.problems, agent.step, agent.indivisible
-        self.freedom = agent.freedom
         self._last: tuple[Any, Any] = (None, None)  # a problem, and the same in the own mode
 
     def prepare(self) -> None:
