@@ -298,7 +298,7 @@ def bench(
     quick: Annotated[bool, typer.Option("--quick", help="Small sizes, for a smoke test.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Speed against peers and the kernel's own floor, as ratios measured in this process."""
+    """Speeds: ratios to peers that run in this process and to a kernel's floor; other peers as recorded elsewhere."""
     from sysgym_zoo.lookup.benchmarks import area_rows, measure
 
     if area is None:
