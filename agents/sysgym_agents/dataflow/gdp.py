@@ -14,7 +14,7 @@ from sysgym.core.errors import UsageError
 from sysgym.core.options import Range
 from sysgym.core.problem import Solution
 from sysgym_agents.core import Budget, Callback, Clock
-from sysgym_agents.dataflow.baselines import pick, tasks_of
+from sysgym_agents.dataflow.baselines import FALLBACK, fitting, pick, tasks_of
 from sysgym_agents.dataflow.placement_learner import NetOverTypes
 from sysgym_agents.learning.learner import StoredLearner, planned_steps, spend, steady
 
@@ -38,6 +38,8 @@ class PolicyPlacer:
     default_budget: ClassVar[Budget] = Budget(seconds=600)
     step: ClassVar[str] = "a simulated answer"
     indivisible: ClassVar[str] = "the samples of an update, simulated together, or a gradient step on them"
+    fallback: ClassVar[str] = FALLBACK
+    fell_back = False
     name: ClassVar[str]
     hyper: ClassVar[Mapping[str, Any]]
     if TYPE_CHECKING:  # of `NetOverTypes`
@@ -99,7 +101,10 @@ class PolicyPlacer:
     def solve(
         self, problem: GraphProblem, instance: DataflowGraph, rng: np.random.Generator, budget: Budget
     ) -> Solution:
-        """The best decision of a training on the graph, or of a trained network's pass, samples and fine-tuning."""
+        """The best decision of a training on the graph, or of a trained network's pass, samples and fine-tuning.
+
+        Where none of them fits in memory, it is the fallback if that does.
+        """
         from sysgym_agents.dataflow.gdp_net import make_example
         from sysgym_agents.dataflow.gdp_train import arrays_of
 
@@ -122,6 +127,10 @@ class PolicyPlacer:
             trainer.answer(0, 0)
         best = trainer.best[0]
         assert best is not None
+        other = fitting(problem, problem.job(instance)) if best.key[0] else None
+        self.fell_back = other is not None
+        if other is not None:
+            return other
         tasks = tasks_of(problem)
         return pick(tasks, arrays_of(example, tasks, best.choice))
 

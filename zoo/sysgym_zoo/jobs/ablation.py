@@ -34,6 +34,12 @@ class FreshWeights:
 
     def __init__(self, agent: Any, learner: Any) -> None:
         self.agent, self.learner = agent, learner  # the second is within the first
+        self.fallback = agent.fallback
+
+    @property
+    def fell_back(self) -> bool:
+        """Whether the last answer was the agent's fallback."""
+        return bool(self.agent.fell_back)
 
     def prepare(self) -> None:
         """Import what the agent imports."""
@@ -142,9 +148,11 @@ def compare(
 ) -> list[dict[str, Any]]:
     """One line a contestant, by its cost over the agent's: geometric mean, interval over instances, who is better.
 
-    told: what the record keeps under `ablation`. freedoms: the problem's; who answers with another than the agent
+    An answer that is an agent's fallback is none of its own: it counts as infeasible. told: what the record keeps under
+    `ablation`. freedoms: the problem's; who answers with another than the agent
     stands apart, without a ratio to it. UsageError if the agent itself has no rows.
     """
+    rows = [{**row, "feasible": row["feasible"] and not row.get("fallback")} for row in rows]
     names = [name for name in told["contestants"] if any(row["agent"] == name for row in rows)]
     if told["agent"] not in names:
         raise UsageError(f"agent {told['agent']!r} answered nothing; nothing can be compared with it.")

@@ -58,6 +58,8 @@ def solve_once(
         "seconds": wall,
         "cpu_seconds": cpu,
     }
+    if agent.fell_back:
+        row["fallback"] = agent.fallback  # the answer, where what the agent found itself is infeasible
     freedom = freedom_of(problem, instance, solution)
     if freedom:
         row["freedom"] = freedom
@@ -180,8 +182,9 @@ def summarise(rows: Sequence[dict[str, Any]], freedoms: Sequence[str] = ()) -> l
     """One line an agent: mean cost, geometric mean ratio to the reference, feasible share, mean seconds.
 
     Where the problem knows `freedoms`, agents are in groups: each in that of the widest of its answers, best first.
+    `fallback` counts the answers, where there are any, that are not what an agent found itself.
     """
-    lines = []
+    lines, fallen = [], any("fallback" in row for row in rows)
     for name in dict.fromkeys(row["agent"] for row in rows):
         mine = [row for row in rows if row["agent"] == name]
         ratios = [row.get("ratio") for row in mine]
@@ -195,6 +198,7 @@ def summarise(rows: Sequence[dict[str, Any]], freedoms: Sequence[str] = ()) -> l
                 "cost": float(np.mean(costs)) if len(costs) == len(mine) else None,
                 "ratio": geometric_mean(known) if complete else None,
                 "feasible": f"{100 * np.mean([row['feasible'] for row in mine]):.0f} %",
+                **({"fallback": sum("fallback" in row for row in mine) or None} if fallen else {}),
                 "seconds": float(np.mean([row["seconds"] for row in mine])),
                 "instances": len({row["instance"] for row in mine}),
                 "seeds": len({row["seed"] for row in mine}),
