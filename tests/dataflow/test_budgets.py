@@ -10,6 +10,7 @@ import pytest
 from sysgym import make_problem
 from sysgym.core.problem import Array
 from sysgym_agents.core import Budget, completed, make_agent
+from sysgym_agents.dataflow import gdp_train, hdp_train
 from sysgym_agents.dataflow import schedule_kernels as kernels
 from sysgym_agents.dataflow.baselines import Expert, _tables
 from sysgym_agents.general.restarts import Restarted
@@ -57,6 +58,38 @@ def test_learners_fall_back_on_the_expert_where_nothing_fits(name: str, budget: 
     agent, found = answered(name, task, graph, budget)
     assert found.feasible and (not agent.fell_back or found.cost == expert.cost)
     assert agent.fallback
+
+
+@pytest.mark.parametrize("trained", [False, True])
+@pytest.mark.parametrize("name", LEARNERS)
+def test_learners_simulate_no_more_than_the_steps(name: str, trained: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Counted where placements are simulated; the fallback, which nothing asks for here, is a rule's."""
+    task, found = make_problem("DevicePlacement", mem_factor=100.0), [0]
+    graph, agent = task.load(GRAPH), make_agent(name, **LEARNERS[name])
+    agent.prepare()
+    if trained:
+        agent.fit(task, [task.load("layered/train-0")], np.random.default_rng(0), Budget(steps=8))
+    for module in (gdp_train, hdp_train):
+        kept = vars(module)["evaluate"]
+
+        def counted(example: Any, tasks: Any, decision: Any, kept: Any = kept) -> Any:
+            found[0] += len(next(iter(decision.values())))
+            return kept(example, tasks, decision)
+
+        monkeypatch.setattr(module, "evaluate", counted)
+    job, score = task.job(graph), task.job(graph).score
+    monkeypatch.setattr(task, "job", lambda instance: job)
+
+    def scored(*given: Any) -> Any:
+        found[0] += name == "placeto"
+        return score(*given)
+
+    monkeypatch.setattr(job, "score", scored)
+    for steps in (1, 3, 4, 11):
+        found[0] = 0
+        solution = agent.solve(task, graph, np.random.default_rng(0), Budget(steps=steps))
+        assert 1 <= found[0] <= steps and not agent.fell_back
+        assert np.isfinite(task.judge(graph, solution).cost)
 
 
 @pytest.mark.parametrize("name", LEARNERS)

@@ -112,15 +112,17 @@ class PolicyPlacer:
         clock, seed = Clock(budget), int(rng.integers(2**31))
         words = self.vocabulary if self.net is not None else tuple(sorted(set(instance.op_types)))
         example = make_example(problem.work(instance), words)
+        most = math.inf if budget.steps is None else budget.steps
         if self.net is None:
             trainer = self._trainer(self.fresh_net(words, seed), problem, [example], seed)
-            self._run(trainer, clock, None)
+            if self.hyper["samples"] <= most:  # else the first pass is the answer
+                self._run(trainer, clock, None)
         else:
             trainer = self._trainer(deepcopy(self.net), problem, [example], seed, self.hyper["tune_samples"])
-            trials = min(self.hyper["trials"], TRIED_UNITS // example.work.units.count)
+            trials = int(min(self.hyper["trials"], TRIED_UNITS // example.work.units.count, most - 1))
             trainer.answer(0, trials, clock.spent)
             for update in range(self.hyper["tune"]):
-                if clock.spent(trainer.simulations):
+                if clock.spent() or trainer.simulations + self.hyper["tune_samples"] > most:
                     break
                 trainer.update(update / self.hyper["tune"], clock.spent)
         if trainer.best[0] is None or not clock.spent(trainer.simulations):

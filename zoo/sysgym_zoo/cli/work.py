@@ -164,6 +164,9 @@ def _verdict(row: dict[str, Any], as_json: bool, extra: dict[str, Any]) -> None:
         if row.get("ratio") is not None:
             reference = row["reference"]
             tell(f"  {'ratio':20} {number(row['ratio'])} to {reference['who']} ({number(reference['cost'])})")
+        for key in ("freedom", "fallback"):
+            if row.get(key):
+                tell(f"  {key:20} {row[key]}")
         for violation in row["violations"]:
             tell(f"  violation: {violation}")
     if not row["feasible"]:
