@@ -135,20 +135,22 @@ def judge(
     import time
 
     from sysgym import content_hash
-    from sysgym.core.solutions import read_solution
+    from sysgym.core.solutions import freedom_of, read_solution
     from sysgym_zoo.lookup.finding import Clues
     from sysgym_zoo.lookup.resolve import find_and_build
 
     built = find_and_build(Clues(problem, (), "", [instance], solution, options or []))
     loaded = built.load(instance)
     wall, cpu = time.perf_counter(), time.process_time()
-    verdict = built.judge(loaded, read_solution(built, loaded, solution))
+    answer = read_solution(built, loaded, solution)
+    verdict = built.judge(loaded, answer)
     row = {
         "problem": f"{built.name}-v{built.version}", "instance": loaded.name, "instance_hash": content_hash(loaded),
         "agent": None, "seed": None, **verdict.as_dict(),
         "seconds": time.perf_counter() - wall, "cpu_seconds": time.process_time() - cpu,
     }  # fmt: skip
-    _verdict(row, as_json, {})
+    freedom = freedom_of(built, loaded, answer)
+    _verdict({**row, "freedom": freedom} if freedom else row, as_json, {})
 
 
 def _verdict(row: dict[str, Any], as_json: bool, extra: dict[str, Any]) -> None:
