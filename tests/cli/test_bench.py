@@ -69,6 +69,14 @@ def test_a_peer_that_is_not_installed_is_named() -> None:
     assert line["value"] is None and "needs no_such_module, pip install 'sysgym[partitioners]'" in line["what"]
 
 
+def test_without_metis_its_rows_are_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    from sysgym_zoo.bench import devices, learning
+
+    monkeypatch.setattr(measuring, "find_spec", lambda module: None)
+    for rows in (learning.gap(1, []), devices.learnt([], 1.0)):
+        assert len(rows) == 1 and rows[0]["value"] is None and "needs pymetis" in rows[0]["what"]
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("area", ["chip", "dataflow"])
 def test_no_ratio_stands_on_a_recorded_figure(area: str, sysgym: Any) -> None:
