@@ -32,8 +32,8 @@ Callback = Callable[[dict[str, float]], bool]
 class Budget(NamedTuple):
     """What `solve` or `fit` may spend; None is no limit. Whichever is used up first ends it.
 
-    `seconds` are of the wall clock, `cpu_seconds` of all threads of this process. `steps` counts what the agent's
-    member `step` says: judged candidates where it tries them one by one.
+    `seconds` are of the wall clock, `cpu_seconds` of all threads of this process. `steps` counts judged candidates:
+    answers, or changes of one, whose cost was computed. What that is for an agent, its member `step` says.
     """
 
     seconds: float | None = None
@@ -104,8 +104,8 @@ class Agent(Protocol):
     fit: Callable[..., None] | None  # None: it does not learn
     step: str  # what a step of a budget is; empty: it makes one answer and counts none
     indivisible: str  # the longest that is not interrupted when a budget is spent
-
-    freedom: str  # what it may decide that others of its problem may not; empty: nothing
+    fallback: str  # what it answers where all that it found is infeasible; empty: what it found
+    fell_back: bool  # whether the last answer of `solve` was that
 
     def prepare(self) -> None: ...  # import what solving takes; no budget counts it
 
@@ -153,7 +153,8 @@ class _Defaults:
     fit = None
     step = ""
     indivisible = "the whole answer"
-    freedom = ""
+    fallback = ""
+    fell_back = False
     needs_training = False
     default_instances = ""
     default_budget = Budget(seconds=60)

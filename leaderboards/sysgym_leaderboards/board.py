@@ -50,6 +50,7 @@ class Board:
     penalty: float
     seconds: float
     floor: float = FLOOR  # the least that a ratio counts, so that no single instance decides
+    freedom: str = ""  # of the solutions, where the problem compares several apart: judged as it leaves them
 
     def as_dict(self) -> dict[str, Any]:
         """Plain data for JSON, as `parse_board` takes it."""
@@ -61,12 +62,26 @@ class Board:
         table = self.as_dict()
         if self.floor == FLOOR:  # which boards did not always state
             del table["floor"]
+        if not self.freedom:
+            del table["freedom"]
         text = json.dumps(table, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()
 
     def make_problem(self) -> Any:
         """The problem with the board's options."""
         return sysgym.make_problem(self.problem, **self.options)
+
+    def freedom_in(self, problem: AnyProblem) -> str:
+        """The freedom of its solutions: the one stated, else the only one; '' where the problem knows none."""
+        known = problem.freedoms
+        if self.freedom and self.freedom not in known:
+            raise UsageError(f"board {self.id}: {unknown(f'freedom of {problem.name}', self.freedom, known)}")
+        if not self.freedom and len(known) > 1:
+            raise UsageError(
+                f"board {self.id}: solutions of {problem.name} are compared apart by their freedom, and the board "
+                f"names none; add freedom = one of {', '.join(known)}."
+            )
+        return self.freedom or next(iter(known), "")
 
     def instance_names(self, problem: AnyProblem | None = None) -> list[str]:
         """Names of the instances, sets expanded, in the board's order."""
@@ -164,6 +179,7 @@ _CHECKS: dict[str, tuple[Callable[[Any], bool], str]] = {
     "penalty": (lambda v: _number(v) and v >= 1, "a number of at least 1"),
     "seconds": (lambda v: _number(v) and v > 0, "a positive number"),
     "floor": (lambda v: _number(v) and 0 < v <= 1, "a ratio above 0, up to 1"),
+    "freedom": (lambda v: v == "" or _text(v), "one of the problem's freedoms, where it has some"),
 }
 
 
@@ -172,7 +188,7 @@ def parse_board(table: Mapping[str, Any], source: str) -> Board:
     for key in table:
         if key not in _CHECKS:
             raise UsageError(f"{source}: {unknown('key of a board', key, _CHECKS)}")
-    values = {"options": {}, "floor": FLOOR, **table}
+    values = {"options": {}, "floor": FLOOR, "freedom": "", **table}
     for field in fields(Board):
         check, expected = _CHECKS[field.name]
         if field.name not in values:

@@ -28,7 +28,7 @@ import numpy as np
 import sysgym
 from sysgym.core.errors import InvalidSolution, UsageError
 from sysgym.core.problem import AnyProblem, Array
-from sysgym.core.solutions import check_arrays
+from sysgym.core.solutions import check_arrays, freedom_of, restricted
 from sysgym_leaderboards.archive import check_size, read_zip, write_zip
 from sysgym_leaderboards.board import Board, board_names, instance_hash, load_board, parse_board
 from sysgym_leaderboards.certificates import Row
@@ -122,6 +122,7 @@ def check_coverage(submission: Submission, pairs: Sequence[tuple[str, int]]) -> 
 def _prepare(board: Board) -> tuple[Any, list[str]]:
     try:
         problem = board.make_problem()
+        board.freedom_in(problem)
         return problem, board.instance_names(problem)
     except UsageError as error:
         raise BoardError(f"board {board.id}: {error}") from error
@@ -144,7 +145,10 @@ def _load(board: Board, problem: AnyProblem, name: str) -> tuple[Any, str, float
 
 
 def judge_rows(submission: Submission, board: Board, problem: AnyProblem, names: Sequence[str]) -> Iterator[Row]:
-    """Judge every answer, in the board's order. InvalidSolution names the first one that is no solution."""
+    """Judge every answer, in the board's order. InvalidSolution names the first one that is no solution, or says that
+    all are of a narrower freedom than the board's: those have boards of their own.
+    """
+    freedom, narrow = board.freedom_in(problem), set[str]()
     for name in names:
         instance, digest, reference = _load(board, problem, name)
         given = submission.instances[name]
@@ -154,7 +158,22 @@ def judge_rows(submission: Submission, board: Board, problem: AnyProblem, names:
                 f"{digest[:12]}... on the board."
             )
         for seed in range(board.seeds):
-            yield _judge(problem, instance, name, seed, submission.answers[name, seed], reference)
+            answer = submission.answers[name, seed]
+            yield _judge((problem, freedom), instance, (name, seed), answer, reference)
+            narrow.add(_freedom(problem, freedom, instance, answer))
+    if freedom and freedom not in narrow:
+        found = " or ".join(map(repr, sorted(narrow)))
+        raise InvalidSolution(
+            f"the board is for the freedom {freedom!r}, and every answer is of {found}; submit it to such a board."
+        )
+
+
+def _freedom(problem: AnyProblem, freedom: str, instance: Any, answer: Answer) -> str:
+    """The freedom of an answer on a board of `freedom`, which everything fits that has more."""
+    if freedom == next(iter(problem.freedoms), ""):
+        return freedom
+    arrays = check_arrays(problem.solution_arrays(instance), answer.arrays)
+    return freedom_of(problem, instance, restricted(problem, instance, arrays, freedom))
 
 
 def solution_hash(arrays: Mapping[str, Array]) -> str:
@@ -166,10 +185,15 @@ def solution_hash(arrays: Mapping[str, Array]) -> str:
     return digest.hexdigest()
 
 
-def _judge(problem: AnyProblem, instance: Any, name: str, seed: int, answer: Answer, reference: float) -> Row:
+def _judge(
+    rules: tuple[AnyProblem, str], instance: Any, place: tuple[str, int], answer: Answer, reference: float
+) -> Row:
+    """The row of an answer to (instance, seed) by a problem, as the board's freedom leaves it."""
+    (problem, freedom), (name, seed) = rules, place
     try:
         arrays = check_arrays(problem.solution_arrays(instance), answer.arrays)  # a judge may be careless
-        verdict = problem.judge(instance, arrays)
+        judged = restricted(problem, instance, arrays, freedom)
+        verdict = problem.judge(instance, judged)
     except (InvalidSolution, UsageError) as error:
         raise InvalidSolution(f"{name} seed {seed}: {error}") from error
     feasible, cost = bool(verdict.feasible), float(verdict.cost)
@@ -178,7 +202,7 @@ def _judge(problem: AnyProblem, instance: Any, name: str, seed: int, answer: Ans
     metrics = {str(key): float(value) for key, value in verdict.metrics.items() if math.isfinite(value)}
     violations = tuple(bounded(text, 300) for text in verdict.violations[:20])
     claims = (answer.cost, answer.seconds, answer.evaluations)
-    canonical = arrays if problem.canonical is None else problem.canonical(instance, arrays)
+    canonical = judged if problem.canonical is None else problem.canonical(instance, judged)
     hashes = solution_hash(arrays), solution_hash({key: np.asarray(value) for key, value in canonical.items()})
     return Row(name, seed, feasible, cost, reference, metrics, violations, *claims, *hashes)
 

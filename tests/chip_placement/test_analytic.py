@@ -82,7 +82,8 @@ def test_fixed_macros_and_blockages_are_honoured(agent: Any) -> None:
 def test_same_seed_same_placement(agent: Any) -> None:
     problem = make_problem("ChipPlacement")
     chip = problem.load(TILES)
-    ours, again, other = (solved(agent, problem, chip, Budget(steps=5), seed) for seed in (1, 1, 2))
+    budget = Budget(steps=50 if isinstance(agent, CDPlacer) else 1000)  # descent soon ends in the same place
+    ours, again, other = (solved(agent, problem, chip, budget, seed) for seed in (1, 1, 2))
     assert all(np.array_equal(ours[key], again[key]) for key in ours)
     assert not all(np.array_equal(ours[key], other[key]) for key in ours)
 
@@ -164,7 +165,7 @@ def test_the_annealers_maps_are_exact(options: dict[str, Any], monkeypatch: pyte
             drifts.append(max(abs(a - getattr(self, key)).max() for a, key in zip(maps, KEPT, strict=True)))
 
     monkeypatch.setattr(Moves, "recompute", checked)
-    solved(AnalyticPlacer(iterations=50, starts=1, hot=1.0), problem, chip, Budget(steps=3))
+    solved(AnalyticPlacer(iterations=50, starts=1, hot=1.0, sweeps=3), problem, chip)
     assert len(drifts) >= 3 and max(drifts) < 1e-6
 
 
@@ -214,7 +215,8 @@ def test_soft_moves_and_gradients_pay() -> None:
     netlist, canvas, weights = objective_of(problem, chip)
     costs = []
     for soft in (np.zeros(0, np.int64), np.flatnonzero(netlist.kind == SOFT)):
-        found = polish(netlist, canvas, legal, np.random.default_rng(0), Budget(steps=15), weights=weights, soft=soft)
+        how = {"weights": weights, "soft": soft, "sweeps": 15}
+        found = polish(netlist, canvas, legal, np.random.default_rng(0), Budget(), **how)
         assert not find_faults(netlist, canvas, found).sentences()
         costs.append(proxy_cost(netlist, canvas, found).proxy())
     assert costs[1] < 0.95 * costs[0] and costs[0] < gradient
@@ -236,7 +238,7 @@ def test_forty_temperatures_beat_the_peer(name: str) -> None:
     """Three to six seconds; TILOS' C++ annealer took 15 to 90 seconds of CPU time for its figures."""
     problem = make_problem("ChipPlacement")
     chip = problem.load(f"ct/{name}")
-    assert problem.judge(chip, solved(AnalyticPlacer(), problem, chip, Budget(steps=40))).cost < 0.97 * PEER[name]
+    assert problem.judge(chip, solved(AnalyticPlacer(sweeps=40), problem, chip)).cost < 0.97 * PEER[name]
 
 
 @pytest.mark.slow
@@ -256,7 +258,7 @@ def test_fixed_soft_macros_stay(agent: Any) -> None:
     fixed[chip.netlist.parent == node] = True
     chip = replace(chip, placement=replace(chip.placement, fixed=fixed))
     problem = make_problem("ChipPlacement")
-    solution = solved(agent, problem, chip, Budget(steps=3))
+    solution = solved(agent, problem, chip, Budget(steps=500))
     row = int(np.flatnonzero(chip.macros == node)[0])
     assert (solution["x"][row], solution["y"][row]) == (chip.placement.x[node], chip.placement.y[node])
     assert problem.judge(chip, solution).feasible

@@ -26,7 +26,7 @@ def told(*names: str) -> dict[str, Any]:
     roles = ("agent", "fresh weights", "rule")
     return {
         "agent": names[0],
-        "contestants": {name: {"role": role, "freedom": ""} for name, role in zip(names, roles, strict=False)},
+        "contestants": {name: {"role": role} for name, role in zip(names, roles, strict=False)},
     }
 
 
@@ -61,6 +61,21 @@ def test_only_instances_that_both_answer_are_compared() -> None:
     assert none["over agent"] is None and none["agent is better"] is None
     with pytest.raises(UsageError, match="answered nothing"):
         compare([row("b", "x", 1.0)], told("a", "b"))
+
+
+def test_who_has_another_freedom_stands_apart() -> None:
+    freedoms = {"a": "some", "b": "all", "c": "some", "d": "none"}
+    rows = [{**row(name, f"i{k}", 1.0 + k), "freedom": freedoms[name]} for name in freedoms for k in range(3)]
+    rows += [{**row("c", "i3", 1.0, feasible=False), "freedom": "all"}]  # what is infeasible tells nothing
+    names = told("a", "b", "c")
+    names["contestants"]["d"] = {"role": "baseline"}
+    lines = compare(rows, names, ("none", "some", "all"))
+    assert [(line["agent"], line["freedom"]) for line in lines] == [
+        ("a", "some"), ("c", "some"), ("d", "none"), ("b", "all")
+    ]  # fmt: skip
+    assert [line["over agent"] for line in lines] == [1.0, 1.0, None, None]
+    assert [line["paired"] for line in lines] == [3, 3, 0, 0]
+    assert verdict(lines) == "a does not beat c: it is not recommended."  # b, its fresh weights, is not compared
 
 
 def test_recipes_name_rules_that_exist() -> None:

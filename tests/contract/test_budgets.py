@@ -71,7 +71,8 @@ def test_time_is_kept(name: str, kind: str, monkeypatch: pytest.MonkeyPatch) -> 
                 patch.setattr(core, "time", clock.module())
                 solution = agent.solve(problem, instance, rng(), Budget(**{kind: limit}))
                 assert clock.now <= limit + AFTER, "it goes on after the time is up"
-            assert np.isfinite(problem.judge(instance, solution).cost)
+            verdict = problem.judge(instance, solution)
+            assert np.isfinite(verdict.cost) and (verdict.feasible or not agent.fallback)
         if is_learner(agent):
             clock = Ticking(kind == "seconds")
             with monkeypatch.context() as patch:

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from cases import Case, over_cases
+from cases import Case, first_instance, over_cases, over_problems
 
 import sysgym
+from sysgym.core.env import ProblemEnv
 from sysgym.core.instances import find_entry
+from sysgym.core.registry import make_problem, problem_class
+from sysgym.core.solutions import freedom_of, restricted, widest_of
 from sysgym_agents.general.random import sample_action
 from sysgym_leaderboards import Answer, Board, Store, board_names, load_board, pack, rank
 
@@ -34,6 +38,8 @@ def test_the_end_of_an_episode_is_the_judged_cost_is_the_certificate(
             _, _, over, _, info = env.step(sample_action(rng, env.action_space, env.action_masks()))
         ended[instance] = info["verdict"]
         answers[instance, 0] = Answer(env.solution(), ended[instance]["cost"])
+    seen = {freedom_of(env.problem, env.problem.load(key[0]), answer.arrays) for key, answer in answers.items()}
+    board = replace(board, freedom=widest_of(seen, env.problem.freedoms))
     file = pack(tmp_path / "a.zip", board, {"agent": "random"}, answers)
     store = Store(tmp_path / "s.sqlite")
     certificate = store.submit(file, board)
@@ -49,6 +55,29 @@ def test_the_end_of_an_episode_is_the_judged_cost_is_the_certificate(
         return
     better = {**answers, (chosen[0], 0): Answer(answers[chosen[0], 0].arrays, certificate.rows[0].cost - 1)}
     assert "the claimed cost is" in store.submit(pack(tmp_path / "b.zip", board, {"agent": "x"}, better), board).reason
+
+
+@pytest.mark.parametrize("name", over_problems())
+def test_freedoms_are_nested(name: str) -> None:
+    """The widest leaves a solution as it is, what any leaves it leaves again, and each has its reference."""
+    for variant in problem_class(name).variants:
+        problem = make_problem(name, **variant)
+        assert problem.restrict is not None or not problem.freedoms
+        instance = problem.load(first_instance(problem))
+        env: Any = ProblemEnv(problem, instance=instance)
+        env.reset(seed=0)
+        given, names = env.solution(), list(problem.freedoms)
+        for freedom in names:
+            once = restricted(problem, instance, given, freedom)
+            twice = restricted(problem, instance, once, freedom)
+            assert all(np.array_equal(once[key], twice[key]) for key in given)
+            assert names.index(freedom_of(problem, instance, once)) <= names.index(freedom)
+            told = problem.freedoms[freedom]
+            assert told.about and (not told.reference or told.reference in problem.reference_costs(instance))
+        kept = restricted(problem, instance, given, names[-1] if names else "")
+        assert all(np.array_equal(kept[key], given[key]) for key in given)
+        with pytest.raises(sysgym.UsageError, match="freedom"):
+            restricted(problem, instance, given, "no such freedom")
 
 
 @pytest.mark.parametrize("name", board_names())

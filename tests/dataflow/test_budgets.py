@@ -9,9 +9,15 @@ import pytest
 
 from sysgym import make_problem
 from sysgym.core.problem import Array
-from sysgym_agents.core import Budget, make_agent
+from sysgym_agents.core import Budget, completed, make_agent
+from sysgym_agents.dataflow import gdp_train, hdp_train
 from sysgym_agents.dataflow import schedule_kernels as kernels
-from sysgym_agents.dataflow.baselines import _tables
+from sysgym_agents.dataflow.baselines import Expert, _tables
+from sysgym_agents.general.restarts import Restarted
+from sysgym_zoo.jobs.ablation import compare
+from sysgym_zoo.jobs.evaluate import solve_once, summarise
+
+GRAPH, TIGHT = "layered/test-0", 0.5
 
 
 @pytest.mark.parametrize("budget", [Budget(seconds=0.0), Budget(cpu_seconds=0.0), Budget(steps=1)])
@@ -24,6 +30,92 @@ def test_the_annealer_answers_the_experts_placement_first(budget: Budget) -> Non
         for name in ("single", "expert", "sa-device")
     )
     assert not single.feasible and found.feasible and found.cost <= expert.cost
+
+
+LEARNERS: dict[str, dict[str, Any]] = {
+    "hdp": {"warm": 2, "hidden": 8, "grouper": 8}, "placeto": {"hidden": 8, "rounds": 1},
+    "gdp": {"hidden": 8, "samples": 2, "epochs": 1}, "go": {"hidden": 8, "samples": 2, "epochs": 1},
+}  # fmt: skip
+
+
+def answered(name: str, task: Any, graph: Any, budget: Budget) -> tuple[Any, Any]:
+    agent = make_agent(name, **LEARNERS[name])
+    agent.prepare()
+    return agent, task.judge(graph, agent.solve(task, graph, np.random.default_rng(0), budget))
+
+
+@pytest.mark.parametrize("budget", [Budget(seconds=0.0), Budget(cpu_seconds=0.0), Budget(steps=1)], ids=str)
+@pytest.mark.parametrize("name", LEARNERS)
+def test_learners_fall_back_on_the_expert_where_nothing_fits(name: str, budget: Budget) -> None:
+    """The capacity is so small that hardly any placement fits but the expert's."""
+    task = make_problem("DevicePlacement", mem_factor=TIGHT)
+    graph = task.load(GRAPH)
+    expert, single = (
+        task.judge(graph, make_agent(each).solve(task, graph, np.random.default_rng(0), Budget()))
+        for each in ("expert", "single")
+    )
+    assert expert.feasible and not single.feasible
+    agent, found = answered(name, task, graph, budget)
+    assert found.feasible and (not agent.fell_back or found.cost == expert.cost)
+    assert agent.fallback
+
+
+@pytest.mark.parametrize("trained", [False, True])
+@pytest.mark.parametrize("name", LEARNERS)
+def test_learners_simulate_no_more_than_the_steps(name: str, trained: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Counted where placements are simulated; the fallback, which nothing asks for here, is a rule's."""
+    task, found = make_problem("DevicePlacement", mem_factor=100.0), [0]
+    graph, agent = task.load(GRAPH), make_agent(name, **LEARNERS[name])
+    agent.prepare()
+    if trained:
+        agent.fit(task, [task.load("layered/train-0")], np.random.default_rng(0), Budget(steps=8))
+    for module in (gdp_train, hdp_train):
+        kept = vars(module)["evaluate"]
+
+        def counted(example: Any, tasks: Any, decision: Any, kept: Any = kept) -> Any:
+            found[0] += len(next(iter(decision.values())))
+            return kept(example, tasks, decision)
+
+        monkeypatch.setattr(module, "evaluate", counted)
+    job, score = task.job(graph), task.job(graph).score
+    monkeypatch.setattr(task, "job", lambda instance: job)
+
+    def scored(*given: Any) -> Any:
+        found[0] += name == "placeto"
+        return score(*given)
+
+    monkeypatch.setattr(job, "score", scored)
+    for steps in (1, 3, 4, 11):
+        found[0] = 0
+        solution = agent.solve(task, graph, np.random.default_rng(0), Budget(steps=steps))
+        assert 1 <= found[0] <= steps and not agent.fell_back
+        assert np.isfinite(task.judge(graph, solution).cost)
+
+
+@pytest.mark.parametrize("name", LEARNERS)
+def test_what_a_learner_found_itself_is_its_answer(name: str) -> None:
+    """Whatever fits, however much worse than the expert's it is: a table must not show the expert under its name."""
+    task = make_problem("DevicePlacement", mem_factor=100.0)
+    agent, found = answered(name, task, task.load(GRAPH), Budget(steps=1))
+    assert found.feasible and not agent.fell_back
+
+
+def test_the_row_says_that_an_answer_is_the_fallback() -> None:
+    task = make_problem("DevicePlacement", mem_factor=TIGHT)
+    graph = task.load(GRAPH)
+
+    @completed
+    class Lost(Expert):
+        fallback, fell_back = "another's answer", True
+
+    pair = ((Lost(), "lost"), (completed(Expert)(), "own"))
+    rows = [solve_once(task, graph, agent, name, 0, Budget())[0] for agent, name in pair]
+    assert rows[0]["fallback"] == "another's answer" and "fallback" not in rows[1]
+    assert {line["agent"]: line["fallback"] for line in summarise(rows)} == {"lost": 1, "own": None}
+    told = {"agent": "lost", "contestants": {"lost": {"role": "agent"}, "own": {"role": "rule"}}}
+    lost, own = compare(rows, told)
+    assert (lost["feasible"], own["feasible"], own["over agent"]) == ("0 %", "100 %", None)  # it found nothing
+    assert Restarted(Lost()).fallback == "another's answer"
 
 
 @pytest.mark.parametrize("tasks", ["placement", "placement+schedule+fusion", "schedule+fusion"])

@@ -7,17 +7,18 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from sysgym.core.problem import Solution
-from sysgym_agents.chip_placement.placers import as_solution, inside, prepare, start_placement
+from sysgym_agents.chip_placement.placers import UNLIMITED, as_solution, prepare, start_placement
 from sysgym_agents.core import Budget, Clock
 
 if TYPE_CHECKING:
     from sysgym.chip_placement.formats.plc import Placement
+    from sysgym.chip_placement.geometry.moves import Moves
     from sysgym.chip_placement.instance import Chip
     from sysgym.chip_placement.problem import ChipPlacement
     from sysgym.core.problem import Array
     from sysgym_agents.chip_placement.placers import Setting
 
-SHARE = 0.2  # of the seconds, at most, that the gradients may take
+SHARE = 0.2  # of the seconds or steps, at most, that the gradients may take
 
 
 class AnalyticPlacer:
@@ -29,9 +30,9 @@ class AnalyticPlacer:
 
     Hyper-parameters:
         starts: runs of the gradients, of which the cheapest goes on; 0 starts from a packing, soft macros by forces.
-        iterations: of the gradients, fewer if a fifth of the seconds would not do.
-        sweeps, tries: temperatures, and moves a macro at each; a budget of steps takes the place of `sweeps`, and
-            seconds set the temperature by the share of them that is spent.
+        iterations: of the gradients, fewer if a fifth of the seconds or steps would not do.
+        sweeps, tries: temperatures, and moves a macro at each; a budget of steps has as many sweeps as its moves make,
+            and seconds set the temperature by the share of them that is spent.
         hot, cold: first and last temperature as a share of the cost at the start, a macro.
         share: of the moves that go to hard macros, as a multiple of their share of the macros.
         soft: whether soft macros move in the annealing.
@@ -39,8 +40,10 @@ class AnalyticPlacer:
     """
 
     problems = ("ChipPlacement",)
-    freedom = "soft macros anywhere, not by forces"
-    step = "a sweep of `tries` moves a macro, each judged by its exact change of the cost"
+    step = (
+        "a placement whose cost is computed: smoothly for a gradient step, exactly for a packing, the result of a run "
+        "of gradients or a move of the annealing (one that is not legal counts too)"
+    )
     indivisible = "making the gradients' placement legal, or one sweep"
 
     def __init__(
@@ -59,12 +62,14 @@ class AnalyticPlacer:
         setting, start = prepare(problem, instance, instance.placement)
         movable = instance.movable
         soft = np.flatnonzero((setting.netlist.kind == SOFT) & ~start.fixed) if setting.forces else movable[:0]
-        found = self._start(problem, instance, rng, (setting, start, np.append(movable, soft)), budget.share(SHARE))
+        room = budget.share(SHARE)._replace(steps=budget.steps)
+        found, used = self._start(problem, instance, rng, (setting, start, np.append(movable, soft)), room)
+        left = clock.left()._replace(steps=None if budget.steps is None else max(budget.steps - used, 0))
         if not setting.netlist.nets or not len(movable) + len(soft):
             return as_solution(instance, found)
         many = max(len(movable) * self.share + len(soft), 1.0)
         found = polish(
-            setting.netlist, setting.canvas, found, rng, clock.left(), weights=setting.weights,
+            setting.netlist, setting.canvas, found, rng, left, weights=setting.weights,
             hot=self.hot, cold=self.cold, share=len(movable) * self.share / many, soft=soft if self.soft else soft[:0],
             square_soft=setting.square_soft, tries=self.tries, sweeps=self.sweeps,
         )  # fmt: skip
@@ -73,28 +78,46 @@ class AnalyticPlacer:
     def _start(
         self, problem: ChipPlacement, chip: Chip, rng: np.random.Generator, begin: tuple[Setting, Placement, Array],
         budget: Budget,
-    ) -> Placement:  # fmt: skip
-        """The cheapest legal placement of the gradients; a packing where they leave no room."""
+    ) -> tuple[Placement, int]:  # fmt: skip
+        """The cheapest legal placement of the gradients, and what was judged; a packing where they leave no room.
+
+        With a budget of steps, of which they take a share, the packing is judged first. Without time there is no other.
+        """
+        from sysgym.chip_placement.geometry.force import inside
         from sysgym.chip_placement.geometry.packing import legalise
         from sysgym_agents.chip_placement.polish import merged
         from sysgym_agents.chip_placement.spreading import spread
 
-        best, least, clock = None, np.inf, Clock(budget)
+        best, least, clock, judged = None, np.inf, Clock(budget), 0
         setting, start, nodes = begin
+        most = UNLIMITED if budget.steps is None else int(SHARE * budget.steps)
+        if budget.steps is not None and (first := _packing(problem, chip, rng, setting)) is not None:
+            best, least, judged = first.as_placement(), setting.cost(first), 1
         keep, reduced = setting._replace(forces=False), merged(setting.netlist)
         for run in range(self.starts if len(nodes) and setting.netlist.nets else 0):
-            if run and 1 - clock.share < clock.share / run:  # another run would not fit
+            iterations = min(self.iterations, most - judged - 1)
+            if clock.spent() or iterations < 1 or (run and 1 - clock.share < clock.share / run):  # it would not fit
                 break
+            time = clock.left()._replace(steps=None)
             found = spread(reduced, setting.canvas, start, rng, nodes, congestion=0.5 * (run % 2),
-                           square_soft=setting.square_soft, iterations=self.iterations, time=clock.left())  # fmt: skip
+                           square_soft=setting.square_soft, iterations=iterations, time=time)  # fmt: skip
+            judged += iterations
             legal = legalise(setting.netlist, setting.canvas, found, problem.spacing)
             if legal is None:
                 break
             legal = inside(setting.netlist, setting.canvas, legal, setting.square_soft)
-            cost = setting.cost(keep.settle(legal))
+            cost, judged = setting.cost(keep.settle(legal)), judged + 1
             if cost < least:
                 best, least = legal, cost
         if best is None:
             packed = prepare(problem, chip, start_placement(chip, rng, problem.spacing))[1]
-            best = setting.settle(packed).as_placement()
-        return best
+            best, judged = setting.settle(packed).as_placement(), judged + 1
+        return best, judged
+
+
+def _packing(problem: ChipPlacement, chip: Chip, rng: np.random.Generator, setting: Setting) -> Moves | None:
+    """The packing with soft macros by forces; None if there is none."""
+    from sysgym.chip_placement.geometry.packing import find_packing
+
+    packed = find_packing(chip.netlist, chip.canvas, chip.placement, rng, problem.spacing)
+    return None if packed is None else setting.settle(prepare(problem, chip, packed)[1])

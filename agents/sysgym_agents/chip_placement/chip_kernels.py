@@ -88,10 +88,10 @@ def sweep(rng, tries, temperature, chances, movable, terms, tables):
 
 
 @njit
-def best_place(node, far, terms, tables):
-    """Put a macro on the cheapest legal place up to `far` cells away, in N, FN, S or FS; the proxy there.
+def best_place(node, far, most, terms, tables):
+    """Put a macro on the cheapest legal place up to `far` cells away, in N, FN, S or FS; how many were judged.
 
-    Places are those of the macro shifted by whole cells; the one where it stands wins ties.
+    That is at most `most`. Places are those of the macro shifted by whole cells; the one where it stands wins ties.
     """
     (weights, obstacles, canvas_width, canvas_height, divisor, capacity_h, capacity_v, reach,
      scratch_h, scratch_v, both) = terms  # fmt: skip
@@ -103,16 +103,18 @@ def best_place(node, far, terms, tables):
     nodes[0] = node
     from_x, from_y, first = x[node], y[node], orientation[node]
     best, best_x, best_y, best_o = np.inf, from_x, from_y, first
+    judged = 0
     for turn in range(-1, 4):
         for down in range(-far, far + 1):
             for across in range(-far + abs(down), far - abs(down) + 1):
-                if turn < 0 and (down != 0 or across != 0):
+                if judged == most or (turn < 0 and (down != 0 or across != 0)):
                     continue
                 at_x[0], at_y[0] = from_x + across * cell_w, from_y + down * cell_h
                 facing[0] = first if turn < 0 else first & 4 | turn  # a quarter turn stays
                 if not fits(node, at_x[0], at_y[0], obstacles, x, y, width, height, canvas_width, canvas_height, nodes,
                             1):  # fmt: skip
                     continue
+                judged += 1
                 put(1, nodes, at_x, at_y, facing, tables)
                 wire, dense, routed = parts(scalars[0], divisor, grid, hor, ver, block_h, block_v, capacity_h,
                                             capacity_v, reach, scratch_h, scratch_v, both)  # fmt: skip
@@ -121,7 +123,7 @@ def best_place(node, far, terms, tables):
                     best, best_x, best_y, best_o = cost, at_x[0], at_y[0], facing[0]
     at_x[0], at_y[0], facing[0] = best_x, best_y, best_o
     put(1, nodes, at_x, at_y, facing, tables)
-    return best
+    return judged
 
 
 @njit

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from sysgym.chip_placement.instance import Chip
     from sysgym.chip_placement.problem import ChipPlacement
 
+UNLIMITED = 2**62  # candidates
 CHANCES = (0.24, 0.24, 0.04, 0.24, 0.24)  # of swap, shift, mirror, move, shuffle
 STARTS = ("packing", "anneal")
 
@@ -41,23 +42,9 @@ def start_placement(chip: Chip, rng: np.random.Generator, spacing: float = 0.0) 
 
 def with_soft(chip: Chip, placement: Placement, square_soft: bool = True) -> Placement:
     """The placement with soft macros placed by forces, none of them sticking out of the canvas."""
-    from sysgym.chip_placement.geometry.force import place_soft
+    from sysgym.chip_placement.geometry.force import settle_soft
 
-    return inside(chip.netlist, chip.canvas, place_soft(chip.netlist, chip.canvas, placement), square_soft)
-
-
-def inside(netlist: Netlist, canvas: Canvas, placement: Placement, square_soft: bool = True) -> Placement:
-    """The placement with its soft macros shifted into the canvas, as far as they fit; fixed ones stay."""
-    from sysgym.chip_placement.formats.netlist import SOFT
-    from sysgym.chip_placement.geometry.macros import macro_sizes
-
-    width, height = macro_sizes(netlist, square_soft, placement.orientation)
-    x, y = placement.x.copy(), placement.y.copy()
-    soft = (netlist.kind == SOFT) & ~placement.fixed
-    for at, size, end in ((x, width, canvas.width), (y, height, canvas.height)):
-        half = np.minimum(size[soft], end) / 2
-        at[soft] = np.clip(at[soft], half, end - half)
-    return replace(placement, x=x[netlist.parent], y=y[netlist.parent])
+    return settle_soft(chip.netlist, chip.canvas, placement, square_soft)
 
 
 def as_solution(chip: Chip, placement: Placement) -> Solution:
@@ -103,12 +90,11 @@ class Setting(NamedTuple):
 
     def settle(self, placement: Placement) -> Moves:
         """The maps of a placement, its soft macros placed anew."""
-        from sysgym.chip_placement.geometry.force import place_soft
+        from sysgym.chip_placement.geometry.force import settle_soft
         from sysgym.chip_placement.geometry.moves import Moves
 
         if self.forces:
-            placement = place_soft(self.netlist, self.canvas, placement)
-            placement = inside(self.netlist, self.canvas, placement, self.square_soft)
+            placement = settle_soft(self.netlist, self.canvas, placement, self.square_soft)
         return Moves(self.netlist, self.canvas, placement, self.square_soft)
 
     def cost(self, state: Moves) -> float:
@@ -141,22 +127,29 @@ def anneal(
     """Anneal a legal placement of hard macros; the best placement found, soft macros placed.
 
     Each of `sweeps` makes `tries` moves a hard macro at one temperature, from `hot` to `cold` geometrically, then
-    places the soft macros anew where the setting says so. With time in the budget, the share of it that is spent
+    places the soft macros anew where the setting says so. A budget of steps counts the start, every move and every
+    placing of soft macros, and sets the number of sweeps; with time in the budget, the share of it that is spent
     sets the temperature. Of `workers` chains, which take turns, the worst go on from the best at every tenth of the
     schedule (go with the winners): a tenth of them, at least one.
     """
     from sysgym_agents.chip_placement import chip_kernels
 
-    clock, sweeps, hot, cold = Clock(budget), plan.sweeps, plan.hot, plan.cold
+    clock, hot, cold = Clock(budget), plan.hot, plan.cold
     chains = [setting.settle(placement) for _ in range(max(plan.workers, 1))]
     costs = [setting.cost(state) for state in chains]
     best, best_cost = chains[0].as_placement(), costs[0]
+    each, forced = plan.tries * len(chains[0].movable), int(setting.forces)  # moves of a sweep, and the forces after it
+    left = UNLIMITED if budget.steps is None else budget.steps - 1  # the start was judged
+    sweeps = plan.sweeps if budget.steps is None else -(-left // max(len(chains) * (each + forced), 1))
     done = stage = 0
-    while not clock.spent(done) and (budget.timed or done < sweeps):
+    while left > forced and not clock.spent() and (budget.timed or done < sweeps):
         progress = clock.share if budget.timed else done / max(sweeps - 1, 1)
         temperature = hot * (cold / hot) ** min(progress, 1.0)
         for k, state in enumerate(chains):
-            moves = plan.tries * len(state.movable)
+            moves = min(each, left - forced)
+            if moves < 1:
+                break
+            left -= moves + forced
             chip_kernels.sweep(rng, moves, temperature, np.array(CHANCES), state.movable,
                                state.terms(setting.weights), state.tables())  # fmt: skip
             chains[k] = setting.settle(state.as_placement())
@@ -181,23 +174,25 @@ def descend(
     """Coordinate descent: the best placement found, soft macros placed.
 
     In each epoch the hard macros, in random order, try all places within `reach` cells (in x and y together) in four
-    orientations, and take the one of least cost; then the soft macros are placed anew. A step is one macro.
+    orientations, and take the one of least cost; then the soft macros are placed anew. A budget of steps counts the
+    start, every place and every placing of soft macros.
     """
     from sysgym_agents.chip_placement import chip_kernels
 
     clock, state = Clock(budget), setting.settle(placement)
-    best, best_cost, steps = state.as_placement(), setting.cost(state), 0
-    for _ in range(epochs):
+    best, best_cost, forced = state.as_placement(), setting.cost(state), int(setting.forces)
+    left = UNLIMITED if budget.steps is None else budget.steps - 1  # the start was judged
+    for _ in range(epochs if left > forced else 0):
         for node in rng.permutation(state.movable):
-            if clock.spent(steps):
+            if clock.spent() or left <= forced:
                 break
-            chip_kernels.best_place(node, reach, state.terms(setting.weights), state.tables())
-            steps += 1
+            left -= chip_kernels.best_place(node, reach, left - forced, state.terms(setting.weights), state.tables())
+        left -= forced
         for found in (state, setting.settle(state.as_placement())):  # forces may undo the gain
             if setting.cost(found) < best_cost:
                 best, best_cost = found.as_placement(), setting.cost(found)
             state = found
-        if clock.spent(steps):
+        if clock.spent() or left <= forced:
             break
     return best
 
@@ -220,14 +215,14 @@ class SAPlacer:
     """Simulated annealing of hard macros on the exact cost with TILOS' moves, soft macros placed after each sweep.
 
     Hyper-parameters:
-        sweeps: temperatures, from `hot` to `cold` geometrically; a budget of steps takes their place, and seconds set
-            the temperature by the share of them that is spent.
+        sweeps: temperatures, from `hot` to `cold` geometrically; a budget of steps has as many as its moves make, and
+            seconds set the temperature by the share of them that is spent.
         tries: moves a hard macro in each sweep.
         workers: chains, in turn; every tenth of the schedule the worst go on from the best.
     """
 
     problems = ("ChipPlacement",)
-    step = "a sweep of `tries` moves a hard macro, each judged by its exact change of the cost"
+    step = "a move, judged by its exact change of the cost (an illegal one counts too), or a placement after the forces"
     indivisible = "the packing to start from, or one sweep and the forces"
 
     def __init__(
@@ -241,8 +236,7 @@ class SAPlacer:
         setting, start = prepare(problem, instance, start_placement(instance, rng, problem.spacing))
         if not setting.netlist.nets or not instance.movable.size:
             return as_solution(instance, setting.settle(start).as_placement())
-        sweeps = self.sweeps if budget.steps is None else budget.steps
-        plan = Cooling(sweeps, self.tries, self.hot, self.cold, self.workers)
+        plan = Cooling(self.sweeps, self.tries, self.hot, self.cold, self.workers)
         found = anneal(setting, start, rng, clock.left(), plan)
         return as_solution(instance, found)
 
@@ -256,11 +250,11 @@ class CDPlacer:
     Hyper-parameters:
         epochs: passes over the macros.
         reach: cells that a macro may go, in x and y together.
-        start: "packing" or "anneal", 20 sweeps (or half of the seconds) of `sa-placer`.
+        start: "packing" or "anneal", 20 sweeps (or half of the seconds or steps) of `sa-placer`.
     """
 
     problems = ("ChipPlacement",)
-    step = "a macro, for which every place within reach is judged"
+    step = "a place of a macro, judged by its exact change of the cost, or a placement after the forces"
     indivisible = "the packing to start from, a macro's places, or the forces"
 
     def __init__(self, *, epochs: int = 2, reach: int = 5, start: str = "packing") -> None:
@@ -269,10 +263,13 @@ class CDPlacer:
         self.epochs, self.reach, self.start = epochs, reach, start
 
     def solve(self, problem: ChipPlacement, instance: Chip, rng: np.random.Generator, budget: Budget) -> Solution:
-        """Descend; UsageError if there is no packing. A step of the budget is one macro."""
-        clock = Clock(budget)
+        """Descend; UsageError if there is no packing."""
+        clock, steps = Clock(budget), budget.steps
+        half, rest = (None, None) if steps is None else (steps // 2, -(-steps // 2))
         setting, found = prepare(problem, instance, start_placement(instance, rng, problem.spacing))
-        if self.start == "anneal" and instance.movable.size and setting.netlist.nets:
-            found = anneal(setting, found, rng, budget.share(0.5), Cooling(sweeps=20))
-        found = descend(setting, found, rng, clock.left(), self.epochs, self.reach)
+        if self.start == "anneal" and half != 0 and instance.movable.size and setting.netlist.nets:
+            found = anneal(setting, found, rng, budget.share(0.5)._replace(steps=half), Cooling(sweeps=20))
+        else:
+            rest = steps
+        found = descend(setting, found, rng, clock.left()._replace(steps=rest), self.epochs, self.reach)
         return as_solution(instance, found)

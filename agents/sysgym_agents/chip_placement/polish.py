@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from sysgym.core.problem import Array
+from sysgym_agents.chip_placement.placers import UNLIMITED
 from sysgym_agents.core import Budget, Clock
 
 if TYPE_CHECKING:
@@ -49,9 +50,9 @@ def polish(
     """Anneal a legal placement; the best found.
 
     `soft` are the nodes of soft macros to move, default all that are not fixed; `share` of the moves go to hard ones. A
-    step of the budget is a sweep of `tries` moves a macro; without one there are `sweeps`. Temperatures, a share of the
-    cost at the start a macro, go from `hot` to `cold` geometrically, over the time if it is limited, and end far
-    below.
+    step of the budget is a move; `tries` a macro are a sweep, of which there are `sweeps` without a budget.
+    Temperatures, a share of the cost at the start a macro, go from `hot` to `cold` geometrically, over the time if it
+    is limited, and end far below.
     """
     from sysgym.chip_placement.formats.netlist import SOFT
     from sysgym.chip_placement.geometry.moves import Moves
@@ -65,13 +66,14 @@ def polish(
     if not many:
         return placement
     span, cell = max(canvas.width, canvas.height), max(canvas.cell)
-    total, unit = sweeps if budget.steps is None else budget.steps, best_cost / many
-    while not clock.spent(done) and (budget.timed or done < total):
+    each, unit, left = tries * many, best_cost / many, UNLIMITED if budget.steps is None else budget.steps
+    total = sweeps if budget.steps is None else -(-left // each)
+    while left > 0 and not clock.spent() and (budget.timed or done < total):
         progress = min(clock.share if budget.timed else done / total, 1.0)
         heat = unit * hot * (cold / hot) ** (progress / QUENCH) if progress < QUENCH else unit * cold / 30
         wander = 0.3 * span * (cell / span) ** min(1.5 * progress, 1.0)
         analytic_kernels.anneal_any(
-            rng, tries * many, heat, state.movable,
+            rng, min(each, left), heat, state.movable,
             analytic_kernels.Schedule(share, np.array(HARD_CHANCES), np.array(SOFT_CHANCES), soft, wander, RENEW),
             state.terms(weights), state.tables(),
         )  # fmt: skip
@@ -79,5 +81,5 @@ def polish(
         cost = state.cost().proxy(weights)
         if cost < best_cost:
             best, best_cost = state.as_placement(), cost
-        done += 1
+        done, left = done + 1, left - each
     return best

@@ -70,6 +70,19 @@ def complete(
     return pick(tasks, {"placement": placement, "priority": pairs[0][0], "fusion": pairs[0][1]})
 
 
+FALLBACK = "the expert's placement, or one device where that does not fit"
+
+
+def fitting(problem: GraphProblem, job: Job) -> Solution | None:
+    """The expert's placement, else everything on one device, with the rules' priorities; None if neither fits."""
+    for placement in (job.expert, job.single):
+        found = complete(problem, job, placement)
+        score = job.score(found.get("placement", job.expert), found.get("priority"), found.get("fusion"))
+        if score.over_bytes == 0:
+            return found
+    return None
+
+
 def pick(tasks: tuple[str, ...], found: dict[str, Any]) -> Solution:
     """The arrays of the tasks."""
     names = {"placement": "placement", "schedule": "priority", "fusion": "fusion"}

@@ -14,7 +14,7 @@ from sysgym.core.errors import UsageError
 from sysgym.core.options import Range
 from sysgym.core.problem import Solution
 from sysgym_agents.core import Budget, Callback, Clock
-from sysgym_agents.dataflow.baselines import pick, tasks_of
+from sysgym_agents.dataflow.baselines import FALLBACK, fitting, pick, tasks_of
 from sysgym_agents.dataflow.placement_learner import NetOverTypes
 from sysgym_agents.learning.learner import StoredLearner, planned_steps, spend, steady
 
@@ -38,6 +38,8 @@ class PolicyPlacer:
     default_budget: ClassVar[Budget] = Budget(seconds=600)
     step: ClassVar[str] = "a simulated answer"
     indivisible: ClassVar[str] = "the samples of an update, simulated together, or a gradient step on them"
+    fallback: ClassVar[str] = FALLBACK
+    fell_back = False
     name: ClassVar[str]
     hyper: ClassVar[Mapping[str, Any]]
     if TYPE_CHECKING:  # of `NetOverTypes`
@@ -99,7 +101,10 @@ class PolicyPlacer:
     def solve(
         self, problem: GraphProblem, instance: DataflowGraph, rng: np.random.Generator, budget: Budget
     ) -> Solution:
-        """The best decision of a training on the graph, or of a trained network's pass, samples and fine-tuning."""
+        """The best decision of a training on the graph, or of a trained network's pass, samples and fine-tuning.
+
+        Where none of them fits in memory, it is the fallback if that does.
+        """
         from sysgym_agents.dataflow.gdp_net import make_example
         from sysgym_agents.dataflow.gdp_train import arrays_of
 
@@ -107,21 +112,27 @@ class PolicyPlacer:
         clock, seed = Clock(budget), int(rng.integers(2**31))
         words = self.vocabulary if self.net is not None else tuple(sorted(set(instance.op_types)))
         example = make_example(problem.work(instance), words)
+        most = math.inf if budget.steps is None else budget.steps
         if self.net is None:
             trainer = self._trainer(self.fresh_net(words, seed), problem, [example], seed)
-            self._run(trainer, clock, None)
+            if self.hyper["samples"] <= most:  # else the first pass is the answer
+                self._run(trainer, clock, None)
         else:
             trainer = self._trainer(deepcopy(self.net), problem, [example], seed, self.hyper["tune_samples"])
-            trials = min(self.hyper["trials"], TRIED_UNITS // example.work.units.count)
+            trials = int(min(self.hyper["trials"], TRIED_UNITS // example.work.units.count, most - 1))
             trainer.answer(0, trials, clock.spent)
             for update in range(self.hyper["tune"]):
-                if clock.spent(trainer.simulations):
+                if clock.spent() or trainer.simulations + self.hyper["tune_samples"] > most:
                     break
                 trainer.update(update / self.hyper["tune"], clock.spent)
         if trainer.best[0] is None or not clock.spent(trainer.simulations):
             trainer.answer(0, 0)
         best = trainer.best[0]
         assert best is not None
+        other = fitting(problem, problem.job(instance)) if best.key[0] else None
+        self.fell_back = other is not None
+        if other is not None:
+            return other
         tasks = tasks_of(problem)
         return pick(tasks, arrays_of(example, tasks, best.choice))
 

@@ -11,6 +11,7 @@ import numpy as np
 from sysgym.core.errors import UsageError
 from sysgym.core.problem import Array, Solution
 from sysgym_agents.core import Budget, Callback, Clock
+from sysgym_agents.dataflow.baselines import FALLBACK, fitting
 from sysgym_agents.learning.learner import planned_steps, spend, steady
 
 if TYPE_CHECKING:
@@ -117,6 +118,8 @@ class PlacementLearner:
     problems: ClassVar[tuple[str, ...]] = ("DevicePlacement",)
     needs_training: ClassVar[bool] = False  # it can train on the instance itself
     default_instances: ClassVar[str] = "layered/train"
+    fallback: ClassVar[str] = FALLBACK
+    fell_back = False
     name: ClassVar[str]
     net: Any
     vocabulary: tuple[str, ...]
@@ -156,7 +159,10 @@ class PlacementLearner:
     def solve(
         self, problem: GraphProblem, instance: DataflowGraph, rng: np.random.Generator, budget: Budget
     ) -> Solution:
-        """The best placement of those simulated: while training on the instance, or drawn by the weights there are."""
+        """The best placement of those simulated: while training on the instance, or drawn by the weights there are.
+
+        Where none of them fits in memory, it is the fallback if that does.
+        """
         clock = Clock(budget)
         if self.net is not None:
             trainer = self.make_trainer(self.net, self.vocabulary, problem, [instance], int(rng.integers(2**31)))
@@ -165,8 +171,12 @@ class PlacementLearner:
             net = self.fresh_net(instance.op_types, int(rng.integers(2**31)))
             trainer = self.make_trainer(net, instance.op_types, problem, [instance], int(rng.integers(2**31)))
             self._train(trainer, clock, self.hyper["solve_simulations"], True, None)
-        found = trainer.best[0].placement
-        return {"placement": problem.job(instance).single if found is None else found}
+        found, job = trainer.best[0], problem.job(instance)
+        other = fitting(problem, job) if found.key[0] else None
+        self.fell_back = other is not None
+        if other is not None:
+            return other
+        return {"placement": job.single if found.placement is None else found.placement}
 
     def _train(self, trainer: Trainer, clock: Clock, steps: int, fresh: bool, callback: Callback | None) -> None:
         """Update until the budget is spent; without one, for `steps` simulations."""

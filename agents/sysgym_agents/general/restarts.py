@@ -24,7 +24,7 @@ class Restarted:
     def __init__(self, agent: Any) -> None:
         self.agent, self.problems, self.runs = agent, agent.problems, 0
         self.step, self.indivisible = agent.step or "a run, which makes one answer", agent.indivisible
-        self.freedom = agent.freedom
+        self.fallback, self.fell_back = agent.fallback, False
 
     def prepare(self) -> None:
         """Import what the agent imports."""
@@ -34,25 +34,26 @@ class Restarted:
         """The best answer by `judge`, feasible ones first; `runs` says of how many."""
         clock, alike = Clock(budget), 0
         best: Solution = self.agent.solve(problem, instance, rng, budget)
-        key, self.runs = _key(problem, instance, best), 1
+        key, self.runs = self._key(problem, instance, best), 1
         while self._goes_on(clock) and alike < ALIKE:
             found = self.agent.solve(problem, instance, rng, clock.left())
             self.runs += 1
             alike = alike + 1 if _equal(found, best) else 0
-            if (new := _key(problem, instance, found)) < key:
+            if (new := self._key(problem, instance, found)) < key:
                 best, key = found, new
+        self.fell_back = key[1]
         return best
+
+    def _key(self, problem: AnyProblem, instance: Instance, solution: Solution) -> tuple[bool, bool, float]:
+        """What is feasible comes first, then what the agent found itself, then what costs less."""
+        verdict = problem.judge(instance, solution)
+        return not verdict.feasible, bool(self.agent.fell_back), verdict.cost
 
     def _goes_on(self, clock: Clock) -> bool:
         """Whether another run, as long as the others on average, fits."""
         if clock.budget.steps is not None and (self.agent.step or clock.spent(self.runs)):
             return False
         return (clock.budget.timed or clock.budget.steps is not None) and clock.share * (1 + 1 / self.runs) < 1
-
-
-def _key(problem: AnyProblem, instance: Instance, solution: Solution) -> tuple[bool, float]:
-    verdict = problem.judge(instance, solution)
-    return not verdict.feasible, verdict.cost
 
 
 def _equal(one: Mapping[str, Any], two: Mapping[str, Any]) -> bool:

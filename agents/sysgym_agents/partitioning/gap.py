@@ -55,7 +55,9 @@ class GAP(StoredLearner):
     problems: ClassVar[tuple[str, ...]] = ("Partitioning",)
     needs_training: ClassVar[bool] = False  # it can fit the instance itself
     default_instances: ClassVar[str] = "delaunay/train"
-    step: ClassVar[str] = "a gradient step"
+    step: ClassVar[str] = (
+        "a gradient step: one pass forward and back over one graph, whose expected cut and imbalance are computed"
+    )
     indivisible: ClassVar[str] = "the eigenvectors of the graph, a gradient step, a forward pass, or a pass of repair"
 
     hidden: Annotated[int, Range(1, 1024)] = 64

@@ -7,8 +7,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from sysgym.chip_placement.cost import proxy_cost
-from sysgym.chip_placement.formats.netlist import CELL, HARD
+from sysgym.chip_placement.formats.netlist import CELL, HARD, SOFT
 from sysgym.chip_placement.formats.plc import Canvas, Placement
+from sysgym.chip_placement.geometry.force import settle_soft
 from sysgym.chip_placement.geometry.legal import find_faults
 from sysgym.chip_placement.geometry.wire import macro_hpwl, wire
 from sysgym.chip_placement.instance import Chip
@@ -46,6 +47,21 @@ def all_nodes(chip: Chip, x: Array, y: Array, orientation: Array) -> Placement:
     for name, value in (("x", x), ("y", y), ("orientation", orientation), ("placed", True)):
         full[name][chip.macros] = value
     return replace(start, **{name: value[netlist.parent] for name, value in full.items()})
+
+
+def as_freedom(chip: Chip, solution: Solution, freedom: str, square_soft: bool) -> Solution:
+    """A placement with its soft macros where a freedom has them: "forces" places them, otherwise they stay."""
+    if freedom != "forces" or not chip.has_soft:
+        return solution
+    given = all_nodes(chip, *(np.asarray(solution[key]) for key in ("x", "y", "orientation")))
+    return with_soft_of(chip, solution, settle_soft(chip.netlist, chip.canvas, given, square_soft))
+
+
+def with_soft_of(chip: Chip, solution: Solution, placement: Placement) -> Solution:
+    """A solution with its soft macros where a placement has them."""
+    rows = chip.macros
+    soft = chip.netlist.kind[rows] == SOFT
+    return {key: np.where(soft, getattr(placement, key)[rows], solution[key]) for key in ("x", "y", "orientation")}
 
 
 def check_clustered(chip: Chip, objective: str) -> None:

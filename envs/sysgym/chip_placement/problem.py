@@ -12,7 +12,7 @@ from sysgym.core.defaults import complete
 from sysgym.core.errors import InvalidSolution, UsageError, reading
 from sysgym.core.instances import InstanceSet, find_entry, load_index
 from sysgym.core.options import Range
-from sysgym.core.problem import Array, ArraySpec, Size, Solution, Verdict
+from sysgym.core.problem import Array, ArraySpec, Freedom, Size, Solution, Verdict
 from sysgym.core.solutions import check_arrays
 
 if TYPE_CHECKING:
@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from sysgym.chip_placement.judge import Rules
 
 
+FORCES = Freedom("hard macros; the judge places the soft ones by forces, wherever they are given", "sa-placer")
+FREE = Freedom("hard and soft macros, all as they are given", "sa-placer, freed")
+HARD = Freedom("hard macros alone; soft ones do not count")
 GRID = 1e-6  # of the canvas: placements that differ by less are the same
 
 
@@ -177,9 +180,28 @@ class ChipPlacement:
         }
 
     def canonical(self, instance: Chip, solution: Solution) -> Solution:
-        """The placement on a grid of a millionth of the canvas: closer than files and drawings tell apart."""
+        """The placement on a grid of a millionth of the canvas: closer than files and drawings tell apart.
+
+        Where soft macros do not count, they stand where they were at first.
+        """
+        if self.pays_for == "hpwl":
+            from sysgym.chip_placement.judge import with_soft_of
+
+            solution = with_soft_of(instance, solution, instance.placement)
         unit = GRID * max(instance.canvas.width, instance.canvas.height)
         return {**solution, **{axis: np.rint(solution[axis] / unit).astype(np.int64) for axis in ("x", "y")}}
+
+    @property
+    def freedoms(self) -> Mapping[str, Freedom]:
+        """How soft macros are placed where they count: by forces, or freely."""
+        return {"hard": HARD} if self.pays_for == "hpwl" else {"forces": FORCES, "free": FREE}
+
+    def restrict(self, instance: Chip, solution: Solution, freedom: str) -> Solution:
+        """The placement with its soft macros as a freedom has them; InvalidSolution if it is none."""
+        from sysgym.chip_placement.judge import as_freedom
+
+        checked = check_arrays(self.solution_arrays(instance), solution)
+        return as_freedom(instance, checked, freedom, self.square_soft)
 
     def judge(self, instance: Chip, solution: Solution) -> Verdict:
         """Cost, feasibility and metrics of a placement; InvalidSolution if it is none. See `judge_chip`."""

@@ -14,6 +14,7 @@ import copy as copying
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, is_dataclass, replace
+from types import MappingProxyType
 from typing import Any, TypeVar, dataclass_transform
 
 import gymnasium as gym
@@ -24,7 +25,7 @@ from sysgym.core.errors import InvalidSolution, unknown
 from sysgym.core.instances import Entry, InstanceSet, Memo
 from sysgym.core.observation import mask_allows
 from sysgym.core.options import check_fields, option_table
-from sysgym.core.problem import Array, Dynamics, Problem, Size, Solution, Verdict, content_hash, members
+from sysgym.core.problem import Array, Dynamics, Freedom, Problem, Size, Solution, Verdict, content_hash, members
 from sysgym.core.solutions import check_arrays
 
 EIGHT = ("generate", "static", "solution_arrays", "judge", "start", "allowed", "step", "solution")
@@ -363,7 +364,8 @@ class _ProblemDefaults:
     default_instances = f"{GENERATED}/train"
     choice_names: tuple[str, ...] = ()
     secondary = False
-    reads = adopt = parse_solution = format_solution = frames = timeline = canonical = None
+    freedoms: Mapping[str, Freedom] = MappingProxyType({})
+    reads = adopt = parse_solution = format_solution = frames = timeline = canonical = restrict = None
 
     @property
     def dynamics(self: Any) -> Any:

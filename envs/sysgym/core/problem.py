@@ -67,6 +67,13 @@ class ArraySpec(NamedTuple):
     varying: bool = False  # the first axis may have any length up to shape[0], for answers such as sentences
 
 
+class Freedom(NamedTuple):
+    """How much of a solution is its author's choice; what a problem's rules fill in is the rest."""
+
+    about: str  # in words
+    reference: str = ""  # key of `reference_costs` that such solutions are compared with; empty: the first
+
+
 class Batch(Protocol[I_contra, S]):
     """The states of all rows of a vector environment."""
 
@@ -137,6 +144,11 @@ class Problem(Protocol[I, S]):
     default_instances: str  # set that an environment plays when none is named
     choice_names: tuple[str, ...]  # what `Size.choices` counts, in the plural
     secondary: bool  # another problem has the same data, and is meant where nobody says which
+    # where solutions of several freedoms are never compared with each other: each by name, the narrowest first; mostly
+    # none. `restrict(instance, solution, name)` is what a freedom leaves of a solution, the rest filled in by rule: it
+    # changes nothing that it made itself, and the widest changes nothing at all. None without freedoms
+    freedoms: Mapping[str, Freedom]
+    restrict: Callable[[I, Solution, str], Solution] | None
 
     # whether a word is a recipe of an instance, or a file that starts so: (name, first bytes, unzipped); None: never
     reads: Callable[[str, bytes], bool] | None

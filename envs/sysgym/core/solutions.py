@@ -7,14 +7,14 @@ import json
 import math
 import warnings
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from sysgym.core.data import MAX_FILE, decompress, read_file
-from sysgym.core.errors import InvalidSolution, UsageError, reading, shortened
+from sysgym.core.errors import InvalidSolution, UsageError, reading, shortened, unknown
 from sysgym.core.problem import AnyProblem, Array, ArraySpec, Instance, Solution
 
 MAX_BYTES = 256 * 2**20  # no solution file is larger than this once unpacked
@@ -35,6 +35,39 @@ def check_arrays(specs: Mapping[str, ArraySpec], solution: Any) -> dict[str, Arr
             f"expected the arrays {', '.join(sorted(specs))}, got {', '.join(sorted(map(str, solution))) or 'none'}."
         )
     return {name: _check_array(name, spec, solution[name]) for name, spec in specs.items()}
+
+
+def restricted(problem: AnyProblem, instance: Instance, solution: Solution, freedom: str) -> Solution:
+    """What a freedom leaves of a solution, the whole of it where the problem knows none (`freedom` is '' then)."""
+    if not freedom:
+        return solution
+    if problem.restrict is None or freedom not in problem.freedoms:
+        raise unknown(f"freedom of {problem.name}", freedom, problem.freedoms)
+    return problem.restrict(instance, solution, freedom)
+
+
+def freedom_of(problem: AnyProblem, instance: Instance, solution: Solution) -> str:
+    """The narrowest freedom that leaves a solution as it is; '' where the problem knows none."""
+    *narrow, widest = problem.freedoms or ("",)
+    if not narrow:
+        return widest
+    form = problem.canonical or (lambda _, given: given)
+    given = form(instance, solution)
+    for name in narrow:
+        found = form(instance, restricted(problem, instance, solution, name))
+        if all(np.array_equal(found[key], given[key]) for key in given):
+            return name
+    return widest
+
+
+def widest_of(found: Iterable[str], freedoms: Iterable[str]) -> str:
+    """The widest of the freedoms found, in the order of all; '' if there is none.
+
+    >>> widest_of(["some", "none"], ["none", "some", "all"])
+    'some'
+    """
+    seen = set(found)
+    return next((name for name in reversed(list(freedoms)) if name in seen), "")
 
 
 def _check_array(name: str, spec: ArraySpec, value: Any) -> Array:

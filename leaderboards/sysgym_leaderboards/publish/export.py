@@ -23,7 +23,7 @@ FORMATS = ("json", "csv", "html")
 TAUS = tuple(round(1 + step / 50, 2) for step in range(-10, 51))  # of the performance profile
 _SCORES = ("score", "low", "high", "iqm", "iqm_low", "iqm_high", "gap", "gap_low", "gap_high", "wins", "feasible")
 CSV_COLUMNS = (
-    "board", "rank", "entry", "agent", *_SCORES,
+    "board", "division", "freedom", "rank", "entry", "agent", *_SCORES,
     "instance", "ratio", "cost", "reference", "instance_feasible",
 )  # fmt: skip
 
@@ -38,7 +38,7 @@ def board_report(store: Store, board: Board) -> dict[str, Any]:
     states = [entry.state for entry in store.all_entries(board)]
     count, digest = store.head()
     return {
-        "board": {**board.as_dict(), "hash": board.hash, "expanded": board.instance_names()},
+        "board": _board(board),
         "standings": [
             {**standing.as_dict(), "entry": _entry(by_number[standing.number]), "profile": profile[standing.number]}
             for standing in standings
@@ -49,6 +49,20 @@ def board_report(store: Store, board: Board) -> dict[str, Any]:
         "rejected": states.count("rejected"),
         "withdrawn": states.count("withdrawn"),
         "store": {"entries": count, "head": digest},
+    }
+
+
+def _board(board: Board) -> dict[str, Any]:
+    """The board as it is published, with the freedom in force and what it means."""
+    problem = board.make_problem()
+    freedom = board.freedom_in(problem)
+    said = problem.freedoms[freedom].about if freedom else ""
+    return {
+        **board.as_dict(),
+        "hash": board.hash,
+        "expanded": board.instance_names(problem),
+        "freedom": freedom,
+        "freedom_about": said,
     }
 
 
@@ -130,7 +144,8 @@ def csv_text(report: Mapping[str, Any]) -> str:
     writer = csv.writer(stream, lineterminator="\n")
     writer.writerow(CSV_COLUMNS)
     for line in report["standings"]:
-        head = [report["board"]["id"], line["rank"], line["number"], _cell(line["agent"])]
+        head = [report["board"][key] for key in ("id", "division", "freedom")]
+        head += [line["rank"], line["number"], _cell(line["agent"])]
         head += [line[key] for key in _SCORES]
         for result in line["results"]:
             values = [result[key] for key in ("ratio", "cost", "reference", "feasible")]

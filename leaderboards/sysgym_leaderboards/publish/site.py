@@ -88,6 +88,7 @@ def index_page(reports: Sequence[Mapping[str, Any]]) -> str:
             f'<td class="text"><a href="{escape(board["id"])}.html">{escape(board["title"])}</a>'
             f"<br><small>{escape(board['id'])}</small></td>",
             f'<td class="text name">{escape(board["problem"])}</td>',
+            f'<td class="text">{escape(_division(board))}</td>',
             f"<td>{len(board['expanded'])}</td>",
             f"<td>{len(standings)}</td>",
             f'<td class="text">{escape(first["agent"]) if first else "–"}</td>',
@@ -95,7 +96,8 @@ def index_page(reports: Sequence[Mapping[str, Any]]) -> str:
         ]
         lines.append(f"<tr>{''.join(cells)}</tr>")
     head = (
-        '<tr><th class="text">Board</th><th class="text">Problem</th><th>Instances</th><th>Entries</th>'
+        '<tr><th class="text">Board</th><th class="text">Problem</th><th class="text">Division</th>'
+        "<th>Instances</th><th>Entries</th>"
         '<th class="text">Leader</th><th>Score</th></tr>'
     )
     intro = (
@@ -155,10 +157,16 @@ def _rules(board: Mapping[str, Any]) -> str:
         "Score": f"geometric mean of cost / cost of {board['reference']}; lower is better, "
         f"an infeasible or missing answer counts {board['penalty']:g}, and a feasible one at most that; "
         f"a ratio counts at least {board['floor']:g}",
+        "Division": _division(board) + (f": {board['freedom_about']}" if board["freedom"] else ""),
         "Seeds": SEEDS[board["division"]],
         "Budget": f"{board['seconds']:g} seconds an instance (not enforced; times are self-reported)",
     }
     return f"<dl>{''.join(f'<dt>{escape(k)}</dt><dd>{escape(v)}</dd>' for k, v in facts.items())}</dl>"
+
+
+def _division(board: Mapping[str, Any]) -> str:
+    """What entries have in common, such as "solutions, forces"."""
+    return ", ".join(filter(None, (board["division"], board["freedom"])))
 
 
 def ranked(report: Mapping[str, Any]) -> list[Mapping[str, Any]]:

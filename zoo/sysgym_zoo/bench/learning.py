@@ -9,11 +9,12 @@ import numpy as np
 from sysgym import UsageError, make_problem
 from sysgym.core.env import ProblemEnv
 from sysgym_agents.core import Budget
-from sysgym_zoo.jobs.measuring import geomean, row
+from sysgym_zoo.jobs.measuring import geomean, lacking, left_out, row
 from sysgym_zoo.jobs.runs import set_threads
 from sysgym_zoo.lookup.naming import make
 from sysgym_zoo.lookup.resolve import instance_names
 
+METIS = ("pymetis", "partitioners")  # where it comes from
 FAMILY = [f"delaunay:n={n},seed={seed}" for seed, n in enumerate(np.linspace(400, 1200, 8).astype(int), 1)]
 MESHES = [
     "delaunay:n=4000,seed=21", "delaunay:n=5500,seed=22", "delaunay:n=8000,seed=23", "delaunay:n=10000,seed=24",
@@ -44,12 +45,14 @@ def refine(trained: int, start: str, steps: int | None, bar: str) -> list[dict[s
     ]
     agent.fit(problem, train, np.random.default_rng(0), Budget(steps=trained))
     rows.append(row(f"{what}, ppo-refine after {trained:,} steps", ratio(agent), "x", bar))
-    rows.append(row(f"{what}, METIS from scratch", ratio(make("metis", seed=1)), "x"))
-    return rows
+    gone = lacking("METIS", *METIS)
+    return rows + (gone or [row(f"{what}, METIS from scratch", ratio(make("metis", seed=1)), "x")])
 
 
 def gap(epochs: int | None, meshes: list[str]) -> list[dict[str, Any]]:
     """Cut of the argmax partition of `gap`, before repair, over METIS (k-way, seed 1) at k = 4, and its imbalance."""
+    if gone := lacking("gap beside METIS", *METIS):
+        return gone
     problem = make_problem("Partitioning", k=4)
     agent, metis = make("gap"), make("metis", seed=1)
     agent.fit(problem, [problem.load(name) for name in FAMILY], np.random.default_rng(0), Budget(steps=epochs))
@@ -58,7 +61,7 @@ def gap(epochs: int | None, meshes: list[str]) -> list[dict[str, Any]]:
         try:
             graph = problem.load(name)
         except UsageError:
-            rows.append(row(f"gap: {name} is not on this machine", 0.0, "skipped"))
+            rows.append(left_out(f"gap / METIS: {name} is not on this machine"))
             continue
         found = problem.judge(graph, {"part": agent.predict(problem, graph)})
         peer = problem.judge(graph, metis.solve(problem, graph, np.random.default_rng(0), Budget()))

@@ -12,7 +12,7 @@ import numpy as np
 from sysgym import make_problem
 from sysgym.core.env import ProblemEnv
 from sysgym.graphs.csr import Graph, to_networkx
-from sysgym_zoo.jobs.measuring import cpu, row
+from sysgym_zoo.jobs.measuring import LEAST, cpu, median, row
 
 
 def _raw_env(graph: Graph, steps: int) -> ProblemEnv:
@@ -106,6 +106,17 @@ def _sampler(env: Any, num_envs: int, raw: bool, rng: np.random.Generator) -> Ca
     return draw
 
 
+def _stepping(step: Callable[[Any], Any], draw: Callable[[], Any], count: int) -> float:
+    """CPU seconds of a step, what draws the actions not counted."""
+    spent = 0.0
+    for _ in range(count):
+        actions = draw()
+        started = time.process_time()
+        step(actions)
+        spent += time.process_time() - started
+    return spent / count
+
+
 def vectors(count: int, num_envs: int = 256) -> list[dict[str, Any]]:
     """The native vector environment against one environment, per step, with episode ends and resets."""
     found = []
@@ -126,20 +137,15 @@ def vectors(count: int, num_envs: int = 256) -> list[dict[str, Any]]:
         draw = _sampler(many, num_envs, raw, np.random.default_rng(0))
         draw_one = _sampler(one.unwrapped, 1, raw, np.random.default_rng(0))
         many.reset(seed=0), one.reset(seed=0)
-        spent = {"many": 0.0, "one": 0.0}
-        for _ in range(max(count // num_envs, 20)):
-            actions = draw()
-            started = time.process_time()
-            many.step(actions)
-            spent["many"] += time.process_time() - started
-        for _ in range(count // 4):
-            action = draw_one()[0] if raw else draw_one()
-            started = time.process_time()
+
+        def alone(action: Any, one: Any = one) -> None:
             if one.step(action)[2]:
                 one.reset()
-            spent["one"] += time.process_time() - started
-        single = spent["one"] / (count // 4)
-        batched = spent["many"] / max(count // num_envs, 20) / num_envs
+
+        each_row = (lambda draw=draw_one: draw()[0]) if raw else draw_one  # type: ignore[misc]
+        rounds, steps = max(count // num_envs // LEAST, 7), max(count // 4 // LEAST, 1)
+        batched = median([_stepping(many.step, draw, rounds) for _ in range(LEAST)]) / num_envs
+        single = median([_stepping(alone, each_row, steps) for _ in range(LEAST)])
         found.append(row(f"one environment: {title}", 1e6 * single, "us/step"))
         found.append(row(f"{num_envs} in a vector / one: {title}", single / batched, "x", ">= 10"))
     return found

@@ -23,20 +23,20 @@ from sysgym_agents.general.sb3.buffers import MaskableGraphRolloutBuffer
 from sysgym_agents.general.sb3.policies import GraphMaskablePolicy, ManyCategorical
 from sysgym_agents.general.sb3.training import make_vector, stored_graphs
 from sysgym_agents.learning.products import mean_operator, multiply, scatter_multiply
-from sysgym_zoo.jobs.measuring import row
+from sysgym_zoo.jobs.measuring import LEAST, Measured, cpu, median, row
 
 NODES, LARGE = 256, 1000
 
 
-def _ratio(peer: Callable[[], Any], mine: Callable[[], Any], repeats: int) -> float:
-    """Least CPU time of the peer over mine, measured in turns."""
-    spent = [np.inf, np.inf]
+def _ratio(peer: Callable[[], Any], mine: Callable[[], Any], repeats: int) -> Measured:
+    """Median CPU time of the peer over that of mine, measured in turns."""
+    spent: tuple[list[float], list[float]] = ([], [])
     for _ in range(repeats + 1):  # the first round warms up
-        for i, function in enumerate((peer, mine)):
+        for times, function in zip(spent, (peer, mine), strict=True):
             started = time.process_time()
             function()
-            spent[i] = min(spent[i], time.process_time() - started)
-    return spent[0] / spent[1]
+            times.append(time.process_time() - started)
+    return median(spent[0][1:]) / median(spent[1][1:])
 
 
 def _instances(problem: AnyProblem, nodes: int = NODES) -> list[Any]:
@@ -126,8 +126,8 @@ def choices(batch: int, count: int = 256, options: int = 8) -> list[dict[str, An
     return [row(title, _ratio(contrib, ours, 3), "x", ">= 30")]
 
 
-def _learning(env: Any, buffer: type | None, product: Any, n_steps: int) -> float:
-    """Environment steps a CPU second of MaskablePPO with GraphPolicy, training included."""
+def _learning(env: Any, buffer: type | None, product: Any, n_steps: int) -> Measured:
+    """Environment steps a CPU second of MaskablePPO with GraphPolicy, training included: median of rollouts."""
     extra = {} if buffer is None else {"graphs": stored_graphs(env.vector.instances, 2)}
     model = MaskablePPO(
         GraphMaskablePolicy, env, n_steps=n_steps, batch_size=256, n_epochs=4, seed=0, device="cpu",
@@ -136,9 +136,7 @@ def _learning(env: Any, buffer: type | None, product: Any, n_steps: int) -> floa
     vars(network)["multiply"] = product  # for the layers
     try:
         model.learn(env.num_envs * n_steps)  # warms up
-        started = time.process_time()
-        model.learn(2 * env.num_envs * n_steps)
-        return 2 * env.num_envs * n_steps / (time.process_time() - started)
+        return env.num_envs * n_steps / cpu(lambda: model.learn(env.num_envs * n_steps), LEAST)
     finally:
         vars(network)["multiply"] = multiply
 

@@ -135,20 +135,22 @@ def judge(
     import time
 
     from sysgym import content_hash
-    from sysgym.core.solutions import read_solution
+    from sysgym.core.solutions import freedom_of, read_solution
     from sysgym_zoo.lookup.finding import Clues
     from sysgym_zoo.lookup.resolve import find_and_build
 
     built = find_and_build(Clues(problem, (), "", [instance], solution, options or []))
     loaded = built.load(instance)
     wall, cpu = time.perf_counter(), time.process_time()
-    verdict = built.judge(loaded, read_solution(built, loaded, solution))
+    answer = read_solution(built, loaded, solution)
+    verdict = built.judge(loaded, answer)
     row = {
         "problem": f"{built.name}-v{built.version}", "instance": loaded.name, "instance_hash": content_hash(loaded),
         "agent": None, "seed": None, **verdict.as_dict(),
         "seconds": time.perf_counter() - wall, "cpu_seconds": time.process_time() - cpu,
     }  # fmt: skip
-    _verdict(row, as_json, {})
+    freedom = freedom_of(built, loaded, answer)
+    _verdict({**row, "freedom": freedom} if freedom else row, as_json, {})
 
 
 def _verdict(row: dict[str, Any], as_json: bool, extra: dict[str, Any]) -> None:
@@ -164,6 +166,9 @@ def _verdict(row: dict[str, Any], as_json: bool, extra: dict[str, Any]) -> None:
         if row.get("ratio") is not None:
             reference = row["reference"]
             tell(f"  {'ratio':20} {number(row['ratio'])} to {reference['who']} ({number(reference['cost'])})")
+        for key in ("freedom", "fallback"):
+            if row.get(key):
+                tell(f"  {key:20} {row[key]}")
         for violation in row["violations"]:
             tell(f"  violation: {violation}")
     if not row["feasible"]:
@@ -218,7 +223,7 @@ def evaluate(
         _ablate(ablate, (built, keys_of(options or []), loaded), how, as_json)
         return
     folder, rows = module.evaluate(built, solvers, loaded, how)
-    summary = module.summarise(rows)
+    summary = module.summarise(rows, tuple(built.freedoms))
     if as_json:
         show_json("evaluation", {"run": str(folder), "summary": summary, "rows": rows})
     else:
@@ -298,7 +303,7 @@ def bench(
     quick: Annotated[bool, typer.Option("--quick", help="Small sizes, for a smoke test.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Speed against peers and the kernel's own floor, as ratios measured in this process."""
+    """Speeds: ratios to peers that run in this process and to a kernel's floor; other peers as recorded elsewhere."""
     from sysgym_zoo.lookup.benchmarks import area_rows, measure
 
     if area is None:

@@ -36,7 +36,7 @@ def demo(out: Path, seconds: float, as_json: bool) -> None:
     agents = [build_agent(name, problem) for name in [str(run), *chosen]]
     instances = [problem.load(name) for name in instance_names(problem, TEST)]
     evaluated, rows = evaluate(problem, agents, instances, How(seeds=3, out=folder / "evaluation"))
-    say(table(summarise(rows)))
+    say(table(summarise(rows, tuple(problem.freedoms))))
     say("3. submit every agent to the local board; each solution is judged again in a process of its own")
     store = folder / "leaderboards.sqlite"
     (folder / "submissions").mkdir()

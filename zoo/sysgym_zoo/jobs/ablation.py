@@ -20,7 +20,7 @@ from sysgym_agents.core import Budget, agent_class, agent_names, is_learner
 from sysgym_agents.general.restarts import Restarted
 from sysgym_leaderboards.statistics import bootstrap_interval, geometric_means
 from sysgym_zoo.jobs.console import say
-from sysgym_zoo.jobs.evaluate import How, evaluate
+from sysgym_zoo.jobs.evaluate import How, evaluate, freedom_in, place_in
 from sysgym_zoo.lookup.naming import Choice, Solver, build, choose, mode_keys
 from sysgym_zoo.lookup.recipes import rule_of
 from sysgym_zoo.lookup.records import load_run
@@ -34,6 +34,12 @@ class FreshWeights:
 
     def __init__(self, agent: Any, learner: Any) -> None:
         self.agent, self.learner = agent, learner  # the second is within the first
+        self.fallback = agent.fallback
+
+    @property
+    def fell_back(self) -> bool:
+        """Whether the last answer was the agent's fallback."""
+        return bool(self.agent.fell_back)
 
     def prepare(self) -> None:
         """Import what the agent imports."""
@@ -49,11 +55,10 @@ class FreshWeights:
 
 @dataclass(frozen=True)
 class Contestant:
-    """Who takes part, as what, and with which freedom that others may not have."""
+    """Who takes part, and as what."""
 
     solver: Solver
     role: str
-    freedom: str = ""
 
 
 class Sides(NamedTuple):
@@ -115,14 +120,14 @@ def _baselines(problem: AnyProblem) -> list[str]:
 
 def _contestant(choice: Choice, problem: AnyProblem, given: set[str], role: str) -> Contestant:
     solver = build(choice, problem, given)
-    return Contestant(solver._replace(agent=Restarted(solver.agent)), role, solver.agent.freedom)
+    return Contestant(solver._replace(agent=Restarted(solver.agent)), role)
 
 
 def _fresh(choice: Choice, problem: AnyProblem, given: set[str]) -> Contestant:
     """The same agent with weights that are drawn anew for every seed."""
     solver = build(choice, problem, given)
     agent = FreshWeights(Restarted(solver.agent), solver.agent)
-    return Contestant(Solver(f"{choice.name} (fresh weights)", agent, True), "fresh weights", solver.agent.freedom)
+    return Contestant(Solver(f"{choice.name} (fresh weights)", agent, True), "fresh weights")
 
 
 def ablate(
@@ -131,34 +136,44 @@ def ablate(
     """Evaluate an agent beside what it must beat; the run folder, and the table of `compare`."""
     budget = USUAL if how.budget == Budget() else how.budget
     taking = contestants(word, problem, given)
-    roles = {item.solver.name: {"role": item.role, "freedom": item.freedom} for item in taking}
+    roles = {item.solver.name: {"role": item.role} for item in taking}
     notes = {"ablation": {"agent": taking[0].solver.name, "contestants": roles}}
     how = how._replace(budget=budget, notes=notes, lenient=True)
     folder, rows = evaluate(problem, [item.solver for item in taking], instances, how)
-    return folder, compare(rows, notes["ablation"])
+    return folder, compare(rows, notes["ablation"], tuple(problem.freedoms))
 
 
-def compare(rows: Sequence[Mapping[str, Any]], told: Mapping[str, Any]) -> list[dict[str, Any]]:
+def compare(
+    rows: Sequence[Mapping[str, Any]], told: Mapping[str, Any], freedoms: Sequence[str] = ()
+) -> list[dict[str, Any]]:
     """One line a contestant, by its cost over the agent's: geometric mean, interval over instances, who is better.
 
-    told: what the record keeps under `ablation`. UsageError if the agent itself has no rows.
+    An answer that is an agent's fallback is none of its own: it counts as infeasible. told: what the record keeps under
+    `ablation`. freedoms: the problem's; who answers with another than the agent
+    stands apart, without a ratio to it. UsageError if the agent itself has no rows.
     """
+    rows = [{**row, "feasible": row["feasible"] and not row.get("fallback")} for row in rows]
     names = [name for name in told["contestants"] if any(row["agent"] == name for row in rows)]
     if told["agent"] not in names:
         raise UsageError(f"agent {told['agent']!r} answered nothing; nothing can be compared with it.")
-    return [_line(name, rows, told) for name in names]
+    groups = {name: freedom_in([row for row in rows if row["agent"] == name], freedoms) for name in names}
+    own = groups[told["agent"]]
+    lines = [_line(name, rows, told, groups[name], groups[name] == own) for name in names]
+    return sorted(lines, key=lambda line: (line["freedom"] != (own or None), place_in(line["freedom"], freedoms)))
 
 
-def _line(name: str, rows: Sequence[Mapping[str, Any]], told: Mapping[str, Any]) -> dict[str, Any]:
+def _line(
+    name: str, rows: Sequence[Mapping[str, Any]], told: Mapping[str, Any], freedom: str, alike: bool
+) -> dict[str, Any]:
     mine = [row for row in rows if row["agent"] == name]
     who = told["contestants"][name]
     line = {
         "agent": name, "role": who["role"], "over agent": None, "low": None, "high": None, "agent is better": None,
         "paired": 0, "feasible": f"{100 * np.mean([row['feasible'] for row in mine]):.0f} %",
-        "CPU s": float(np.mean([row["cpu_seconds"] for row in mine])), "freedom": who["freedom"] or None,
+        "CPU s": float(np.mean([row["cpu_seconds"] for row in mine])), "freedom": freedom or None,
     }  # fmt: skip
     sides = paired(rows, told["agent"], name)
-    if len(sides.mine):
+    if alike and len(sides.mine):
         ratios = (sides.theirs / sides.mine)[None]  # (1, T): a single run, so that instances are drawn again
         low, high = bootstrap_interval(ratios, geometric_means).tolist()
         line |= {"over agent": float(geometric_means(ratios)), "low": low, "high": high, "paired": ratios.shape[1]}
@@ -189,7 +204,7 @@ def paired(rows: Sequence[Mapping[str, Any]], one: str, two: str) -> Sides:
 def verdict(lines: Sequence[Mapping[str, Any]]) -> str:
     """A sentence: whether the agent beats its own ablation."""
     agent, *others = lines
-    own = [line for line in others if line["role"] in ("fresh weights", "rule")]
+    own = [line for line in others if line["role"] in ("fresh weights", "rule") and line["freedom"] == agent["freedom"]]
     lost = [line["agent"] for line in own if line["agent is better"] != "yes"]
     if not own:
         return f"{agent['agent']} has nothing of its own to be compared with."

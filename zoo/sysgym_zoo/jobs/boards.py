@@ -29,11 +29,22 @@ def board_rows() -> list[dict[str, Any]]:
                 "options": ", ".join(f"{k}={v}" for k, v in board.options.items()),
                 "instances": ", ".join(board.instances),
                 "seeds": board.seeds,
+                "division": board.division,
+                "freedom": _freedom(board),
                 "reference": board.reference,
                 "title": board.title,
             }
         )
     return rows
+
+
+def _freedom(board: Board) -> str | None:
+    """The freedom in force on a board; None where its problem knows none, or is not here."""
+    try:
+        return board.freedom_in(board.make_problem()) or None
+    except UsageError as error:
+        say(str(error))
+        return board.freedom or None
 
 
 def _rows_of(folders: Sequence[Path], agent: str | None) -> tuple[str, list[tuple[Path, dict[str, Any]]]]:
@@ -89,13 +100,16 @@ def pack_runs(
                 f"board {board.id} is for {key}={value}, the run used {key}={options.get(key)}; evaluate anew."
             )
     solutions = {}
+    freedom = _freedom(board) or ""
     wanted = set(board.pairs())
     for folder, row in rows:
         if (row["instance"], row["seed"]) in solutions:
             raise UsageError(f"these runs solve {row['instance']} with seed {row['seed']} twice; name one of them.")
         if (row["instance"], row["seed"]) in wanted:
             solutions[row["instance"], row["seed"]] = Answer(
-                read_arrays(inside(folder, row["solution"])), cost=row["cost"], seconds=row["seconds"]
+                read_arrays(inside(folder, row["solution"])),
+                cost=row["cost"] if (row.get("freedom") or "") == freedom else None,  # else the board judges otherwise
+                seconds=row["seconds"],
             )
     hardware = record["hardware"]
     manifest: dict[str, Any] = {
@@ -141,7 +155,8 @@ def standings(board_name: str, store_path: Path | None) -> list[dict[str, Any]]:
          "note": f"judged by {line.judge}"}
         for line in others
     ]  # fmt: skip
-    return waiting_last(rows, waiting)
+    freedom = _freedom(board)
+    return [{**line, "freedom": freedom} if freedom else line for line in waiting_last(rows, waiting)]
 
 
 COLUMNS = ("rank", "agent", "score", "low", "high", "iqm", "gap", "wins", "feasible", "entry", "same_as", "note")

@@ -13,6 +13,7 @@ import numpy as np
 from sysgym import UsageError, content_hash
 from sysgym.core.problem import AnyProblem, Instance, Solution
 from sysgym.core.registry import options_of
+from sysgym.core.solutions import freedom_of, widest_of
 from sysgym_agents.core import Budget, Clock
 from sysgym_zoo.jobs.console import Progress, say
 from sysgym_zoo.jobs.runs import Run, describe_instances, fresh_folder, set_threads
@@ -57,11 +58,23 @@ def solve_once(
         "seconds": wall,
         "cpu_seconds": cpu,
     }
-    reference = next(iter(problem.reference_costs(instance).items()), None)
+    if agent.fell_back:
+        row["fallback"] = agent.fallback  # the answer, where what the agent found itself is infeasible
+    freedom = freedom_of(problem, instance, solution)
+    if freedom:
+        row["freedom"] = freedom
+    reference = reference_of(problem, instance, freedom)
     if reference is not None:
         row["reference"] = {"who": reference[0], "cost": reference[1]}
         row["ratio"] = ratio(verdict.cost, reference[1])
     return row, solution
+
+
+def reference_of(problem: AnyProblem, instance: Instance, freedom: str) -> tuple[str, float] | None:
+    """Who answers of a freedom are compared with, and what it reached: the first where the freedom names nobody."""
+    known = problem.reference_costs(instance)
+    who = (problem.freedoms[freedom].reference if freedom else "") or next(iter(known), "")
+    return (who, known[who]) if who in known else None
 
 
 def ratio(cost: float, reference: float) -> float | None:
@@ -110,6 +123,7 @@ def evaluate(
         "seeds": seeds,
         "threads": threads,
         "budget": budget._asdict(),
+        "freedoms": list(problem.freedoms),
         **how.notes,
     }
     rows: list[dict[str, Any]] = []
@@ -164,9 +178,13 @@ def geometric_mean(ratios: Sequence[float]) -> float:
     return math.exp(sum(map(math.log, ratios)) / len(ratios)) if all(ratios) else 0.0
 
 
-def summarise(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """One line an agent: mean cost, geometric mean ratio to the reference, feasible share, mean seconds."""
-    lines = []
+def summarise(rows: Sequence[dict[str, Any]], freedoms: Sequence[str] = ()) -> list[dict[str, Any]]:
+    """One line an agent: mean cost, geometric mean ratio to the reference, feasible share, mean seconds.
+
+    Where the problem knows `freedoms`, agents are in groups: each in that of the widest of its answers, best first.
+    `fallback` counts the answers, where there are any, that are not what an agent found itself.
+    """
+    lines, fallen = [], any("fallback" in row for row in rows)
     for name in dict.fromkeys(row["agent"] for row in rows):
         mine = [row for row in rows if row["agent"] == name]
         ratios = [row.get("ratio") for row in mine]
@@ -176,12 +194,31 @@ def summarise(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
         lines.append(
             {
                 "agent": name,
+                **({"freedom": freedom_in(mine, freedoms) or None} if freedoms else {}),
                 "cost": float(np.mean(costs)) if len(costs) == len(mine) else None,
                 "ratio": geometric_mean(known) if complete else None,
                 "feasible": f"{100 * np.mean([row['feasible'] for row in mine]):.0f} %",
+                **({"fallback": sum("fallback" in row for row in mine) or None} if fallen else {}),
                 "seconds": float(np.mean([row["seconds"] for row in mine])),
                 "instances": len({row["instance"] for row in mine}),
                 "seeds": len({row["seed"] for row in mine}),
             }
         )
-    return sorted(lines, key=lambda line: [math.inf if line[key] is None else line[key] for key in ("ratio", "cost")])
+    return sorted(
+        lines,
+        key=lambda line: [
+            place_in(line.get("freedom"), freedoms),
+            *(math.inf if line[key] is None else line[key] for key in ("ratio", "cost")),
+        ],
+    )
+
+
+def freedom_in(rows: Sequence[Mapping[str, Any]], freedoms: Sequence[str]) -> str:
+    """The widest freedom of the feasible rows, or of all where none is; '' where they name none."""
+    kept = [row for row in rows if row["feasible"]] or rows
+    return widest_of((row.get("freedom", "") for row in kept), freedoms)
+
+
+def place_in(freedom: str | None, freedoms: Sequence[str]) -> int:
+    """Where the group of a freedom stands in a table; what is not known comes last."""
+    return list(freedoms).index(freedom) if freedom and freedom in freedoms else len(freedoms)

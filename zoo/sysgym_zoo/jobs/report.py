@@ -13,7 +13,7 @@ from sysgym.core.options import keyword_options
 from sysgym.core.registry import make_problem
 from sysgym_zoo.jobs.ablation import compare, verdict
 from sysgym_zoo.jobs.console import markdown
-from sysgym_zoo.jobs.evaluate import summarise
+from sysgym_zoo.jobs.evaluate import place_in, summarise
 from sysgym_zoo.lookup.records import load_rows, load_run
 
 
@@ -46,13 +46,15 @@ def telling_options(problem: dict[str, Any]) -> dict[str, Any]:
 def report(folders: Sequence[Path]) -> tuple[list[dict[str, Any]], str]:
     """Summary rows of all runs, and the same as Markdown with what was run below."""
     rows: list[dict[str, Any]] = []
-    notes = []
+    notes, order = [], list[str]()
     if len({bool(load_run(folder).get("ablation")) for folder in folders}) > 1:
         raise UsageError("one table cannot hold evaluations and ablations; report them apart.")
     for folder in folders:
         record = load_run(folder)
         told = record.get("ablation")
-        found = compare(read_rows(folder), told) if told else summarise(read_rows(folder))
+        freedoms = record.get("freedoms", [])
+        order += [name for name in freedoms if name not in order]
+        found = compare(read_rows(folder), told, freedoms) if told else summarise(read_rows(folder), freedoms)
         rows += found
         options = ", ".join(f"{key}={value}" for key, value in telling_options(record["problem"]).items())
         options = f" ({options})" if options else ""
@@ -63,6 +65,7 @@ def report(folders: Sequence[Path]) -> tuple[list[dict[str, Any]], str]:
             f"{limit_text(record['budget'])}, {record['threads']} thread(s), "
             f"{record['hardware']['processor']}.{' ' + verdict(found) if told else ''}"
         )
+    rows.sort(key=lambda line: place_in(line.get("freedom"), order))  # who differ in freedom are not ranked together
     return rows, printable(markdown(rows) + "\n\n" + "\n".join(notes))
 
 

@@ -195,7 +195,10 @@ def options_text(factory: Any) -> str:
 def budget_text(factory: Any) -> str:
     """How an agent keeps a budget."""
     step = f"A step of a budget is {factory.step}." if factory.step else "It makes one answer and counts no steps."
-    return f"{step} Not interrupted when the budget is spent: {factory.indivisible}."
+    text = f"{step} Not interrupted when the budget is spent: {factory.indivisible}."
+    if factory.fallback:
+        text += f" Where all that it found is infeasible, the answer is {factory.fallback}, and the row says so."
+    return text
 
 
 def describe(name: str) -> dict[str, Any]:

@@ -91,8 +91,13 @@ class InMode:
     def __init__(self, agent: Any, options: Options) -> None:
         self.agent, self.options = agent, dict(options)
         self.problems, self.step, self.indivisible = agent.problems, agent.step, agent.indivisible
-        self.freedom = agent.freedom
+        self.fallback = agent.fallback
         self._last: tuple[Any, Any] = (None, None)  # a problem, and the same in the own mode
+
+    @property
+    def fell_back(self) -> bool:
+        """Whether the agent's last answer was its fallback."""
+        return bool(self.agent.fell_back)
 
     def prepare(self) -> None:
         """Import what the agent imports."""

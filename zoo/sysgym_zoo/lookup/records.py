@@ -58,13 +58,13 @@ RUN = {
     "budget": {"seconds?": maybe(spent), "cpu_seconds?": maybe(spent), "steps?": maybe(whole(1, 10**15))},
     "threads": whole(1, MOST_THREADS), "hardware": table, "seed?": whole(0, 2**63), "seeds?": whole(1, 10**9),
     "seconds?": maybe(number), "cpu_seconds?": maybe(number), "earlier?": [table],
-    "ablation?": {"agent": text, "contestants": table},
+    "ablation?": {"agent": text, "contestants": table}, "freedoms?": [text],
 }  # fmt: skip
 TRAINED = {"seed": whole(0, 2**63), "agent": {"name": text, "hyper": table, "options?": table, "recipe?": maybe(text)}}
 EVALUATED = {"seeds": whole(1, 10**9), "versions": {"sysgym?": text}, "hardware": {"processor": text, "cores?": number}}
 ROW = {
     "agent": text, "instance": text, "seed": whole(0, 2**63), "feasible": one_of(True, False), "cost": maybe(number),
-    "seconds": spent, "solution": text, "ratio?": maybe(spent),
+    "seconds": spent, "solution": text, "ratio?": maybe(spent), "freedom?": text, "fallback?": text,
 }  # fmt: skip
 PROGRESS = {"steps": spent, "seconds": spent, "cpu_seconds?": spent}
 

@@ -31,6 +31,22 @@ def place_soft(netlist: Netlist, canvas: Canvas, placement: Placement, square_so
                   square_soft)  # fmt: skip
 
 
+def settle_soft(netlist: Netlist, canvas: Canvas, placement: Placement, square_soft: bool = True) -> Placement:
+    """The placement with its soft macros placed by forces, none of them sticking out of the canvas."""
+    return inside(netlist, canvas, place_soft(netlist, canvas, placement, square_soft), square_soft)
+
+
+def inside(netlist: Netlist, canvas: Canvas, placement: Placement, square_soft: bool = True) -> Placement:
+    """The placement with its soft macros shifted into the canvas, as far as they fit; fixed ones stay."""
+    width, height = macro_sizes(netlist, square_soft, placement.orientation)
+    x, y = placement.x.copy(), placement.y.copy()
+    soft = (netlist.kind == SOFT) & ~placement.fixed
+    for at, size, end in ((x, width, canvas.width), (y, height, canvas.height)):
+        half = np.minimum(size[soft], end) / 2
+        at[soft] = np.clip(at[soft], half, end - half)
+    return replace(placement, x=x[netlist.parent], y=y[netlist.parent])
+
+
 def place_all(netlist: Netlist, canvas: Canvas, placement: Placement) -> Placement:
     """Soft and hard macros placed together, overlaps and all: where Circuit Training lets its agent see them first."""
     free = ((netlist.kind == SOFT) | (netlist.kind == HARD)) & ~placement.fixed

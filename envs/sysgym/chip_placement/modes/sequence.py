@@ -10,7 +10,7 @@ import numpy as np
 from gymnasium import spaces
 
 from sysgym.chip_placement.geometry import legal_kernels
-from sysgym.chip_placement.geometry.force import place_soft
+from sysgym.chip_placement.geometry.force import settle_soft
 from sysgym.chip_placement.geometry.wire import placing_order, wire
 from sysgym.chip_placement.instance import Chip
 from sysgym.chip_placement.judge import Rules, all_nodes, check_clustered
@@ -166,7 +166,7 @@ class Placing:
             lost = np.append(state.order[int(state.s[DONE]) :], soft)
             state.x[lost], state.y[lost] = canvas.width / 2, canvas.height / 2
         elif self.soft == "force" and chip.has_soft:
-            placement = place_soft(
+            placement = settle_soft(
                 chip.netlist, canvas, all_nodes(chip, *self._macros(chip, state)), self.rules.square_soft
             )
             state.x[soft], state.y[soft] = placement.x[chip.macros[soft]], placement.y[chip.macros[soft]]
