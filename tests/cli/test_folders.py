@@ -21,9 +21,10 @@ from sysgym import UsageError
 from sysgym_agents.core import Budget, make_agent
 from sysgym_zoo.jobs.boards import pack_runs
 from sysgym_zoo.jobs.evaluate import How, evaluate
+from sysgym_zoo.jobs.plan import Training
 from sysgym_zoo.jobs.report import report
 from sysgym_zoo.jobs.runs import keep_metrics
-from sysgym_zoo.jobs.train import Training, train
+from sysgym_zoo.jobs.train import train
 from sysgym_zoo.lookup.naming import choose
 from sysgym_zoo.lookup.records import checkpoints, load_progress, load_run
 from sysgym_zoo.lookup.resolve import build_agent

@@ -14,6 +14,7 @@ from sysgym import UsageError, content_hash
 from sysgym.core.problem import AnyProblem, Instance, Solution
 from sysgym.core.registry import options_of
 from sysgym_agents.core import Budget, Clock
+from sysgym_agents.learning.ratios import geometric_mean, known_reference, ratio
 from sysgym_zoo.jobs.console import Progress, say
 from sysgym_zoo.jobs.runs import Run, describe_instances, fresh_folder, set_threads
 from sysgym_zoo.lookup.naming import Solver
@@ -57,26 +58,11 @@ def solve_once(
         "seconds": wall,
         "cpu_seconds": cpu,
     }
-    reference = next(iter(problem.reference_costs(instance).items()), None)
+    reference = known_reference(problem, instance)
     if reference is not None:
-        row["reference"] = {"who": reference[0], "cost": reference[1]}
-        row["ratio"] = ratio(verdict.cost, reference[1])
+        row["reference"] = reference._asdict()
+        row["ratio"] = ratio(verdict.cost, reference.cost)
     return row, solution
-
-
-def ratio(cost: float, reference: float) -> float | None:
-    """How many times worse a cost is than the reference; None where that has no meaning.
-
-    >>> ratio(3.0, 2.0), ratio(-2.0, -3.0), ratio(0.0, 0.0), ratio(1.0, 0.0), ratio(0.0, 2.0)
-    (1.5, 1.5, 1.0, None, 0.0)
-    """
-    if cost == reference:
-        return 1.0
-    if cost == 0 < reference:
-        return 0.0
-    if cost * reference <= 0 or not math.isfinite(cost):
-        return None
-    return cost / reference if cost > 0 else reference / cost
 
 
 class How(NamedTuple):
@@ -153,15 +139,6 @@ def _keep(run: Run, row: dict[str, Any], solution: Solution, number: int) -> Non
     with (run.folder / file).open("wb") as stream:
         np.savez_compressed(stream, **solution)  # type: ignore[arg-type]
     run.log({**row, "solution": file})
-
-
-def geometric_mean(ratios: Sequence[float]) -> float:
-    """The mean of ratios that are not negative; 0 where one of them is.
-
-    >>> geometric_mean([1.0, 4.0]), geometric_mean([1.0, 0.0])
-    (2.0, 0.0)
-    """
-    return math.exp(sum(map(math.log, ratios)) / len(ratios)) if all(ratios) else 0.0
 
 
 def summarise(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:

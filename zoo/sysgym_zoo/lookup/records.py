@@ -51,14 +51,23 @@ def one_of(*values: Any) -> Callable[[Any], bool]:
     return lambda value: isinstance(value, str | bool) and value in values
 
 
+def scheduled(value: Any) -> bool:
+    """Whether a value says how a training is evaluated; None: it is not."""
+    return value is None or not fault(value, SCHEDULE)
+
+
+SCHEDULE = {
+    "instances": [{"name": text, "hash": text}], "every": whole(1, 10**15), "stop_after": maybe(whole(1, 10**15)),
+}  # fmt: skip
 RUN = {
     "kind": text, "status": text, "started": text, "versions": table,
-    "problem": {"name": text, "version": whole(0, 10**6), "options": table, "id?": text},
+    "problem": {"name": text, "version": whole(0, 10**6), "options": table, "id?": text, "files?": table},
     "instances": [{"name": text, "hash": text}],
     "budget": {"seconds?": maybe(spent), "cpu_seconds?": maybe(spent), "steps?": maybe(whole(1, 10**15))},
     "threads": whole(1, MOST_THREADS), "hardware": table, "seed?": whole(0, 2**63), "seeds?": whole(1, 10**9),
     "seconds?": maybe(number), "cpu_seconds?": maybe(number), "earlier?": [table],
     "ablation?": {"agent": text, "contestants": table},
+    "eval?": scheduled, "best?": maybe(table),
 }  # fmt: skip
 TRAINED = {"seed": whole(0, 2**63), "agent": {"name": text, "hyper": table, "options?": table, "recipe?": maybe(text)}}
 EVALUATED = {"seeds": whole(1, 10**9), "versions": {"sysgym?": text}, "hardware": {"processor": text, "cores?": number}}
@@ -66,6 +75,7 @@ ROW = {
     "agent": text, "instance": text, "seed": whole(0, 2**63), "feasible": one_of(True, False), "cost": maybe(number),
     "seconds": spent, "solution": text, "ratio?": maybe(spent),
 }  # fmt: skip
+SCORED = {"steps": spent, "eval/feasible": spent, "eval/ratio?": maybe(spent), "eval/cost?": maybe(number)}
 PROGRESS = {"steps": spent, "seconds": spent, "cpu_seconds?": spent}
 
 
@@ -146,6 +156,20 @@ def rows_until(lines: list[str], steps: float) -> list[str]:
             break
         kept.append(line + "\n")
     return kept
+
+
+def scored_rows(folder: Path) -> list[dict[str, Any]]:
+    """The rows of a training's metrics that hold an evaluation; UsageError if one is damaged."""
+    file = folder / "metrics.jsonl"
+    if not file.is_file():
+        return []
+    with reading(file):
+        rows = [parse_json(line) for line in read_file(file, MOST_BYTES).decode().splitlines()]
+    found = [row for row in rows if isinstance(row, dict) and "eval/feasible" in row]
+    wrong = fault(found, [SCORED], "evaluation")
+    if wrong:
+        raise UsageError(f"{file} holds no evaluations to go on from ({wrong}); start anew with another folder.")
+    return found
 
 
 def inside(folder: Path, name: str) -> Path:
