@@ -45,10 +45,10 @@ def train(
         ),
     ] = None,
     eval_every: Annotated[
-        int | None, typer.Option(min=1, help="Steps between evaluations; their time counts for no budget.")
+        int | None, typer.Option(help="Steps between evaluations; their time counts for no budget.")
     ] = None,
     stop_after: Annotated[
-        int | None, typer.Option(min=1, help="Stop after so many evaluations without a better model.")
+        int | None, typer.Option(help="Stop after so many evaluations without a better model.")
     ] = None,
     as_json: AsJson = False,
 ) -> None:

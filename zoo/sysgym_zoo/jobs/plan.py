@@ -141,7 +141,7 @@ def _fresh(asked: Training) -> Plan:
 def _going_on(asked: Training) -> Plan:
     """The plan of a run that goes on: what it was started with, and the budget that is asked for now."""
     for flag, given in (
-        ("--set", asked.changes), ("--recipe", asked.recipe), ("--eval-every", asked.evaluation.every),
+        ("--set", asked.changes), ("--recipe", asked.recipe), ("--eval-every", asked.evaluation.every is not None),
     ):  # fmt: skip
         if given:
             raise _left_out(flag)
