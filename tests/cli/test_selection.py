@@ -230,3 +230,42 @@ def test_a_recipe_may_say_how_a_model_is_evaluated(inline: Inline, tmp_path: Pat
     ):  # fmt: skip
         (tmp_path / "mine.toml").write_text(text.replace(old, new))
         assert sentence in inline("train", "--recipe", "mine.toml", code=2).stderr
+
+
+# ------------------------------------------------------------------------------------------------ what learners tell
+
+
+@pytest.mark.parametrize("agent", CASES)
+def test_every_learner_shows_a_line_of_progress(agent: str, tmp_path: Path, capsys: Any) -> None:
+    last = int(run(agent, tmp_path / "run", evaluation=Wanted())["budget"]["steps"])
+    assert f"training: {last} of {last} steps. " in capsys.readouterr().err
+
+
+def test_placers_tell_the_mean_return_of_their_samples(tmp_path: Path) -> None:
+    run("gdp", tmp_path / "run", evaluation=Wanted())
+    rows = metrics(tmp_path / "run")
+    assert len(rows) == 4 and all(-10 <= row["return"] == row["reward"] < 0 for row in rows)
+
+
+def test_sb3_learners_tell_the_ratio_to_reference_costs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Against a count of our own of every episode that was judged, over the costs of the index."""
+    from sysgym.core.vector import ProblemVectorEnv
+
+    played: list[tuple[str, Any]] = []
+    judge = ProblemVectorEnv._verdict
+
+    def judged(self: ProblemVectorEnv, row: int) -> Any:
+        verdict = judge(self, row)
+        played.append((self.instances.items[self.positions[row]].name, verdict))
+        return verdict
+
+    monkeypatch.setattr(ProblemVectorEnv, "_verdict", judged)
+    run("ppo", tmp_path / "run", options=["mode=assign", "k=2", "eps=0.03"], evaluation=Wanted(), save_every=99)
+    last = metrics(tmp_path / "run")[-1]
+    entries = sysgym.make_problem("Partitioning").instance_sets()["tiny"].entries
+    known = {entry.name: next(iter(entry.references["k=2,eps=0.03"].values())) for entry in entries}
+    feasible = [(name, verdict.cost) for name, verdict in played if verdict.feasible]
+    assert len({name for name, _ in played}) > 1 and len(played) < 100  # all are among the last hundred
+    assert last["rollout/feasible"] == len(feasible) / len(played)
+    logs = [np.log(cost / known[name]) for name, cost in feasible]
+    assert last["rollout/ratio"] == pytest.approx(np.exp(np.mean(logs)))

@@ -144,7 +144,10 @@ def _score(example: Example, tasks: Sequence[str], choice: Mapping[str, Array]) 
 
 
 class Trainer:
-    """PPO over one or more graphs, one after the other; keeps the best answer seen for each."""
+    """PPO over one or more graphs, one after the other; keeps the best answer seen for each.
+
+    A sample is an episode with one reward, so that `return`, the mean of its returns, is `reward` here.
+    """
 
     def __init__(self, net: PlacerNet, examples: Sequence[Example], tasks: Sequence[str], ppo: Ppo, seed: int) -> None:
         self.cooling = 1.0  # share of the fall of learning rate and entropy
@@ -186,7 +189,8 @@ class Trainer:
         self.updates += 1
         if self.average is not None:
             self._follow(self.average)
-        self.metrics |= {"reward": float(rewards.mean()), "cost": float(costs.mean() / single),
+        mean = float(rewards.mean())
+        self.metrics |= {"reward": mean, "return": mean, "cost": float(costs.mean() / single),
                         "best": self.best[row].key[1] / single if self.best[row] else 0.0,  # type: ignore[union-attr]
                         "feasible": float((over == 0).mean())}  # fmt: skip
 

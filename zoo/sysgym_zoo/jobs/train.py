@@ -16,7 +16,7 @@ from sysgym_zoo.jobs.plan import Plan, Training, planned
 from sysgym_zoo.jobs.runs import Run, fresh_folder, set_threads
 from sysgym_zoo.jobs.selection import WEIGHTS, Selection
 
-SHOWN = ("reward", "cost", "best", "feasible", "ncut")  # of a learner's metrics, beside the line of progress
+SHOWN = ("return", "cost", "best", "feasible", "ncut")  # of a learner's metrics, beside the line of progress
 
 
 def train(asked: Training) -> tuple[Path, dict[str, Any]]:
@@ -88,7 +88,7 @@ class _Watch:
         self.clock, self.asked_to_stop = Clock(budget), False
         (total, self.unit), *_ = [(float(limit), name) for limit, name in zip(budget, Budget._fields, strict=True)
                                   if limit is not None] or [(0.0, "steps")]  # fmt: skip
-        self.bar = Progress("training", total, self.unit.replace("_", " "))
+        self.bar = Progress("training", total, self.unit.replace("_", " "), last=True)
         self.steps = self.seconds = 0.0  # now
         self.saved = begun.seconds  # when the last checkpoint was written
 
@@ -113,7 +113,7 @@ class _Watch:
         note = "  ".join(
             f"{k.split('/')[-1]} {v:.3g}"
             for k, v in metrics.items()
-            if k.startswith(("rollout/", "loss")) or k in SHOWN
+            if k.startswith(("rollout/", "eval/", "loss")) or k in SHOWN
         )
         done = {**metrics, "cpu_seconds": self.clock.cpu_seconds}
         self.bar.update(done[self.unit], note)

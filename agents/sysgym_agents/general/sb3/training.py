@@ -27,6 +27,7 @@ from sysgym_agents.general.sb3.library import LIBRARY, Library
 from sysgym_agents.general.sb3.network import StoredGraphs
 from sysgym_agents.general.sb3.resume import capture, restore
 from sysgym_agents.general.sb3.vectors import SB3VectorEnv
+from sysgym_agents.learning.ratios import geometric_mean
 from sysgym_agents.learning.snapshot import Snapshot
 
 Weights = Mapping[str, torch.Tensor]  # of a policy by name, to be put behind the spaces of any instance
@@ -122,11 +123,17 @@ class _Watch(BaseCallback):
 
 
 def _judged(episodes: Sequence[Mapping[str, Any]]) -> dict[str, float]:
-    """Of the last episodes: the share that ended feasible, and the mean and least cost of those."""
-    costs = [episode["cost"] for episode in episodes if episode.get("feasible")]
-    found = {"rollout/feasible": len(costs) / len(episodes)}
+    """Of the last episodes: the share that ended feasible, and of those the mean cost, the mean ratio to reference
+    costs (geometric, over the instances that have one) and the least cost.
+    """
+    feasible = [episode for episode in episodes if episode.get("feasible")]
+    found = {"rollout/feasible": len(feasible) / len(episodes)}
+    ratios = [episode["ratio"] for episode in feasible if "ratio" in episode]
+    costs = [episode["cost"] for episode in feasible]
     if costs:
         found |= {"rollout/cost": float(np.mean(costs)), "rollout/best": float(min(costs))}
+    if ratios:
+        found["rollout/ratio"] = geometric_mean(ratios)
     return found
 
 
