@@ -34,6 +34,20 @@ class Ppo(NamedTuple):
     imitate: float  # weight of the log-likelihood of the best decision so far
 
 
+def samples_of(example: Example, tasks: Sequence[str], ppo: Ppo) -> int:
+    """Samples of an update: fewer on huge graphs, where each has a pass of its own."""
+    alone = ppo.rounds * len(tasks) == 1
+    return ppo.samples if alone else max(2, min(ppo.samples, BATCH_UNITS // example.work.units.count))
+
+
+def update_bytes(example: Example, tasks: Sequence[str], ppo: Ppo) -> float:
+    """About the memory that the samples of an update take: shares and choices of units, and placements of operators."""
+    choices = max(example.work.job.devices, *CHOICES.values())
+    units, operators = example.work.units.count, len(example.work.units.of)
+    rows = samples_of(example, tasks, ppo)
+    return rows * ppo.rounds * len(tasks) * units * (4.0 * choices + 32) + rows * operators * 24.0
+
+
 class Decision(NamedTuple):
     """Sampled choices of units: for each round, each task's (B, U) int64."""
 
@@ -166,8 +180,7 @@ class Trainer:
         """
         row = self.updates % len(self.examples)
         example, ppo = self.examples[row], self.ppo
-        alone = ppo.rounds * len(self.tasks) == 1
-        count = ppo.samples if alone else max(2, min(ppo.samples, BATCH_UNITS // example.work.units.count))
+        count = samples_of(example, self.tasks, ppo)
         even = min(0.2, ppo.explore * (1 - 0.75 * progress) / example.work.units.count)
         with torch.no_grad():
             encoded = self.net.encode(example)

@@ -24,6 +24,7 @@ from sysgym.core.vector import ProblemVectorEnv
 from sysgym_agents.core import Budget, Callback, Clock
 from sysgym_agents.general.sb3 import policies
 from sysgym_agents.general.sb3.library import LIBRARY, Library
+from sysgym_agents.general.sb3.memory import check_memory
 from sysgym_agents.general.sb3.network import StoredGraphs
 from sysgym_agents.general.sb3.resume import capture, restore
 from sysgym_agents.general.sb3.vectors import SB3VectorEnv
@@ -174,6 +175,7 @@ def train(
     plain = make_vector(problem, instances, setup.num_envs, setup.reward, setup.layers)
     check_space(setup, problem, plain.action_space)
     library, keywords = setup.library, setup.keywords
+    check_memory(setup.algorithm, plain, keywords, library.buffer is not None)
     # rewards are fractions of an instance's scale, too small for a value network; observations stay as they are
     gamma = min(keywords["gamma"], 0.999)
     vector = VecNormalize(plain, norm_obs=False, norm_reward=setup.scaled, gamma=gamma)
