@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from mutations import check, mutated, mutated_json
 from safetensors.torch import save_file
 
 import sysgym
@@ -19,6 +20,9 @@ from sysgym.graphs.generate import generate_graph
 from sysgym.graphs.io import format_metis
 from sysgym_agents.core import Budget, make_agent
 from sysgym_agents.learning import memory
+from sysgym_zoo.jobs.plan import Training, planned
+from sysgym_zoo.jobs.runs import keep_metrics
+from sysgym_zoo.jobs.selection import Selection
 from sysgym_zoo.lookup.trust import foreign_instances
 
 Inline = Callable[..., Any]
@@ -204,3 +208,24 @@ def test_what_is_left_is_the_least_of_all_limits(tmp_path: Path, monkeypatch: py
     assert memory.available() == 1000
     (tmp_path / "max").write_text("max\n")
     assert memory.available() > 10**6
+
+
+# ------------------------------------------------------------------------------------------------ damaged records
+
+
+@pytest.mark.parametrize("count", [300, pytest.param(10_000, marks=pytest.mark.full)])
+@pytest.mark.parametrize("file", ["run.json", "metrics.jsonl"])
+def test_mutations_of_an_evaluated_training_are_refused_or_planned(
+    file: str, count: int, inline: Inline, tmp_path: Path
+) -> None:
+    inline(*GAP, "--instances", "tiny/grid-train", "--eval-instances", "tiny/grid-valid", "--eval-every", "20")
+    path = tmp_path / "run" / file
+
+    def use(content: bytes) -> None:
+        path.write_bytes(content)
+        plan = planned(Training(resume=True, out=tmp_path / "run"))
+        if file == "metrics.jsonl" and plan.schedule is not None:
+            keep_metrics(tmp_path / "run", 20)
+            Selection(tmp_path / "run", plan.schedule, plan.problem, "gap").resume(20)
+
+    check(use, path.read_bytes(), mutated_json if file == "run.json" else mutated, count)

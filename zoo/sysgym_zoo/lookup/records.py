@@ -51,6 +51,11 @@ def one_of(*values: Any) -> Callable[[Any], bool]:
     return lambda value: isinstance(value, str | bool) and value in values
 
 
+def entries(shape: Shape) -> Callable[[Any], bool]:
+    """Whether a value is an object all of whose entries are of a shape."""
+    return lambda value: isinstance(value, dict) and not any(fault(item, shape) for item in value.values())
+
+
 def scheduled(value: Any) -> bool:
     """Whether a value says how a training is evaluated; None: it is not."""
     return value is None or not fault(value, SCHEDULE)
@@ -66,7 +71,7 @@ RUN = {
     "budget": {"seconds?": maybe(spent), "cpu_seconds?": maybe(spent), "steps?": maybe(whole(1, 10**15))},
     "threads": whole(1, MOST_THREADS), "hardware": table, "seed?": whole(0, 2**63), "seeds?": whole(1, 10**9),
     "seconds?": maybe(number), "cpu_seconds?": maybe(number), "earlier?": [table],
-    "ablation?": {"agent": text, "contestants": table},
+    "ablation?": {"agent": text, "contestants": entries({"role": text, "freedom": text})},
     "eval?": scheduled, "best?": maybe(table),
 }  # fmt: skip
 TRAINED = {"seed": whole(0, 2**63), "agent": {"name": text, "hyper": table, "options?": table, "recipe?": maybe(text)}}
@@ -75,6 +80,8 @@ ROW = {
     "agent": text, "instance": text, "seed": whole(0, 2**63), "feasible": one_of(True, False), "cost": maybe(number),
     "seconds": spent, "solution": text, "ratio?": maybe(spent),
 }  # fmt: skip
+COMPARED = {**ROW, "cpu_seconds": spent}  # of an ablation
+PACKED = {"versions": {"sysgym": text}, "hardware": {"processor": text, "cores": number}}  # of what is submitted
 SCORED = {"steps": spent, "eval/feasible": spent, "eval/ratio?": maybe(spent), "eval/cost?": maybe(number)}
 PROGRESS = {"steps": spent, "seconds": spent, "cpu_seconds?": spent}
 
@@ -115,12 +122,12 @@ def load_run(folder: Path) -> dict[str, Any]:
     return dict(record)
 
 
-def load_rows(folder: Path) -> list[dict[str, Any]]:
+def load_rows(folder: Path, shape: Mapping[str, Any] = ROW) -> list[dict[str, Any]]:
     """The rows of an evaluation; UsageError if they cannot be read, or name a file outside the folder."""
     file = folder / "metrics.jsonl"
     with reading(f"the rows of {folder}"):
         rows = [parse_json(line) for line in read_file(file, MOST_BYTES).decode().splitlines()]
-    wrong = fault(rows, [ROW], "row") if rows else "it is empty"
+    wrong = fault(rows, [shape], "row") if rows else "it is empty"
     if wrong:
         raise UsageError(f"{file} does not hold the rows of an evaluation ({wrong}); evaluate it again.")
     for row in rows:
