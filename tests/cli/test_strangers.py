@@ -213,7 +213,7 @@ def test_what_is_left_is_the_least_of_all_limits(tmp_path: Path, monkeypatch: py
 # ------------------------------------------------------------------------------------------------ damaged records
 
 
-@pytest.mark.parametrize("count", [300, pytest.param(10_000, marks=pytest.mark.full)])
+@pytest.mark.parametrize("count", [100, pytest.param(10_000, marks=pytest.mark.full)])
 @pytest.mark.parametrize("file", ["run.json", "metrics.jsonl"])
 def test_mutations_of_an_evaluated_training_are_refused_or_planned(
     file: str, count: int, inline: Inline, tmp_path: Path
