@@ -13,7 +13,7 @@ import pytest
 
 import sysgym
 from sysgym import UsageError
-from sysgym_agents.core import Budget, Clock, uncounted
+from sysgym_agents.core import Budget, Clock, agent_class, agent_registry, is_learner, uncounted
 from sysgym_zoo.jobs import runs
 from sysgym_zoo.jobs.plan import Training
 from sysgym_zoo.jobs.selection import Schedule, Score, Selection, Wanted, refuse_test
@@ -50,8 +50,31 @@ def loaded() -> None:
     assert torch.utils.tensorboard and sysgym_agents.general.sb3.training
 
 
+OTHERS: dict[str, dict[str, Any]] = {  # the same for every other learner
+    **dict.fromkeys(("maskable-ppo", "trpo", "recurrent-ppo"), CASES["ppo"]),
+    "a2c": {**CASES["ppo"], "changes": ["n_steps=16", "hidden=8", "num_envs=4"]},
+    **{name: {**CASES["ppo"], "steps": 1200, "changes": ["hidden=8", "learning_starts=50"],
+              "evaluation": Wanted("tiny/grid-valid", 500)} for name in ("dqn", "qrdqn")},
+    "go": {**CASES["gdp"], "problem": "GraphOptimization"},
+    "hdp": {**CASES["gdp"], "changes": ["hidden=8", "groups=4", "grouper=8", "warm=5"]},
+    "placeto": {**CASES["gdp"], "changes": ["hidden=8"]},
+    "edge-gnn": {
+        "instances": "tiles:rows=1,columns=1,seed=1", "steps": 32,
+        "changes": ["hidden=8", "n_steps=8", "batch_size=16", "num_envs=2", "pretrain=2"],
+        "evaluation": Wanted("tiles:rows=1,columns=1,seed=2", 16),
+    },
+}  # fmt: skip
+
+
 def run(agent: str, out: Path, **changes: Any) -> dict[str, Any]:
-    return train(Training(agent=agent, out=out, seed=4, **{"save_every": 0, **CASES[agent], **changes}))[1]
+    return train(Training(agent=agent, out=out, seed=4, **{"save_every": 0, **{**CASES, **OTHERS}[agent], **changes}))[
+        1
+    ]
+
+
+def test_every_learner_has_a_case() -> None:
+    learners = {name for name in agent_registry.entries() if is_learner(agent_class(name))}
+    assert learners == {*CASES, *OTHERS}
 
 
 def metrics(folder: Path) -> list[dict[str, float]]:
@@ -63,7 +86,7 @@ def evaluated(folder: Path) -> list[dict[str, float]]:
     return [row for row in metrics(folder) if "eval/feasible" in row]
 
 
-@pytest.mark.parametrize("agent", CASES)
+@pytest.mark.parametrize("agent", [*CASES, *(pytest.param(name, marks=pytest.mark.full) for name in OTHERS)])
 def test_evaluations_change_neither_weights_nor_metrics(agent: str, tmp_path: Path, capsys: Any) -> None:
     with_them = run(agent, tmp_path / "with")
     capsys.readouterr()

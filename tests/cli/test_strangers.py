@@ -138,8 +138,15 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_buffers_that_are_too_large_are_a_sentence(agent: str, hyper: dict[str, Any], lower: str, small: None) -> None:
     problem = sysgym.make_problem("Partitioning", mode="assign")
     learner = make_agent(agent, hidden=8, **hyper)
-    with pytest.raises(UsageError, match=rf"takes about .* GiB of memory, and there are 0\.1 GiB; lower {lower}"):
+    with pytest.raises(UsageError, match=rf"would take about .* GiB of memory, and there are 0\.1 GiB; lower {lower}"):
         learner.fit(problem, [problem.load("tiny/grid-train")], np.random.default_rng(0), Budget(steps=10))
+
+
+def test_many_environments_of_a_large_graph_are_a_sentence(small: None) -> None:
+    problem = sysgym.make_problem("Partitioning", mode="assign")
+    graph = problem.load("delaunay:n=3000,seed=1")
+    with pytest.raises(UsageError, match=r"4096 environments of 3000 nodes would take about .*; lower num_envs"):
+        make_agent("ppo", num_envs=4096).fit(problem, [graph], np.random.default_rng(0), Budget(steps=10))
 
 
 @pytest.mark.parametrize("packed", [True, False])

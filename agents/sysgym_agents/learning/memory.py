@@ -55,4 +55,4 @@ def afford(needed: float, what: str, lower: str) -> None:
     free = available()
     if needed > free:
         most, there = (f"{value / 2**30:.1f} GiB" for value in (needed, free))
-        raise UsageError(f"{what} takes about {most} of memory, and there are {there}; lower {lower}.")
+        raise UsageError(f"{what} would take about {most} of memory, and there are {there}; lower {lower}.")

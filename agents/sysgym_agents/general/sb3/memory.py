@@ -3,17 +3,26 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from gymnasium import spaces
 
+from sysgym.core.problem import AnyProblem, Instance
 from sysgym_agents.general.sb3.buffers import LARGE
 from sysgym_agents.learning.memory import afford
 
 PACKED = 1 / 20  # of the bytes of large arrays, once they are compressed; `sysgym bench rollouts` measures it
 ROW = 96  # bytes of a step beside observation and action: rewards, values, log-probabilities, objects of Python
+
+
+def check_envs(problem: AnyProblem, instances: Sequence[Instance], num_envs: int) -> None:
+    """UsageError if so many episodes side by side, each with its graph and features, need more than there is."""
+    sizes = [problem.size(item) for item in instances]
+    nodes, edges = max(size.nodes for size in sizes), max(size.edges for size in sizes)
+    needed = num_envs * (nodes * (4.0 * len(problem.dynamics.node_features) + 16) + edges * 12.0)
+    afford(needed, f"{num_envs} environments of {nodes} nodes", "num_envs")
 
 
 def bytes_of(space: spaces.Dict) -> dict[str, int]:

@@ -24,7 +24,7 @@ from sysgym.core.vector import ProblemVectorEnv
 from sysgym_agents.core import Budget, Callback, Clock
 from sysgym_agents.general.sb3 import policies
 from sysgym_agents.general.sb3.library import LIBRARY, Library
-from sysgym_agents.general.sb3.memory import check_memory
+from sysgym_agents.general.sb3.memory import check_envs, check_memory
 from sysgym_agents.general.sb3.network import StoredGraphs
 from sysgym_agents.general.sb3.resume import capture, restore
 from sysgym_agents.general.sb3.vectors import SB3VectorEnv
@@ -172,6 +172,7 @@ def train(
 ) -> None:  # fmt: skip
     """Train on instances until the budget is spent; `hear` takes the weights, then the metrics, after each rollout."""
     seed = int(rng.integers(2**31))
+    check_envs(problem, instances, setup.num_envs)
     plain = make_vector(problem, instances, setup.num_envs, setup.reward, setup.layers)
     check_space(setup, problem, plain.action_space)
     library, keywords = setup.library, setup.keywords
