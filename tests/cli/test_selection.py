@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -237,7 +238,7 @@ def test_a_test_instance_is_known_by_its_content() -> None:
     problem = sysgym.make_problem("Partitioning")
     copy = problem.load("tiny/grid-test")
     with pytest.raises(UsageError, match="another is in the test split of tiny"):
-        refuse_test(problem, [problem.load("tiny/grid-valid"), type(copy)(**{**vars(copy), "name": "another"})])
+        refuse_test(problem, [problem.load("tiny/grid-valid"), replace(copy, name="another")])
 
 
 def test_a_recipe_may_say_how_a_model_is_evaluated(inline: Inline, tmp_path: Path) -> None:

@@ -83,7 +83,8 @@ def test_files_in_the_folder_and_registered_names_need_no_word(inline: Inline, t
 
 
 @pytest.mark.parametrize("name", [
-    "/etc/passwd", "../x.graph", "x.graph", "mine.graph", ".", "tiny/absent", "no\\where", "a\0b", "tiny", "",
+    "/etc/passwd", "../x.graph", "x.graph", "mine.graph", ".", "tiny/absent", "no\\where", "a\0b", "\ud800", "x" * 5000,
+    "tiny", "",
 ])  # fmt: skip
 def test_what_is_neither_registered_nor_a_recipe_may_be_a_file(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -111,7 +111,7 @@ class _Watch:
             metrics = {**metrics, **score.metrics}
         self.run.log({**metrics, "steps": self.steps, "seconds": self.seconds}, int(self.steps))
         note = "  ".join(
-            f"{k.split('/')[-1]} {v:.3g}"
+            f"{k.removeprefix('rollout/')} {v:.3g}"
             for k, v in metrics.items()
             if k.startswith(("rollout/", "eval/", "loss")) or k in SHOWN
         )

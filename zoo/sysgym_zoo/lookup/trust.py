@@ -23,13 +23,16 @@ RECIPE = re.compile(r"[\w-]+:[^/\\]*")  # of an instance, such as family:n=20,se
 
 
 def within(word: str, folder: Path) -> bool:
-    """Whether a path lies in a folder."""
-    return "\0" not in word and Path(word).resolve().is_relative_to(folder.resolve())
+    """Whether a path lies in a folder; a text that can be none does not."""
+    try:
+        return Path(word).resolve().is_relative_to(folder.resolve())
+    except (OSError, ValueError, RuntimeError):  # a null byte, half a character, links in a circle
+        return False
 
 
 def may_be_a_file(word: str) -> bool:
     """Whether a text may be the path of a file."""
-    return "/" in word or "\\" in word or ("\0" not in word and os.path.lexists(word))
+    return "/" in word or "\\" in word or os.path.lexists(word)
 
 
 def foreign_instances(problem: AnyProblem, names: Iterable[str], folder: Path) -> list[str]:
