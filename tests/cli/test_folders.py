@@ -240,7 +240,7 @@ def test_links_out_of_a_run_are_refused(name: str, copied: Folder, tmp_path: Pat
     ({"threads": 10**9}, "threads is 1000000000"), ({"seed": -1}, "seed is -1"), ({"seed": 1.5}, "seed is 1.5"),
     ({"budget": {"steps": "16"}}, "budget.steps is '16'"), ({"instances": ["x"]}, r"instances\[0\] is no object"),
     ({"agent": {"name": "gap", "hyper": []}}, r"agent.hyper is \[\]"), ({"agent": 3}, "agent is no object"),
-    ({"budget": {"seconds": -1}}, "budget.seconds is -1"),
+    ({"budget": {"seconds": -1}}, "budget.seconds is -1"), ({"budget": {"hours": 1}}, "budget.hours is 1"),
 ])  # fmt: skip
 def test_a_record_says_which_entry_is_wrong(change: dict[str, Any], sentence: str, copied: Folder) -> None:
     file = copied("gap") / "run.json"

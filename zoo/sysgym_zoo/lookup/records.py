@@ -13,7 +13,8 @@ from sysgym.core.solutions import parse_json, read_json
 
 MOST_BYTES = 64 * 2**20  # of a record, or of the rows of an evaluation
 MOST_THREADS = 1024
-Shape = Callable[[Any], bool] | Mapping[str, Any] | list[Any]  # of a value, of an object's entries, of every item
+# of a value, of an object's entries (`?` marks those that may be missing, `*` all others), of every item
+Shape = Callable[[Any], bool] | Mapping[str, Any] | list[Any]
 
 
 def whole(low: int, high: int) -> Callable[[Any], bool]:
@@ -51,9 +52,9 @@ def one_of(*values: Any) -> Callable[[Any], bool]:
     return lambda value: isinstance(value, str | bool) and value in values
 
 
-def entries(shape: Shape) -> Callable[[Any], bool]:
-    """Whether a value is an object all of whose entries are of a shape."""
-    return lambda value: isinstance(value, dict) and not any(fault(item, shape) for item in value.values())
+def nothing(value: Any) -> bool:
+    """No value: of entries that an object may not have."""
+    return False
 
 
 def scheduled(value: Any) -> bool:
@@ -68,10 +69,11 @@ RUN = {
     "kind": text, "status": text, "started": text, "versions": table,
     "problem": {"name": text, "version": whole(0, 10**6), "options": table, "id?": text, "files?": table},
     "instances": [{"name": text, "hash": text}],
-    "budget": {"seconds?": maybe(spent), "cpu_seconds?": maybe(spent), "steps?": maybe(whole(1, 10**15))},
+    "budget": {"seconds?": maybe(spent), "cpu_seconds?": maybe(spent), "steps?": maybe(whole(1, 10**15)),
+               "*": nothing},
     "threads": whole(1, MOST_THREADS), "hardware": table, "seed?": whole(0, 2**63), "seeds?": whole(1, 10**9),
     "seconds?": maybe(number), "cpu_seconds?": maybe(number), "earlier?": [table],
-    "ablation?": {"agent": text, "contestants": entries({"role": text, "freedom": text})},
+    "ablation?": {"agent": text, "contestants": {"*": {"role": text, "freedom": text}}},
     "eval?": scheduled, "best?": maybe(table),
 }  # fmt: skip
 TRAINED = {"seed": whole(0, 2**63), "agent": {"name": text, "hyper": table, "options?": table, "recipe?": maybe(text)}}
@@ -97,6 +99,8 @@ def fault(value: Any, shape: Shape, where: str = "") -> str:
     if not isinstance(value, dict):
         return f"{where or 'it'} is no object"
     for key, inner in shape.items():
+        if key == "*":
+            continue
         name = key.removesuffix("?")
         place = f"{where}.{name}" if where else name
         if name not in value and name == key:
@@ -104,7 +108,9 @@ def fault(value: Any, shape: Shape, where: str = "") -> str:
         found = fault(value[name], inner, place) if name in value else ""
         if found:
             return found
-    return ""
+    named = {key.removesuffix("?") for key in shape}
+    others = [key for key in value if "*" in shape and key not in named]
+    return next(filter(None, (fault(value[key], shape["*"], f"{where}.{shortened(key, 60)}") for key in others)), "")
 
 
 def load_run(folder: Path) -> dict[str, Any]:
