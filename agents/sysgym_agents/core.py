@@ -9,7 +9,8 @@ default. Modules that define agents import torch inside functions only, so that 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
@@ -19,7 +20,7 @@ from sysgym.core.errors import UsageError, unknown
 from sysgym.core.options import checked, refuse_unknown
 from sysgym.core.problem import AnyProblem, Instance, Solution
 from sysgym.core.registry import Registry
-from sysgym.resources import compiled
+from sysgym.resources import METER, compiled
 
 AGENTS = "sysgym.agents"
 agent_registry = Registry(AGENTS)
@@ -94,6 +95,16 @@ class Clock:
             self.budget.steps,
             None if cpu is None else max(cpu - self.cpu_seconds, 0.0),
         )
+
+
+@contextmanager
+def uncounted() -> Iterator[None]:
+    """Time within counts for no clock that runs already, just as compiling does not."""
+    METER.start()
+    try:
+        yield
+    finally:
+        METER.end()
 
 
 @runtime_checkable

@@ -145,12 +145,13 @@ def _read(path: Path) -> Board:
     try:
         with path.open("rb") as stream:
             content = stream.read(_MAX_FILE + 1)
-        if len(content) > _MAX_FILE:
-            raise UsageError(f"{path} is larger than {_MAX_FILE} bytes, no board is.")
-        table = tomllib.loads(content.decode())
     except OSError as error:
         raise UsageError(f"cannot read the board {path}: {error.strerror or error}.") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
+    if len(content) > _MAX_FILE:
+        raise UsageError(f"{path} is larger than {_MAX_FILE} bytes, no board is.")
+    try:
+        table = tomllib.loads(content.decode())
+    except (ValueError, RecursionError) as error:  # a number of thousands of digits is no TOMLDecodeError
         raise UsageError(f"{path} is no valid TOML: {error}.") from error
     return parse_board(table, str(path))
 

@@ -107,6 +107,10 @@ def test_the_parts_are_found_beside_each_other(tmp_path: Path) -> None:
     (tmp_path / "tiny.scl.gz").unlink()
     with pytest.raises(UsageError, match=r"tiny\.scl \(or tiny\.scl\.gz\) must lie beside it"):
         read_bookshelf(tmp_path / "tiny.nodes.gz")
+    for name in ("/etc/tiny.nodes", "../tiny.nodes", "sub/tiny.nodes"):
+        (tmp_path / "far.aux").write_text(f"RowBasedPlacement : {name} tiny.nets tiny.pl tiny.scl\n")
+        with pytest.raises(UsageError, match=f"names the file '{name}'; the parts of a design must lie beside it"):
+            read_bookshelf(tmp_path / "far.aux")
     (tmp_path / "short.aux").write_text("RowBasedPlacement : tiny.nodes\n")
     with pytest.raises(UsageError, match=r"names no \.nets file"):
         read_bookshelf(tmp_path / "short.aux")

@@ -21,9 +21,10 @@ from sysgym import UsageError
 from sysgym_agents.core import Budget, make_agent
 from sysgym_zoo.jobs.boards import pack_runs
 from sysgym_zoo.jobs.evaluate import How, evaluate
+from sysgym_zoo.jobs.plan import Training
 from sysgym_zoo.jobs.report import report
 from sysgym_zoo.jobs.runs import keep_metrics
-from sysgym_zoo.jobs.train import Training, train
+from sysgym_zoo.jobs.train import train
 from sysgym_zoo.lookup.naming import choose
 from sysgym_zoo.lookup.records import checkpoints, load_progress, load_run
 from sysgym_zoo.lookup.resolve import build_agent
@@ -239,7 +240,7 @@ def test_links_out_of_a_run_are_refused(name: str, copied: Folder, tmp_path: Pat
     ({"threads": 10**9}, "threads is 1000000000"), ({"seed": -1}, "seed is -1"), ({"seed": 1.5}, "seed is 1.5"),
     ({"budget": {"steps": "16"}}, "budget.steps is '16'"), ({"instances": ["x"]}, r"instances\[0\] is no object"),
     ({"agent": {"name": "gap", "hyper": []}}, r"agent.hyper is \[\]"), ({"agent": 3}, "agent is no object"),
-    ({"budget": {"seconds": -1}}, "budget.seconds is -1"),
+    ({"budget": {"seconds": -1}}, "budget.seconds is -1"), ({"budget": {"hours": 1}}, "budget.hours is 1"),
 ])  # fmt: skip
 def test_a_record_says_which_entry_is_wrong(change: dict[str, Any], sentence: str, copied: Folder) -> None:
     file = copied("gap") / "run.json"

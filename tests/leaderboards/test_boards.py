@@ -68,6 +68,7 @@ def test_the_hash_sees_every_field(board: Board) -> None:
         ('division = "solutions"', 'division = "policy"', "division must be"),
         ("k = 2", "k = [2]", "option k must be"),
         ("seeds = 2", "seeds = = 2", "no valid TOML"),
+        ("seeds = 2", f"seeds = {'9' * 5000}", "no valid TOML"),
     ],
 )
 def test_malformed_boards_are_refused(tmp_path: Path, old: str, new: str, sentence: str) -> None:

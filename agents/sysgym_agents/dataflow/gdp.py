@@ -17,6 +17,7 @@ from sysgym_agents.core import Budget, Callback, Clock
 from sysgym_agents.dataflow.baselines import FALLBACK, fitting, pick, tasks_of
 from sysgym_agents.dataflow.placement_learner import NetOverTypes
 from sysgym_agents.learning.learner import StoredLearner, planned_steps, spend, steady
+from sysgym_agents.learning.memory import afford
 
 if TYPE_CHECKING:
     from sysgym.dataflow.graphs.graph import DataflowGraph
@@ -153,14 +154,17 @@ class PolicyPlacer:
     def _trainer(
         self, net: PlacerNet, problem: GraphProblem, examples: Sequence[Example], seed: int, samples: int | None = None
     ) -> Trainer:
-        from sysgym_agents.dataflow.gdp_train import Ppo, Trainer
+        from sysgym_agents.dataflow.gdp_train import Ppo, Trainer, update_bytes
 
-        hyper = self.hyper
+        hyper, tasks = self.hyper, tasks_of(problem)
         haste = 1.0 if samples is None else HASTE
         epochs, rate = round(haste * hyper["epochs"]), haste * hyper["learning_rate"]
         ppo = Ppo(samples or hyper["samples"], epochs, rate, hyper["clip"], hyper["entropy"], hyper.get("rounds", 1),
                   hyper["explore"], hyper["imitate"])  # fmt: skip
-        return Trainer(net, examples, tasks_of(problem), ppo, seed)
+        needed = max(update_bytes(example, tasks, ppo) for example in examples)
+        lower = "samples" if samples is None else "tune_samples"
+        afford(needed, f"an update of agent {self.name!r} on {ppo.samples} samples", lower)
+        return Trainer(net, examples, tasks, ppo, seed)
 
     def _run(self, trainer: Trainer, clock: Clock, callback: Callback | None) -> None:
         """Update until the budget is spent (without one, `updates` times) or the callback says stop; at least once."""

@@ -34,6 +34,20 @@ class Ppo(NamedTuple):
     imitate: float  # weight of the log-likelihood of the best decision so far
 
 
+def samples_of(example: Example, tasks: Sequence[str], ppo: Ppo) -> int:
+    """Samples of an update: fewer on huge graphs, where each has a pass of its own."""
+    alone = ppo.rounds * len(tasks) == 1
+    return ppo.samples if alone else max(2, min(ppo.samples, BATCH_UNITS // example.work.units.count))
+
+
+def update_bytes(example: Example, tasks: Sequence[str], ppo: Ppo) -> float:
+    """About the memory that the samples of an update take: shares and choices of units, and placements of operators."""
+    choices = max(example.work.job.devices, *CHOICES.values())
+    units, operators = example.work.units.count, len(example.work.units.of)
+    rows = samples_of(example, tasks, ppo)
+    return rows * ppo.rounds * len(tasks) * units * (4.0 * choices + 32) + rows * operators * 24.0
+
+
 class Decision(NamedTuple):
     """Sampled choices of units: for each round, each task's (B, U) int64."""
 
@@ -144,7 +158,10 @@ def _score(example: Example, tasks: Sequence[str], choice: Mapping[str, Array]) 
 
 
 class Trainer:
-    """PPO over one or more graphs, one after the other; keeps the best answer seen for each."""
+    """PPO over one or more graphs, one after the other; keeps the best answer seen for each.
+
+    A sample is an episode with one reward, so that `return`, the mean of its returns, is `reward` here.
+    """
 
     def __init__(self, net: PlacerNet, examples: Sequence[Example], tasks: Sequence[str], ppo: Ppo, seed: int) -> None:
         self.cooling = 1.0  # share of the fall of learning rate and entropy
@@ -163,8 +180,7 @@ class Trainer:
         """
         row = self.updates % len(self.examples)
         example, ppo = self.examples[row], self.ppo
-        alone = ppo.rounds * len(self.tasks) == 1
-        count = ppo.samples if alone else max(2, min(ppo.samples, BATCH_UNITS // example.work.units.count))
+        count = samples_of(example, self.tasks, ppo)
         even = min(0.2, ppo.explore * (1 - 0.75 * progress) / example.work.units.count)
         with torch.no_grad():
             encoded = self.net.encode(example)
@@ -186,7 +202,8 @@ class Trainer:
         self.updates += 1
         if self.average is not None:
             self._follow(self.average)
-        self.metrics |= {"reward": float(rewards.mean()), "cost": float(costs.mean() / single),
+        mean = float(rewards.mean())
+        self.metrics |= {"reward": mean, "return": mean, "cost": float(costs.mean() / single),
                         "best": self.best[row].key[1] / single if self.best[row] else 0.0,  # type: ignore[union-attr]
                         "feasible": float((over == 0).mean())}  # fmt: skip
 

@@ -10,6 +10,7 @@ from sysgym.core.options import Range
 from sysgym.dataflow.graphs.graph import DataflowGraph
 from sysgym_agents.dataflow.placement_learner import NetOverTypes, PlacementLearner, Trainer
 from sysgym_agents.learning.learner import StoredLearner
+from sysgym_agents.learning.memory import afford
 
 if TYPE_CHECKING:
     from sysgym.dataflow.problem import GraphProblem
@@ -79,4 +80,9 @@ class HDP(PlacementLearner, NetOverTypes, StoredLearner):
         h = self.hyper
         hyper = Reinforce(h["groupings"], h["placements"], h["learning_rate"], h["decay"], h["entropy"], h["clip"],
                           h["warm"], h["imitate"])  # fmt: skip
-        return HdpTrainer(net, [make_ops(problem.job(graph), vocabulary) for graph in instances], hyper, seed)
+        ops = [make_ops(problem.job(graph), vocabulary) for graph in instances]
+        operators, rows = max(len(each.inputs) for each in ops), h["groupings"] * h["placements"]
+        needed = h["groupings"] * (operators * 16.0 + h["groups"] ** 2 * 24.0)
+        needed += rows * (operators * 24.0 + h["groups"] * h["hidden"] * 16.0)
+        afford(needed, f"an update of agent {self.name!r}", "groupings, placements or groups")
+        return HdpTrainer(net, ops, hyper, seed)

@@ -117,8 +117,9 @@ class HdpTrainer:
             self.elite[row] = Drawn(drawn.group[m : m + 1], drawn.device[m : m + 1, k : k + 1])
         single = max(work.job.single_ns, 1.0)
         rewards = np.where(over > 0, -INVALID, -np.sqrt(costs / single))
+        mean = float(rewards.mean())
         self.metrics |= {
-            "reward": float(rewards.mean()), "cost": float(costs.mean() / single),
+            "reward": mean, "return": mean, "cost": float(costs.mean() / single),
             "best": self.best[row].key[1] / single, "feasible": float((over == 0).mean()),
         }  # fmt: skip
         return drawn, rewards

@@ -10,6 +10,7 @@ from sysgym.core.options import Range
 from sysgym.dataflow.graphs.graph import DataflowGraph
 from sysgym_agents.dataflow.placement_learner import NetOverTypes, PlacementLearner, Trainer
 from sysgym_agents.learning.learner import StoredLearner
+from sysgym_agents.learning.memory import afford
 
 if TYPE_CHECKING:
     from sysgym.dataflow.problem import GraphProblem
@@ -73,4 +74,7 @@ class Placeto(PlacementLearner, NetOverTypes, StoredLearner):
         from sysgym_agents.dataflow.placeto_train import PlacetoTrainer, Reinforce
 
         rows = [make_row(work_of(problem, graph), vocabulary) for graph in instances]
+        units = max(row.example.work.units.count for row in rows)  # each step keeps all of them, 12 bytes a unit
+        needed = 12.0 * self.hyper["episodes"] * units**2
+        afford(needed, f"an update of agent {self.name!r} on a graph of {units} units", "episodes")
         return PlacetoTrainer(net, rows, Reinforce(**{name: self.hyper[name] for name in Reinforce._fields}), seed)

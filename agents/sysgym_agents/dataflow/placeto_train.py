@@ -120,8 +120,9 @@ class PlacetoTrainer:
         final = played.cost[-1]
         single = max(self.rows[index].example.work.job.single_ns, 1.0)
         over, cost = self.best[index].key
+        gain = float((played.cost[0] - final).mean())
         self.metrics |= {
-            "reward": float((played.cost[0] - final).mean()), "cost": float(final.mean()), "best": cost / single,
+            "reward": gain, "return": gain, "cost": float(final.mean()), "best": cost / single,
             "feasible": float(not over),
         }  # fmt: skip
 

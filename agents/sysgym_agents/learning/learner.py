@@ -6,6 +6,7 @@ Imports torch inside functions only, so that listing agents stays cheap.
 from __future__ import annotations
 
 import math
+import random
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -107,6 +108,20 @@ class StoredLearner:
     def load_training(self, path: Path, budget: Budget) -> bool:
         """Let the next `fit` go on from what `save_training` wrote; whether it will take the very same steps."""
         return False
+
+
+@contextmanager
+def undisturbed() -> Iterator[None]:
+    """Let what is drawn within leave no trace in the global generators of Python, numpy and torch."""
+    import torch
+
+    python, numbers = random.getstate(), np.random.get_state()  # noqa: NPY002
+    with torch.random.fork_rng(devices=[]):
+        try:
+            yield
+        finally:
+            random.setstate(python)
+            np.random.set_state(numbers)  # noqa: NPY002
 
 
 @contextmanager

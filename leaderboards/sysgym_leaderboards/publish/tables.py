@@ -16,12 +16,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sysgym.core.errors import InvalidSolution, UsageError
+from sysgym.core.errors import InvalidSolution, UsageError, shortened
 from sysgym_leaderboards.statistics import geometric_mean
 from sysgym_leaderboards.submissions import coverage_problem
 
 RESULT_COLUMNS = ("algorithm", "benchmark", "reward", "walltime_s")
 _MAX_FILE = 64 * 2**20
+DIGITS = 17  # after the point, of a figure that is shown
 # float() alone also reads 1_0 and digits of other scripts
 _NUMBER = re.compile(r"([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
 _PRINTED = re.compile(r"([0-9]+|[1-9][0-9]{0,2}(,[0-9]{3})+)(\.[0-9]+)?s?")
@@ -157,4 +158,7 @@ def _flag(name: str, what: str, printed: str, value: float) -> str:
     _, _, decimals = printed.strip().removesuffix("s").partition(".")
     if abs(_figure(printed) - value) <= 0.5001 * 10.0 ** -len(decimals):
         return ""
-    return f"{name}: the published {what} is {printed}, the rows give {value:.{max(len(decimals), 3)}f}."
+    digits = min(max(len(decimals), 3), DIGITS)
+    return (
+        f"{shortened(name, 200)}: the published {what} is {shortened(printed, 80)}, the rows give {value:.{digits}f}."
+    )

@@ -1,4 +1,4 @@
-"""Commands that do the work: demo, train, solve, judge, evaluate, render, report, bench."""
+"""Commands that do the work: demo, solve, judge, evaluate, render, report, bench."""
 
 from __future__ import annotations
 
@@ -36,54 +36,6 @@ def demo(
     from sysgym_zoo.examples.demo import demo as run
 
     run(out, seconds, as_json)
-
-
-@command(app)
-def train(
-    problem: ProblemName = None,
-    agent: Annotated[
-        str | None,
-        typer.Option("--agent", "-a", help="A learner, recipe or run folder.", autocompletion=complete.learners),
-    ] = None,
-    options: Options = None,
-    instances: Annotated[
-        list[str] | None,
-        typer.Option(help="Set, or names and files (repeated, or ;-separated).", autocompletion=complete.instances),
-    ] = None,
-    recipe: Annotated[
-        str | None, typer.Option(help="Packaged recipe or TOML file.", autocompletion=complete.recipes)
-    ] = None,
-    change: Annotated[
-        list[str] | None,
-        typer.Option("--set", help="Hyper-parameter, key=value; repeatable.", autocompletion=complete.hyper),
-    ] = None,
-    steps: Annotated[int | None, typer.Option(help="Environment steps, or iterations, to train for.")] = None,
-    seconds: Annotated[float | None, typer.Option(help="Seconds to train for.")] = None,
-    cpu_seconds: Annotated[float | None, typer.Option(help="CPU seconds of all threads to train for.")] = None,
-    seed: Seed = 0,
-    threads: Threads = 1,
-    out: Out = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on from the last checkpoint of --out.")] = False,
-    save_every: Annotated[float, typer.Option(min=0.0, help="Seconds between checkpoints.")] = 30.0,
-    as_json: AsJson = False,
-) -> None:
-    """Train a learner: metrics, TensorBoard events, checkpoints and the agent in a run folder."""
-    from sysgym_zoo.jobs.console import show_json, tell
-    from sysgym_zoo.jobs.train import Training
-    from sysgym_zoo.jobs.train import train as run
-
-    asked = Training(
-        agent=agent, problem=problem, options=options or [], instances=";".join(instances or []) or None,
-        recipe=recipe, changes=change or [], steps=steps, seconds=seconds, cpu_seconds=cpu_seconds, seed=seed,
-        threads=threads, out=out, resume=resume, save_every=save_every,
-    )  # fmt: skip
-    folder, record = run(asked)
-    if as_json:
-        show_json("run", {"run": str(folder), **record})
-    else:
-        tell(folder)
-    if record["status"] == "interrupted":
-        raise typer.Exit(130)
 
 
 @command(app)

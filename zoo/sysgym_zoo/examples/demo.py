@@ -12,8 +12,9 @@ from sysgym import InvalidSolution
 from sysgym_zoo.jobs import boards
 from sysgym_zoo.jobs.console import say, show_json, table
 from sysgym_zoo.jobs.evaluate import How, evaluate, summarise
+from sysgym_zoo.jobs.plan import Training
 from sysgym_zoo.jobs.runs import fresh_folder
-from sysgym_zoo.jobs.train import Training, train
+from sysgym_zoo.jobs.train import train
 from sysgym_zoo.lookup.finding import build_problem
 from sysgym_zoo.lookup.resolve import build_agent, instance_names
 

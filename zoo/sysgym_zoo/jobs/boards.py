@@ -84,11 +84,14 @@ def pack_runs(
 ) -> Path:
     """A submission from the solutions of evaluation runs."""
     from sysgym_leaderboards import Answer, pack
-    from sysgym_zoo.lookup.records import inside, load_run
+    from sysgym_zoo.lookup.records import PACKED, fault, inside, load_run
 
     board = load_board(board_name)
     name, rows = _rows_of(folders, agent)
     record = load_run(folders[0])
+    wrong = fault(record, PACKED)
+    if wrong:
+        raise UsageError(f"{folders[0]} does not say what a submission must ({wrong}); evaluate it again.")
     for folder in folders:
         problem, options = load_run(folder)["problem"], load_run(folder)["problem"]["options"]
         if f"{problem['name']}-v{problem['version']}" != board.problem:

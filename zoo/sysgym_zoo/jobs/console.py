@@ -86,10 +86,11 @@ def markdown(rows: Sequence[dict[str, Any]]) -> str:
 
 
 class Progress:
-    """A bar on a terminal, a line every ten seconds elsewhere; both on stderr."""
+    """A bar on a terminal, a line every ten seconds elsewhere, and one at the end if `last`; all on stderr."""
 
-    def __init__(self, what: str, total: float, unit: str) -> None:
+    def __init__(self, what: str, total: float, unit: str, last: bool = False) -> None:
         self.what, self.total, self.unit, self.shown = what, total, unit, time.monotonic()
+        self.last, self.line = last, ""
         self.bar: Any = None
         if sys.stderr.isatty():
             from tqdm import tqdm
@@ -102,11 +103,16 @@ class Progress:
             self.bar.n = min(round(done, 1), self.bar.total)
             self.bar.set_postfix_str(note)
             self.bar.refresh()
-        elif time.monotonic() - self.shown >= 10:
+            return
+        self.line = f"{self.what}: {done:.0f} of {self.total:.0f} {self.unit}. {note}"
+        if time.monotonic() - self.shown >= 10:
             self.shown = time.monotonic()
-            say(f"{self.what}: {done:.0f} of {self.total:.0f} {self.unit}. {note}")
+            say(self.line)
+            self.line = ""
 
     def close(self) -> None:
-        """Remove the bar."""
+        """Remove the bar, or show the last line."""
         if self.bar is not None:
             self.bar.close()
+        elif self.last and self.line:
+            say(self.line)

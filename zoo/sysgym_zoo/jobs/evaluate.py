@@ -15,6 +15,7 @@ from sysgym.core.problem import AnyProblem, Instance, Solution
 from sysgym.core.registry import options_of
 from sysgym.core.solutions import freedom_of, widest_of
 from sysgym_agents.core import Budget, Clock
+from sysgym_agents.learning.ratios import geometric_mean, known_reference, ratio
 from sysgym_zoo.jobs.console import Progress, say
 from sysgym_zoo.jobs.runs import Run, describe_instances, fresh_folder, set_threads
 from sysgym_zoo.lookup.naming import Solver
@@ -63,33 +64,11 @@ def solve_once(
     freedom = freedom_of(problem, instance, solution)
     if freedom:
         row["freedom"] = freedom
-    reference = reference_of(problem, instance, freedom)
+    reference = known_reference(problem, instance, freedom)
     if reference is not None:
-        row["reference"] = {"who": reference[0], "cost": reference[1]}
-        row["ratio"] = ratio(verdict.cost, reference[1])
+        row["reference"] = reference._asdict()
+        row["ratio"] = ratio(verdict.cost, reference.cost)
     return row, solution
-
-
-def reference_of(problem: AnyProblem, instance: Instance, freedom: str) -> tuple[str, float] | None:
-    """Who answers of a freedom are compared with, and what it reached: the first where the freedom names nobody."""
-    known = problem.reference_costs(instance)
-    who = (problem.freedoms[freedom].reference if freedom else "") or next(iter(known), "")
-    return (who, known[who]) if who in known else None
-
-
-def ratio(cost: float, reference: float) -> float | None:
-    """How many times worse a cost is than the reference; None where that has no meaning.
-
-    >>> ratio(3.0, 2.0), ratio(-2.0, -3.0), ratio(0.0, 0.0), ratio(1.0, 0.0), ratio(0.0, 2.0)
-    (1.5, 1.5, 1.0, None, 0.0)
-    """
-    if cost == reference:
-        return 1.0
-    if cost == 0 < reference:
-        return 0.0
-    if cost * reference <= 0 or not math.isfinite(cost):
-        return None
-    return cost / reference if cost > 0 else reference / cost
 
 
 class How(NamedTuple):
@@ -167,15 +146,6 @@ def _keep(run: Run, row: dict[str, Any], solution: Solution, number: int) -> Non
     with (run.folder / file).open("wb") as stream:
         np.savez_compressed(stream, **solution)  # type: ignore[arg-type]
     run.log({**row, "solution": file})
-
-
-def geometric_mean(ratios: Sequence[float]) -> float:
-    """The mean of ratios that are not negative; 0 where one of them is.
-
-    >>> geometric_mean([1.0, 4.0]), geometric_mean([1.0, 0.0])
-    (2.0, 0.0)
-    """
-    return math.exp(sum(map(math.log, ratios)) / len(ratios)) if all(ratios) else 0.0
 
 
 def summarise(rows: Sequence[dict[str, Any]], freedoms: Sequence[str] = ()) -> list[dict[str, Any]]:

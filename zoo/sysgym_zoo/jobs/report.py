@@ -14,7 +14,7 @@ from sysgym.core.registry import make_problem
 from sysgym_zoo.jobs.ablation import compare, verdict
 from sysgym_zoo.jobs.console import markdown
 from sysgym_zoo.jobs.evaluate import place_in, summarise
-from sysgym_zoo.lookup.records import load_rows, load_run
+from sysgym_zoo.lookup.records import COMPARED, ROW, load_rows, load_run
 
 
 def read_rows(folder: Path) -> list[dict[str, Any]]:
@@ -24,7 +24,7 @@ def read_rows(folder: Path) -> list[dict[str, Any]]:
         raise UsageError(f"{folder} is a {record.get('kind')} run; a report needs runs of `sysgym evaluate`.")
     if record.get("status") != "done":
         raise UsageError(f"{folder} ended as {record.get('status')!r}; evaluate it again before reporting.")
-    return load_rows(folder)
+    return load_rows(folder, COMPARED if record.get("ablation") else ROW)
 
 
 def telling_options(problem: dict[str, Any]) -> dict[str, Any]:

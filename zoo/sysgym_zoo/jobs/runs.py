@@ -1,8 +1,8 @@
 """Run folders: one execution and everything needed to repeat it.
 
 `run.json` (what was run, with which seed, versions, threads, hardware and instance hashes), `metrics.jsonl` (a row a
-report), TensorBoard events in `tensorboard/`, the agent in `agent/`, checkpoints in `checkpoints/STEPS/`, solutions
-of an evaluation in `solutions/`.
+report), TensorBoard events in `tensorboard/`, the agent in `agent/`, the best one of its evaluations in `best/`,
+checkpoints in `checkpoints/STEPS/`, solutions of an evaluation in `solutions/`.
 """
 
 from __future__ import annotations
@@ -132,6 +132,11 @@ class Run:
             for key, value in row.items():
                 if isinstance(value, int | float) and key != "steps":
                     self._writer.add_scalar(key if "/" in key else f"sysgym/{key}", value, step)
+
+    def note(self, **facts: Any) -> None:
+        """Add facts to the record, or change them."""
+        self.record |= facts
+        self._save()
 
     def finish(self, status: str, **extra: Any) -> None:
         """Record how the run ended."""

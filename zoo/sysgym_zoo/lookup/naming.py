@@ -1,4 +1,4 @@
-"""What a word after `--agent` names: a registered agent, a recipe, or the folder of a run."""
+"""What a word after `--agent` names: a registered agent, a recipe, or the folder of a run or of a model in it."""
 
 from __future__ import annotations
 
@@ -29,7 +29,8 @@ class Choice:
     options: Options = field(default_factory=dict)  # of the problem that it was trained with, or asks for
     own: Options = field(default_factory=dict)  # those that the recipe sets, whatever else is asked for
     hyper: Options = field(default_factory=dict)
-    run: Path | None = None  # where the weights are
+    run: Path | None = None  # the run folder that it comes from
+    weights: Path | None = None  # the folder in it where the weights are
 
     @property
     def name(self) -> str:
@@ -55,11 +56,16 @@ def of_recipe(recipe: Recipe) -> Choice:
 
 
 def of_run(folder: Path) -> Choice:
-    """The agent that was trained in a run folder."""
-    record = load_run(folder)
-    if record["kind"] != "train" or not (folder / "agent").is_dir():
+    """The agent of a run folder, or one that lies in it: its best one, or that of a checkpoint."""
+    home, weights = folder, folder / "agent"
+    if not (folder / "run.json").is_file() and (folder / "agent.json").is_file():
+        whole = folder.resolve()
+        home = next((each for each in (whole.parent, whole.parents[1]) if (each / "run.json").is_file()), folder)
+        weights = folder
+    record = load_run(home)
+    if record["kind"] != "train" or not weights.is_dir():
         raise UsageError(f"{folder} holds no trained agent; give a run folder made by `sysgym train`.")
-    return replace(resumed_choice(record), word=str(folder), run=folder)
+    return replace(resumed_choice(record), word=str(folder), run=home, weights=weights)
 
 
 def resumed_choice(record: Mapping[str, Any]) -> Choice:
@@ -136,9 +142,10 @@ def build(choice: Choice, problem: AnyProblem, given: set[str] | None = None) ->
     agent = make_agent(choice.agent, **({} if choice.run else choice.hyper))
     check_fits(choice.agent if choice.run else choice.word, agent, problem)
     learns, name = is_learner(agent), choice.name
-    if choice.run is not None:
-        agent.load(choice.run / "agent")
-        shown = choice.run.resolve().name
+    if choice.run is not None and choice.weights is not None:
+        agent.load(choice.weights)
+        whole, home = Path(choice.word).resolve(), choice.run.resolve()
+        shown = home.name if whole == home else f"{home.name}/{whole.relative_to(home)}"
         name = name if shown == name else f"{name} ({shown})"
     elif learns and agent.needs_training:
         here = f", ./{choice.word} if you mean that folder" if os.path.isdir(choice.word) else ""

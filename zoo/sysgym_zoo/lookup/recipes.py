@@ -9,6 +9,7 @@
     [hyper]            # of the agent
     [ablation]         # rule: the agent or recipe of one line that it must beat, played in the same mode
     [budget]           # seconds, cpu_seconds and/or steps
+    [eval]             # instances and every: on which the model is evaluated, and every how many steps; stop_after
 
 They are found as `recipes/<problem>/<name>.toml`, and in packages that entry points of the group `sysgym.recipes` name.
 """
@@ -31,7 +32,8 @@ from sysgym_agents.core import Budget, agent_registry
 
 RECIPES = "sysgym.recipes"
 FOLDER = Path(__file__).parents[1] / "recipes"
-TABLES = ("options", "hyper", "budget", "ablation")
+TABLES = ("options", "hyper", "budget", "ablation", "eval")
+EVAL = ("instances", "every", "stop_after")
 MOST_BYTES = 2**20  # of a recipe
 
 
@@ -49,6 +51,7 @@ class Recipe:
     hyper: Mapping[str, Any] = field(default_factory=dict)
     budget: Mapping[str, Any] = field(default_factory=dict)
     ablation: Mapping[str, Any] = field(default_factory=dict)
+    eval: Mapping[str, Any] = field(default_factory=dict)
 
     def as_dict(self) -> dict[str, Any]:
         """What is said, as plain data."""
@@ -107,6 +110,12 @@ def _check(name: str, table: Mapping[str, Any]) -> None:
             raise unknown(f"ablation of recipe {name}", key, ("rule",))
         if not isinstance(value, str):
             raise UsageError(f"recipe {name}: rule must be the name of an agent or recipe, got {value!r}.")
+    for key, value in table.get("eval", {}).items():
+        if key not in EVAL:
+            raise unknown(f"eval of recipe {name}", key, EVAL)
+        if not (isinstance(value, str) if key == "instances" else type(value) is int and value >= 1):
+            what = "a text" if key == "instances" else "a whole number from 1"
+            raise UsageError(f"recipe {name}: {key} must be {what}, got {value!r}.")
     for key, value in table.get("budget", {}).items():
         if key not in Budget._fields:
             raise unknown(f"budget of recipe {name}", key, Budget._fields)

@@ -13,7 +13,8 @@ from sysgym.core.solutions import parse_json, read_json
 
 MOST_BYTES = 64 * 2**20  # of a record, or of the rows of an evaluation
 MOST_THREADS = 1024
-Shape = Callable[[Any], bool] | Mapping[str, Any] | list[Any]  # of a value, of an object's entries, of every item
+# of a value, of an object's entries (`?` marks those that may be missing, `*` all others), of every item
+Shape = Callable[[Any], bool] | Mapping[str, Any] | list[Any]
 
 
 def whole(low: int, high: int) -> Callable[[Any], bool]:
@@ -51,14 +52,29 @@ def one_of(*values: Any) -> Callable[[Any], bool]:
     return lambda value: isinstance(value, str | bool) and value in values
 
 
+def nothing(value: Any) -> bool:
+    """No value: of entries that an object may not have."""
+    return False
+
+
+def scheduled(value: Any) -> bool:
+    """Whether a value says how a training is evaluated; None: it is not."""
+    return value is None or not fault(value, SCHEDULE)
+
+
+SCHEDULE = {
+    "instances": [{"name": text, "hash": text}], "every": whole(1, 10**15), "stop_after": maybe(whole(1, 10**15)),
+}  # fmt: skip
 RUN = {
     "kind": text, "status": text, "started": text, "versions": table,
-    "problem": {"name": text, "version": whole(0, 10**6), "options": table, "id?": text},
+    "problem": {"name": text, "version": whole(0, 10**6), "options": table, "id?": text, "files?": table},
     "instances": [{"name": text, "hash": text}],
-    "budget": {"seconds?": maybe(spent), "cpu_seconds?": maybe(spent), "steps?": maybe(whole(1, 10**15))},
+    "budget": {"seconds?": maybe(spent), "cpu_seconds?": maybe(spent), "steps?": maybe(whole(1, 10**15)),
+               "*": nothing},
     "threads": whole(1, MOST_THREADS), "hardware": table, "seed?": whole(0, 2**63), "seeds?": whole(1, 10**9),
     "seconds?": maybe(number), "cpu_seconds?": maybe(number), "earlier?": [table],
-    "ablation?": {"agent": text, "contestants": table}, "freedoms?": [text],
+    "ablation?": {"agent": text, "contestants": {"*": {"role": text, "freedom?": text}}}, "freedoms?": [text],
+    "eval?": scheduled, "best?": maybe(table),
 }  # fmt: skip
 TRAINED = {"seed": whole(0, 2**63), "agent": {"name": text, "hyper": table, "options?": table, "recipe?": maybe(text)}}
 EVALUATED = {"seeds": whole(1, 10**9), "versions": {"sysgym?": text}, "hardware": {"processor": text, "cores?": number}}
@@ -66,6 +82,9 @@ ROW = {
     "agent": text, "instance": text, "seed": whole(0, 2**63), "feasible": one_of(True, False), "cost": maybe(number),
     "seconds": spent, "solution": text, "ratio?": maybe(spent), "freedom?": text, "fallback?": text,
 }  # fmt: skip
+COMPARED = {**ROW, "cpu_seconds": spent}  # of an ablation
+PACKED = {"versions": {"sysgym": text}, "hardware": {"processor": text, "cores": number}}  # of what is submitted
+SCORED = {"steps": spent, "eval/feasible": spent, "eval/ratio?": maybe(spent), "eval/cost?": maybe(number)}
 PROGRESS = {"steps": spent, "seconds": spent, "cpu_seconds?": spent}
 
 
@@ -80,6 +99,8 @@ def fault(value: Any, shape: Shape, where: str = "") -> str:
     if not isinstance(value, dict):
         return f"{where or 'it'} is no object"
     for key, inner in shape.items():
+        if key == "*":
+            continue
         name = key.removesuffix("?")
         place = f"{where}.{name}" if where else name
         if name not in value and name == key:
@@ -87,7 +108,9 @@ def fault(value: Any, shape: Shape, where: str = "") -> str:
         found = fault(value[name], inner, place) if name in value else ""
         if found:
             return found
-    return ""
+    named = {key.removesuffix("?") for key in shape}
+    others = [key for key in value if "*" in shape and key not in named]
+    return next(filter(None, (fault(value[key], shape["*"], f"{where}.{shortened(key, 60)}") for key in others)), "")
 
 
 def load_run(folder: Path) -> dict[str, Any]:
@@ -105,12 +128,12 @@ def load_run(folder: Path) -> dict[str, Any]:
     return dict(record)
 
 
-def load_rows(folder: Path) -> list[dict[str, Any]]:
+def load_rows(folder: Path, shape: Mapping[str, Any] = ROW) -> list[dict[str, Any]]:
     """The rows of an evaluation; UsageError if they cannot be read, or name a file outside the folder."""
     file = folder / "metrics.jsonl"
     with reading(f"the rows of {folder}"):
         rows = [parse_json(line) for line in read_file(file, MOST_BYTES).decode().splitlines()]
-    wrong = fault(rows, [ROW], "row") if rows else "it is empty"
+    wrong = fault(rows, [shape], "row") if rows else "it is empty"
     if wrong:
         raise UsageError(f"{file} does not hold the rows of an evaluation ({wrong}); evaluate it again.")
     for row in rows:
@@ -146,6 +169,20 @@ def rows_until(lines: list[str], steps: float) -> list[str]:
             break
         kept.append(line + "\n")
     return kept
+
+
+def scored_rows(folder: Path) -> list[dict[str, Any]]:
+    """The rows of a training's metrics that hold an evaluation; UsageError if one is damaged."""
+    file = folder / "metrics.jsonl"
+    if not file.is_file():
+        return []
+    with reading(file):
+        rows = [parse_json(line) for line in read_file(file, MOST_BYTES).decode().splitlines()]
+    found = [row for row in rows if isinstance(row, dict) and "eval/feasible" in row]
+    wrong = fault(found, [SCORED], "evaluation")
+    if wrong:
+        raise UsageError(f"{file} holds no evaluations to go on from ({wrong}); start anew with another folder.")
+    return found
 
 
 def inside(folder: Path, name: str) -> Path:

@@ -11,6 +11,7 @@ from sysgym.core.problem import AnyProblem
 from sysgym.core.registry import with_options
 from sysgym_zoo.lookup.finding import Clues, build_problem, find_problem
 from sysgym_zoo.lookup.naming import Choice, Solver, build, choose, mode_keys
+from sysgym_zoo.lookup.trust import refuse_options
 
 
 def find_and_build(clues: Clues) -> Any:
@@ -51,6 +52,9 @@ def trained_options(choices: Sequence[Choice], problem: AnyProblem, given: set[s
         if choice.problem not in ("", problem.name):
             said = "was trained on" if choice.run else "is a recipe for"
             raise UsageError(f"{choice.word} {said} {choice.problem}, not {problem.name}.")
+        if choice.run is not None:
+            unsaid = {key: value for key, value in choice.options.items() if key not in given}
+            refuse_options(type(problem), unsaid, choice.run)
         for key, value in choice.options.items():
             if key in given:
                 continue

@@ -36,6 +36,7 @@ Natural = Annotated[int, Range(0, 10**9)]
 Several = Annotated[int, Range(2, 10**7)]
 Rate = Annotated[float, Range(0, 1.7e308)]  # as large as a float
 Share = Annotated[float, Range(0, 1)]
+THIN = 16  # a network has at least hidden² weights, and hidden² / THIN for each of its layers
 
 
 @dataclass(kw_only=True, eq=False)
@@ -152,6 +153,12 @@ class SB3Agent:
         steps = facts.get("steps")
         if type(steps) is not int or not 0 <= steps < 2**53:
             raise UsageError(f"{path}/agent.json must hold the number 'steps'; train the agent again.")
+        held = sum(value.numel() for value in weights.values())
+        if self.hidden**2 * max(self.layers, THIN) > THIN * held:  # no such network is built
+            raise UsageError(
+                f"{path}: model.safetensors does not fit agent.json, which says hidden={self.hidden} and "
+                f"layers={self.layers}; save the agent again."
+            )
         self._weights, self.steps = weights, steps
 
     def former_names(self) -> tuple[str, ...]:

@@ -72,8 +72,12 @@ def _row(values: Any, env: SB3VectorEnv) -> Any:
 
 
 def _episode(told: dict[str, Any]) -> dict[str, Any]:
-    """A finished episode, its return and its length as numbers."""
-    return {**told, "r": float(told["r"]), "l": operator.index(told["l"])}
+    """A finished episode, what it measured as numbers; ValueError for a ratio that is none."""
+    found = {**told, "r": float(told["r"]), "l": operator.index(told["l"])}
+    found |= {key: float(told[key]) for key in ("cost", "ratio") if key in told}
+    if not 0 <= found.get("ratio", 1.0) < np.inf or (found.get("feasible") and "cost" not in found):
+        raise ValueError(f"an episode that ended with {told}")
+    return found
 
 
 def _restore(model: Any, snapshot: Snapshot) -> None:

@@ -24,9 +24,11 @@ from sysgym.core.vector import ProblemVectorEnv
 from sysgym_agents.core import Budget, Callback, Clock
 from sysgym_agents.general.sb3 import policies
 from sysgym_agents.general.sb3.library import LIBRARY, Library
+from sysgym_agents.general.sb3.memory import check_envs, check_memory
 from sysgym_agents.general.sb3.network import StoredGraphs
 from sysgym_agents.general.sb3.resume import capture, restore
 from sysgym_agents.general.sb3.vectors import SB3VectorEnv
+from sysgym_agents.learning.ratios import geometric_mean
 from sysgym_agents.learning.snapshot import Snapshot
 
 Weights = Mapping[str, torch.Tensor]  # of a policy by name, to be put behind the spaces of any instance
@@ -122,11 +124,17 @@ class _Watch(BaseCallback):
 
 
 def _judged(episodes: Sequence[Mapping[str, Any]]) -> dict[str, float]:
-    """Of the last episodes: the share that ended feasible, and the mean and least cost of those."""
-    costs = [episode["cost"] for episode in episodes if episode.get("feasible")]
-    found = {"rollout/feasible": len(costs) / len(episodes)}
+    """Of the last episodes: the share that ended feasible, and of those the mean cost, the mean ratio to reference
+    costs (geometric, over the instances that have one) and the least cost.
+    """
+    feasible = [episode for episode in episodes if episode.get("feasible")]
+    found = {"rollout/feasible": len(feasible) / len(episodes)}
+    ratios = [episode["ratio"] for episode in feasible if "ratio" in episode]
+    costs = [episode["cost"] for episode in feasible]
     if costs:
         found |= {"rollout/cost": float(np.mean(costs)), "rollout/best": float(min(costs))}
+    if ratios:
+        found["rollout/ratio"] = geometric_mean(ratios)
     return found
 
 
@@ -164,9 +172,11 @@ def train(
 ) -> None:  # fmt: skip
     """Train on instances until the budget is spent; `hear` takes the weights, then the metrics, after each rollout."""
     seed = int(rng.integers(2**31))
+    check_envs(problem, instances, setup.num_envs)
     plain = make_vector(problem, instances, setup.num_envs, setup.reward, setup.layers)
     check_space(setup, problem, plain.action_space)
     library, keywords = setup.library, setup.keywords
+    check_memory(setup.algorithm, plain, keywords, library.buffer is not None)
     # rewards are fractions of an instance's scale, too small for a value network; observations stay as they are
     gamma = min(keywords["gamma"], 0.999)
     vector = VecNormalize(plain, norm_obs=False, norm_reward=setup.scaled, gamma=gamma)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Sequence
 from typing import Any
@@ -14,13 +15,15 @@ from stable_baselines3.common.vec_env import VecEnv
 from sysgym.core.errors import UsageError
 from sysgym.core.problem import Array
 from sysgym.core.vector import ProblemVectorEnv
+from sysgym_agents.learning.ratios import Reference, known_reference, ratio
 
 
 class SB3VectorEnv(VecEnv):
     """A `ProblemVectorEnv` in SAME_STEP mode as a `VecEnv`: same episodes as `DummyVecEnv` of `ProblemEnv`s.
 
-    Reports what `Monitor` would: `info["episode"]` with return `r`, length `l` and seconds `t`. `without` names keys
-    of the observation that the policy does not read.
+    Reports what `Monitor` would: `info["episode"]` with return `r`, length `l` and seconds `t`, and of a judged one
+    `feasible`, `cost` and, where a reference cost is known, their `ratio`. `without` names keys of the observation that
+    the policy does not read.
     """
 
     def __init__(self, vector: ProblemVectorEnv, without: Sequence[str] = ()) -> None:
@@ -35,6 +38,7 @@ class SB3VectorEnv(VecEnv):
         self._actions: Array | None = None
         self._clock = time.perf_counter()
         self.returns, self.lengths = np.zeros(self.num_envs), np.zeros(self.num_envs, np.int64)
+        self._references: dict[int, Reference | None] = {}  # of the instances that were played, by position
 
     def _shown(self, observation: dict[str, Array]) -> dict[str, Array]:
         return {key: observation[key] for key in self.kept}
@@ -56,6 +60,7 @@ class SB3VectorEnv(VecEnv):
 
     def step_wait(self) -> Any:
         """Observations, rewards (B,) float32, ends (B,) bool and infos."""
+        played = self.vector.positions.copy()  # a row that ends plays another instance at once
         observation, rewards, ended, _, found = self.vector.step(self._actions)
         self.returns += rewards
         self.lengths += 1
@@ -65,7 +70,7 @@ class SB3VectorEnv(VecEnv):
             episode = {"r": round(float(self.returns[row]), 6), "l": int(self.lengths[row])}
             ending = self._ending(last, row)
             if ending["judged"]:
-                episode |= {key: ending["verdict"][key] for key in ("cost", "feasible")}
+                episode |= self._measured(ending["verdict"], int(played[row]))
             infos[row] = {
                 "episode": {**episode, "t": round(time.perf_counter() - self._clock, 6)},
                 "terminal_observation": self._shown(found["final_obs"][row]),
@@ -74,6 +79,18 @@ class SB3VectorEnv(VecEnv):
             }
         self.returns[ended], self.lengths[ended] = 0, 0
         return self._shown(observation), rewards.astype(np.float32), ended, infos
+
+    def _measured(self, verdict: dict[str, Any], position: int) -> dict[str, Any]:
+        """`feasible`, and where they are finite `cost` and `ratio`, of an episode on the instance of a position."""
+        found = {"feasible": verdict["feasible"]}
+        if not math.isfinite(verdict["cost"]):
+            return found
+        if position not in self._references:
+            instance = self.vector.instances.items[position]
+            self._references[position] = known_reference(self.vector.problem, instance)
+        known = self._references[position]
+        over = None if known is None else ratio(verdict["cost"], known.cost)
+        return {**found, "cost": verdict["cost"], **({} if over is None else {"ratio": over})}
 
     @staticmethod
     def _ending(last: dict[str, Any], row: int) -> dict[str, Any]:

@@ -31,7 +31,7 @@ from sysgym.chip_placement.formats.netlist import CELL, HARD, ORIENTATIONS, PIN,
 from sysgym.chip_placement.formats.plc import Canvas, Placement
 from sysgym.chip_placement.geometry.macros import positions
 from sysgym.core.data import read_text
-from sysgym.core.errors import UsageError
+from sysgym.core.errors import UsageError, shortened
 from sysgym.core.problem import Array
 
 PARTS = ("nodes", "nets", "pl", "scl")
@@ -73,6 +73,8 @@ def _from_aux(path: Path) -> dict[str, Path]:
 
 
 def _plain_or_gzip(beside: Path, name: str) -> Path:
+    if Path(name).name != name.removeprefix("./"):  # whoever opens a design opens its folder, and no other
+        raise UsageError(f"{beside} names the file {shortened(name, 200)!r}; the parts of a design must lie beside it.")
     for file in (beside.parent / name, beside.parent / f"{name}.gz"):
         if file.is_file():
             return file

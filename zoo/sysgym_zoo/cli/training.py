@@ -1,0 +1,73 @@
+"""The command that trains."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from sysgym_zoo.cli import complete
+from sysgym_zoo.cli.app import AsJson, Options, Out, ProblemName, Seed, Threads, app, command
+
+
+@command(app)
+def train(
+    problem: ProblemName = None,
+    agent: Annotated[
+        str | None,
+        typer.Option("--agent", "-a", help="A learner, recipe or run folder.", autocompletion=complete.learners),
+    ] = None,
+    options: Options = None,
+    instances: Annotated[
+        list[str] | None,
+        typer.Option(help="Set, or names and files (repeated, or ;-separated).", autocompletion=complete.instances),
+    ] = None,
+    recipe: Annotated[
+        str | None, typer.Option(help="Packaged recipe or TOML file.", autocompletion=complete.recipes)
+    ] = None,
+    change: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="Hyper-parameter, key=value; repeatable.", autocompletion=complete.hyper),
+    ] = None,
+    steps: Annotated[int | None, typer.Option(help="Environment steps, or iterations, to train for.")] = None,
+    seconds: Annotated[float | None, typer.Option(help="Seconds to train for.")] = None,
+    cpu_seconds: Annotated[float | None, typer.Option(help="CPU seconds of all threads to train for.")] = None,
+    seed: Seed = 0,
+    threads: Threads = 1,
+    out: Out = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on from the last checkpoint of --out.")] = False,
+    save_every: Annotated[float, typer.Option(min=0.0, help="Seconds between checkpoints.")] = 30.0,
+    eval_instances: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Set, or names and files, on which the model is evaluated; the best is kept in RUN/best.",
+            autocompletion=complete.instances,
+        ),
+    ] = None,
+    eval_every: Annotated[
+        int | None, typer.Option(help="Steps between evaluations; their time counts for no budget.")
+    ] = None,
+    stop_after: Annotated[
+        int | None, typer.Option(help="Stop after so many evaluations without a better model.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Train a learner: metrics, TensorBoard events, checkpoints and the agent in a run folder."""
+    from sysgym_zoo.jobs.console import show_json, tell
+    from sysgym_zoo.jobs.plan import Training
+    from sysgym_zoo.jobs.selection import Wanted
+    from sysgym_zoo.jobs.train import train as run
+
+    asked = Training(
+        agent=agent, problem=problem, options=options or [], instances=";".join(instances or []) or None,
+        recipe=recipe, changes=change or [], steps=steps, seconds=seconds, cpu_seconds=cpu_seconds, seed=seed,
+        threads=threads, out=out, resume=resume, save_every=save_every,
+        evaluation=Wanted(";".join(eval_instances or []) or None, eval_every, stop_after),
+    )  # fmt: skip
+    folder, record = run(asked)
+    if as_json:
+        show_json("run", {"run": str(folder), **record})
+    else:
+        tell(folder)
+    if record["status"] == "interrupted":
+        raise typer.Exit(130)
