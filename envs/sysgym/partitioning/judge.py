@@ -62,20 +62,18 @@ def judge_partition(graph: Graph, part: Array, parts: int, eps: float) -> Verdic
     to large violations); `balancedness` = 1 - mean_k (w_k k/W - 1)^2; `excess` = max(0, max_k w(S_k) / L_max - 1).
     Empty parts are legal, as in the archive.
     """
-    source, target = part[graph.sources], part[graph.adjncy]
-    crossing = source != target
-    cut = int(graph.adjwgt[crossing].sum()) // 2
+    source = part[graph.sources]
+    crossing = source != part[graph.adjncy]
     # integer sums: exact up to 2^53, so the same on every machine
-    cut_of = np.bincount(source[crossing], weights=graph.adjwgt[crossing], minlength=parts)
-    volume = np.bincount(part, weights=graph.degree, minlength=parts)
-    load = np.bincount(part, weights=graph.vwgt, minlength=parts)
+    cut_of = np.bincount(source, graph.adjwgt * crossing, parts).tolist()
+    volume, load = (np.bincount(part, weights, parts).tolist() for weights in (graph.degree, graph.vwgt))
+    cut, heaviest = int(sum(cut_of)) // 2, int(max(load))
     total, share = graph.total_node_weight, -(-graph.total_node_weight // parts)
     limit, relaxed = balance_limit(graph, parts, eps)
-    heaviest = int(load.max())
     violations = []
     if heaviest > limit:
-        violations.append(f"part {int(load.argmax())} weighs {heaviest}, the limit at eps={eps:g} is {limit}")
-    fraction = load / max(total, 1)
+        violations.append(f"part {load.index(heaviest)} weighs {heaviest}, the limit at eps={eps:g} is {limit}")
+    fractions = [weight / max(total, 1) for weight in load]
     on_boundary = np.zeros(graph.nodes, bool)
     on_boundary[graph.sources[crossing]] = True
     metrics = {
@@ -86,8 +84,8 @@ def judge_partition(graph: Graph, part: Array, parts: int, eps: float) -> Verdic
         "max_load": float(heaviest),
         "l_max": float(limit),
         "limit_relaxed": float(relaxed),
-        "gap_balancedness": 1 - math.fsum((fraction - 1 / parts) ** 2) / parts,
-        "balancedness": 1 - math.fsum((fraction * parts - 1) ** 2) / parts,
+        "gap_balancedness": 1 - math.fsum([(f - 1 / parts) * (f - 1 / parts) for f in fractions]) / parts,
+        "balancedness": 1 - math.fsum([(f * parts - 1) * (f * parts - 1) for f in fractions]) / parts,
         "nonempty_parts": float(np.count_nonzero(np.bincount(part, minlength=parts))),
         "boundary": float(np.count_nonzero(on_boundary)),
         "excess": max(0.0, heaviest / max(limit, 1) - 1),

@@ -13,6 +13,7 @@ from sysgym.graphs.labels import kernels
 from sysgym.graphs.labels.state import State
 
 GRAPH = ("xadj", "adjncy", "adjwgt", "vwgt", "degree")
+STATE = tuple(item.name for item in fields(State))
 
 
 class Stepped(Protocol):
@@ -33,6 +34,7 @@ class LabelBatch:
 
     def __init__(self, mode: Stepped, num_envs: int, size: Size, actions: int) -> None:
         self.mode, self.size, self.num_envs = mode, size, num_envs
+        self.held: list[Graph | None] = [None] * num_envs  # whose arrays stand in each row
         n, e, k, width = size.nodes, size.edges, mode.parts, len(mode.candidate_features)
         self.graphs: dict[str, Array] = {
             "xadj": np.zeros((num_envs, n + 1), np.int64), "adjncy": np.zeros((num_envs, e), np.int32),
@@ -53,15 +55,17 @@ class LabelBatch:
 
     def put(self, row: int, graph: Graph, state: State) -> None:
         """Place an episode in a row, fresh or under way."""
-        for name in GRAPH:
-            value = getattr(graph, name)
-            self.graphs[name][row, : len(value)] = value
+        if self.held[row] is not graph:
+            self.held[row] = graph
+            for name in GRAPH:
+                value = getattr(graph, name)
+                self.graphs[name][row, : len(value)] = value
         longest = self.rows["trail"].shape[1]
         if len(state.trail) > longest:
             self.rows["trail"] = np.pad(self.rows["trail"], ((0, 0), (0, len(state.trail) - longest), (0, 0)))
-        for item in fields(state):
-            value = getattr(state, item.name)
-            self.rows[item.name][row, : len(value)] = value
+        for name in STATE:
+            value = getattr(state, name)
+            self.rows[name][row, : len(value)] = value
 
     def state(self, row: int) -> State:
         """The state of a row, as views."""

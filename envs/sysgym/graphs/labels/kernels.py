@@ -56,7 +56,7 @@ def gain_of(v, a, b, conn, degree, volume, inside, s):
 
 @njit
 def build(xadj, adjncy, adjwgt, vwgt, degree, part, conn, load, volume, inside, s, f):
-    """Fill `conn`, `load`, `volume`, `inside` and the cost (of assigned nodes) from `part`."""
+    """Fill `conn`, `load`, `volume`, `inside`, the cost (of assigned nodes) and whether it is feasible from `part`."""
     conn[:] = 0
     load[:] = 0
     volume[:] = 0
@@ -76,6 +76,7 @@ def build(xadj, adjncy, adjwgt, vwgt, degree, part, conn, load, volume, inside, 
                 elif a >= 0:
                     inside[a] += adjwgt[e]
     s[CUT] = twice // 2
+    s[BEST_FEASIBLE] = load.max() <= s[L_MAX]
     f[NOW] = f[BEST] = f[START] = total_cost(volume, inside, s)
 
 

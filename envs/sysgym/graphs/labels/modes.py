@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -55,6 +56,14 @@ class RefineOptions(NamedTuple):
 NONE = np.zeros(0, np.int32)
 
 
+@lru_cache(maxsize=1024)
+def _sizes(nodes: int, edges: int, parts: int) -> Array:
+    """The global features that never change, (3,) float32; not to be written to."""
+    return np.array([math.log10(max(nodes, 1)), math.log10(max(edges, 1)), math.log2(parts)], np.float32) / np.float32(
+        6
+    )
+
+
 def _state(graph: Graph, part: Array, rules: Rules, actions: int, width: int, horizon: int = 0) -> State:
     """A state around `part`, with everything that follows from it."""
     s, f = np.zeros(kernels.SCALARS, np.int64), np.zeros(3)
@@ -65,10 +74,8 @@ def _state(graph: Graph, part: Array, rules: Rules, actions: int, width: int, ho
     load, volume, inside = (np.empty(rules.parts, np.int64) for _ in range(3))
     kernels.build(graph.xadj, graph.adjncy, graph.adjwgt, graph.vwgt, graph.degree, part, conn, load, volume, inside,
                   s, f)  # fmt: skip
-    s[kernels.BEST_FEASIBLE] = int(load.max()) <= s[kernels.L_MAX]
     s[kernels.HORIZON] = horizon
-    scales = [math.log10(max(graph.nodes, 1)), math.log10(max(graph.edges, 1)), math.log2(rules.parts)]
-    sizes = np.array(scales, np.float32) / np.float32(6)
+    sizes = _sizes(graph.nodes, graph.edges, rules.parts)
     return State(
         part, conn, load, volume, inside, np.zeros(graph.nodes, np.int64), np.zeros((max(horizon, 1), 2), np.int32),
         NONE.copy(), np.full(actions, -1, np.int32), np.full(actions, -1, np.int32), np.full(actions, -1, np.int32),
