@@ -260,7 +260,7 @@ ERRORS = [
     ("judge text.graph text.part", 2, "text.graph, line 1: the header must be"),
     ("judge tiny/grid-test /dev/zero", 3, "is larger than the 268435456 bytes"),
     ("solve tiny/grid-test -o no/such/x.json", 2, "the folder no/such does not exist"),
-    ("solve tiny/grid-test -o folder.json", 2, "cannot write folder.json: Is a directory"),
+    ("solve tiny/grid-test -o folder.json", 2, "cannot write folder.json: it is a folder"),
     ("render path.txt good.json -o x.xyz", 2, "cannot write x.xyz: use a name that ends in .png"),
     ("render path.txt good.json -o no/such/x.png", 2, "cannot write no/such/x.png: No such file or directory"),
     ("render path.txt good.json -o x.gif", 2, "Partitioning draws no animation; use a name that ends in .png"),

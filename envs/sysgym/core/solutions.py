@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import math
+import os
 import warnings
 import zipfile
 from collections.abc import Iterable, Mapping
@@ -16,9 +17,11 @@ import numpy as np
 from sysgym.core.data import MAX_FILE, decompress, read_file
 from sysgym.core.errors import InvalidSolution, UsageError, reading, shortened, unknown
 from sysgym.core.problem import AnyProblem, Array, ArraySpec, Instance, Solution
+from sysgym.core.registry import options_of
 
 MAX_BYTES = 256 * 2**20  # no solution file is larger than this once unpacked
 MAX_ARRAYS = 1000  # nor has more arrays
+MADE = "sysgym"  # beside its arrays: the problem and the options that it was made with
 
 
 def check_arrays(specs: Mapping[str, ArraySpec], solution: Any) -> dict[str, Array]:
@@ -223,12 +226,9 @@ def read_solution(problem: AnyProblem, instance: Instance, path: str | Path) -> 
 
 def _parsed(problem: AnyProblem, instance: Instance, file: Path, data: bytes) -> Any:
     """What the bytes of a solution file hold, by its ending."""
-    if file.suffix == ".json":
-        content = parse_json(data)
-        inner = content.get("solution") if isinstance(content, dict) else None
-        return inner if isinstance(inner, dict) else content  # what `sysgym solve --json` prints
-    if file.suffix == ".npz":
-        return parse_npz(data)
+    if file.suffix in (".json", ".npz"):
+        content = _named(file, data)
+        return {key: value for key, value in content.items() if key != MADE} if isinstance(content, dict) else content
     if file.suffix == ".npy":
         return parse_npy(data)
     if problem.parse_solution is None:
@@ -236,11 +236,67 @@ def _parsed(problem: AnyProblem, instance: Instance, file: Path, data: bytes) ->
     return problem.parse_solution(instance, data, file.name)
 
 
-def write_solution(problem: AnyProblem, instance: Instance, solution: Solution, path: str | Path) -> None:
-    """Write a solution in the format that the file's ending names; see `read_solution`."""
+def _named(file: Path, data: bytes) -> Any:
+    """The arrays of a `.json` or `.npz` file by name, and beside them what it was made for."""
+    if file.suffix == ".npz":
+        return parse_npz(data)
+    content = parse_json(data)
+    inner = content.get("solution") if isinstance(content, dict) else None
+    if not isinstance(inner, dict):
+        return content
+    made = {MADE: {key: content[key] for key in ("problem", "options") if key in content}}  # of `sysgym solve --json`
+    return {**inner, **(made if len(made[MADE]) == 2 else {})}
+
+
+def made_for(path: str | Path) -> tuple[str, dict[str, Any]]:
+    """The problem (such as `Partitioning-v0`) and its options that a solution file says it was made with.
+
+    An empty name and no options where it says nothing, as files in formats of a field or damaged ones; InvalidSolution
+    if what it says is none of that.
+    """
+    file = Path(path)
+    if file.suffix not in (".json", ".npz"):
+        return "", {}
+    try:
+        with reading(file, InvalidSolution):
+            content = _named(file, read_file(file, MAX_BYTES, InvalidSolution))
+    except InvalidSolution:
+        return "", {}  # `read_solution` says what is wrong
+    told = content.get(MADE) if isinstance(content, dict) else None
+    if isinstance(told, np.ndarray):
+        with reading(file, InvalidSolution):
+            told = parse_json(told.astype(np.uint8).tobytes())
+    if told is None:
+        return "", {}
+    if (
+        not isinstance(told, dict)
+        or not isinstance(told.get("problem"), str)
+        or not isinstance(told.get("options"), dict)
+    ):
+        raise InvalidSolution(f"{file}: {MADE!r} must be an object with a problem's name and its options.")
+    return told["problem"], told["options"]
+
+
+def check_output(problem: AnyProblem, path: str | Path) -> None:
+    """UsageError unless a solution can be written there: called before the work begins."""
     file = Path(path)
     if not file.parent.is_dir():
         raise UsageError(f"cannot write {file}: the folder {file.parent} does not exist.")
+    if file.is_dir():
+        raise UsageError(f"cannot write {file}: it is a folder; name a file in it.")
+    if file.suffix not in (".json", ".npz", ".npy") and problem.format_solution is None:
+        raise UsageError(f"cannot write {file}: use a name that ends in .json or .npz.")
+    if not os.access(file if file.exists() else file.parent, os.W_OK):
+        raise UsageError(f"cannot write {file}: permission denied.")
+
+
+def write_solution(problem: AnyProblem, instance: Instance, solution: Solution, path: str | Path) -> None:
+    """Write a solution in the format that the file's ending names; see `read_solution`.
+
+    A `.json` or `.npz` file also holds the problem and its options (`made_for`).
+    """
+    file = Path(path)
+    check_output(problem, file)
     try:
         _write(problem, instance, solution, file)
     except OSError as error:
@@ -248,11 +304,14 @@ def write_solution(problem: AnyProblem, instance: Instance, solution: Solution, 
 
 
 def _write(problem: AnyProblem, instance: Instance, solution: Solution, file: Path) -> None:
+    made = {"problem": f"{problem.name}-v{problem.version}", "options": options_of(problem)}
     if file.suffix == ".json":
-        file.write_text(json.dumps({name: np.asarray(value).tolist() for name, value in solution.items()}) + "\n")
+        arrays = {name: np.asarray(value).tolist() for name, value in solution.items()}
+        file.write_text(json.dumps({**arrays, MADE: made}) + "\n")
     elif file.suffix == ".npz":
+        told = np.frombuffer(json.dumps(made).encode(), np.uint8)
         with file.open("wb") as stream:
-            np.savez_compressed(stream, **{name: np.asarray(value) for name, value in solution.items()})  # type: ignore[arg-type]
+            np.savez_compressed(stream, **{name: np.asarray(value) for name, value in solution.items()}, **{MADE: told})  # type: ignore[arg-type]
     elif file.suffix == ".npy" and len(solution) == 1:
         np.save(file, np.asarray(next(iter(solution.values()))), allow_pickle=False)
     elif problem.format_solution is not None:

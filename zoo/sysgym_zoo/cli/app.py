@@ -41,6 +41,9 @@ Options = Annotated[
     list[str] | None,
     typer.Option("-O", help="Option of the problem, key=value; repeatable.", autocompletion=complete.options),
 ]
+Changes = Annotated[
+    list[str] | None, typer.Option("--set", help="Option of the agents that have it, key=value; repeatable.")
+]
 InstanceName = Annotated[
     str,
     typer.Argument(help="A registered name, a recipe, or a file of your own.", autocompletion=complete.instances),

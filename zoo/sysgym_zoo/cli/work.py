@@ -10,6 +10,7 @@ import typer
 from sysgym_zoo.cli import complete
 from sysgym_zoo.cli.app import (
     AsJson,
+    Changes,
     CpuSeconds,
     InstanceName,
     Options,
@@ -44,9 +45,12 @@ def solve(
     problem: ProblemName = None,
     agent: Annotated[
         str | None,
-        typer.Option("--agent", "-a", help="Agent, recipe or run folder.", autocompletion=complete.agents),
+        typer.Option(
+            "--agent", "-a", help="Agent, recipe, run folder or module:Class.", autocompletion=complete.agents
+        ),
     ] = None,
     options: Options = None,
+    changes: Changes = None,
     seconds: Seconds = None,
     cpu_seconds: CpuSeconds = None,
     steps: Steps = None,
@@ -56,23 +60,27 @@ def solve(
     as_json: AsJson = False,
 ) -> None:
     """Solve one instance and judge the answer. Exit code 3 if it is infeasible."""
-    from sysgym.core.solutions import write_solution
+    from sysgym.core.registry import options_of
+    from sysgym.core.solutions import check_output
     from sysgym_agents.core import Budget
-    from sysgym_zoo.jobs.evaluate import checked_budget, solve_once
+    from sysgym_zoo.jobs.evaluate import checked_budget, solve_once, write_or_keep
     from sysgym_zoo.jobs.runs import set_threads
     from sysgym_zoo.lookup.finding import Clues
     from sysgym_zoo.lookup.resolve import build_all
 
     budget = checked_budget(Budget(seconds, steps, cpu_seconds))
     built, (solver,) = build_all(
-        Clues(problem, [agent] if agent is not None else [], "", [instance], None, options or [])
+        Clues(problem, [agent] if agent is not None else [], "", [instance], None, options or []), changes or []
     )
+    if output is not None:
+        check_output(built, output)
     loaded = built.load(instance)
     set_threads(threads)
     row, solution = solve_once(built, loaded, solver.agent, solver.name, seed, budget)
     if output is not None:
-        write_solution(built, loaded, solution, output)
-    _verdict(row, as_json, {"solution": dict(solution)} if output is None and as_json else {})
+        write_or_keep(built, loaded, solution, output)
+    whole = {"options": options_of(built), "solution": dict(solution)}
+    _verdict(row, as_json, whole if output is None and as_json else {})
 
 
 @command(app)
@@ -131,7 +139,12 @@ def _verdict(row: dict[str, Any], as_json: bool, extra: dict[str, Any]) -> None:
 def evaluate(
     agent: Annotated[
         list[str] | None,
-        typer.Option("--agent", "-a", help="Agent, recipe or run folder; repeatable.", autocompletion=complete.agents),
+        typer.Option(
+            "--agent",
+            "-a",
+            help="Agent, recipe, run folder or module:Class; repeatable.",
+            autocompletion=complete.agents,
+        ),
     ] = None,
     ablate: Annotated[
         str | None,
@@ -147,6 +160,7 @@ def evaluate(
     ] = None,
     problem: ProblemName = None,
     options: Options = None,
+    changes: Changes = None,
     seeds: Annotated[int, typer.Option(help="Seeds 0..n-1 on every instance.")] = 5,
     seconds: Seconds = None,
     cpu_seconds: CpuSeconds = None,
@@ -165,9 +179,11 @@ def evaluate(
 
     if ablate is not None and agent:
         raise UsageError("--ablate chooses who takes part; leave --agent out.")
+    if ablate is not None and changes:
+        raise UsageError("--ablate compares an agent as it was trained; leave --set out.")
     named = None if instances is None else ";".join(instances)
     words = agent or [] if ablate is None else [ablate]
-    built, solvers = build_all(Clues(problem, words, "", split(named), None, options or []))
+    built, solvers = build_all(Clues(problem, words, "", split(named), None, options or []), changes or [])
     wanted = built.default_instances if named is None else named
     loaded = [built.load(name) for name in instance_names(built, wanted)]
     how = module.How(seeds, Budget(seconds, steps, cpu_seconds), threads, out)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
+import sys
+import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
@@ -13,7 +16,7 @@ import numpy as np
 from sysgym import UsageError, content_hash
 from sysgym.core.problem import AnyProblem, Instance, Solution
 from sysgym.core.registry import options_of
-from sysgym.core.solutions import freedom_of, widest_of
+from sysgym.core.solutions import freedom_of, widest_of, write_solution
 from sysgym_agents.core import Budget, Clock
 from sysgym_agents.learning.ratios import geometric_mean, known_reference, ratio
 from sysgym_zoo.jobs.console import Progress, say
@@ -46,7 +49,8 @@ def solve_once(
     digest = content_hash(instance)
     agent.prepare()
     clock = Clock(budget)
-    solution = agent.solve(problem, instance, instance_rng(seed, digest), budget)
+    with contextlib.redirect_stdout(sys.stderr):  # an agent's prints are no result
+        solution = agent.solve(problem, instance, instance_rng(seed, digest), budget)
     wall, cpu = clock.seconds, clock.cpu_seconds
     verdict = problem.judge(instance, solution)
     row = {
@@ -69,6 +73,17 @@ def solve_once(
         row["reference"] = reference._asdict()
         row["ratio"] = ratio(verdict.cost, reference.cost)
     return row, solution
+
+
+def write_or_keep(problem: AnyProblem, instance: Instance, solution: Solution, output: Path) -> None:
+    """Write an answer; where that fails after all, keep it in a new temporary file, and say so."""
+    try:
+        write_solution(problem, instance, solution, output)
+    except UsageError as error:
+        with tempfile.NamedTemporaryFile(prefix="sysgym-", suffix=".npz", delete=False) as kept:
+            path = Path(kept.name)
+        write_solution(problem, instance, solution, path)
+        raise UsageError(f"{str(error).rstrip('.')}; the answer is kept in {path}.") from error
 
 
 class How(NamedTuple):

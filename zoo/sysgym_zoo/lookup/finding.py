@@ -13,7 +13,7 @@ from sysgym.core.instances import SPLITS
 from sysgym.core.options import parse_pairs
 from sysgym.core.problem import AnyProblem
 from sysgym.core.registry import make_problem, problem_class, problem_ids
-from sysgym.core.solutions import parse_json, parse_npz
+from sysgym.core.solutions import MADE, parse_json, parse_npz
 from sysgym_agents.core import agent_class
 from sysgym_zoo.jobs.console import say
 from sysgym_zoo.lookup.naming import Choice, choose
@@ -172,4 +172,4 @@ def _array_names(file: Path) -> set[str]:
         return set()
     content = parse_json(file.read_bytes()) if file.suffix == ".json" else parse_npz(file.read_bytes())
     inner = content.get("solution") if isinstance(content, dict) else None
-    return set(inner if isinstance(inner, dict) else content if isinstance(content, dict) else ())
+    return set(inner if isinstance(inner, dict) else content if isinstance(content, dict) else ()) - {MADE}

@@ -1,21 +1,31 @@
-"""What a word after `--agent` names: a registered agent, a recipe, or the folder of a run or of a model in it."""
+"""What a word after `--agent` names: a registered agent, a recipe, a run's folder or a model in it, or module:Class."""
 
 from __future__ import annotations
 
+import contextlib
+import json
 import os
-from collections.abc import Mapping
+import re
+import shutil
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from importlib import import_module
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from sysgym.core.errors import UsageError, unknown
+from sysgym.core.options import keyword_options, parse_pairs
 from sysgym.core.problem import AnyProblem, Instance, Solution
 from sysgym.core.registry import options_of, with_options
-from sysgym_agents.core import agent_class, agent_names, check_fits, is_learner, make_agent
+from sysgym.core.solutions import read_json
+from sysgym_agents.core import agent_class, agent_names, check_fits, is_learner, make_agent, register_agent
 from sysgym_zoo.lookup.recipes import Recipe, load_recipe, recipe_names
 from sysgym_zoo.lookup.records import load_run
 
 Options = Mapping[str, Any]
+OF_MODULE = re.compile(r"[^\W\d]\w*(?:\.[^\W\d]\w*)*:[^\W\d]\w*")
 
 
 @dataclass(frozen=True)
@@ -29,6 +39,7 @@ class Choice:
     options: Options = field(default_factory=dict)  # of the problem that it was trained with, or asks for
     own: Options = field(default_factory=dict)  # those that the recipe sets, whatever else is asked for
     hyper: Options = field(default_factory=dict)
+    changes: Options = field(default_factory=dict)  # hyper-parameters that the user set
     run: Path | None = None  # the run folder that it comes from
     weights: Path | None = None  # the folder in it where the weights are
 
@@ -46,7 +57,29 @@ def choose(word: str) -> Choice:
         return of_recipe(load_recipe(word))
     if word and os.path.isdir(word):
         return of_run(Path(word))
+    if OF_MODULE.fullmatch(word):
+        register_agent(word, of_module(word))
+        return Choice(word, word)
     raise unknown("agent", word, [*agent_names(), *recipe_names()])
+
+
+def of_module(word: str) -> type[Any]:
+    """The agent's class that `module:Class` names, as a program in this folder imports it."""
+    module, _, name = word.partition(":")
+    sys.path.insert(0, os.getcwd())
+    try:
+        with contextlib.redirect_stdout(sys.stderr):  # what it prints is no result
+            found = getattr(import_module(module), name, None)
+    except Exception as error:
+        raise UsageError(f"agent {word!r} cannot be imported ({type(error).__name__}: {error}).") from error
+    finally:
+        sys.path.remove(os.getcwd())
+    if not isinstance(found, type) or not callable(getattr(found, "solve", None)):
+        raise UsageError(
+            f"agent {word!r} must be a class with solve(problem, instance, rng, budget); {module} has "
+            f"{'no such name' if found is None else 'another thing of that name'}."
+        )
+    return found
 
 
 def of_recipe(recipe: Recipe) -> Choice:
@@ -131,6 +164,46 @@ class Solver(NamedTuple):
     learns: bool
 
 
+def changed(choices: Sequence[Choice], pairs: Sequence[str]) -> list[Choice]:
+    """The choices with hyper-parameters that the user set, key=value; each agent takes those that it has.
+
+    UsageError for a key that none of them has.
+    """
+    known = [keyword_options(agent_class(choice.agent)) for choice in choices]
+    for pair in pairs:
+        key = pair.partition("=")[0]
+        if "=" not in pair or not any(key in table for table in known):
+            who = " and ".join(dict.fromkeys(repr(choice.word) for choice in choices))
+            raise unknown(f"hyper-parameter of {who}", pair, sorted({key for table in known for key in table}))
+    return [
+        replace(choice, changes=parse_pairs(
+            [pair for pair in pairs if pair.partition("=")[0] in table], agent_class(choice.agent),
+            f"agent {choice.agent!r}",
+        ))
+        for choice, table in zip(choices, known, strict=True)
+    ]  # fmt: skip
+
+
+def load_changed(agent: Any, weights: Path, changes: Options) -> None:
+    """Load an agent as if it had been stored with other hyper-parameters; UsageError where its weights forbid it."""
+    if not changes:
+        agent.load(weights)
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        copied = Path(shutil.copytree(weights, Path(folder) / "agent"))
+        told = read_json(copied / "agent.json")
+        if not isinstance(told, dict) or not isinstance(told.get("hyper"), dict):
+            raise UsageError(f"{weights} does not say its hyper-parameters; leave --set out.")
+        told["hyper"] |= changes
+        (copied / "agent.json").write_text(json.dumps(told))
+        try:
+            agent.load(copied)
+        except UsageError as error:
+            said = ", ".join(f"{key}={value}" for key, value in changes.items())
+            why = f"the weights in {weights} do not allow --set {said}; leave out what shapes the network."
+            raise UsageError(why) from error
+
+
 def build(choice: Choice, problem: AnyProblem, given: set[str] | None = None) -> Solver:
     """The agent of a choice, with its weights and in its action mode; `given` are options that the user set.
 
@@ -139,11 +212,11 @@ def build(choice: Choice, problem: AnyProblem, given: set[str] | None = None) ->
     modes = mode_keys(problem)
     own = {key: value for key, value in choice.options.items() if key in modes}
     own = {key: value for key, value in own.items() if key in choice.own or key not in (given or set())}
-    agent = make_agent(choice.agent, **({} if choice.run else choice.hyper))
+    agent = make_agent(choice.agent, **({} if choice.run else {**choice.hyper, **choice.changes}))
     check_fits(choice.agent if choice.run else choice.word, agent, problem)
     learns, name = is_learner(agent), choice.name
     if choice.run is not None and choice.weights is not None:
-        agent.load(choice.weights)
+        load_changed(agent, choice.weights, choice.changes)
         whole, home = Path(choice.word).resolve(), choice.run.resolve()
         shown = home.name if whole == home else f"{home.name}/{whole.relative_to(home)}"
         name = name if shown == name else f"{name} ({shown})"

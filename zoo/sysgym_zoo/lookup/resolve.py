@@ -7,16 +7,30 @@ from typing import Any
 
 from sysgym.core.errors import UsageError
 from sysgym.core.instances import expand
+from sysgym.core.options import parse_pairs
 from sysgym.core.problem import AnyProblem
-from sysgym.core.registry import with_options
+from sysgym.core.registry import make_problem, problem_class, problem_ids, with_options
+from sysgym.core.solutions import made_for
 from sysgym_zoo.lookup.finding import Clues, build_problem, find_problem
-from sysgym_zoo.lookup.naming import Choice, Solver, build, choose, mode_keys
+from sysgym_zoo.lookup.naming import Choice, Solver, build, changed, choose, mode_keys
 from sysgym_zoo.lookup.trust import refuse_options
 
 
 def find_and_build(clues: Clues) -> Any:
-    """The problem of a command that names no agent."""
-    return build_problem(find_problem(clues), clues.options)
+    """The problem of a command that names no agent, with the options that its solution file was made with, but for
+    those that the user set. Options in it that may name files are for the user to name.
+    """
+    made, carried = made_for(clues.solution) if clues.solution is not None else ("", {})
+    ids = [name for name in problem_ids() if name.rpartition("/")[2] == made]
+    named = ids[0].removeprefix("sysgym/").rpartition("-v")[0] if ids else None
+    found = find_problem(clues._replace(problem=clues.problem or named))
+    kind = problem_class(found)
+    if clues.solution is None or named is None or problem_class(named) is not kind:
+        return build_problem(found, clues.options)
+    given = parse_pairs(clues.options, kind, found)
+    carried = {key: value for key, value in carried.items() if key not in given}
+    refuse_options(kind, carried, clues.solution)
+    return make_problem(found, **{**carried, **given})
 
 
 def keys_of(pairs: Sequence[str]) -> set[str]:
@@ -29,13 +43,14 @@ def build_agent(word: str, problem: AnyProblem, given: set[str] | None = None) -
     return build(choose(word), problem, given)
 
 
-def build_all(clues: Clues) -> tuple[Any, list[Solver]]:
-    """The problem of a command and its agents, ready to solve; the recommended one where none is named.
+def build_all(clues: Clues, changes: Sequence[str] = ()) -> tuple[Any, list[Solver]]:
+    """The problem of a command and its agents, ready to solve; the recommended one where none is named. `changes` are
+    hyper-parameters, key=value.
 
     The problem has the options that run folders were trained with and recipes ask for, where the user set none.
     """
     problem = build_problem(find_problem(clues), clues.options)
-    choices = [choose(word) for word in clues.agents or [problem.recommended_agent]]
+    choices = changed([choose(word) for word in clues.agents or [problem.recommended_agent]], changes)
     given = keys_of(clues.options)
     problem = trained_options(choices, problem, given)
     return problem, [build(choice, problem, given) for choice in choices]
