@@ -353,7 +353,9 @@ def test_public_data_that_is_nowhere(sysgym: Run, tmp_path: Path) -> None:
         said = sysgym(*words, code=2, **nowhere).stderr
         assert "is not on this machine; run `sysgym data get networks` or let SYSGYM_DATA name" in said
     said = sysgym("data", "get", "compgraph/alexnet_train", code=2, **nowhere).stderr
-    assert "0 of 1 files of 'compgraph/alexnet_train' are here. Missing:" in said and "has no public address" in said
+    assert "has no public address; put it below SYSGYM_DATA by hand (0 files of 'compgraph/alexnet_train' are" in said
+    said = sysgym("data", "get", "walshaw/uk", code=2, **nowhere, HTTPS_PROXY="http://127.0.0.1:9").stderr
+    assert len(said.splitlines()) == 1 and "cannot be reached (" in said and "elsewhere and put it at" in said
     (tmp_path / "partitioning" / "walshaw" / "add20.graph").write_text("wrong\n")
     assert "delete it and fetch it again" in sysgym("solve", "walshaw/add20", code=2, **nowhere).stderr
 

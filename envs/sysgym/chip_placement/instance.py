@@ -14,7 +14,7 @@ from sysgym.chip_placement.graph import Bodies, Graph, make_bodies, make_graph
 from sysgym.core.problem import Array
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Chip:
     """What is to be placed, and where.
 
@@ -25,6 +25,12 @@ class Chip:
     netlist: Netlist
     canvas: Canvas
     placement: Placement
+
+    def __repr__(self) -> str:
+        """One line."""
+        canvas = self.canvas
+        size = f"{canvas.width:g} x {canvas.height:g}, {canvas.columns} x {canvas.rows} cells"
+        return f"<Chip {self.name}: {len(self.macros)} macros, canvas {size}>"
 
     @cached_property
     def macros(self) -> Array:

@@ -127,11 +127,17 @@ def download(file: DataFile) -> Path:
         raise UsageError(f"{file.path} has no public address; put it below {ENVIRONMENT_VARIABLE} by hand.")
     import pooch
 
+    pooch.get_logger().setLevel("WARNING")
     target = cache_folder() / file.topic / file.path.removesuffix(".gz")
     try:
         pooch.retrieve(file.url, known_hash=f"sha256:{file.sha256}", fname=target.name, path=target.parent)
-    except (OSError, ValueError) as error:
-        raise UsageError(f"cannot fetch {file.url}: {error}") from error
+    except ValueError as error:
+        raise UsageError(f"{file.url} has other content than its checksum promises; nothing was kept.") from error
+    except OSError as error:  # offline, most often: the libraries below tell it in a paragraph
+        host = file.url.split("/")[2]
+        raise UsageError(
+            f"{host} cannot be reached ({type(error).__name__}); fetch {file.url} elsewhere and put it at {target}."
+        ) from error
     return target
 
 

@@ -14,7 +14,7 @@ from sysgym.core.problem import Array
 MAX_WEIGHT = 2**53  # totals stay exact in float64 as well
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Graph:
     """An undirected graph in compressed sparse rows; each edge stands in both of its rows.
 
@@ -28,6 +28,10 @@ class Graph:
     vwgt: Array  # (n,) int64 >= 0, node weights
     ids: Array | None = field(default=None, metadata={"hashed": False})
     # (n,) int64, what the source calls each node, ascending; None where it counts from 0
+
+    def __repr__(self) -> str:
+        """One line."""
+        return f"<Graph {self.name}: {self.nodes} nodes, {self.edges} edges>"
 
     @property
     def nodes(self) -> int:

@@ -12,7 +12,7 @@ from typing import Annotated, Any
 import typer
 
 from sysgym_zoo.cli import complete
-from sysgym_zoo.cli.guard import guarded
+from sysgym_zoo.cli.guard import guarded, help_text
 from sysgym_zoo.cli.plugins import Commands
 
 app = typer.Typer(
@@ -71,7 +71,7 @@ def command(group: typer.Typer, name: str | None = None) -> Callable[[Callable[.
     """Register a guarded command."""
 
     def register(function: Callable[..., Any]) -> Callable[..., Any]:
-        return group.command(name)(guarded(function))
+        return group.command(name, help=help_text(function))(guarded(function))
 
     return register
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import inspect
 import os
 import sys
 import traceback
@@ -34,6 +35,11 @@ def guarded(function: Callable[..., Any]) -> Callable[..., Any]:
             raise typer.Exit(explain(error)) from None
 
     return run
+
+
+def help_text(function: Callable[..., Any]) -> str:
+    """A docstring as help that keeps its brackets, which rich takes for its own markup."""
+    return (inspect.getdoc(function) or "").replace("[", r"\[")
 
 
 @contextlib.contextmanager

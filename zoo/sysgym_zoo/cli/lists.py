@@ -33,6 +33,14 @@ def agents(
 
 
 @command(list_app)
+def recipes(problem: ProblemName = None, as_json: AsJson = False) -> None:
+    """Recipes: an agent's options and numbers on a problem."""
+    from sysgym_zoo.lookup.catalogue import recipe_rows
+
+    show_rows("recipes", recipe_rows(problem), as_json)
+
+
+@command(list_app)
 def instances(
     problem: ProblemName = None,
     within: Annotated[

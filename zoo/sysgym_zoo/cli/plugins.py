@@ -15,7 +15,7 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
-from sysgym_zoo.cli.guard import guarded
+from sysgym_zoo.cli.guard import guarded, help_text
 
 COMMANDS = "sysgym.commands"
 OWN = "sysgym"  # the distribution whose names are reserved
@@ -70,7 +70,7 @@ def build(name: str) -> Any:
 
 def _build(name: str, function: Callable[..., Any], settings: dict[str, Any] | None = None) -> Any:
     small = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
-    small.command(name, context_settings=settings)(guarded(function))
+    small.command(name, context_settings=settings, help=help_text(function))(guarded(function))
     return typer.main.get_command(small)
 
 

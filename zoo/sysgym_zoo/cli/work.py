@@ -1,4 +1,4 @@
-"""Commands that do the work: demo, solve, judge, evaluate, render, report, bench."""
+"""Commands that do the work: demo, solve, judge, evaluate, render, report, plot, bench."""
 
 from __future__ import annotations
 
@@ -261,6 +261,23 @@ def report(
     if write is not None:
         update(write, name, text)
     show_rows("report", rows, True) if as_json else tell(text)
+
+
+@command(app)
+def plot(
+    runs: Annotated[list[Path], typer.Argument(help="Run folders of trainings.")],
+    output: Annotated[Path, typer.Option("-o", "--output", help="Picture to write: .png, .svg or .pdf.")] = Path(
+        "curves.png"
+    ),
+    metric: Annotated[
+        list[str] | None, typer.Option(help="What to draw, as metrics.jsonl names it; repeatable.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Learning curves of trainings: a panel a metric, a line a run."""
+    from sysgym_zoo.jobs.curves import plot as draw
+
+    show_paths([draw(runs, metric or [], output)], as_json)
 
 
 @command(app)

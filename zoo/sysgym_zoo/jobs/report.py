@@ -46,7 +46,7 @@ def telling_options(problem: dict[str, Any]) -> dict[str, Any]:
 def report(folders: Sequence[Path]) -> tuple[list[dict[str, Any]], str]:
     """Summary rows of all runs, and the same as Markdown with what was run below."""
     rows: list[dict[str, Any]] = []
-    notes, order = [], list[str]()
+    notes, order, places = [], list[str](), list[str]()
     if len({bool(load_run(folder).get("ablation")) for folder in folders}) > 1:
         raise UsageError("one table cannot hold evaluations and ablations; report them apart.")
     for folder in folders:
@@ -55,17 +55,22 @@ def report(folders: Sequence[Path]) -> tuple[list[dict[str, Any]], str]:
         freedoms = record.get("freedoms", [])
         order += [name for name in freedoms if name not in order]
         found = compare(read_rows(folder), told, freedoms) if told else summarise(read_rows(folder), freedoms)
-        rows += found
         options = ", ".join(f"{key}={value}" for key, value in telling_options(record["problem"]).items())
         options = f" ({options})" if options else ""
         groups = ", ".join(sorted({item["name"].split("/")[0] for item in record["instances"]}))
+        place = f"{groups}{options}"
+        rows += [{"on": place, **line} for line in found]
+        places += [place] if place not in places else []
         notes.append(
             f"{record['problem']['name']}-v{record['problem']['version']}{options} on {groups}, "
             f"{len(record['instances'])} instances, {record['seeds']} seeds, "
             f"{limit_text(record['budget'])}, {record['threads']} thread(s), "
             f"{record['hardware']['processor']}.{' ' + verdict(found) if told else ''}"
         )
-    rows.sort(key=lambda line: place_in(line.get("freedom"), order))  # who differ in freedom are not ranked together
+    # who differ in instances, options or freedom are not ranked together
+    rows.sort(key=lambda line: (places.index(line["on"]), place_in(line.get("freedom"), order)))
+    if len(places) == 1:
+        rows = [{key: value for key, value in line.items() if key != "on"} for line in rows]
     return rows, printable(markdown(rows) + "\n\n" + "\n".join(notes))
 
 

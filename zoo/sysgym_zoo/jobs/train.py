@@ -71,6 +71,9 @@ def _fit(run: Run, plan: Plan, begun: Begun, how: tuple[float, Selection | None]
     finally:
         signal.signal(signal.SIGINT, previous)
         watch.bar.close()
+    same = watch.what_is_the_same()
+    if same:
+        say(f"note: {same}")
     checkpoint(run.folder, plan.learner, watch.now())
     return "interrupted" if watch.asked_to_stop else "done"
 
@@ -91,6 +94,8 @@ class _Watch:
         self.bar = Progress("training", total, self.unit.replace("_", " "), last=True)
         self.steps = self.seconds = 0.0  # now
         self.saved = begun.seconds  # when the last checkpoint was written
+        self.lengths: set[float] = set()  # mean lengths of episodes, and the least and greatest returns
+        self.returns: set[float] = set()
 
     def stop(self, signum: int, frame: Any) -> None:
         """Let the learner end after this rollout."""
@@ -109,6 +114,8 @@ class _Watch:
         if self.selection and self.selection.due(self.steps):
             score = self.selection.evaluate(self.learner, self.steps)
             metrics = {**metrics, **score.metrics}
+        self.lengths |= {metrics["rollout/ep_len_mean"]} if "rollout/ep_len_mean" in metrics else set()
+        self.returns |= {metrics[key] for key in ("rollout/ep_rew_min", "rollout/ep_rew_max") if key in metrics}
         self.run.log({**metrics, "steps": self.steps, "seconds": self.seconds}, int(self.steps))
         note = "  ".join(
             f"{k.removeprefix('rollout/')} {v:.3g}"
@@ -122,6 +129,12 @@ class _Watch:
         elif self.seconds - self.saved >= self.save_every:
             self._checkpoint()
         return not (self.asked_to_stop or (self.selection and self.selection.over))
+
+    def what_is_the_same(self) -> str:
+        """A sentence where all episodes were alike, so that there was little to learn; else nothing."""
+        if len(self.returns) == 1:
+            return f"all episodes had the same return, {self.returns.pop():g}: nothing can be learnt from them."
+        return "all episodes had one step." if self.lengths == {1.0} else ""
 
     def _checkpoint(self) -> None:
         self.saved = self.seconds

@@ -66,6 +66,16 @@ def agent_rows(problem: str | None) -> list[dict[str, Any]]:
     return [*rows, *_recipe_rows(wanted)]
 
 
+def recipe_rows(problem: str | None) -> list[dict[str, Any]]:
+    """Installed recipes, of one problem if it is named."""
+    wanted = problem_class(problem).name if problem else None  # type: ignore[attr-defined]
+    rows = []
+    for row in _recipe_rows(wanted):
+        agent, _, about = row["about"].partition(": ") if row["kind"] == "recipe" else ("-", "", row["about"])
+        rows.append({"recipe": row["agent"], "agent": agent, "problem": row["problems"], "about": about})
+    return rows
+
+
 def _recipe_rows(problem: str | None) -> Iterator[dict[str, Any]]:
     for name in recipe_names():
         try:
@@ -156,7 +166,7 @@ def _entries(problem: str | None, name: str) -> list[Any]:
 
 
 def fetch(problem: str | None, name: str) -> list[dict[str, Any]]:
-    """Fetch the files of a set (or one instance); where they lie. UsageError lists those that cannot be had."""
+    """Fetch the files of a set (or one instance); where they lie. UsageError says why the first that is missing is."""
     rows: list[dict[str, Any]] = []
     failed = []
     for entry in _entries(problem, name):
@@ -167,8 +177,8 @@ def fetch(problem: str | None, name: str) -> list[dict[str, Any]]:
         except UsageError as error:
             failed.append(f"{entry.name}: {error}")
     if failed:
-        got = f"{len(rows)} of {len(rows) + len(failed)} files of {name!r} are here. "
-        raise UsageError(got + "Missing: " + " ".join(failed))
+        more = f"; {len(failed) - 1} more are missing" if len(failed) > 1 else ""
+        raise UsageError(f"{failed[0].rstrip('.')} ({len(rows)} files of {name!r} are here{more}).")
     return rows
 
 

@@ -69,12 +69,12 @@ def of_module(word: str) -> type[Any]:
     sys.path.insert(0, os.getcwd())
     try:
         with contextlib.redirect_stdout(sys.stderr):  # what it prints is no result
-            found = getattr(import_module(module), name, None)
+            found = vars(import_module(module)).get(name)
     except Exception as error:
         raise UsageError(f"agent {word!r} cannot be imported ({type(error).__name__}: {error}).") from error
     finally:
         sys.path.remove(os.getcwd())
-    if not isinstance(found, type) or not callable(getattr(found, "solve", None)):
+    if not isinstance(found, type) or "solve" not in dir(found):
         raise UsageError(
             f"agent {word!r} must be a class with solve(problem, instance, rng, budget); {module} has "
             f"{'no such name' if found is None else 'another thing of that name'}."

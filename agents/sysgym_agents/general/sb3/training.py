@@ -115,6 +115,8 @@ class _Watch(BaseCallback):
         episodes = self.model.ep_info_buffer or []
         if episodes:
             metrics["rollout/ep_rew_mean"] = float(np.mean([e["r"] for e in episodes]))
+            metrics["rollout/ep_rew_min"] = float(min(e["r"] for e in episodes))
+            metrics["rollout/ep_rew_max"] = float(max(e["r"] for e in episodes))
             metrics["rollout/ep_len_mean"] = float(np.mean([e["l"] for e in episodes]))
             metrics |= _judged(episodes)
         for key, value in self.logger.name_to_value.items():

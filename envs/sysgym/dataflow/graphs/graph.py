@@ -17,7 +17,7 @@ MAX_NODES = 2**24
 MAX_NUMBER = 2**50  # of flops, bytes and nanoseconds, so that sums stay exact
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class DataflowGraph:
     """Operators 0..N-1 in a topological order, tensors 0..T-1, and E reads of a tensor by an operator.
 
@@ -49,6 +49,10 @@ class DataflowGraph:
     licence: str = field(default="", metadata={"hashed": False})
     time_model: str = field(default="", metadata={"hashed": False})
     machine: Roofline = field(default=Roofline(), metadata={"hashed": "changed"})  # what `time_ns` was made for
+
+    def __repr__(self) -> str:
+        """One line."""
+        return f"<DataflowGraph {self.name}: {self.nodes} operators, {self.tensors} tensors, {self.edges} reads>"
 
     @property
     def nodes(self) -> int:
