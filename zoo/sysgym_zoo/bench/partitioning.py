@@ -143,7 +143,7 @@ def vectors(count: int, num_envs: int = 256) -> list[dict[str, Any]]:
                 one.reset()
 
         each_row = (lambda draw=draw_one: draw()[0]) if raw else draw_one  # type: ignore[misc]
-        rounds, steps = max(count // num_envs // LEAST, 7), max(count // 4 // LEAST, 1)
+        rounds, steps = max(count // num_envs // LEAST, 64), max(count // 4 // LEAST, 300)  # whole episodes at least
         batched = median([_stepping(many.step, draw, rounds) for _ in range(LEAST)]) / num_envs
         single = median([_stepping(alone, each_row, steps) for _ in range(LEAST)])
         found.append(row(f"one environment: {title}", 1e6 * single, "us/step"))
