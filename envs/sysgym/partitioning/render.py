@@ -1,4 +1,4 @@
-"""Pictures of partitions: a spectral layout, coloured parts, cut edges in black, the figures in a caption."""
+"""Pictures of partitions: a spectral layout, coloured parts, cut edges in black, weights in a legend."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from sysgym.graphs.csr import Graph
 from sysgym.graphs.spectral import laplacian_eigenvectors
 
 WIDTH, HEIGHT, CAPTION, MARGIN = 640, 700, 60, 24
+LEGEND, SHOWN = 44, 10  # height of the legend, and parts in it
 TABLEAU = ((31, 119, 180), (255, 127, 14), (44, 160, 44), (214, 39, 40), (148, 103, 189), (140, 86, 75),
            (227, 119, 194), (188, 189, 34), (23, 190, 207), (127, 127, 127))  # fmt: skip
 
@@ -40,7 +41,7 @@ def layout(graph: Graph) -> Array:
 def draw(graph: Graph, solution: Solution, k: int, verdict: Verdict) -> Array:
     """The partition as an (700, 640, 3) uint8 picture."""
     part = np.asarray(solution["part"])
-    scale = np.array([WIDTH - 2 * MARGIN, HEIGHT - CAPTION - 2 * MARGIN])
+    scale = np.array([WIDTH - 2 * MARGIN, HEIGHT - CAPTION - LEGEND - 2 * MARGIN])
     xy = layout(graph) * scale + np.array([MARGIN, CAPTION + MARGIN])
     image = Image.new("RGB", (WIDTH, HEIGHT), "white")
     pen = ImageDraw.Draw(image)
@@ -62,7 +63,25 @@ def draw(graph: Graph, solution: Solution, k: int, verdict: Verdict) -> Array:
     share, imbalance = 100 * m["cut_ratio"], 100 * m["imbalance"]
     line = f"cut {m['cut']:g} ({share:.2f} % of the edge weight), imbalance {imbalance:.1f} %, {state}"
     pen.text((MARGIN, 34), line, "black" if verdict.feasible else (200, 0, 0), small)
+    _legend(pen, palette, np.bincount(part, graph.vwgt, k).tolist(), m["l_max"])
     return np.asarray(image, np.uint8).copy()
+
+
+def _legend(pen: ImageDraw.ImageDraw, palette: list[tuple[int, int, int]], load: list[float], limit: float) -> None:
+    """What each part weighs beside its colour, and the limit; the heaviest parts where not all have room."""
+    small = ImageFont.load_default(12)
+    heaviest = sorted(range(len(load)), key=lambda p: (-load[p], p))
+    shown = sorted(heaviest[:SHOWN]) if len(load) > SHOWN else range(len(load))
+    top, step = HEIGHT - LEGEND, (WIDTH - 2 * MARGIN) // 5
+    for place, p in enumerate(shown):
+        x, y = MARGIN + place % 5 * step, top + place // 5 * 15
+        pen.rectangle([x, y + 2, x + 10, y + 12], fill=palette[p])
+        over = load[p] > limit
+        pen.text(
+            (x + 15, y), f"part {p}: {load[p]:g}" + (" (over)" if over else ""), (200, 0, 0) if over else "black", small
+        )
+    more = f", the {SHOWN} heaviest of {len(load)} parts" if len(load) > SHOWN else ""
+    pen.text((MARGIN, HEIGHT - 14), f"weights; a part may weigh {limit:g}{more}", (90, 90, 90), small)
 
 
 def describe(graph: Graph, solution: Solution, k: int, eps: float, verdict: Verdict) -> str:
