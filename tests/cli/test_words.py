@@ -116,3 +116,11 @@ def test_an_answer_that_cannot_be_written_is_kept(sysgym: Run, mine: Path) -> No
     kept = Path(said.split("the answer is kept in ")[1].strip().rstrip("."))
     assert sorted(np.load(kept)["part"].tolist()) == [0, 0, 1, 1]
     kept.unlink()
+
+
+def test_a_training_starts_from_another(sysgym: Run, mine: Path) -> None:
+    gap = str(GOLDEN / "runs" / "gap")
+    sysgym("train", "--from", gap, "--steps", "20", "--instances", "tiny/grid-train", "--out", "again")
+    assert json.loads((mine / "again" / "run.json").read_text())["agent"]["started_from"] == gap
+    for words, sentence in ((("--agent", "gap"), "leave --agent out"), ((), "'absent' is no folder")):
+        assert sentence in sysgym("train", "--from", gap if words else "absent", *words, code=2).stderr

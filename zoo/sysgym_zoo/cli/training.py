@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Annotated
 
 import typer
@@ -16,6 +17,9 @@ def train(
     agent: Annotated[
         str | None,
         typer.Option("--agent", "-a", help="A learner, recipe or run folder.", autocompletion=complete.learners),
+    ] = None,
+    start: Annotated[
+        str | None, typer.Option("--from", help="Run folder, or a model in it, whose weights it starts from.")
     ] = None,
     options: Options = None,
     instances: Annotated[
@@ -53,13 +57,18 @@ def train(
     as_json: AsJson = False,
 ) -> None:
     """Train a learner: metrics, TensorBoard events, checkpoints and the agent in a run folder."""
+    from sysgym import UsageError
     from sysgym_zoo.jobs.console import show_json, tell
     from sysgym_zoo.jobs.plan import Training
     from sysgym_zoo.jobs.selection import Wanted
     from sysgym_zoo.jobs.train import train as run
 
+    if start is not None and (agent is not None or not os.path.isdir(start)):
+        why = "leave --agent out" if agent is not None else f"{start!r} is no folder"
+        raise UsageError(f"--from RUN starts from that run's agent; {why}.")
     asked = Training(
-        agent=agent, problem=problem, options=options or [], instances=";".join(instances or []) or None,
+        agent=agent if start is None else start, problem=problem, options=options or [],
+        instances=";".join(instances or []) or None,
         recipe=recipe, changes=change or [], steps=steps, seconds=seconds, cpu_seconds=cpu_seconds, seed=seed,
         threads=threads, out=out, resume=resume, save_every=save_every,
         evaluation=Wanted(";".join(eval_instances or []) or None, eval_every, stop_after),
