@@ -19,8 +19,8 @@ from safetensors.torch import load_file, save_file
 import sysgym
 from sysgym import UsageError
 from sysgym_agents.core import Budget, make_agent
-from sysgym_zoo.jobs.boards import pack_runs
 from sysgym_zoo.jobs.evaluate import How, evaluate
+from sysgym_zoo.jobs.packing import pack_runs
 from sysgym_zoo.jobs.plan import Training
 from sysgym_zoo.jobs.report import report
 from sysgym_zoo.jobs.runs import keep_metrics

@@ -10,6 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from sysgym_leaderboards import load_board
+
 GOLDEN = Path(__file__).parents[1] / "golden"
 Run = Callable[..., subprocess.CompletedProcess[str]]
 MINE = '''"""Agents of a user."""
@@ -124,3 +126,20 @@ def test_a_training_starts_from_another(sysgym: Run, mine: Path) -> None:
     assert json.loads((mine / "again" / "run.json").read_text())["agent"]["started_from"] == gap
     for words, sentence in ((("--agent", "gap"), "leave --agent out"), ((), "'absent' is no folder")):
         assert sentence in sysgym("train", "--from", gap if words else "absent", *words, code=2).stderr
+
+
+def test_a_folder_of_solution_files_is_packed(sysgym: Run, tmp_path: Path) -> None:
+    (tmp_path / "mine").mkdir()
+    board = "partitioning-tiny-k2-v1"
+    names = [name for name, _ in load_board(board).pairs()]
+    for name, ending in zip(names, ("part", "json", "npz", "part"), strict=False):
+        sysgym("solve", name, "-a", "ldg", "-o", f"mine/{name.split('/')[1]}.{ending}")
+    (tmp_path / "mine" / "notes.md").write_text("about them")
+    said = sysgym("pack", "mine", "--board", board, "--agent", "My rule", "-o", "mine.zip").stderr
+    assert "not of this board, so left out: notes.md" in said
+    certificate = json.loads(sysgym("submit", "mine.zip", "--json").stdout)
+    assert certificate["accepted"] and certificate["board"] == board
+    assert "say whose they are by --agent NAME" in sysgym("pack", "mine", "--board", board, code=2).stderr
+    (tmp_path / "mine" / f"{names[1].split('/')[1]}.json").unlink()
+    said = sysgym("pack", "mine", "--board", board, "--agent", "My rule", code=2).stderr
+    assert f"holds no file for {names[1]} with seed 0; name one" in said

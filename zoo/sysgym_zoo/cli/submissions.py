@@ -15,19 +15,25 @@ EntryNumber = Annotated[int, typer.Argument(help="Number of the entry, as `sysgy
 
 @command(app)
 def pack(
-    runs: Annotated[list[Path], typer.Argument(help="Run folders of evaluations.")],
+    runs: Annotated[list[Path], typer.Argument(help="Run folders of evaluations, or a folder of solution files.")],
     board: Annotated[str, typer.Option(help="The board to submit to.", autocompletion=complete.boards)],
     output: Annotated[Path, typer.Option("-o", "--output", help="Submission to write, .zip.")] = Path("submission.zip"),
     agent: Annotated[
-        str | None, typer.Option("--agent", "-a", help="Which agent of the runs.", autocompletion=complete.agents)
+        str | None,
+        typer.Option(
+            "--agent",
+            "-a",
+            help="Which agent of the runs; whose the solution files are.",
+            autocompletion=complete.agents,
+        ),
     ] = None,
     author: Annotated[list[str] | None, typer.Option(help="An author; repeatable.")] = None,
     code: Annotated[str, typer.Option(help="Where the code is.")] = "",
     licence: Annotated[str, typer.Option(help="Licence of the solutions.")] = "CC0-1.0",
     as_json: AsJson = False,
 ) -> None:
-    """Build a submission from recorded solutions."""
-    from sysgym_zoo.jobs.boards import pack_runs
+    """Build a submission from recorded solutions, or files: INSTANCE.json, with several seeds INSTANCE-s0.json."""
+    from sysgym_zoo.jobs.packing import pack_runs
 
     show_paths([pack_runs(runs, board, output, agent, author or [], code, licence)], as_json)
 

@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image
 
 from sysgym import InvalidSolution
-from sysgym_zoo.jobs import boards
+from sysgym_zoo.jobs import boards, packing
 from sysgym_zoo.jobs.console import say, show_json, table
 from sysgym_zoo.jobs.evaluate import How, evaluate, summarise
 from sysgym_zoo.jobs.plan import Training
@@ -43,7 +43,7 @@ def demo(out: Path, seconds: float, as_json: bool) -> None:
     (folder / "submissions").mkdir()
     for name, *_ in agents:
         file = folder / "submissions" / f"{name.split()[0]}.zip"
-        boards.pack_runs([evaluated], BOARD, file, name, ["sysgym demo"], "", "CC0-1.0")
+        packing.pack_runs([evaluated], BOARD, file, name, ["sysgym demo"], "", "CC0-1.0")
         certificate = boards.submit(file, BOARD, store)
         say(f"   {boards.outcome(certificate)}")
         if not certificate.accepted:

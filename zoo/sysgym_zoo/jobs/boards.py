@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 from sysgym import UsageError
-from sysgym.core.errors import SysgymError, unknown
 from sysgym_leaderboards import Board, Store, board_names, load_board, rank
 from sysgym_leaderboards.ranking import apart
 from sysgym_zoo.jobs.console import say, show_json, tell
@@ -30,7 +29,7 @@ def board_rows() -> list[dict[str, Any]]:
                 "instances": ", ".join(board.instances),
                 "seeds": board.seeds,
                 "division": board.division,
-                "freedom": _freedom(board),
+                "freedom": freedom_on(board),
                 "reference": board.reference,
                 "title": board.title,
             }
@@ -38,95 +37,13 @@ def board_rows() -> list[dict[str, Any]]:
     return rows
 
 
-def _freedom(board: Board) -> str | None:
+def freedom_on(board: Board) -> str | None:
     """The freedom in force on a board; None where its problem knows none, or is not here."""
     try:
         return board.freedom_in(board.make_problem()) or None
     except UsageError as error:
         say(str(error))
         return board.freedom or None
-
-
-def _rows_of(folders: Sequence[Path], agent: str | None) -> tuple[str, list[tuple[Path, dict[str, Any]]]]:
-    """The recorded rows of one agent, with their folders; UsageError if the agent is not clear."""
-    from sysgym_zoo.jobs.report import read_rows
-
-    rows = [(folder, row) for folder in folders for row in read_rows(folder)]
-    names = sorted({row["agent"] for _, row in rows})
-    if agent is None and len(names) != 1:
-        raise UsageError(f"these runs hold the agents {', '.join(names)}; choose one with --agent.")
-    chosen = names[0] if agent is None else agent
-    if chosen not in names:
-        raise unknown("agent of these runs", chosen, names)
-    return chosen, [(folder, row) for folder, row in rows if row["agent"] == chosen]
-
-
-def read_arrays(file: Path) -> dict[str, Any]:
-    """A recorded solution."""
-    from sysgym.core.data import read_file
-    from sysgym.core.solutions import MAX_BYTES, parse_npz
-
-    try:
-        return parse_npz(read_file(file, MAX_BYTES))
-    except SysgymError as error:
-        why = str(error).rstrip(".").removeprefix(f"{file} cannot be read: ")
-        raise UsageError(f"the solution {file} cannot be read: {why}; evaluate it again.") from error
-
-
-def pack_runs(
-    folders: Sequence[Path],
-    board_name: str,
-    output: Path,
-    agent: str | None,
-    authors: Sequence[str],
-    code: str,
-    licence: str,
-) -> Path:
-    """A submission from the solutions of evaluation runs."""
-    from sysgym_leaderboards import Answer, pack
-    from sysgym_zoo.lookup.records import PACKED, fault, inside, load_run
-
-    board = load_board(board_name)
-    name, rows = _rows_of(folders, agent)
-    record = load_run(folders[0])
-    wrong = fault(record, PACKED)
-    if wrong:
-        raise UsageError(f"{folders[0]} does not say what a submission must ({wrong}); evaluate it again.")
-    for folder in folders:
-        problem, options = load_run(folder)["problem"], load_run(folder)["problem"]["options"]
-        if f"{problem['name']}-v{problem['version']}" != board.problem:
-            raise UsageError(f"board {board.id} is for {board.problem}, {folder} is of {problem['name']}.")
-        for key, value in board.options.items():
-            if options.get(key) == value:
-                continue
-            raise UsageError(
-                f"board {board.id} is for {key}={value}, the run used {key}={options.get(key)}; evaluate anew."
-            )
-    solutions = {}
-    freedom = _freedom(board) or ""
-    wanted = set(board.pairs())
-    for folder, row in rows:
-        if (row["instance"], row["seed"]) in solutions:
-            raise UsageError(f"these runs solve {row['instance']} with seed {row['seed']} twice; name one of them.")
-        if (row["instance"], row["seed"]) in wanted:
-            solutions[row["instance"], row["seed"]] = Answer(
-                read_arrays(inside(folder, row["solution"])),
-                cost=row["cost"] if (row.get("freedom") or "") == freedom else None,  # else the board judges otherwise
-                seconds=row["seconds"],
-            )
-    hardware = record["hardware"]
-    manifest: dict[str, Any] = {
-        "agent": name,
-        "authors": list(authors),
-        "licence": licence,
-        "hardware": f"{hardware['processor']}, {hardware['cores']} cores",
-        "threads": record["threads"],
-        "suite_version": record["versions"]["sysgym"],
-        "created": record["started"],
-    }
-    if code:
-        manifest["code"] = code
-    return pack(output, board, manifest, solutions)
 
 
 def submit(file: Path, board_name: str | None, store_path: Path | None) -> Any:
@@ -158,7 +75,7 @@ def standings(board_name: str, store_path: Path | None) -> list[dict[str, Any]]:
          "note": f"judged by {line.judge}"}
         for line in others
     ]  # fmt: skip
-    freedom = _freedom(board)
+    freedom = freedom_on(board)
     return [{**line, "freedom": freedom} if freedom else line for line in waiting_last(rows, waiting)]
 
 
