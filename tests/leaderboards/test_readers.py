@@ -16,8 +16,9 @@ from mutations import check, mutated, mutated_json
 
 import sysgym
 from sysgym_leaderboards import audit, load_board, rank, read_published, read_results
-from sysgym_zoo.jobs.boards import audit_rows, pack_runs
+from sysgym_zoo.jobs.boards import audit_rows
 from sysgym_zoo.jobs.evaluate import How, evaluate
+from sysgym_zoo.jobs.packing import pack_runs
 from sysgym_zoo.jobs.report import report, update
 from sysgym_zoo.lookup.resolve import build_agent
 

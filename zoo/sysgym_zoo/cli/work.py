@@ -275,7 +275,7 @@ def plot(
     as_json: AsJson = False,
 ) -> None:
     """Learning curves of trainings: a panel a metric, a line a run."""
-    from sysgym_zoo.jobs.curves import plot as draw
+    from sysgym_zoo.jobs.pictures import plot as draw
 
     show_paths([draw(runs, metric or [], output)], as_json)
 
