@@ -16,7 +16,7 @@ from sysgym.core.errors import MissingDependency, UsageError, reading
 from sysgym.dataflow.graphs.graph import DataflowGraph
 from sysgym_zoo.tools.tracing.build import GraphBuilder, Heading
 from sysgym_zoo.tools.tracing.cost import Timing
-from sysgym_zoo.tools.tracing.ops import HEAVIES, Shape, elements
+from sysgym_zoo.tools.tracing.products import HEAVIES, Shape, elements
 
 ATEN = {
     "Conv": "convolution", "ConvTranspose": "convolution", "BatchNormalization": "native_batch_norm",
