@@ -40,7 +40,9 @@ PRICEY = frozenset({
 NORMS = frozenset({
     "native_batch_norm", "native_batch_norm_backward", "native_layer_norm", "native_layer_norm_backward",
     "native_group_norm", "native_group_norm_backward", "_native_batch_norm_legit", "_fused_rms_norm",
-    "_native_batch_norm_legit_no_training", "_fused_rms_norm_backward",
+    "_native_batch_norm_legit_no_training", "_fused_rms_norm_backward", "skip_layer_normalization",
+    "skip_simplified_layer_normalization", "embed_layer_normalization", "simplified_layer_normalization", "group_norm",
+    "skip_group_norm", "instance_normalization", "mean_variance_normalization", "lp_normalization",
 })  # fmt: skip
 REDUCTIONS = frozenset({
     "sum", "mean", "amax", "amin", "max", "min", "prod", "argmax", "argmin", "var", "var_mean", "std", "logsumexp",
@@ -71,7 +73,10 @@ LIGHTER = frozenset({  # 1 per element is about right
     "instance_normalization", "mean_variance_normalization", "lp_normalization", "lp_pool", "global_lp_pool",
     "reduce_sum_square", "reduce_l1", "reduce_log_sum", "reduce_log_sum_exp", "hardmax", "is_inf", "is_nan", "mod",
     "rotary_embedding", "eye_like", "compress", "reverse_sequence", "softmax_cross_entropy_loss", "bitwise_xor",
-    "thresholded_relu", "xor", "bit_shift", "det", "unique", "affine_grid", "tensor_scatter",
+    "thresholded_relu", "xor", "bit_shift", "det", "unique", "affine_grid", "tensor_scatter", "bias_add",
+    "bias_gelu", "fast_gelu", "quick_gelu", "bias_split_gelu",
+    "bias_softmax", "qlinear_add", "qlinear_mul", "qlinear_leaky_relu", "qlinear_concat", "qlinear_sigmoid",
+    "qlinear_softmax", "expand_dims", "bias_dropout",
 })  # fmt: skip
 
 

@@ -17,7 +17,6 @@ CONVOLUTIONS = frozenset({
     "mkldnn_convolution", "miopen_convolution", "_slow_conv2d_forward", "slow_conv3d_forward", "slow_conv_dilated2d",
     "slow_conv_dilated3d", "conv_depthwise3d", "_conv_depthwise2d", "conv1d", "conv2d", "conv3d", "_trilinear",
     *(f"quantized.conv{d}d{more}" for d in (1, 2, 3) for more in ("", "_relu", "_dynamic")),
-    "q_linear_conv", "conv_integer", "fused_conv", "nhwc_conv", "nhwc_fused_conv",
 })  # fmt: skip
 ADDING = frozenset({"addmm", "baddbmm", "addmv", "addbmm", "_addmm_activation", "sparse_addmm"})
 PRODUCTS = ADDING | frozenset({
@@ -49,9 +48,17 @@ ATTENTIONS_BACKWARD = frozenset(
     f"{name}_backward" for name in ATTENTIONS if name.startswith("_scaled")
 )  # the gradient comes first
 DISTANCES = frozenset({"_cdist_forward"})
+ONNX = frozenset({  # their flops come with them
+    "einsum", "lstm", "gru", "rnn", "attention", "mat_mul_integer", "qlinear_mat_mul", "conv_integer", "qlinear_conv",
+    "deform_conv", "fused_mat_mul", "transpose_mat_mul", "fused_mat_mul_activation", "fused_gemm", "gemm_fast_gelu",
+    "gemm_float8", "qgemm", "mat_mul_nbits", "mat_mul_bnb4", "mat_mul_fp_q4", "mat_mul_integer16",
+    "mat_mul_integer_to_float", "dynamic_quantize_mat_mul", "fused_conv", "nhwc_fused_conv", "nhwc_conv",
+    "qlinear_conv_transpose", "conv_transpose_with_dynamic_pads", "qattention", "multi_head_attention",
+    "decoder_masked_multi_head_attention", "group_query_attention",
+})  # fmt: skip
 HEAVIES = (
     PRODUCTS | CONVOLUTIONS | ATTENTIONS | ATTENTIONS_BACKWARD | DISTANCES | set(DECOMPOSITIONS)
-    | {"convolution_backward"}
+    | {"convolution_backward"} | ONNX
 )  # fmt: skip
 
 
