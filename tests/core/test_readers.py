@@ -206,6 +206,7 @@ READERS: dict[str, Callable[[Path], Reader]] = {
 }  # fmt: skip
 
 
+@pytest.mark.filterwarnings("ignore:.*holds no times on a CPU:sysgym.core.errors.Notice")
 @pytest.mark.parametrize("count", [500, pytest.param(10_000, marks=pytest.mark.full)])
 @pytest.mark.parametrize("name", READERS)
 def test_mutations_of_a_file_get_an_answer_or_a_sentence(

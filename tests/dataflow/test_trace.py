@@ -15,6 +15,7 @@ import torch
 from torch import nn
 
 from sysgym import UsageError
+from sysgym.core.errors import Notice
 from sysgym.dataflow.graphs.graph import BACKWARD, FORWARD, UPDATE, DataflowGraph, check_graph
 from sysgym.dataflow.graphs.io import read_graph
 from sysgym.dataflow.graphs.roofline import Roofline
@@ -26,6 +27,7 @@ from sysgym_zoo.tools.tracing.load import build_model, current_folder
 
 Inline = Callable[..., Any]
 Rows = list[tuple[Any, ...]]
+UNREACHED = pytest.mark.filterwarnings("ignore:the loss of:sysgym.core.errors.Notice")  # of WaveNet
 
 
 def names(graph: DataflowGraph) -> list[str]:
@@ -120,7 +122,8 @@ class Tied(nn.Module):
 
 
 def test_tied_parameters_and_several_outputs() -> None:
-    graph = traced(Tied(), torch.zeros(5, dtype=torch.int64), train=True)
+    with pytest.warns(Notice, match="does not reach 1 of 2 parameters, which are not trained: idle;"):
+        graph = traced(Tied(), torch.zeros(5, dtype=torch.int64), train=True)
     counts = Counter(names(graph))
     assert counts["param"] == 2 and counts["sgd_update"] == 1  # the idle one is not in the graph, a buffer stays
     assert graph.param_bytes.sum() == 4 * (60 + 6)
@@ -148,12 +151,12 @@ class InPlace(nn.Module):
 def test_changes_in_place_are_seen_through_views() -> None:
     graph = traced(InPlace(), torch.empty(3, 4))
     found = names(graph)
-    change = found.index("fill_")
-    assert found == ["input", "mul", "const", "select", "fill_", "add", "exp"]
-    assert reads(graph, change) == [1, 2, 3] and reads(graph, 5) == reads(graph, 6) == [change]
-    assert graph.tensor_bytes[graph.out_ptr[change]] == 48
+    assert found == ["input", "mul", "const", "fill_", "add", "exp"]  # what is overwritten is not read
+    assert reads(graph, 3) == [1, 2] and reads(graph, 4) == reads(graph, 5) == [1, 3]
+    assert graph.tensor_bytes[graph.out_ptr[3]] == 12 and graph.traffic[3] == 4 + 12  # the column, no second copy
 
 
+@UNREACHED
 def test_every_parameter_has_its_update_and_every_gradient_its_layer() -> None:
     for function, sizes in SMALL.items():
         module, inputs = getattr(models, function)(**sizes)

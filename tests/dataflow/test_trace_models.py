@@ -14,6 +14,8 @@ from sysgym_zoo import models
 from sysgym_zoo.tools.tracing.build import Heading
 from sysgym_zoo.tools.tracing.capture import trace_module
 
+pytestmark = pytest.mark.filterwarnings("ignore:the loss of:sysgym.core.errors.Notice")  # the last block of WaveNet
+
 
 def traced(module: Any, *inputs: Any, train: bool) -> DataflowGraph:
     graph = trace_module(module, inputs, Heading("mine", train=train), None)

@@ -17,6 +17,14 @@ def trace(
     argument: Annotated[
         list[str] | None, typer.Option("--arg", help="Argument of the function, key=value; repeatable.")
     ] = None,
+    optimizer: Annotated[
+        str, typer.Option(help="Of a training step: sgd, momentum or adam, which hold 0, 1 or 2 values a parameter.")
+    ] = "sgd",
+    loss: Annotated[
+        str | None,
+        typer.Option(help="Output to train, a path such as loss or 1.logits; default: the first number."),
+    ] = None,
+    size: Annotated[list[str] | None, typer.Option(help="Free size of an ONNX file, such as N=1; repeatable.")] = None,
     name: Annotated[str | None, typer.Option(help="Name of the graph; default: the function or file.")] = None,
     devices: Annotated[int, typer.Option(help="Devices that the graph is meant for, 1 to 64.")] = 2,
     times: Annotated[Path | None, typer.Option(help='JSON of nanoseconds by operator: {"addmm": 41000}.')] = None,
@@ -43,6 +51,7 @@ def trace(
     found = run(
         model, output, train=train, pairs=argument or (), name=name, devices=devices,
         measured=Measured(times, profile), roofline=roofline,
+        optimizer=optimizer, loss=loss, sizes=size or (),
     )  # fmt: skip
     if as_json:
         show_json("trace", found)
@@ -53,6 +62,8 @@ def trace(
     tell(f"  {'time':12} {found['total_time_ns'] / 1e6:.3f} ms on one device ({found['time_model']})")
     tell(f"  {'flops':12} {found['flops'] / 1e9:.3f} G")
     tell(f"  {'parameters':12} {found['param_bytes'] / 1e6:.3f} MB")
+    if found["state_bytes"]:
+        tell(f"  {'optimizer':12} {found['state_bytes'] / 1e6:.3f} MB")
     if times is not None or profile is not None:
         shown = f"{found['operators_measured']} of {found['operators']} operators, {found['nodes_measured']} nodes"
         tell(f"  {'own times':12} {shown}")

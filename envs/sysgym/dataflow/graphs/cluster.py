@@ -13,6 +13,7 @@ from sysgym.core.problem import Array
 from sysgym.core.solutions import read_json
 from sysgym.dataflow.graphs.graph import DataflowGraph
 
+KINDS = ("gpu", "cpu")
 LINK_MODES = ("none", "pair", "egress_ingress")
 MAX_DEVICES = 64
 BANDWIDTH, LATENCY_NS, CAPACITY = 12.0, 10_000, 16_000_000_000  # PCIe 3 and a card of 16 GB
@@ -22,7 +23,7 @@ BANDWIDTH, LATENCY_NS, CAPACITY = 12.0, 10_000, 16_000_000_000  # PCIe 3 and a c
 class Cluster:
     """D devices and their links."""
 
-    kinds: tuple[str, ...]  # (D,) "gpu", "cpu" or any other name; "cpu" runs at a graph's time_cpu_ns where it has them
+    kinds: tuple[str, ...]  # (D,) "gpu" or "cpu", which runs at a graph's time_cpu_ns where it has them
     speed: Array  # (D,) float64 times are divided by it
     capacity: Array  # (D,) int64 bytes
     bandwidth: Array  # (D, D) int64 thousandths of a byte per nanosecond, from row to column
@@ -89,6 +90,8 @@ def _cluster(path: Path, found: Any) -> Cluster:
         for key in row:
             if key not in ("kind", "speed", "capacity"):
                 raise unknown(f"key of a device in {path}", key, ["kind", "speed", "capacity"])
+        if row.get("kind", "gpu") not in KINDS:
+            raise unknown(f"kind of a device in {path}", row["kind"], KINDS)
     mode = found.get("link_mode", "egress_ingress")
     if mode not in LINK_MODES:
         raise unknown("link_mode", mode, LINK_MODES)

@@ -20,6 +20,11 @@ from sysgym.dataflow.graphs.graph import HEAVY, NEVER, REDUCTION, DataflowGraph
 
 MAX_GROUP = 64  # operators in a group
 SLICES = ("embedding", "narrow", "select", "slice", "split", "unbind")  # they read as much as they write
+LOOKUPS = (  # they read rows that their indices name, and those in place write only these
+    "index", "index_select", "gather", "take", "_unsafe_index", "_embedding_bag", "_embedding_bag_forward_only",
+    "index_put_", "index_copy_", "index_add_", "index_fill_", "scatter_", "scatter_add_", "scatter_reduce_", "put_",
+    "copy_", "fill_", "zero_", "gather_nd",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -148,11 +153,17 @@ def _outside(graph: DataflowGraph, groups: Array) -> tuple[Array, Array, Array, 
 
 
 def _read_bytes(graph: DataflowGraph, edges: Array) -> Array:
-    """Bytes (len(edges),) int64 that the reads move: whole tensors, or what a slice of them writes if that is less."""
+    """Bytes (len(edges),) int64 that the reads move: whole tensors, or what a slice of them writes if that is less, or
+    what a lookup of rows moves besides what it writes.
+    """
     whole, dst = graph.tensor_bytes[graph.edge_tensor[edges]], graph.edge_dst[edges]
-    slices = np.array([name in SLICES for name in graph.op_types], np.bool_)[graph.op[dst]]
-    written = _sums(graph.tensor_src, graph.tensor_bytes, graph.nodes)
-    return np.asarray(np.where(slices, np.minimum(whole, written[dst]), whole))
+    slices, lookups = (
+        np.array([name in names for name in graph.op_types], np.bool_)[graph.op[dst]] for names in (SLICES, LOOKUPS)
+    )
+    written = _sums(graph.tensor_src, graph.tensor_bytes, graph.nodes)[dst]
+    rows = np.maximum(graph.traffic[dst] - written, 0)
+    most = np.where(slices, written, np.where(lookups & (rows > 0), rows, whole))
+    return np.asarray(np.minimum(whole, most))
 
 
 def _sums(owner: Array, values: Array, count: int) -> Array:

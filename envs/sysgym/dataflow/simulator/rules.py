@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from sysgym.core.errors import UsageError
+from sysgym.core.errors import UsageError, announce
 from sysgym.dataflow.graphs.cluster import CAPACITY, LATENCY_NS, MAX_DEVICES, Cluster, read_cluster, uniform
 from sysgym.dataflow.graphs.graph import DataflowGraph
 
@@ -66,6 +66,11 @@ class Rules:
             found = read_cluster(Path(str(self.devices)))
             if self.objective == "throughput" and not _alike(found):
                 raise UsageError(f"{self.devices}: objective 'throughput' needs links of one bandwidth.")
+            if "cpu" in found.kinds and not len(graph.time_cpu_ns):
+                announce(
+                    f"{graph.name} holds no times on a CPU (nodes.time_cpu_ns), so the devices of kind cpu in "
+                    f"{self.devices} run it at its times on a GPU, over their speed."
+                )
             return found
         count = graph.devices if self.devices is None else int(self.devices)
         return uniform(count, self.bandwidth, self.latency_ns, int(self.capacity), self.link_mode)

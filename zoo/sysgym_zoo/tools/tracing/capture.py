@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import fields, is_dataclass
 from typing import Any
 
 import torch
@@ -12,14 +13,17 @@ from torch._subclasses import fake_tensor
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils import _pytree as pytree
 
-from sysgym.core.errors import UsageError
-from sysgym.dataflow.graphs.graph import UPDATE, DataflowGraph
+from sysgym.core.errors import UsageError, announce, unknown
+from sysgym.dataflow.graphs.graph import DataflowGraph
 from sysgym_zoo.tools.tracing.build import GraphBuilder, Heading
 from sysgym_zoo.tools.tracing.cost import Timing
+from sysgym_zoo.tools.tracing.devices import Sites, site_of
 from sysgym_zoo.tools.tracing.layers import marked
 from sysgym_zoo.tools.tracing.load import first_line
+from sysgym_zoo.tools.tracing.moves import size_of
+from sysgym_zoo.tools.tracing.packed import unwrapped
 from sysgym_zoo.tools.tracing.quiet import quiet
-from sysgym_zoo.tools.tracing.record import Recorder, size_of
+from sysgym_zoo.tools.tracing.record import Recorder
 
 SHAPES = (fake_tensor.DynamicOutputShapeException, fake_tensor.DataDependentOutputException)
 Fakes = dict[str, Any]
@@ -29,11 +33,11 @@ def trace_module(module: Any, inputs: Any, heading: Heading, timing: Timing | No
     """The dataflow graph of one step of a module: forward, and with `heading.train` backward and update too.
 
     `inputs` are the positional arguments (a tuple or list) or the named ones (a dict); tensors may be on the device
-    `meta`. A training step differentiates the first output of one element, or the sum of all outputs where there is
-    none, and moves every parameter that has a gradient. UsageError for a module whose operators depend on data.
+    `meta`. A training step differentiates the output that `heading.loss` names, else the first output of one element,
+    or the sum of all outputs where there is none, and moves every parameter that has a gradient; those without are
+    announced. UsageError for a module whose operators depend on data.
     """
-    if not isinstance(module, nn.Module):
-        raise UsageError(f"expected a torch.nn.Module to trace, got {type(module).__name__}.")
+    module = unwrapped(module)
     builder = GraphBuilder()
     recorder, mode = Recorder(builder), FakeTensorMode(allow_non_fake_inputs=True)
     args, kwargs = _arguments(inputs)
@@ -41,8 +45,10 @@ def trace_module(module: Any, inputs: Any, heading: Heading, timing: Timing | No
         warnings.simplefilter("ignore")
         state = _state(module, mode, recorder)
         args, kwargs = pytree.tree_map_only(torch.Tensor, lambda x: _input(x, mode, recorder), (args, kwargs))
-        with quiet(module, heading.train), torch.set_grad_enabled(heading.train), mode:
+        with quiet(module, heading.train), torch.set_grad_enabled(heading.train), mode, Sites(recorder):
             roots = _run(module, state, args, kwargs, heading, recorder)
+    for note in recorder.notes:
+        announce(note)
     return builder.finish(heading, roots, timing or Timing())
 
 
@@ -51,22 +57,38 @@ def _run(module: Any, state: Fakes, args: Any, kwargs: Any, heading: Heading, re
     with recorder:
         with marked(module, recorder.layers):
             out = _guarded(lambda: torch.func.functional_call(module, state, args, kwargs), heading.name)
-        outputs = _outputs(out)
+        outputs = _outputs(out, recorder.notes)
         if not heading.train:
-            return [recorder.read(tensor) for tensor in outputs]
-        loss = _guarded(lambda: _loss(outputs), heading.name)
-        if not loss.requires_grad:
-            raise UsageError(f"{heading.name} cannot be trained: its output depends on no parameter.")
+            return [each for tensor in outputs.values() for each in recorder.read(tensor)]
+        loss = _guarded(lambda: _loss(outputs, heading), heading.name)
         recorder.backward = True
-        wanted = {id(tensor): tensor for tensor in state.values() if tensor.requires_grad}
-        parameters = list(wanted.values())
-        gradients = _guarded(lambda: torch.autograd.grad(loss, parameters, allow_unused=True), heading.name)
-        roots = [recorder.read(loss)]
-        for parameter, gradient in zip(parameters, gradients, strict=True):
-            if gradient is not None:
-                found = recorder.values[id(parameter)].tensor, recorder.read(gradient)
-                recorder.builder.update(*found, size_of(parameter), tuple(parameter.shape), UPDATE)
-        return roots
+        return [*recorder.read(loss), *_step(loss, state, heading, recorder)]
+
+
+def _step(loss: Any, state: Fakes, heading: Heading, recorder: Recorder) -> list[int]:
+    """Record the backward pass and the updates; the tensors of the gradients."""
+    names: dict[int, str] = {}
+    for name, tensor in state.items():
+        if tensor.requires_grad:
+            names.setdefault(id(tensor), name)
+    parameters = [state[name] for name in names.values()]
+    gradients = _guarded(lambda: torch.autograd.grad(loss, parameters, allow_unused=True), heading.name)
+    found, left = [], []
+    for name, parameter, gradient in zip(names.values(), parameters, gradients, strict=True):
+        if gradient is None:
+            left.append(name)
+            continue
+        reads = recorder.read(gradient)
+        held = recorder.values[id(parameter)].storage.tensor
+        recorder.builder.update(held, reads, size_of(parameter), tuple(parameter.shape), heading.optimizer)
+        found += reads
+    if left:
+        shown = ", ".join(left[:8]) + (f" and {len(left) - 8} more" if len(left) > 8 else "")
+        recorder.notes.append(
+            f"the loss of {heading.name} does not reach {len(left)} of {len(names)} parameters, which are not trained: "
+            f"{shown}; name another output with --loss if they should be."
+        )
+    return found
 
 
 def _arguments(inputs: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
@@ -104,31 +126,66 @@ def _state(module: Any, mode: FakeTensorMode, recorder: Recorder) -> Fakes:
         if id(tensor) not in made:
             fake = _fake(tensor, mode)
             fake = nn.Parameter(fake, tensor.requires_grad) if isinstance(tensor, nn.Parameter) else fake
-            recorder.declare(fake, "param")
+            recorder.declare(fake, "param", site_of(tensor))
             made[id(tensor)] = fake
         state[name] = made[id(tensor)]
     return state
 
 
-def _outputs(out: Any) -> list[Any]:
-    """The tensors that a module returned; UsageError if there is anything else."""
-    leaves = [leaf for leaf in pytree.tree_leaves(out) if leaf is not None]
-    other = next((leaf for leaf in leaves if not isinstance(leaf, torch.Tensor)), None)
-    if other is not None or not leaves:
+def _outputs(out: Any, notes: list[str]) -> dict[str, Any]:
+    """The tensors that a module returned, by the path to each; what is no tensor is left out. UsageError if none is."""
+    leaves = dict(_leaves(out, ""))
+    found = {name: leaf for name, leaf in leaves.items() if isinstance(leaf, torch.Tensor)}
+    if not found:
+        other = next((leaf for leaf in leaves.values() if leaf is not None), None)
         got = "nothing" if other is None else f"a {type(other).__name__}"
         raise UsageError(f"the module must return tensors, or lists, tuples and dicts of them; it returned {got}.")
-    return leaves
+    odd = {name: leaf for name, leaf in leaves.items() if hasattr(leaf, "__dict__") and name not in found}
+    if odd:
+        shown = ", ".join(f"{name} ({type(leaf).__name__})" for name, leaf in odd.items())
+        notes.append(f"outputs that are no tensors are left out, with what they may hold: {shown}.")
+    return found
 
 
-def _loss(outputs: list[Any]) -> Any:
+def _leaves(out: Any, path: str) -> Iterator[tuple[str, Any]]:
+    """What lists, tuples, mappings and data classes hold, with paths such as `1.logits`."""
+    rows: Iterable[tuple[Any, Any]]
+    if isinstance(out, torch.Tensor):
+        rows = ()
+    elif isinstance(out, Mapping):
+        rows = out.items()
+    elif isinstance(out, tuple) and hasattr(out, "_fields"):
+        rows = zip(out._fields, out, strict=True)
+    elif isinstance(out, list | tuple):
+        rows = enumerate(out)
+    elif is_dataclass(out) and not isinstance(out, type):
+        rows = ((each.name, getattr(out, each.name)) for each in fields(out))
+    else:
+        rows = ()
+    rows = list(rows)
+    if not rows and not isinstance(out, list | tuple | Mapping):
+        yield path or "0", out
+    for key, value in rows:
+        yield from _leaves(value, f"{path}.{key}" if path else str(key))
+
+
+def _loss(outputs: dict[str, Any], heading: Heading) -> Any:
     """What a training step differentiates."""
-    numbers = [tensor for tensor in outputs if tensor.is_floating_point()]
-    single = next((tensor for tensor in numbers if tensor.numel() == 1), None)
-    if single is not None:
-        return single.reshape(())
+    if heading.loss is not None and heading.loss not in outputs:
+        raise unknown(f"output of {heading.name}", heading.loss, outputs)
+    chosen = outputs if heading.loss is None else {heading.loss: outputs[heading.loss]}
+    numbers = [tensor for tensor in chosen.values() if tensor.is_floating_point() or tensor.is_complex()]
     if not numbers:
         raise UsageError("a module to train must return a loss or other numbers; it returned whole numbers only.")
-    return sum((tensor.sum() for tensor in numbers[1:]), numbers[0].sum())
+    single = next((tensor for tensor in numbers if tensor.numel() == 1), None)
+    if single is not None:
+        loss = single.reshape(())
+    else:
+        numbers = [tensor.abs() if tensor.is_complex() else tensor for tensor in numbers]
+        loss = sum((tensor.sum() for tensor in numbers[1:]), numbers[0].sum())
+    if not loss.requires_grad:
+        raise UsageError(f"{heading.name} cannot be trained: its output depends on no parameter.")
+    return loss
 
 
 def _guarded(run: Callable[[], Any], name: str) -> Any:

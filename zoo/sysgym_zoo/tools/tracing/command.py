@@ -9,13 +9,15 @@ from typing import Any
 
 import numpy as np
 
-from sysgym.core.errors import UsageError
+from sysgym.core.errors import UsageError, announce, unknown
 from sysgym.dataflow.graphs.graph import DataflowGraph
 from sysgym.dataflow.graphs.io import format_graph
 from sysgym.dataflow.graphs.roofline import Roofline
 from sysgym_zoo.tools.tracing.build import Heading
 from sysgym_zoo.tools.tracing.cost import Timing, read_profile, read_times
-from sysgym_zoo.tools.tracing.ops import LEAVES
+from sysgym_zoo.tools.tracing.load import apart
+from sysgym_zoo.tools.tracing.onnx_model.sizes import parse_sizes
+from sysgym_zoo.tools.tracing.ops import LEAVES, UPDATES
 
 SOURCE = "traced with sysgym: operators of PyTorch without data; views folded into their producer"
 MOST_DEVICES = 64
@@ -38,16 +40,26 @@ class Measured:
 
 def trace(
     target: str, output: Path, *, train: bool = False, pairs: Sequence[str] = (), name: str | None = None,
-    devices: int = 2, measured: Measured | None = None, roofline: Roofline | None = None,
+    devices: int = 2, measured: Measured | None = None, roofline: Roofline | None = None, optimizer: str = "sgd",
+    loss: str | None = None, sizes: Sequence[str] = (),
 ) -> dict[str, Any]:  # fmt: skip
     """Write the graph of `module:function` or of an ONNX file; what it holds, and how many operators have own times."""
     check_output(output)
+    if optimizer not in UPDATES:
+        raise unknown("optimizer", optimizer, UPDATES)
+    if not train and (optimizer != "sgd" or loss is not None):
+        raise UsageError("--optimizer and --loss are of a training step; add --train, or leave them out.")
     if not 1 <= devices <= MOST_DEVICES:
         raise UsageError(f"--devices must be a whole number from 1 to {MOST_DEVICES}, got {devices}.")
     times, profile = (measured or Measured()).read()
     timing = Timing(roofline or Roofline(), {**profile, **times})
-    heading = Heading(name or _default_name(target), devices, train, source=SOURCE)
-    graph = _trace(target, heading, timing, pairs)
+    heading = Heading(name or _default_name(target), devices, train, source=SOURCE, optimizer=optimizer, loss=loss)
+    with apart():
+        graph = _trace(target, heading, timing, pairs, sizes)
+    if graph.devices > devices:
+        announce(
+            f"{target} uses {graph.devices} devices of its own, so the graph is meant for that many, not {devices}."
+        )
     used = {op for op in graph.op_types if op in timing.measured}
     timing = Timing(timing.roofline, {op: timing.measured[op] for op in used})
     graph = replace(graph, time_model=timing.label, machine=timing.roofline)
@@ -58,15 +70,17 @@ def trace(
     return summary(graph, output, used, sorted(set(times) - set(graph.op_types)))
 
 
-def _trace(target: str, heading: Heading, timing: Timing, pairs: Sequence[str]) -> DataflowGraph:
+def _trace(target: str, heading: Heading, timing: Timing, pairs: Sequence[str], sizes: Sequence[str]) -> DataflowGraph:
     """The graph of whichever kind of model it is."""
     if target.endswith(".onnx"):
         if heading.train or pairs:
             option = "--train" if heading.train else "--arg"
-            raise UsageError(f"an ONNX file holds one forward pass with fixed sizes; leave out {option}.")
+            raise UsageError(f"an ONNX file holds one forward pass of fixed sizes; leave out {option}.")
         from sysgym_zoo.tools.tracing.onnx_file import trace_onnx
 
-        return trace_onnx(Path(target), heading, timing)
+        return trace_onnx(Path(target), heading, timing, parse_sizes(sizes))
+    if sizes:
+        raise UsageError("--size is for the free sizes of ONNX files; give arguments of a function with --arg.")
     from sysgym_zoo.tools.tracing.capture import trace_module
     from sysgym_zoo.tools.tracing.load import build_model, current_folder
 
@@ -94,11 +108,13 @@ def _default_name(target: str) -> str:
 def summary(graph: DataflowGraph, output: Path, used: set[str], unused: list[str]) -> dict[str, Any]:
     """What a graph holds: counts, nanoseconds, flops, bytes, and the operators with times of their own."""
     run = [op for op in graph.op_types if op not in LEAVES]
+    held, states = int(graph.param_bytes.sum()), np.array([op == "state" for op in graph.op_types])[graph.op]
+    state = int(graph.param_bytes[states].sum())
     rows = np.isin(graph.op, [graph.op_types.index(op) for op in used])
     return {
         "name": graph.name, "task": graph.task, "nodes": graph.nodes, "tensors": graph.tensors, "edges": graph.edges,
         "layers": int(graph.layer.max()) + 1, "devices": graph.devices, "total_time_ns": graph.total_ns,
-        "flops": int(graph.flops.sum()), "param_bytes": int(graph.param_bytes.sum()), "operators": len(run),
+        "flops": int(graph.flops.sum()), "param_bytes": held - state, "state_bytes": state, "operators": len(run),
         "operators_measured": len(used), "nodes_measured": int(rows.sum()), "times_unused": unused,
         "time_model": graph.time_model, "output": str(output),
     }  # fmt: skip

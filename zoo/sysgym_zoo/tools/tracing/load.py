@@ -7,7 +7,7 @@ import inspect
 import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from typing import Any
 
 from sysgym.core.errors import UsageError, unknown
@@ -50,6 +50,27 @@ def current_folder() -> Iterator[None]:
             sys.path.remove(here)
 
 
+@contextmanager
+def apart() -> Iterator[None]:
+    """While it is open, whatever code of the user prints goes to stderr, by whichever way; stdout is for results."""
+    sys.stdout.flush()
+    try:
+        number = sys.stdout.fileno()
+        kept, other = os.dup(number), sys.stderr.fileno()
+    except (OSError, ValueError, AttributeError):  # no file, as within a notebook or a test
+        kept = number = other = -1
+    if kept >= 0:
+        os.dup2(other, number)
+    try:
+        with redirect_stdout(sys.stderr):
+            yield
+    finally:
+        if kept >= 0:
+            sys.stdout.flush()
+            os.dup2(kept, number)
+            os.close(kept)
+
+
 def _import(name: str) -> Any:
     """A module by its name."""
     try:
@@ -86,8 +107,11 @@ def build_model(target: str, pairs: Sequence[str] = ()) -> tuple[Any, Any, dict[
     """The module, its example inputs, and the arguments that `module:function` was called with."""
     function = find_builder(target)
     arguments = parse_arguments(function, pairs, target)
+    from sysgym_zoo.tools.tracing.devices import Sites
+
     try:
-        found = function(**arguments)
+        with Sites():  # a model that its author split is built without his devices
+            found = function(**arguments)
     except UsageError:
         raise
     except Exception as error:  # the function is the user's and may raise anything

@@ -1,22 +1,25 @@
-"""ONNX files as dataflow graphs: the forward pass, with the sizes that the file fixes; the weights are not read.
+"""ONNX files as dataflow graphs: the forward pass, with the sizes that the file fixes or one gives; no weight is read.
 
 Operators get the names of PyTorch's where they do the same, so that both sources share a vocabulary; the others keep
-their ONNX name in small letters. Views are folded, initialisers are parameters, and layers are numbered by how many
-products and convolutions lie before an operator; what follows one belongs to its layer.
+their ONNX name in small letters, and those of other domains the domain before it. Functions of the model are their
+bodies. Views are folded, initialisers and constants are parameters, and layers are numbered by how many products and
+convolutions lie before an operator; what follows one belongs to its layer.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from sysgym.core.errors import MissingDependency, UsageError, reading
+from sysgym.core.errors import UsageError, reading
 from sysgym.dataflow.graphs.graph import DataflowGraph
 from sysgym_zoo.tools.tracing.build import GraphBuilder, Heading
 from sysgym_zoo.tools.tracing.cost import Timing
-from sysgym_zoo.tools.tracing.ops import HEAVIES, Shape, elements
+from sysgym_zoo.tools.tracing.onnx_model.flops import formula, is_known
+from sysgym_zoo.tools.tracing.onnx_model.load import load
+from sysgym_zoo.tools.tracing.products import HEAVIES, Shape, elements
 
 ATEN = {
     "Conv": "convolution", "ConvTranspose": "convolution", "BatchNormalization": "native_batch_norm",
@@ -34,7 +37,8 @@ ATEN = {
 }  # fmt: skip
 VIEWS = frozenset({"Reshape", "Transpose", "Squeeze", "Unsqueeze", "Flatten", "Identity", "Expand", "Dropout"})
 BRANCHES = frozenset({"If", "Loop", "Scan", "SequenceMap"})
-RECURRENT = frozenset({"LSTM", "GRU", "RNN"})
+LOOKUPS = frozenset({"Gather", "GatherElements", "GatherND", "EmbedLayerNormalization"})  # they read the rows named
+BOOL = 9  # TensorProto.BOOL
 BITS = {
     "FLOAT": 32, "DOUBLE": 64, "FLOAT16": 16, "BFLOAT16": 16, "INT64": 64, "UINT64": 64, "INT32": 32, "UINT32": 32,
     "INT16": 16, "UINT16": 16, "INT8": 8, "UINT8": 8, "BOOL": 8, "COMPLEX64": 64, "COMPLEX128": 128, "INT4": 4,
@@ -42,44 +46,25 @@ BITS = {
 }  # fmt: skip
 
 
-def trace_onnx(path: Path, heading: Heading, timing: Timing | None = None) -> DataflowGraph:
-    """The dataflow graph of an ONNX file. UsageError for dynamic sizes, branches and loops."""
+def trace_onnx(
+    path: Path, heading: Heading, timing: Timing | None = None, sizes: Mapping[str, int] | None = None
+) -> DataflowGraph:
+    """The dataflow graph of an ONNX file. UsageError for free sizes that `sizes` lacks, branches and loops."""
     with reading(path):
-        return _traced(path, heading, timing)
+        return _traced(path, heading, timing, sizes or {})
 
 
-def _traced(path: Path, heading: Heading, timing: Timing | None) -> DataflowGraph:
-    model = _load(path)
+def _traced(path: Path, heading: Heading, timing: Timing | None, sizes: Mapping[str, int]) -> DataflowGraph:
+    model = load(path, sizes)
     graph = model.graph
     reader = Reader(path, graph)
     for node in graph.node:
         reader.add(node)
     roots = [reader.tensor(each.name) for each in graph.output]
     source = f"ONNX, {model.producer_name or 'unknown producer'}; views folded into their producer"
-    heading = Heading(heading.name, heading.devices, False, heading.config, source, "onnx")
+    config = " ".join(f"{name}={size}" for name, size in sizes.items())
+    heading = Heading(heading.name, heading.devices, False, config or heading.config, source, "onnx")
     return reader.builder.finish(heading, roots, timing or Timing())
-
-
-def _load(path: Path) -> Any:
-    """The model of a file with the shapes of all its tensors inferred."""
-    try:
-        import onnx
-        from google.protobuf.message import DecodeError
-    except ImportError as error:
-        raise MissingDependency("reading ONNX files needs onnx: pip install 'sysgym[onnx]'.") from error
-    try:
-        model = onnx.load(str(path), load_external_data=False)
-    except OSError as error:
-        raise UsageError(f"{path} cannot be read: {error.strerror or error}.") from error
-    except DecodeError as error:
-        raise UsageError(f"{path} is no ONNX file: {error}.") from error
-    if not model.graph.node:
-        raise UsageError(f"{path} is no ONNX model with operators; export one with torch.onnx.export or the like.")
-    try:
-        return onnx.shape_inference.infer_shapes(model, strict_mode=False, data_prop=True)
-    except Exception as error:  # its checker raises several kinds, none of them public
-        line = (str(error).strip().splitlines() or ["?"])[0]
-        raise UsageError(f"the shapes in {path} cannot be inferred: {line}") from error
 
 
 class Reader:
@@ -91,16 +76,25 @@ class Reader:
         self.shapes: dict[str, Shape] = {}
         self.bits: dict[str, int] = {}
         self.found: dict[str, int] = {}  # of each name, the tensor of the graph
+        self.stored: dict[str, int] = {}  # bytes of sparse weights
+        self.odd: dict[str, str] = {}  # of tensors without a shape, why
         self.depth: dict[int, int] = {}  # of each tensor, products and convolutions before it
-        weights = {each.name: each for each in graph.initializer}
-        for each in graph.initializer:
+        weights = [*graph.initializer, *(each.values for each in graph.sparse_initializer)]
+        for each in weights:
             self._know(each.name, tuple(each.dims), each.data_type)
+        for sparse in graph.sparse_initializer:  # as it lies in the file: values, and 8 bytes for each index
+            self.stored[sparse.values.name] = (elements(tuple(sparse.indices.dims)) * 64 // 8) + self._size(
+                sparse.values.name
+            )
+            self.shapes[sparse.values.name] = tuple(sparse.dims)
+        self.flags = {each.name for each in graph.initializer if each.data_type == BOOL and any(_flag(each))}
         for each in [*graph.input, *graph.value_info, *graph.output]:
             self._describe(each)
-        for name in weights:
-            self.found[name] = self.builder.leaf("param", self._size(name))
+        for each in weights:
+            if self.bits[each.name]:  # texts have no size, and are refused where they are read
+                self.found[each.name] = self.builder.leaf("param", self._size(each.name))
         for each in graph.input:
-            if each.name not in weights:
+            if each.name not in self.found:
                 self.found[each.name] = self.builder.leaf("input", self._size(each.name))
 
     def _know(self, name: str, shape: Shape, kind: int) -> None:
@@ -113,22 +107,26 @@ class Reader:
     def _describe(self, info: Any) -> None:
         """Shape and type of a tensor, where the file or the inference gives them."""
         kind = info.type.tensor_type
+        other = info.type.WhichOneof("value")
+        if other not in (None, "tensor_type"):
+            self.odd[info.name] = f"is of type {other.removesuffix('_type')}, not a tensor"
         if info.name in self.shapes or not kind.elem_type or not kind.HasField("shape"):
             return
-        free = next((axis for axis in kind.shape.dim if not axis.HasField("dim_value")), None)
-        if free is None:
-            self._know(info.name, tuple(axis.dim_value for axis in kind.shape.dim), kind.elem_type)
+        sizes = tuple(axis.dim_value if axis.HasField("dim_value") else -1 for axis in kind.shape.dim)
+        if min(sizes, default=0) >= 0:
+            self._know(info.name, sizes, kind.elem_type)
 
     def _shape(self, name: str) -> Shape:
         """Shape of a tensor; UsageError if it is not fixed."""
         if name not in self.shapes:
-            raise UsageError(
-                f"{self.path}: tensor {name!r} has no fixed shape; export the model with fixed sizes (no dynamic axes)."
-            )
+            why = self.odd.get(name, "has no shape in the file")
+            raise UsageError(f"{self.path}: tensor {name!r} {why}; export the model with fixed sizes of all tensors.")
         return self.shapes[name]
 
     def _size(self, name: str) -> int:
         """Bytes of a tensor."""
+        if name in self.stored:
+            return self.stored[name]
         shape = self._shape(name)
         if self.bits[name] == 0:
             raise UsageError(f"{self.path}: tensor {name!r} is of a type without a size, such as text.")
@@ -137,70 +135,104 @@ class Reader:
     def tensor(self, name: str) -> int:
         """The tensor of the graph that a name stands for."""
         if name not in self.found:
+            if name in self.bits and self.bits[name] == 0:
+                self._size(name)
             raise UsageError(f"{self.path}: tensor {name!r} is read before any operator writes it.")
         return self.found[name]
 
     def add(self, node: Any) -> None:
         """Add an operator, or fold it."""
         kind = node.op_type
-        if kind in BRANCHES or any(each.HasField("g") for each in node.attribute):
+        if (not node.domain and kind in BRANCHES) or any(each.HasField("g") or each.graphs for each in node.attribute):
             raise UsageError(f"{self.path} holds {kind}, a branch or loop; unroll it before the model is exported.")
         reads, writes = [name for name in node.input if name], [name for name in node.output if name]
-        if kind == "Constant":
+        for name in writes:
+            self.odd.setdefault(name, _reason(node))
+        if not node.domain and kind in ("Shape", "Size") and writes:  # known before the model runs
             self.found[writes[0]] = self.builder.leaf("const", self._size(writes[0]))
-            return
-        if kind in VIEWS:
-            self.found[writes[0]] = self.tensor(reads[0])
-            return
-        op = self._op(node, reads)
+        elif not node.domain and kind in VIEWS and reads and not self._drops(node):
+            self._fold(node)
+        elif writes:
+            self._operator(node, reads, writes)
+
+    def _drops(self, node: Any) -> bool:
+        """Whether a Dropout is told to train, so that it drops and is no view."""
+        return node.op_type == "Dropout" and len(node.input) > 2 and node.input[2] in self.flags
+
+    def _fold(self, node: Any) -> None:
+        """A view is its input; the mask of a Dropout that drops nothing is all true."""
+        if node.output[0]:
+            self.found[node.output[0]] = self.tensor(node.input[0])
+        for name in filter(None, node.output[1:]):
+            size, shape = self._size(name), self._shape(name)
+            self.found[name] = self.builder.operator("ones_like", [], [size], [], [shape], (0, size), layer=0)[0]
+
+    def _operator(self, node: Any, reads: list[str], writes: list[str]) -> None:
+        """Add an operator that runs."""
+        kind, op = node.op_type, self._op(node)
+        tensors = [self.tensor(name) for name in reads]
         shapes, outputs = [self._shape(name) for name in reads], [self._shape(name) for name in writes]
-        sizes, tensors = [self._size(name) for name in writes], [self.tensor(name) for name in reads]
-        heavy = op in HEAVIES or kind in RECURRENT
+        sizes = [self._size(name) for name in writes]
+        heavy = op in HEAVIES and kind != "Einsum"
         depth = max((self.depth.get(tensor, 0) for tensor in tensors), default=0)
-        shapes = self._product(node, shapes) if op in HEAVIES else shapes
         new = self.builder.operator(
-            op, tensors, sizes, shapes, outputs, (sum(map(self._size, dict.fromkeys(reads))), sum(sizes)),
-            layer=depth if heavy else max(0, depth - 1), transposed=kind == "ConvTranspose",
+            op, tensors, sizes, shapes, outputs, (self._moved(node, reads, sum(sizes)), sum(sizes)),
+            layer=depth if heavy else max(0, depth - 1), flops=self._flops(node, outputs),
         )  # fmt: skip
-        if kind in RECURRENT:
-            self.builder.nodes[-1].flops = _recurrent(shapes)
-        if kind == "Einsum":
-            self.builder.nodes[-1].flops = _einsum(node, shapes)
         for name, tensor in zip(writes, new, strict=True):
             self.found[name], self.depth[tensor] = tensor, depth + heavy
 
-    def _op(self, node: Any, reads: Sequence[str]) -> str:
+    def _moved(self, node: Any, reads: list[str], written: int) -> int:
+        """Bytes that an operator reads: its tensors, or the rows of a table that its indices name."""
+        if node.op_type not in LOOKUPS or node.domain not in ("", "com.microsoft"):
+            return sum(map(self._size, dict.fromkeys(reads)))
+        if node.op_type == "EmbedLayerNormalization":  # ids, segments, then tables of words, positions and segments
+            tables = [name for name in node.input[2:5] if name]
+            others = sum(self._size(name) for name in dict.fromkeys(reads) if name not in tables)
+            return others + len(tables) * self._size(node.output[0])
+        return sum(self._size(name) for name in dict.fromkeys(node.input[1:]) if name) + written
+
+    def _flops(self, node: Any, outputs: Sequence[Shape]) -> int | None:
+        """Flops by the formula of its operator; None where its elements tell."""
+        import onnx
+
+        count = formula(node.domain, node.op_type)
+        if count is None:
+            return None
+        given = {each.name: onnx.helper.get_attribute_value(each) for each in node.attribute}
+        given = {key: value.decode() if isinstance(value, bytes) else value for key, value in given.items()}
+        try:
+            return count(given, [self._shape(name) if name else () for name in node.input], outputs)
+        except (IndexError, KeyError, ValueError, TypeError) as error:
+            raise UsageError(
+                f"{self.path}: {node.op_type} {node.name or node.output[0]!r} has inputs or attributes that do not fit."
+            ) from error
+
+    def _op(self, node: Any) -> str:
         """The name of an operator in the vocabulary of the graphs."""
-        kind = node.op_type
+        kind, reads = node.op_type, [name for name in node.input if name]
+        small = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", kind).lower()
+        if not is_known(node.domain, kind):
+            return f"{node.domain}.{small}"
+        if node.domain:
+            return small
         if kind == "Gemm":
             return "addmm" if len(reads) > 2 else "mm"
         if kind == "MatMul":
             return "mm" if len(self._shape(reads[1])) <= 2 else "bmm"
-        if kind in ATEN:
-            return ATEN[kind]
-        return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", kind).lower()
-
-    def _product(self, node: Any, shapes: list[Shape]) -> list[Shape]:
-        """The shapes of a product as PyTorch has them: what is added first, then both factors, not transposed."""
-        if node.op_type != "Gemm":
-            return shapes
-        turned = any(each.name == "transA" and each.i for each in node.attribute)
-        first = shapes[0][::-1] if turned else shapes[0]
-        return [*shapes[2:], first, shapes[1]]
+        return ATEN.get(kind, small)
 
 
-def _recurrent(shapes: Sequence[Shape]) -> int:
-    """Flops of all steps of a recurrent layer: X (steps, batch, inputs), W (directions, gates * hidden, inputs), R."""
-    steps, batch = shapes[0][:2]
-    return 2 * steps * batch * (elements(shapes[1]) + elements(shapes[2]))
+def _reason(node: Any) -> str:
+    """Why the shape of what a node writes may be unknown."""
+    name = f"{node.domain}.{node.op_type}" if node.domain else node.op_type
+    if node.domain:
+        return f"has no shape in the file, and {name} is no operator of ONNX from which it follows"
+    return f"has no fixed shape: it follows from values of tensors, or cannot be inferred, behind {name}"
 
 
-def _einsum(node: Any, shapes: Sequence[Shape]) -> int:
-    """Flops of a product by letters of dimensions, done at once; an ellipsis counts as one letter a dimension."""
-    equation = next(each.s.decode() for each in node.attribute if each.name == "equation").replace(" ", "")
-    sizes: dict[str, int] = {}
-    for term, shape in zip(equation.partition("->")[0].split(","), shapes, strict=True):
-        hidden = len(shape) - len(term.replace("...", ""))
-        letters = [*term.partition("...")[0], *(f"...{i}" for i in range(hidden)), *term.partition("...")[2]]
-        sizes |= {letter: max(size, sizes.get(letter, 1)) for letter, size in zip(letters, shape, strict=True)}
-    return 2 * elements(tuple(sizes.values()))
+def _flag(tensor: Any) -> list[bool]:
+    """The values of a small tensor of true and false."""
+    import onnx
+
+    return onnx.numpy_helper.to_array(tensor).reshape(-1).tolist() if elements(tuple(tensor.dims)) == 1 else []

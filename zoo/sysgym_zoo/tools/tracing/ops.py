@@ -2,22 +2,19 @@
 
 Names are those of PyTorch's `aten` operators. Flops follow the shipped graphs: twice the multiply-adds of products and
 convolutions, 1 per element written otherwise, 4 where an exponential or its like is taken, 8 in normalisations, none
-where data is only moved. An operator that is in no table counts 1 per element and is never fused.
+where data is only moved. An operator that is in no table counts 1 per element, is never fused, and is announced.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 from sysgym.dataflow.graphs.graph import ELEMENTWISE, HEAVY, NEVER, REDUCTION
+from sysgym_zoo.tools.tracing.products import HEAVIES, Shape, elements, heavy_flops
 
-Shape = tuple[int, ...]
-
-LEAVES = frozenset({"param", "input", "const"})  # they take no time
-CONVOLUTIONS = frozenset({"convolution", "convolution_overrideable", "_convolution"})
-PRODUCTS = frozenset({"mm", "bmm", "mv", "dot", "addmm", "baddbmm", "addmv", "addbmm", "_addmm_activation"})
-HEAVIES = PRODUCTS | CONVOLUTIONS | {"convolution_backward"}
+LEAVES = frozenset({"param", "input", "const", "state"})  # they take no time
+BAGS = frozenset({"_embedding_bag", "_embedding_bag_forward_only"})  # sums of rows of a table
+UPDATES = {"sgd": (0, 2), "momentum": (1, 4), "adam": (2, 12)}  # states a parameter has, and flops per element
 SPLITS = frozenset(
     {"split", "split_with_sizes", "unbind", "chunk", "unsafe_split", "unsafe_chunk"}
 )  # several tensors from one
@@ -31,7 +28,7 @@ MOVES = frozenset({
 FREE = MOVES | SPLITS | {"cat", "stack", "embedding"}  # no flops
 LIGHT = frozenset({
     "_to_copy", "arange", "ones", "full", "full_like", "new_full", "new_ones", "scalar_tensor", "gather", "cumsum",
-    "where", "sgd_update", "tril", "triu",
+    "where", "tril", "triu", *(f"{name}_update" for name in UPDATES),
 })  # fmt: skip
 PRICEY = frozenset({
     "exp", "exp2", "expm1", "log", "log2", "log1p", "log10", "sqrt", "rsqrt", "pow", "div", "reciprocal", "sin", "cos",
@@ -43,7 +40,9 @@ PRICEY = frozenset({
 NORMS = frozenset({
     "native_batch_norm", "native_batch_norm_backward", "native_layer_norm", "native_layer_norm_backward",
     "native_group_norm", "native_group_norm_backward", "_native_batch_norm_legit", "_fused_rms_norm",
-    "_native_batch_norm_legit_no_training", "_fused_rms_norm_backward",
+    "_native_batch_norm_legit_no_training", "_fused_rms_norm_backward", "skip_layer_normalization",
+    "skip_simplified_layer_normalization", "embed_layer_normalization", "simplified_layer_normalization", "group_norm",
+    "skip_group_norm", "instance_normalization", "mean_variance_normalization", "lp_normalization",
 })  # fmt: skip
 REDUCTIONS = frozenset({
     "sum", "mean", "amax", "amin", "max", "min", "prod", "argmax", "argmin", "var", "var_mean", "std", "logsumexp",
@@ -57,10 +56,28 @@ POINTWISE = frozenset({
     "hardtanh_backward", "leaky_relu_backward", "mse_loss_backward", "square", "prelu", "lerp", "addcmul", "addcdiv",
 }) | PRICEY - REDUCTIONS  # fmt: skip
 
-
-def elements(shape: Shape) -> int:
-    """Number of elements of a tensor."""
-    return math.prod(shape)
+FAMILIES = ("pool", "_loss", "_pad", "upsample", "index", "scatter", "grid_sampler", "_shuffle", "pixel_", "dropout",
+            "rand", "batch_norm", "cross_entropy", "embedding")  # fmt: skip
+LIGHTER = frozenset({  # 1 per element is about right
+    "cumsum", "cumprod", "cummax", "cummin", "logcumsumexp", "sort", "topk", "kthvalue", "median", "nanmedian", "mode",
+    "take", "gather", "masked_scatter", "masked_select", "bernoulli", "normal", "uniform", "exponential", "multinomial",
+    "linspace", "logspace", "eye", "tril_indices", "triu_indices", "tril", "triu", "diag_embed", "diag", "trace",
+    "bucketize", "searchsorted", "unfold", "unfold_backward", "renorm", "glu", "mse_loss", "huber_loss", "histc",
+    "bincount", "one_hot", "repeat_interleave", "polar", "complex", "view_as_real", "count_nonzero", "aminmax",
+    "_prelu_kernel", "hardshrink", "softshrink", "rrelu_with_noise", "_local_scalar_dense", "_to_dense", "linalg_cross",
+    "nonzero_static", "_assert_async", "_efficientzerotensor", "_conj_physical", "block_diag", "addr", "ger", "outer",
+    "_masked_softmax", "_fused_dropout", "_weight_norm_interface", "copysign", "heaviside", "isin", "_chunk_cat",
+    "resize", "set", "detach", "alias", "lift", "nan_to_num", "celu", "selu", "hardswish", "_sparse_sum",
+    "shrink", "scatter", "non_max_suppression", "dequantize_linear", "quantize_linear", "dynamic_quantize_linear",
+    "range", "size", "depth_to_space", "space_to_depth", "scatter_nd", "gather_nd", "lrn",
+    "instance_normalization", "mean_variance_normalization", "lp_normalization", "lp_pool", "global_lp_pool",
+    "reduce_sum_square", "reduce_l1", "reduce_log_sum", "reduce_log_sum_exp", "hardmax", "is_inf", "is_nan", "mod",
+    "rotary_embedding", "eye_like", "compress", "reverse_sequence", "softmax_cross_entropy_loss", "bitwise_xor",
+    "thresholded_relu", "xor", "bit_shift", "det", "unique", "affine_grid", "tensor_scatter", "bias_add",
+    "bias_gelu", "fast_gelu", "quick_gelu", "bias_split_gelu",
+    "bias_softmax", "qlinear_add", "qlinear_mul", "qlinear_leaky_relu", "qlinear_concat", "qlinear_sigmoid",
+    "qlinear_softmax", "expand_dims", "bias_dropout",
+})  # fmt: skip
 
 
 def _base(op: str) -> str:
@@ -75,9 +92,11 @@ def flops_of(op: str, inputs: Sequence[Shape], outputs: Sequence[Shape], transpo
     if op in LEAVES or op in FREE:
         return 0
     if op in HEAVIES:
-        return _heavy_flops(op, inputs, outputs, transposed)
-    if op == "sgd_update":
-        return 2 * elements(inputs[0])
+        return heavy_flops(op, inputs, outputs, transposed)
+    if op.removesuffix("_update") in UPDATES:
+        return UPDATES[op.removesuffix("_update")][1] * elements(inputs[0])
+    if op in BAGS:
+        return elements(inputs[1]) * inputs[0][-1]
     most = max(written, sum(map(elements, inputs)))
     if op in NORMS:
         return 8 * most
@@ -86,22 +105,6 @@ def flops_of(op: str, inputs: Sequence[Shape], outputs: Sequence[Shape], transpo
     if op in REDUCTIONS or "pool" in op or op.startswith("nll_loss") or op == "cumsum":
         return most
     return written
-
-
-def _heavy_flops(op: str, inputs: Sequence[Shape], outputs: Sequence[Shape], transposed: bool) -> int:
-    """Flops of products and convolutions; what is added to a product counts 1 per element."""
-    if op == "convolution_backward":  # of the input and of the weight, each as much as forward
-        gradient, data, weight = inputs[:3]
-        once = 2 * elements(data if transposed else gradient) * elements(weight) // max(1, weight[0])
-        return once * sum(len(shape) > 1 for shape in outputs)
-    if op in CONVOLUTIONS:
-        data, weight = inputs[:2]
-        return 2 * elements(data if transposed else outputs[0]) * elements(weight) // max(1, weight[0])
-    added = op.startswith(("add", "badd", "_add"))
-    inner = inputs[1 if added else 0][-1]
-    written = elements(outputs[0])
-    sums = inputs[1][0] if op == "addbmm" else 1
-    return 2 * written * inner * sums + (written if added else 0)
 
 
 def traffic_of(op: str, read: int, written: int) -> int:
@@ -128,3 +131,15 @@ def class_of(op: str, train: bool, pointwise: bool = False, reduction: bool = Fa
     if base in MOVES or base in LIGHT or base in POINTWISE or pointwise:
         return ELEMENTWISE
     return REDUCTION if reduction else NEVER
+
+
+def is_known(op: str, pointwise: bool = False, reduction: bool = False) -> bool:
+    """Whether what an operator computes is told by a table, or by the family that its name says it is of."""
+    base = _base(op)
+    tables = (LEAVES, HEAVIES, FREE, LIGHT, PRICEY, NORMS, REDUCTIONS, POINTWISE, LIGHTER)
+    if pointwise or reduction or any(base in table for table in tables):
+        return True
+    if "." in base:  # of a library of one's own
+        return False
+    forward = base.removesuffix("_data").removesuffix("_backward").removesuffix("_forward")
+    return forward in LIGHTER or (forward != base and is_known(forward)) or any(part in base for part in FAMILIES)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,28 +10,42 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from sysgym.dataflow.graphs.graph import BACKWARD, FORWARD
 from sysgym_zoo.tools.tracing.build import UNKNOWN, GraphBuilder
+from sysgym_zoo.tools.tracing.moves import size_of, tensors_in, touched, traffic
 from sysgym_zoo.tools.tracing.ops import READ_PART
+from sysgym_zoo.tools.tracing.packed import weights_of
+from sysgym_zoo.tools.tracing.products import HEAVIES
 
+STAYS = READ_PART | {"as_strided", "diagonal", "unfold"}  # operators that take a part, as in the shipped graphs
 FOLDED = frozenset({"_unsafe_view", "lift_fresh", "lift_fresh_copy", "set_data"})  # views that the schema does not name
 
 
 @dataclass
 class Storage:
-    """Memory that tensors share: who wrote all of it last, and when."""
+    """Memory that tensors share: who wrote all of it last, who changed it in place since then, and when.
+
+    `held` is the node of a parameter or buffer, which stays in memory; -1 for other memory.
+    """
 
     tensor: int
     size: int  # bytes
+    held: int = -1
+    change: int = -1  # tensor of the last change in place, of the bytes that it changed
     changed: int = 0
+
+    def reads(self) -> list[int]:
+        """Tensors that a reader of all of it depends on."""
+        return [self.tensor] if self.change < 0 else [self.tensor, self.change]
 
 
 @dataclass
 class Value:
-    """A tensor of torch: the tensor of the graph it is, or is a view of, when it was made."""
+    """A tensor of torch: the tensors of the graph that it is, or is a view of, when it was made."""
 
-    tensor: int
+    tensors: list[int]
     storage: Storage
     made: int
     alive: torch.Tensor  # kept, so that its id is never given to another
+    site: int = UNKNOWN  # the device that the author put it on
 
 
 @dataclass(frozen=True)
@@ -41,29 +54,17 @@ class Kind:
 
     name: str
     folded: bool  # a view, which costs nothing
+    slices: bool  # takes a part, which costs nothing where the whole stays in memory
+    arguments: tuple[str, ...]
     written: tuple[int, ...]  # positions of the arguments that it changes
     written_names: tuple[str, ...]
-
-
-def size_of(tensor: Any) -> int:
-    """Bytes of a tensor as it is read, expanded dimensions included."""
-    return int(tensor.numel()) * int(tensor.element_size())
-
-
-def tensors_in(*values: Any) -> Iterator[Any]:
-    """The tensors in arguments or results, in order."""
-    for value in values:
-        if isinstance(value, torch.Tensor):
-            yield value
-        elif isinstance(value, list | tuple):
-            yield from tensors_in(*value)
 
 
 def kind_of(function: Any) -> Kind:
     """What the schema of an operator says."""
     schema = function._schema
     space, name = schema.name.split("::", 1)
-    stays = name in READ_PART or name in ("as_strided", "diagonal", "unfold")
+    stays = name in STAYS
     moved = torch.Tag.inplace_view in function.tags
     written = [
         (i, argument.name) for i, argument in enumerate(schema.arguments)
@@ -71,6 +72,7 @@ def kind_of(function: Any) -> Kind:
     ]  # fmt: skip
     return Kind(
         name if space == "aten" else f"{space}.{name}", (function.is_view and not stays) or moved or name in FOLDED,
+        bool(function.is_view) and stays, tuple(each.name for each in schema.arguments),
         tuple(i for i, _ in written), tuple(name for _, name in written),
     )  # fmt: skip
 
@@ -78,8 +80,10 @@ def kind_of(function: Any) -> Kind:
 class Recorder(TorchDispatchMode):
     """While it is active, every operator becomes a node of `builder`.
 
-    A change in place makes a new tensor of the graph, which whoever shares the memory reads from then on. `layers` is
-    the stack of labels of the modules that run; in the backward pass a node has the label of what it differentiates.
+    A change in place of all of an intermediate result makes a new tensor of the graph; any other writes only the bytes
+    that it changes, and whoever shares the memory reads both from then on. A part of a parameter or buffer is read
+    where it lies. `layers` is the stack of labels of the modules that run; in the backward pass a node has the label,
+    and the author's device, of what it differentiates.
     """
 
     def __init__(self, builder: GraphBuilder) -> None:
@@ -89,33 +93,40 @@ class Recorder(TorchDispatchMode):
         self.values: dict[int, Value] = {}
         self.memory: dict[int, Storage] = {}
         self.kinds: dict[Any, Kind] = {}
-        self.labels: dict[int, int] = {}  # of layers, by the number of the step in autograd
+        self.labels: dict[int, tuple[int, int]] = {}  # layer and site, by the number of the step in autograd
+        self.notes: list[str] = []  # what the user should know
+        self.packed: dict[int, tuple[Any, list[Any]]] = {}  # packed weights, and what they hold
 
-    def declare(self, tensor: Any, op: str) -> int:
+    def declare(self, tensor: Any, op: str, site: int = UNKNOWN) -> int:
         """A param, input or const; its tensor in the graph."""
         found = self.builder.leaf(op, size_of(tensor))
-        self._keep(tensor, found)
+        self._keep(tensor, [found], site)
+        if op == "param":
+            self.values[id(tensor)].storage.held = self.builder.source[found]
+            self.builder.nodes[-1].site = site
         return found
 
-    def read(self, tensor: Any) -> int:
-        """The tensor of the graph that a reader of a tensor of torch depends on now."""
+    def read(self, tensor: Any) -> list[int]:
+        """The tensors of the graph that a reader of a tensor of torch depends on now."""
         value = self.values.get(id(tensor))
         if value is None:
-            storage = self.memory.get(tensor.untyped_storage()._cdata)
-            return self.declare(tensor, "const") if storage is None else storage.tensor
-        return value.storage.tensor if value.storage.changed > value.made else value.tensor
+            storage = self.memory.get(tensor.untyped_storage()._cdata) if tensor.layout == torch.strided else None
+            return [self.declare(tensor, "const")] if storage is None else storage.reads()
+        return value.storage.reads() if value.storage.changed > value.made else value.tensors
 
-    def shape(self, tensor: Any) -> tuple[int, ...]:
-        """Shape of a tensor."""
-        return tuple(tensor.shape)
+    def move(self, tensor: Any, site: int) -> None:
+        """Remember that the author put a tensor on a device."""
+        self.read(tensor)
+        if id(tensor) in self.values:
+            self.values[id(tensor)].site = site
 
-    def _keep(self, tensor: Any, found: int) -> None:
+    def _keep(self, tensor: Any, found: list[int], site: int = UNKNOWN) -> None:
         """Remember which tensor of the graph a tensor of torch is."""
-        key = tensor.untyped_storage()._cdata
+        key = tensor.untyped_storage()._cdata if tensor.layout == torch.strided else -1 - id(tensor)
         storage = self.memory.get(key)
         if storage is None:
-            storage = self.memory[key] = Storage(found, size_of(tensor))
-        self.values[id(tensor)] = Value(found, storage, self.clock, tensor)
+            storage = self.memory[key] = Storage(found[0], size_of(tensor))
+        self.values[id(tensor)] = Value(found, storage, self.clock, tensor, site)
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Run an operator, and record it."""
@@ -130,74 +141,121 @@ class Recorder(TorchDispatchMode):
         if kind is None:
             kind = self.kinds[function] = kind_of(function)
             self.builder.kinds[kind.name] = torch.Tag.pointwise in function.tags, torch.Tag.reduction in function.tags
-        inputs = list({id(tensor): tensor for tensor in tensors_in(*args, *kwargs.values())}.values())
+        given = dict(zip(kind.arguments, args, strict=False)) | kwargs
+        given = {key: self._unpacked(kind.name, value) for key, value in given.items()}
+        inputs = list({id(tensor): tensor for tensor in tensors_in(*given.values())}.values())
         outputs = list(tensors_in(out))
         self.clock += 1
-        if kind.folded:
+        if kind.folded or (kind.slices and inputs and self._held(inputs[0])):
             self._fold(inputs, outputs)
             return
-        changed = [args[i] for i in kind.written if i < len(args)]
-        changed += [kwargs[name] for name in kind.written_names if name in kwargs]
-        changed = list(tensors_in(*changed))
+        changed = list(tensors_in(*(given[name] for name in kind.written_names if name in given)))
         if not outputs and not changed:
             return
-        new = self._node(kind, args, inputs, outputs, changed)
+        new = self._node(kind, given, inputs, outputs, changed)
         for tensor, found in zip(outputs, new, strict=False):
             if not any(tensor is each for each in changed):
-                self._keep(tensor, found)
+                self._keep(tensor, [found], self.builder.nodes[-1].site)
+
+    def _unpacked(self, op: str, value: Any) -> Any:
+        """An argument; packed weights as the tensors they hold, which are parameters."""
+        if not isinstance(value, torch.ScriptObject):
+            return value
+        if id(value) not in self.packed:
+            self.packed[id(value)] = value, (found := weights_of(op, value))
+            for tensor in found:
+                self.declare(tensor, "param")
+        return self.packed[id(value)][1]
+
+    def _held(self, tensor: Any) -> bool:
+        """Whether a tensor is a parameter or buffer, or a part of one."""
+        value = self.values.get(id(tensor))
+        return value is not None and value.storage.held >= 0 and value.tensors[0] == value.storage.tensor
 
     def _fold(self, inputs: list[Any], outputs: list[Any]) -> None:
         """A view is the tensor that it is a view of."""
-        layer = self._layer()
+        layer, site = self._label()
         for tensor in outputs:
             if inputs:
                 found = self.read(inputs[0])
+                value = self.values.get(id(inputs[0]))
+                site = value.site if value is not None and site == UNKNOWN else site
                 if not self.backward:
-                    label = self.builder.layer_of(found) if layer == UNKNOWN else layer
-                    self.labels.setdefault(self._step(), label)
-                self._keep(tensor, found)
+                    label = self.builder.layer_of(found[0]) if layer == UNKNOWN else layer
+                    self.labels.setdefault(self._step(), (label, site))
+                self._keep(tensor, found, site)
 
     def _node(
-        self, kind: Kind, args: Any, inputs: list[Any], outputs: list[Any], changed: list[Any]
+        self, kind: Kind, given: Any, inputs: list[Any], outputs: list[Any], changed: list[Any]
     ) -> tuple[int, ...]:
         """Add a node for an operator that may change some of its arguments; the tensors of `outputs`."""
-        reads = [self.read(tensor) for tensor in inputs]
-        same = [next((each for each in changed if tensor is each), None) for tensor in outputs]
         silent = [tensor for tensor in changed if not any(tensor is each for each in outputs)]
-        storages = {}
-        for tensor in changed:
-            storage = self.memory[tensor.untyped_storage()._cdata]
-            storages[id(tensor)] = storage
-            reads.append(storage.tensor)  # what is not overwritten stays
+        written = outputs + silent
+        targets = {id(tensor): self._storage(tensor) for tensor in changed}
+        reads = [read for tensor in inputs if id(tensor) not in targets for read in self.read(tensor)]
+        reads += [read for storage in targets.values() for read in storage.reads()]  # what is not overwritten stays
+        part = touched(kind.name, given)
         sizes = [
-            size_of(tensor) if each is None else storages[id(each)].size
-            for tensor, each in zip(outputs + silent, same + silent, strict=True)
-        ]
-        shapes = [self.shape(tensor) for tensor in inputs]
-        transposed = "convolution" in kind.name and bool(args[7 if kind.name == "convolution_backward" else 6])
-        layer = self._layer()
+            size_of(each) if id(each) not in targets else self._change(each, targets[id(each)], part)
+            for each in written
+        ]  # fmt: skip
+        heavy = kind.name.removesuffix("_") in HEAVIES  # of a repeated factor, both count
+        shapes = [tuple(tensor.shape) for tensor in (tensors_in(*given.values()) if heavy else inputs)]
+        layer, site = self._label()
+        held = next((storage.held for storage in targets.values() if storage.held >= 0), -1)
         new = self.builder.operator(
-            kind.name, reads, sizes, shapes, [self.shape(tensor) for tensor in outputs + silent],
-            (sum(map(size_of, inputs)), sum(map(size_of, outputs + silent))), layer=layer,
-            phase=BACKWARD if self.backward else FORWARD, transposed=transposed,
+            kind.name, reads, sizes, shapes, [tuple(tensor.shape) for tensor in written],
+            traffic(kind.name, given, inputs, written), layer=layer, phase=BACKWARD if self.backward else FORWARD,
+            transposed=bool(given.get("transposed")), pair=held, site=site if self.backward else self._site(inputs),
         )  # fmt: skip
+        node = self.builder.nodes[-1]
         if not self.backward:
-            node = self.builder.nodes[-1]
-            self.labels.setdefault(self._step(), node.layer)
-        for tensor, each, found in zip(outputs + silent, same + silent, new, strict=True):
-            if each is not None:
-                storage = storages[id(each)]
-                storage.tensor, storage.changed = found, self.clock
-                self.values[id(tensor)] = Value(found, storage, self.clock, tensor)
+            self.labels.setdefault(self._step(), (node.layer, node.site))
+        for tensor, size, found in zip(written, sizes, new, strict=True):
+            if id(tensor) in targets:
+                self._changed(
+                    tensor, targets[id(tensor)], found, whole=size == targets[id(tensor)].size, site=node.site
+                )
         return new
+
+    def _storage(self, tensor: Any) -> Storage:
+        """The memory of a tensor that is changed."""
+        self.read(tensor)
+        return self.values[id(tensor)].storage if id(tensor) in self.values else self.memory[
+            tensor.untyped_storage()._cdata
+        ]  # fmt: skip
+
+    @staticmethod
+    def _change(tensor: Any, storage: Storage, part: int | None) -> int:
+        """Bytes of what a change in place gives its readers: what it changed, or nothing but the order where all of a
+        parameter or buffer changes, which every reader reads anyway.
+        """
+        size = size_of(tensor) if part is None else part
+        if size < storage.size:
+            return size
+        return 0 if storage.held >= 0 else storage.size
+
+    def _changed(self, tensor: Any, storage: Storage, found: int, whole: bool, site: int) -> None:
+        """Remember who changed a memory."""
+        if whole and storage.held < 0:
+            storage.tensor, storage.change = found, -1
+        else:
+            storage.change = found
+        storage.changed = self.clock
+        self.values[id(tensor)] = Value(storage.reads(), storage, self.clock, tensor, site)
 
     def _step(self) -> int:
         """Number of the step of autograd that was recorded last."""
         return int(torch._C._autograd._get_sequence_nr()) - 1
 
-    def _layer(self) -> int:
-        """Label of what runs: the innermost labelled module, or the forward step that is differentiated."""
+    def _site(self, inputs: list[Any]) -> int:
+        """The author's device of an operator: that of the first of its tensors that is on one, single numbers last."""
+        found = [(tensor.numel() == 1, value.site) for tensor in inputs if (value := self.values.get(id(tensor)))]
+        return next((site for _, site in sorted(found, key=lambda each: each[0]) if site != UNKNOWN), UNKNOWN)
+
+    def _label(self) -> tuple[int, int]:
+        """Layer and site of what runs: the innermost labelled module, or the forward step that is differentiated."""
         if not self.backward:
-            return self.layers[-1]
+            return self.layers[-1], UNKNOWN
         node = torch._C._current_autograd_node()
-        return UNKNOWN if node is None else self.labels.get(int(node._sequence_nr()), UNKNOWN)
+        return (UNKNOWN, UNKNOWN) if node is None else self.labels.get(int(node._sequence_nr()), (UNKNOWN, UNKNOWN))

@@ -1,0 +1,1 @@
+"""What an ONNX file means: its sizes, and the flops of its operators."""
