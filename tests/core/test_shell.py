@@ -259,7 +259,7 @@ def test_download_with_checksum_into_the_cache(server: str, tmp_path: Path, monk
     assert data.read(file) == content == path.read_bytes()
     assert data.download(file) == path
     wrong = DataFile("partitioning", "set/b.graph.gz", "0" * 64, False, server)
-    with pytest.raises(UsageError, match="cannot fetch"):
+    with pytest.raises(UsageError, match="other content than its checksum promises"):
         data.download(wrong)
     assert data.find(wrong) is None
     path.write_bytes(b"edited")
