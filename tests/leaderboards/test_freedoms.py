@@ -187,6 +187,7 @@ def test_tables_group_by_freedom() -> None:
     assert "freedom" not in summarise([{**rows[0], "freedom": None}])[0]
 
 
+@pytest.mark.slow  # judges in processes of their own, which compile for themselves
 def test_evaluation_report_and_pack_say_the_freedom(sysgym: Any, tmp_path: Path) -> None:
     words = ("evaluate", "--agent", "analytic", "--agent", "spiral", "--instances", ";".join(NAMES), "--seeds", "1")
     sysgym(*words, "--cpu-seconds", "0.3", "--out", "run")
