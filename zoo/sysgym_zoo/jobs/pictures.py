@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -107,4 +108,4 @@ def _draw(runs: dict[str, list[dict[str, Any]]], names: Sequence[str], output: P
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and json.dumps(value) != "NaN"
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)

@@ -46,7 +46,8 @@ def telling_options(problem: dict[str, Any]) -> dict[str, Any]:
 def report(folders: Sequence[Path]) -> tuple[list[dict[str, Any]], str]:
     """Summary rows of all runs, and the same as Markdown with what was run below."""
     rows: list[dict[str, Any]] = []
-    notes, order, places = [], list[str](), list[str]()
+    notes, order = [], list[str]()
+    places: dict[str, list[tuple[str, str]]] = {}  # label of what was solved -> its instances
     if len({bool(load_run(folder).get("ablation")) for folder in folders}) > 1:
         raise UsageError("one table cannot hold evaluations and ablations; report them apart.")
     for folder in folders:
@@ -58,9 +59,12 @@ def report(folders: Sequence[Path]) -> tuple[list[dict[str, Any]], str]:
         options = ", ".join(f"{key}={value}" for key, value in telling_options(record["problem"]).items())
         options = f" ({options})" if options else ""
         groups = ", ".join(sorted({item["name"].split("/")[0] for item in record["instances"]}))
+        solved = sorted((item["name"], item["hash"]) for item in record["instances"])
         place = f"{groups}{options}"
+        if places.setdefault(place, solved) != solved:  # others of the same set: their names tell them apart
+            place = f"{', '.join(name for name, _ in solved)}{options}"
+            places[place] = solved
         rows += [{"on": place, **line} for line in found]
-        places += [place] if place not in places else []
         notes.append(
             f"{record['problem']['name']}-v{record['problem']['version']}{options} on {groups}, "
             f"{len(record['instances'])} instances, {record['seeds']} seeds, "
@@ -68,7 +72,7 @@ def report(folders: Sequence[Path]) -> tuple[list[dict[str, Any]], str]:
             f"{record['hardware']['processor']}.{' ' + verdict(found) if told else ''}"
         )
     # who differ in instances, options or freedom are not ranked together
-    rows.sort(key=lambda line: (places.index(line["on"]), place_in(line.get("freedom"), order)))
+    rows.sort(key=lambda line: (list(places).index(line["on"]), place_in(line.get("freedom"), order)))
     if len(places) == 1:
         rows = [{key: value for key, value in line.items() if key != "on"} for line in rows]
     return rows, printable(markdown(rows) + "\n\n" + "\n".join(notes))

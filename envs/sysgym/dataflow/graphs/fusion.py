@@ -80,7 +80,8 @@ def fused_graph(graph: DataflowGraph, groups: Array, times: Array) -> Fused:
     traffic = _sums(edge_dst, amount, count) + _sums(tensor_src, graph.tensor_bytes[tensor], count)
     flops, alone = _sums(groups, graph.flops, count), np.bincount(groups, minlength=count) == 1
     first = np.unique(groups, return_index=True)[1]
-    model, base = _kernel_times(graph, groups, traffic), _sums(groups, graph.time_ns, count)
+    base = _sums(groups, graph.time_ns, count)
+    model = _kernel_times(graph, groups, flops, traffic, base)
 
     def grouped(row: Array) -> Array:
         ratio = np.divide(total := _sums(groups, row, count), base, out=np.ones(count), where=base > 0)
@@ -99,33 +100,30 @@ def fused_graph(graph: DataflowGraph, groups: Array, times: Array) -> Fused:
     return Fused(fused, np.stack([grouped(row) for row in np.atleast_2d(times)]), np.asarray(groups, np.int32))
 
 
-def _kernel_times(graph: DataflowGraph, groups: Array, traffic: Array) -> Array:
-    """Nanoseconds (G,) int64 of the groups as one kernel each on the machine of the graph, given the bytes (G,) that
-    enter and leave; never more than the members one by one.
+def _kernel_times(graph: DataflowGraph, groups: Array, flops: Array, traffic: Array, alone: Array) -> Array:
+    """Nanoseconds (G,) int64 of the groups as one kernel each on the machine of the graph, given their flops, the bytes
+    that enter and leave and the time of the members one by one, (G,) each: never more than that.
 
     The launch, and the longer of computing and moving bytes. An operator whose time is not that of the roofline, as it
     was measured, computes and moves bytes as much slower or faster than it; where neither flops nor bytes are known,
     all of its time is computing, which fusion cannot save.
     """
-    machine, count = graph.machine, len(traffic)
-    work = np.maximum(graph.time_ns - machine.launch_ns, 0)
-    predicted = machine.work_ns(graph.flops, graph.traffic)
-    unknown = predicted == 0
-    usual = (machine.times(graph.flops, graph.traffic) == graph.time_ns) | (graph.time_ns == 0) | unknown
-    slower = np.divide(work, predicted, out=np.ones(graph.nodes), where=~usual)
+    machine, odd, count = graph.machine, graph.beside_roofline, len(traffic)
+    if not len(odd.node):
+        return np.asarray(np.minimum(machine.times(flops, traffic), alone))
+    owner = groups[odd.node]
 
-    def scaled(amounts: Array) -> Array:
-        """Sums of amounts times `slower`, exact where that is 1."""
-        plain = _sums(groups, np.where(usual, amounts, 0), count)
-        return np.asarray(plain + np.bincount(groups, np.where(usual, 0, slower * amounts), count))
+    def scaled(sums: Array, amounts: Array) -> Array:
+        """The sums with the amounts of odd operators times their pace; exact where there are none."""
+        return np.asarray(sums + np.bincount(owner, (odd.pace - 1) * amounts[odd.node], count))
 
     moved = _sums(groups, graph.traffic, count)
-    pace = np.divide(scaled(graph.traffic), moved, out=np.ones(count), where=moved > 0)
-    computing = machine.work_ns(scaled(graph.flops), np.zeros(count))
-    computing += np.bincount(groups, np.where(unknown, work, 0), count)
-    moving = machine.work_ns(np.zeros(count), traffic) * pace
+    pace = np.divide(scaled(moved, graph.traffic), moved, out=np.ones(count), where=moved > 0)
+    none = np.zeros(count)
+    computing = machine.work_ns(scaled(flops, graph.flops), none) + np.bincount(owner, odd.unknown_ns, count)
+    moving = machine.work_ns(none, traffic) * pace
     kernel = machine.launch_ns + np.rint(np.maximum(computing, moving)).astype(np.int64)
-    return np.asarray(np.minimum(kernel, _sums(groups, graph.time_ns, count)))
+    return np.asarray(np.minimum(kernel, alone))
 
 
 def _outside(graph: DataflowGraph, groups: Array) -> tuple[Array, Array, Array, Array, Array]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import NamedTuple
 
 import numpy as np
 
@@ -15,6 +16,14 @@ NEVER, ELEMENTWISE, HEAVY, REDUCTION = 0, 1, 2, 3  # classes of operators in the
 FORWARD, BACKWARD, UPDATE = 0, 1, 2  # phases of a training step
 MAX_NODES = 2**24
 MAX_NUMBER = 2**50  # of flops, bytes and nanoseconds, so that sums stay exact
+
+
+class Odd(NamedTuple):
+    """Operators whose time is not that of a roofline, as it was measured."""
+
+    node: Array  # (M,) int64
+    pace: Array  # (M,) float64, time beyond the launch over that of the roofline; 1 where that is nothing
+    unknown_ns: Array  # (M,) int64 nanoseconds beyond the launch where neither flops nor bytes are known, else 0
 
 
 @dataclass(frozen=True, repr=False)
@@ -98,6 +107,17 @@ class DataflowGraph:
     def classes(self) -> Array:
         """(N,) int8 class of each operator in the rules of fusion."""
         return np.asarray(self.op_class[self.op])
+
+    @cached_property
+    def beside_roofline(self) -> Odd:
+        """The operators whose time is not what the machine takes for their flops and bytes; empty in shipped graphs."""
+        expected = self.machine.work_ns(self.flops, self.traffic)
+        work = np.maximum(self.time_ns - self.machine.launch_ns, 0)
+        usual = self.machine.times(self.flops, self.traffic) == self.time_ns
+        node = np.flatnonzero(~usual & (self.time_ns > 0))
+        known = expected[node] > 0
+        pace = np.divide(work[node], expected[node], out=np.ones(len(node)), where=known)
+        return Odd(node, pace, np.where(known, 0, work[node]))
 
     @property
     def total_ns(self) -> int:
