@@ -30,10 +30,12 @@ STARTS = ("packing", "anneal")
 
 def start_placement(chip: Chip, rng: np.random.Generator, spacing: float = 0.0) -> Placement:
     """A legal placement of the hard macros (`find_packing`); UsageError if none is found."""
+    from sysgym.chip_placement.geometry.legal import check_fits
     from sysgym.chip_placement.geometry.packing import find_packing
 
     found = find_packing(chip.netlist, chip.canvas, chip.placement, rng, spacing)
     if found is None:
+        check_fits(chip.netlist, chip.canvas, chip.placement)
         raise UsageError(
             f"no legal placement of {chip.name} was found to start from: its macros leave little room on the canvas."
         )
