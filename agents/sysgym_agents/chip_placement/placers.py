@@ -109,7 +109,8 @@ def prepare(problem: ChipPlacement, chip: Chip, start: Placement) -> tuple[Setti
     netlist, canvas, weights = objective_of(problem, chip)
     full = netlist is chip.netlist
     if not full:
-        start = replace(start, **{key: getattr(start, key)[netlist.parent] for key in vars(start)})
+        known = {key: values for key, values in vars(start).items() if values is not None}
+        start = replace(start, **{key: values[netlist.parent] for key, values in known.items()})
     return Setting(netlist, canvas, weights, problem.square_soft, full and chip.has_soft), start
 
 

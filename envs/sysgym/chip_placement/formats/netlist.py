@@ -115,6 +115,7 @@ class _Read(NamedTuple):
     nodes: list[Node]
 
     def wrong(self, node: Node, why: str) -> UsageError:
+        """The error for a node, which names the line that it begins on."""
         return UsageError(f"{self.source} line {line_of(self.text, node.at)}: {why}.")
 
 

@@ -7,6 +7,7 @@ mean what the reader of a schema makes of them (`graphdef`).
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from sysgym.core.errors import UsageError
@@ -18,14 +19,15 @@ _TOKEN = re.compile(
     r"""("(?:[^"\\\n]|\\[^\n])*"|'(?:[^'\\\n]|\\[^\n])*')|(\.?\d(?:[eE][-+]|[\w.])*)|([A-Za-z_]\w*)|([][{}<>:;,./-])""",
     re.A,
 )
-_DECIMAL = re.compile(r"-?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?[fF]?")
+_DECIMAL = re.compile(r"-?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?[fF]?", re.A)
 _WHOLE = re.compile(r"-?(?:0[xX][\da-fA-F]+|0[0-7]+)")
 _ESCAPE = re.compile(r"\\(?:([0-7]{1,3})|[xX]([\da-fA-F]{1,2})|u([\da-fA-F]{4})|U([\da-fA-F]{8})|(.))")
 _PLAIN = {"a": 7, "b": 8, "f": 12, "n": 10, "r": 13, "t": 9, "v": 11, "\\": 92, "'": 39, '"': 34, "?": 63}
 _NAMED = re.compile(r"-?(?:inf|infinity|nan)", re.I)
 
 
-class Word(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Word:
     """A scalar that is no text in quotes: a number, or the name of a value."""
 
     text: str
@@ -80,10 +82,12 @@ class Reader:
         self.at = match.end() if match else self.at
 
     def peek(self) -> re.Match[str] | None:
+        """The next token, which is not passed over; None if there is none."""
         self.blank()
         return _TOKEN.match(self.text, self.at)
 
     def token(self, expected: str) -> re.Match[str]:
+        """The next token, which is passed over."""
         found = self.peek()
         if found is None:
             raise self.unlike(expected)
@@ -91,6 +95,7 @@ class Reader:
         return found
 
     def unlike(self, expected: str) -> UsageError:
+        """The error for what comes next."""
         self.blank()
         got = self.text[self.at : self.at + 40].split("\n")[0]
         if got[:1] in ("'", '"') and not _TOKEN.match(self.text, self.at):
@@ -135,6 +140,7 @@ class Reader:
         return f"[{name.strip()}]"
 
     def value(self, name: str, depth: int, colon: bool) -> Value:
+        """The value of a field, whose name and colon are read."""
         for opening, closing in ("{}", "<>"):
             if self.symbol(opening):
                 return self.message(closing, depth + 1)
@@ -146,9 +152,10 @@ class Reader:
         while not self.symbol("]"):
             if values and not self.symbol(","):
                 raise self.unlike("',' or ']'")
-            values.append(self.value(name, depth + 1, colon=True))
-            if isinstance(values[-1], tuple):
+            self.blank()
+            if self.text[self.at : self.at + 1] == "[":
                 raise self.wrong("a list within a list")
+            values.append(self.value(name, depth, colon=True))
         return tuple(values)
 
     def message(self, closing: str, depth: int) -> list[Field]:
@@ -168,11 +175,11 @@ class Reader:
         """A scalar: texts that stand beside each other are one."""
         found = self.token("a value")
         if found[1]:
-            texts = [found[1]]
+            texts = [self.unescaped(found)]
             while (more := self.peek()) and more[1]:
-                texts.append(more[1])
                 self.at = more.end()
-            return "".join(self.unescaped(text[1:-1]) for text in texts)
+                texts.append(self.unescaped(more))
+            return "".join(texts)
         sign = "-" if found[4] == "-" else ""
         if sign:
             found = self.token("a number after '-'")
@@ -182,13 +189,15 @@ class Reader:
             raise self.unlike("a value")
         return Word(sign + word)
 
-    def unescaped(self, text: str) -> str:
+    def unescaped(self, found: re.Match[str]) -> str:
+        """The text of a token in quotes, with what its escapes stand for."""
+        text = found[1][1:-1]
         if "\\" not in text:
             return text
         try:
             return _ESCAPE.sub(_character, text.encode().decode("latin-1")).encode("latin-1").decode()
         except (UnicodeError, ValueError):
-            raise self.wrong("an escape in this text stands for no character") from None
+            raise self.wrong("an escape in this text stands for no character", found.start()) from None
 
 
 def _character(found: re.Match[str]) -> str:
