@@ -14,8 +14,9 @@ from public import CHIP, needs_chip
 from sysgym import UsageError
 from sysgym.chip_placement.cost import ProxyCost, congestion_maps, density_map, proxy_cost
 from sysgym.chip_placement.formats.netlist import HARD, ORIENTATIONS, PIN, SOFT, Netlist, parse_netlist, read_netlist
-from sysgym.chip_placement.formats.plc import Canvas, default_canvas, format_plc, netlist_placement, parse_plc, read_plc
+from sysgym.chip_placement.formats.plc import Canvas, canvas_of, format_plc, netlist_placement, parse_plc, read_plc
 from sysgym.chip_placement.geometry.macros import macro_sizes, positions
+from sysgym.core.errors import Notice
 
 DESIGNS = (
     "ariane133_NanGate45", "ariane133_SKY130HD", "ariane136_NanGate45", "mempool_tile_ASAP7", "mempool_tile_NanGate45",
@@ -113,7 +114,10 @@ def test_unit_test_netlists_of_circuit_training() -> None:
     folder = CHIP / "tests" / "macro_tiles_10x10"
     tiles = read_netlist(folder / "netlist.pb.txt.gz")
     assert (tiles.kind == HARD).sum() == 100 and not (tiles.kind == SOFT).any()
-    alone = proxy_cost(tiles, default_canvas(tiles), netlist_placement(tiles))
+    with pytest.warns(Notice, match="guessed") as told:
+        canvas = canvas_of(tiles, "tiles")
+    assert len(told) == 2 and canvas.guessed
+    alone = proxy_cost(tiles, canvas, netlist_placement(tiles))
     wanted = ProxyCost(5400.0, 0.007745966692414834, 0.3570806661517036, 1.124405186246434)
     assert alone == pytest.approx(wanted, rel=1e-12)
     placed = proxy_cost(tiles, *read_plc(folder / "initial.plc", tiles))
@@ -196,7 +200,7 @@ GOOD = node("M", "MACRO", width=10.0, height=6.0, x=5.0, y=4.0)
         (GOOD[:-2], "ends within the node of line 1; the file is cut off"),
         (GOOD + "}\n", "this bracket closes nothing"),
         (GOOD + GOOD, "a second node is named 'M'"),
-        (GOOD.replace("10.0", "ten"), "width of 'M' is 'ten', expected a number"),
+        (GOOD.replace("10.0", "ten"), "line 12: expected a number after 'f:'"),
         (GOOD.replace("10.0", "nan"), "width of 'M' is 'nan', expected a number"),
         (GOOD.replace('"MACRO"', '"MAKRO"'), "has the type 'MAKRO'; expected PORT, MACRO, MACRO_PIN or STDCELL"),
         (GOOD.replace('  name: "M"\n', ""), "line 1: this node has no name"),
@@ -205,10 +209,10 @@ GOOD = node("M", "MACRO", width=10.0, height=6.0, x=5.0, y=4.0)
         (node("p", "MACRO_PIN", macro_name="p"), "'p', which pin 'p' is on, is a pin"),
         (node("M", "MACRO", width=-1.0), "a size or weight of 'M' is negative"),
         (node("p", "PORT", "nobody"), "'p' drives 'nobody', which is missing"),
-        (node("M", "MACRO", orientation="NE"), "has the orientation 'NE'; expected one of N, FN"),
-        ("VERSION 5.8 ;\n", "line 1: expected 'key: value' within a node"),
-        ("message {\n}\n", "line 1: expected 'node {'"),
-        (GOOD.replace("name:", "nom:"), "unknown field 'nom' of a node"),
+        (node("M", "MACRO", orientation="NE"), "'M' has the orientation 'NE', which is none; expected one of N, FN"),
+        ("VERSION 5.8 ;\n", "line 1: expected ':' or '{' after 'VERSION', got '5.8 ;'"),
+        ("message {\n}\n", "line 1: unknown field of a graph 'message'. Known: debug_info, library, node"),
+        (GOOD.replace("name:", "nom:"), "line 2: unknown field of a node 'nom'. Did you mean 'name'?"),
     ],
 )
 def test_damaged_netlists_are_refused_with_a_line(text: str, sentence: str) -> None:
@@ -224,7 +228,7 @@ def test_damaged_netlists_are_refused_with_a_line(text: str, sentence: str) -> N
         ("# Columns : 2  Rows : 2\n# Width : 1-2  Height : 2\n", "line 2: .* holds a word for a number"),
         (HEAD + "0 1 2\n", "line 3: expected 'node_index x y orientation fixed'"),
         (HEAD + "7 1 2 N 0\n", "line 3: node 7 is no macro, port or cell of one"),
-        (HEAD + "0 1 2 Q 0\n", "is no placement of a node"),
+        (HEAD + "0 1 2 Q 0\n", "node 0 has the orientation 'Q', which is none; expected one of N, FN"),
         (HEAD + "0 inf 2 N 0\n", "is no placement of a node"),
     ],
 )  # fmt: skip

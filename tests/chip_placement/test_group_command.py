@@ -17,6 +17,7 @@ from public import CHIP, needs_chip
 from sysgym import make_problem
 from sysgym.chip_placement.formats.netlist import CELL, PORT, SOFT, read_netlist
 from sysgym.chip_placement.grouping import rules as grouping
+from sysgym.core.errors import Notice
 
 Inline = Callable[..., Any]
 NAME, SIDE = "ariane133_NanGate45", "1433.405978506462"
@@ -63,7 +64,8 @@ def test_cells_become_soft_macros(inline: Inline, files: Path) -> None:
     assert [found.names[i] for i in (found.kind == SOFT).nonzero()[0]] == ["Grp_5", "Grp_7"]
     inline("group", "full.pb.txt", "-o", "out.pb.txt.gz", "--plc", "other.plc", "--groups", "full.groups")
     assert gzip.decompress((files / "out.pb.txt.gz").read_bytes()) == (files / "out.pb.txt").read_bytes()
-    assert len(make_problem("ChipPlacement").load("out.pb.txt.gz").macros) == 3
+    with pytest.warns(Notice, match="guessed"):
+        assert len(make_problem("ChipPlacement").load("out.pb.txt.gz").macros) == 3
 
 
 def test_the_canvas_goes_with_the_clusters(inline: Inline, files: Path) -> None:

@@ -18,6 +18,7 @@ from sysgym.chip_placement.formats.plc import Canvas, read_plc
 from sysgym.chip_placement.generate import generate_chip, optimum
 from sysgym.chip_placement.load import read_chip
 from sysgym.core.env import ProblemEnv
+from sysgym.core.errors import Notice
 from sysgym.core.solutions import read_solution, write_solution
 from sysgym_agents import Budget
 from sysgym_agents.core import make_agent
@@ -55,7 +56,8 @@ def test_a_users_files_work_wherever_a_name_does(tmp_path: Path) -> None:
     source = sysgym.core.data.candidates(_entry("designs/mempool_tile_NanGate45").file)[0]
     (tmp_path / "mine.pb.txt").write_bytes(gzip.decompress(source.read_bytes()))
     plc = source.parent / "mempool_tile_NanGate45.plc"
-    alone = problem.load(str(tmp_path / "mine.pb.txt"))
+    with pytest.warns(Notice, match="guessed"):
+        alone = problem.load(str(tmp_path / "mine.pb.txt"))
     assert (alone.canvas.columns, alone.canvas.rows) == (10, 10)  # Google's defaults
     (tmp_path / "initial.plc").write_bytes(plc.read_bytes())
     chip = problem.load(str(tmp_path / "mine.pb.txt"))

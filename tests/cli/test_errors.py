@@ -265,7 +265,7 @@ ERRORS = [
     ("render path.txt good.json -o no/such/x.png", 2, "cannot write no/such/x.png: No such file or directory"),
     ("render path.txt good.json -o x.gif", 2, "Partitioning draws no animation; use a name that ends in .png"),
     # grouping
-    (f"group text.pb.txt -o x.pb.txt {CANVAS}", 2, "text.pb.txt line 1: expected 'key: value' within a node"),
+    (f"group text.pb.txt -o x.pb.txt {CANVAS}", 2, "expected ':' or '{' after 'hello', but the file ends here"),
     (f"group none.pb.txt -o x.pb.txt {CANVAS}", 2, "none.pb.txt cannot be read: No such file or directory"),
     (f"group text.part -o x.pb.txt {CANVAS}", 2, "text.part is no design file by its ending"),
     (f"group macro.pb.txt -o x.pb.txt {CANVAS}", 2, "macro.pb.txt holds no standard cells to group"),

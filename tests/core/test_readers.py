@@ -58,6 +58,13 @@ FLOORPLAN = {
     "block": "Outline: 20 10\nNumBlocks: 2\nNumTerminals: 1\n\nA 4 6\nB\t3 2\np terminal 20 5\n",
     "nets": "NumNets: 2\nNetDegree: 2\nA\nB\nNetDegree: 3\np\nB\nA\n",
 }
+UCSC = {
+    "blocks": "UCSC blocks 1.0\nNumSoftRectangularBlocks : 1\nNumHardRectilinearBlocks : 1\nNumTerminals : 2\n"
+    "a hardrectilinear 4 (0, 0) (0, 30) (20, 30) (20, 0)\ns softrectangular 400 0.5 2.0\np1 terminal\np2 terminal\n",
+    "nets": "UCLA nets 1.0\nNumNets : 2\nNumPins : 5\nNetDegree : 3\np1 B\na B : %10.0 %-50.0\ns B\n"
+    "NetDegree : 2\na B\ns B\n",
+    "pl": "UCLA pl 1.0\na 0 0\ns 0 0\np1 0 12\np2 60 60\n",
+}
 GRAPHS = {
     "g.graph": b"% c\n5 6 011\n1 2 3 3 1\n2 1 3 3 2 4 1\n1 1 1 2 2 5 4\n3 2 1 5 1\n1 3 4 4 1\n",
     "g.mtx": b"%%MatrixMarket matrix coordinate integer symmetric\n% c\n4 4 4\n2 1 3\n3 1 1\n4 2 2\n4 3 5\n",
@@ -202,11 +209,12 @@ READERS: dict[str, Callable[[Path], Reader]] = {
     **{name: lambda folder, name=name: chip(folder, name) for name in ("n.pb.txt", "initial.plc", "s.plc")},
     **{f"bookshelf-{part}": lambda folder, part=part: design(folder, BOOKSHELF, part, "aux") for part in BOOKSHELF},
     **{f"floorplan-{part}": lambda folder, part=part: design(folder, FLOORPLAN, part, "block") for part in FLOORPLAN},
+    **{f"ucsc-{part}": lambda folder, part=part: design(folder, UCSC, part, "blocks") for part in UCSC},
     **{f"solution-{end}": lambda folder, end=end: solution(folder, end) for end in ("npy", "npz", "json", "part")},
 }  # fmt: skip
 
 
-@pytest.mark.filterwarnings("ignore:.*holds no times on a CPU:sysgym.core.errors.Notice")
+@pytest.mark.filterwarnings("ignore::sysgym.core.errors.Notice")
 @pytest.mark.parametrize("count", [500, pytest.param(10_000, marks=pytest.mark.full)])
 @pytest.mark.parametrize("name", READERS)
 def test_mutations_of_a_file_get_an_answer_or_a_sentence(

@@ -30,10 +30,12 @@ STARTS = ("packing", "anneal")
 
 def start_placement(chip: Chip, rng: np.random.Generator, spacing: float = 0.0) -> Placement:
     """A legal placement of the hard macros (`find_packing`); UsageError if none is found."""
+    from sysgym.chip_placement.geometry.legal import check_fits
     from sysgym.chip_placement.geometry.packing import find_packing
 
     found = find_packing(chip.netlist, chip.canvas, chip.placement, rng, spacing)
     if found is None:
+        check_fits(chip.netlist, chip.canvas, chip.placement)
         raise UsageError(
             f"no legal placement of {chip.name} was found to start from: its macros leave little room on the canvas."
         )
@@ -107,7 +109,8 @@ def prepare(problem: ChipPlacement, chip: Chip, start: Placement) -> tuple[Setti
     netlist, canvas, weights = objective_of(problem, chip)
     full = netlist is chip.netlist
     if not full:
-        start = replace(start, **{key: getattr(start, key)[netlist.parent] for key in vars(start)})
+        known = {key: values for key, values in vars(start).items() if values is not None}
+        start = replace(start, **{key: values[netlist.parent] for key, values in known.items()})
     return Setting(netlist, canvas, weights, problem.square_soft, full and chip.has_soft), start
 
 

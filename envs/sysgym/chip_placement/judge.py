@@ -80,8 +80,9 @@ def judge_chip(chip: Chip, solution: Solution, rules: Rules) -> Verdict:
     Metrics: `wirelength` (microns, weighted half perimeters), `wirelength_cost`, `density_cost`, `congestion_cost`,
     `proxy`; `hpwl`, macro-only; `overlaps`, pairs of hard macros (or a macro and a blockage) that overlap,
     `overlap_area`, `outside`, macros that leave the canvas, `moved`, fixed macros that were moved: they are judged
-    where they belong. `excess` is 0 for a legal placement, else the overlap area over the area of the hard macros
-    plus WORSE, so that with the usual weights no legal placement is paid less.
+    where they belong; `canvas_guessed`, 1, only where no file says how large the canvas is or which grid it has.
+    `excess` is 0 for a legal placement, else the overlap area over the area of the hard macros plus WORSE, so that
+    with the usual weights no legal placement is paid less.
     """
     check_clustered(chip, rules.objective)
     netlist, start, canvas = chip.netlist, chip.placement, rules.canvas(chip.canvas)
@@ -108,4 +109,6 @@ def judge_chip(chip: Chip, solution: Solution, rules: Rules) -> Verdict:
         "outside": float(faults.hard_outside + faults.soft_outside), "moved": float(moved),
         "excess": WORSE[rules.objective] + faults.area / max(total, 1e-9) if sentences else 0.0,
     }  # fmt: skip
+    if canvas.guessed:
+        metrics["canvas_guessed"] = 1.0
     return Verdict(not sentences, float(proxy if rules.objective == "proxy" else hpwl), metrics, tuple(sentences))

@@ -2,30 +2,37 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 
+import numpy as np
+
+from sysgym.chip_placement.formats.comments import canvas_facts
 from sysgym.chip_placement.formats.design import read_design
 from sysgym.chip_placement.formats.netlist import HARD, PORT, Netlist
-from sysgym.chip_placement.formats.plc import Canvas, Placement, default_canvas, netlist_placement, read_plc
+from sysgym.chip_placement.formats.plc import Canvas, Placement, canvas_of, check_canvas, netlist_placement, read_plc
 from sysgym.chip_placement.generate import generate_chip, is_recipe
 from sysgym.chip_placement.graph import without_cells
 from sysgym.chip_placement.instance import Chip
 from sysgym.core import data
-from sysgym.core.errors import UsageError
+from sysgym.core.errors import UsageError, announce
 from sysgym.core.instances import Entry, as_promised, find_entry, load_index, no_instance
+from sysgym.core.problem import Array
 
-ENDINGS = (".txt", ".pb", ".aux", ".nodes", ".nets", ".pl", ".scl", ".block", ".lef", ".def")
+ENDINGS = (".txt", ".pb", ".aux", ".nodes", ".nets", ".pl", ".scl", ".block", ".blocks", ".lef", ".def")
+HEAD = re.compile(rb"\bnode\s*:?\s*[{<]")  # of a text that is a netlist
 
+DIGITS = 1e-3  # microns: Circuit Training writes so many digits of a canvas
 TOPIC = "chip"  # of the packaged chips
 
 
 def make_chip(name: str, netlist: Netlist, canvas: Canvas | None, placement: Placement | None) -> Chip:
-    """A chip from what was read; without a canvas, Google's defaults for a netlist alone."""
+    """A chip from what was read; without a canvas, that of the netlist's comments, or Google's defaults."""
     if not (netlist.kind == HARD).any():
         raise UsageError(f"{name} holds no hard macro; there is nothing to place.")
-    canvas = default_canvas(netlist) if canvas is None else canvas
+    canvas = canvas_of(netlist, name) if canvas is None else canvas
     placement = netlist_placement(netlist) if placement is None else placement
     return Chip(name, without_cells(netlist), canvas, placement)
 
@@ -48,7 +55,40 @@ def complete_plc(path: Path, netlist: Netlist) -> tuple[Canvas, Placement]:
             f"{path} places {found} of the {count} ports and hard macros of {netlist.name}; it seems to be of another "
             "netlist, so give the one that belongs to it."
         )
-    return canvas, placement
+    return _with_comments(canvas, netlist, path), placement
+
+
+def _with_comments(canvas: Canvas, netlist: Netlist, path: Path) -> Canvas:
+    """The canvas of a placement file, and the blockages that only the netlist's comments name.
+
+    Of two sizes that of the placement file counts, as in Circuit Training. Either is announced.
+    """
+    facts = canvas_facts((("comment", line) for line in netlist.comments), f"the netlist {netlist.name}")
+    width, height = facts.get("width", canvas.width), facts.get("height", canvas.height)
+    if max(abs(width - canvas.width), abs(height - canvas.height)) > DIGITS:
+        announce(
+            f"{path} has a canvas of {canvas.width:g} x {canvas.height:g}, the comments of the netlist {netlist.name} "
+            f"say {width:g} x {height:g}; the former counts."
+        )
+    given = check_canvas(replace(canvas, blockages=facts.get("blockages", ())), netlist.name).blockages
+    more = tuple(dict.fromkeys(blockage for blockage in given if blockage not in canvas.blockages))
+    if not more:
+        return canvas
+    announce(f"{path}: {len(more)} blockages that only the comments of the netlist {netlist.name} name count too.")
+    return replace(canvas, blockages=(*canvas.blockages, *more))
+
+
+def with_fixed(chip: Chip) -> Chip:
+    """The same chip with the macros fixed that its `.pl` file marks `/FIXED`."""
+    placement = chip.placement
+    return replace(chip, placement=replace(placement, fixed=placement.fixed | marked(chip)[chip.netlist.parent]))
+
+
+def marked(chip: Chip) -> Array:
+    """Which nodes are hard macros marked `/FIXED`, (n,) bool."""
+    hard: Array = chip.netlist.kind == HARD
+    marks = chip.placement.marks
+    return np.zeros_like(hard) if marks is None else hard & (marks > 0)
 
 
 def read_chip(path: Path, plc: str | None = None, name: str | None = None) -> Chip:
@@ -84,7 +124,7 @@ def _cut(name: str, cells: int) -> Chip:
     return with_grid(_registered(name), cells)
 
 
-def load_chip(name: str, plc: str | None = None, grid: int | None = None) -> Chip:
+def load_chip(name: str, plc: str | None = None, grid: int | None = None, keep_fixed: bool = False) -> Chip:
     """A chip by registered name (`ct/ariane133_NanGate45`), recipe (`tiles:rows=4,columns=4,seed=1`) or file."""
     sets = load_index(TOPIC)
     if find_entry(sets, name):
@@ -93,7 +133,8 @@ def load_chip(name: str, plc: str | None = None, grid: int | None = None) -> Chi
             canvas, placement = complete_plc(Path(plc), chip.netlist)
             chip = replace(chip, canvas=canvas, placement=placement)
             return with_grid(chip, grid) if grid else chip
-        return _cut(name, grid) if grid else _registered(name)
+        chip = _cut(name, grid) if grid else _registered(name)
+        return with_fixed(chip) if keep_fixed and marked(chip).any() else chip
     if is_recipe(name):
         if plc is not None:
             raise UsageError(f"option plc goes with a netlist; {name!r} is generated with a canvas of its own.")
@@ -103,6 +144,13 @@ def load_chip(name: str, plc: str | None = None, grid: int | None = None) -> Chi
     else:
         hint = "a design file (netlist.pb.txt, bookshelf .aux, floorplan .block) or a recipe such as"
         raise no_instance(sets, name, f"{hint} 'tiles:rows=4,columns=4,seed=1'")
+    count = int(marked(chip).sum())
+    if count and not keep_fixed:
+        announce(
+            f"{name}: {count} macros that are marked /FIXED are placed all the same, as benchmarks of macros have it; "
+            "-O keep_fixed=true leaves them where they are."
+        )
+    chip = with_fixed(chip) if count and keep_fixed else chip
     return with_grid(chip, grid) if grid else chip
 
 
@@ -110,5 +158,5 @@ def is_design(name: str, head: bytes = b"") -> bool:
     """Whether this is a recipe of a chip, or a design file by its ending; a `.txt` must hold nodes of a netlist."""
     plain = name.removesuffix(".gz").lower()
     if plain.endswith(".txt"):
-        return plain.endswith(".pb.txt") or b"node {" in head
+        return plain.endswith(".pb.txt") or HEAD.search(head) is not None
     return plain.endswith(ENDINGS) or is_recipe(name)

@@ -44,7 +44,9 @@ class ChipPlacement:
         objective: "proxy" or "hpwl"; default "proxy", in mode "hpwl" it is "hpwl".
         wirelength_weight, density_weight, congestion_weight: of the parts of the proxy.
         plc: file with canvas and fixed positions for a netlist; default `initial.plc` beside it.
-        square_soft: soft macros are squares of their area (Circuit Training); false: as in the file.
+        keep_fixed: macros that a bookshelf `.pl` marks `/FIXED` stay where they are; false: they are placed as well.
+        square_soft: soft macros are squares of their area (Circuit Training), also where they must not stick out of the
+            canvas; false: the rectangles of the file.
         congestion_grid: "legacy" (the grid for placing) or "auto" (cells of a thousand routes a side).
         smoothing: cells over which routes are spread; default as the canvas says.
         grid: cells along the longer side of the canvas; default as the canvas says.
@@ -87,6 +89,7 @@ class ChipPlacement:
     density_weight: Annotated[float, Range(0, 1e6)] = 0.5
     congestion_weight: Annotated[float, Range(0, 1e6)] = 0.5
     plc: str | None = None
+    keep_fixed: bool = False
     square_soft: bool = True
     congestion_grid: Literal["legacy", "auto"] = "legacy"
     smoothing: Annotated[int | None, Range(0, 100)] = None
@@ -140,7 +143,7 @@ class ChipPlacement:
         """A chip by registered name, recipe or file; UsageError if it cannot be had or is malformed."""
         from sysgym.chip_placement.load import load_chip
 
-        return load_chip(name, self.plc, self.grid)
+        return load_chip(name, self.plc, self.grid, self.keep_fixed)
 
     @staticmethod
     def reads(name: str, head: bytes) -> bool:
@@ -212,9 +215,14 @@ class ChipPlacement:
     def reference_costs(self, instance: Chip) -> Mapping[str, float]:
         """Known costs, `who -> cost`, for the objective in force with its usual choices; empty with others."""
         entry = find_entry(self.instance_sets(), instance.name)
-        usual = self.rules == type(self)(objective=self.pays_for).rules and self.plc is None and self.grid is None
+        usual = (
+            self.rules == type(self)(objective=self.pays_for).rules
+            and self.plc is None
+            and self.grid is None
+            and not self.keep_fixed
+        )
         if self.pays_for == "hpwl":
-            usual = self.plc is None
+            usual = self.plc is None and not self.keep_fixed
         return entry.references.get(f"objective={self.pays_for}", {}) if entry and usual else {}
 
     def parse_solution(self, instance: Chip, data: bytes, file_name: str) -> Solution:

@@ -63,7 +63,7 @@ def floorplan(chip: Chip, placement: Placement, shown: Array | None = None, link
     width, height = macro_sizes(netlist, orientation=placement.orientation)
     image = Image.new("RGB", view.size, "white")
     pen = ImageDraw.Draw(image, "RGBA")
-    for x0, y0, x1, y1, _ in chip.canvas.blockages:
+    for x0, y0, x1, y1, _ in chip.canvas.obstacles:
         pen.rectangle(view.box((x0 + x1) / 2, (y0 + y1) / 2, x1 - x0, y1 - y0), fill=(170, 170, 170))
     there = placement.placed if shown is None else placement.placed & shown
     for kind, fill, edge in ((SOFT, SOFT_FILL, SOFT_EDGE), (HARD, HARD_FILL, HARD_EDGE)):

@@ -77,7 +77,10 @@ def read_text(path: str | Path) -> str:
 
 
 def as_text(source: str | Path, data: bytes) -> str:
-    """The text of a file's bytes in UTF-8; UsageError names the line that is none."""
+    """The text of a file's bytes in UTF-8, a byte order mark passed over; UsageError names the line that is none."""
+    if data[:2] in (b"\xff\xfe", b"\xfe\xff"):
+        raise UsageError(f"{source}: its byte order mark says UTF-16; save the file as UTF-8.")
+    data = data.removeprefix(b"\xef\xbb\xbf")
     try:
         return data.decode()
     except UnicodeDecodeError as error:

@@ -4,8 +4,8 @@ A design is five files: `.nodes` (sizes), `.nets` (pins), `.pl` (lower left corn
 weights, `.wts`; an `.aux` file may name them. Any may be gzipped. Format: the bookshelf pages of U. Michigan (GSRC).
 
 Nodes taller than a row are HARD macros, whether marked `terminal` or not (in ISPD2005 the fixed terminals are the
-macros that placers of macros place); other terminals and every `terminal_NI` are ports, the rest cells. Only ports
-are fixed, whatever a `/FIXED` says.
+macros that placers of macros place); other terminals and every `terminal_NI` are ports, the rest cells. Ports are
+fixed; which nodes the `.pl` marks `/FIXED` is kept, for `keep_fixed` holds such macros, and a `.pl` says it again.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ from sysgym.chip_placement.formats.bookshelf_parts import (
     parse_wts,
     unexpected,
 )
-from sysgym.chip_placement.formats.netlist import CELL, HARD, ORIENTATIONS, PIN, PORT, Netlist
-from sysgym.chip_placement.formats.plc import Canvas, Placement
+from sysgym.chip_placement.formats.netlist import CELL, HARD, ORIENTATIONS, PIN, PORT, Netlist, bad_orientation
+from sysgym.chip_placement.formats.plc import MARKS, Canvas, Placement
 from sysgym.chip_placement.geometry.macros import positions
 from sysgym.core.data import read_text
 from sysgym.core.errors import UsageError, shortened
@@ -92,7 +92,7 @@ def parse_bookshelf(
     weight = np.ones(len(nets.ptr) - 1)
     if "wts" in texts:
         weight = parse_wts(texts["wts"], nodes, nets, named["wts"])
-    netlist = _assemble(name, nodes, nets, weight, row_height)
+    netlist = assemble(name, nodes, nets, weight, row_height)
     placement = parse_pl(texts["pl"], netlist, canvas, named["pl"])
     if not placement.placed.all():
         first = netlist.names[int(np.flatnonzero(~placement.placed)[0])]
@@ -101,7 +101,7 @@ def parse_bookshelf(
     return replace(netlist, x=px, y=py, orientation=placement.orientation), canvas, placement
 
 
-def _assemble(name: str, nodes: Nodes, nets: Nets, weight: Array, row_height: float) -> Netlist:
+def assemble(name: str, nodes: Nodes, nets: Nets, weight: Array, row_height: float) -> Netlist:
     """A netlist without positions: the nodes of the file, then a PIN for every pin on a macro or with an offset."""
     kind = np.full(len(nodes.width), CELL, np.int8)
     kind[nodes.terminal] = PORT
@@ -137,24 +137,28 @@ def parse_pl(text: str, netlist: Netlist, canvas: Canvas, source: str | Path = "
     count = len(netlist.kind)
     x, y = np.zeros(count), np.zeros(count)
     orientation, placed = np.zeros(count, np.int8), np.zeros(count, bool)
-    facings = {word: i for i, word in enumerate(ORIENTATIONS)}
-    form = "name x y : orientation"
+    facings, marks = {word: i for i, word in enumerate(ORIENTATIONS)}, np.zeros(count, np.int8)
+    form = "name x y : orientation [/FIXED | /FIXED_NI]"
     for number, words in lines_of(text):
         at = index.get(words[0])
         if at is None:
             raise UsageError(f"{source} line {number}: {words[0]!r} is no node of {netlist.name}.")
         if placed[at]:
             raise UsageError(f"{source} line {number}: {words[0]!r} has a position already.")
-        rest = [word for word in words[3:] if not word.startswith("/FIXED")]
-        if len(rest) > 1 or (rest and rest[0] not in facings):
+        rest = [word for word in words[3:] if word not in MARKS]
+        if len(rest) > 1 or len(words) - len(rest) > 4:
             raise unexpected(words, number, source, form)
+        if rest and rest[0] not in facings:
+            raise bad_orientation(rest[0], f"{source} line {number}: {words[0]!r}")
+        marks[at] = next((MARKS.index(word) for word in words[3:] if word in MARKS), 0)
         x[at], y[at] = numbers_of(words, 1, number, source, form)
         orientation[at], placed[at] = facings[rest[0]] if rest else 0, True
     width, height = _extent(netlist, orientation)
     x += width / 2 - canvas.origin[0]
     y += height / 2 - canvas.origin[1]
     parent = netlist.parent
-    return Placement(x[parent], y[parent], orientation[parent], placed[parent], (netlist.kind == PORT)[parent])
+    fixed = (netlist.kind == PORT)[parent]
+    return Placement(x[parent], y[parent], orientation[parent], placed[parent], fixed, marks[parent])
 
 
 def _extent(netlist: Netlist, orientation: Array) -> tuple[Array, Array]:
@@ -166,7 +170,8 @@ def _extent(netlist: Netlist, orientation: Array) -> tuple[Array, Array]:
 def format_pl(netlist: Netlist, canvas: Canvas, placement: Placement, plain: bool = False) -> str:
     """A `.pl` file of the placed nodes, lower left corners in the coordinates of the design's files.
 
-    `plain` leaves out the header, orientations and `/FIXED`: `name x y`, as floorplanning tools write it.
+    Nodes are marked `/FIXED` as the design's own file marks them, or where it has no marks if they are fixed. `plain`
+    leaves out the header, orientations and marks: `name x y`, as floorplanning tools write it.
     """
     width, height = _extent(netlist, placement.orientation)
     left = placement.x - width / 2 + canvas.origin[0]
@@ -174,6 +179,6 @@ def format_pl(netlist: Netlist, canvas: Canvas, placement: Placement, plain: boo
     lines = [] if plain else ["UCLA pl 1.0", ""]
     for at in np.flatnonzero(placement.placed & (netlist.kind != PIN)):
         line = f"{netlist.names[at]} {left[at]:.12g} {low[at]:.12g}"
-        fixed = " /FIXED" if placement.fixed[at] else ""
-        lines.append(line if plain else f"{line} : {ORIENTATIONS[placement.orientation[at]]}{fixed}")
+        mark = MARKS[int(placement.fixed[at]) if placement.marks is None else placement.marks[at]]
+        lines.append(line if plain else f"{line} : {ORIENTATIONS[placement.orientation[at]]} {mark}".rstrip())
     return "\n".join(lines) + "\n"

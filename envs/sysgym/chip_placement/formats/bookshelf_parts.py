@@ -12,10 +12,11 @@ from pathlib import Path
 import numpy as np
 
 from sysgym.chip_placement.formats.plc import Canvas
-from sysgym.core.errors import UsageError
+from sysgym.core.errors import UsageError, announce
 from sysgym.core.problem import Array
 
 MOST_CELLS = 256  # columns or rows of the grid for placing
+NOISE = 1e-9  # of a cell: what rounding makes of a length
 
 
 @dataclass(frozen=True)
@@ -46,6 +47,7 @@ class _Row:
     height: float = 0.0
     low: float = 0.0
     spacing: float = 1.0
+    site: float | None = None  # width of a site; as the spacing if the file does not say
     spans: list[tuple[float, float]] = field(default_factory=list)  # left end and number of sites of each subrow
 
 
@@ -89,7 +91,7 @@ def check_counts(expected: dict[str, int], found: dict[str, int], source: str | 
 
 def check_degree(ptr: list[int], pins: int, degree: int, begun: int, source: str | Path) -> None:
     """UsageError if the net that begins in line `begun` has not the pins that it announces."""
-    if ptr and (pins - ptr[-1] != degree or degree == 0):
+    if ptr and pins - ptr[-1] != degree:
         raise UsageError(f"{source} line {begun}: a net of {degree} pins lists {pins - ptr[-1]}.")
 
 
@@ -141,14 +143,38 @@ def parse_nets(text: str, nodes: Nodes, source: str | Path = "nets") -> Nets:
         else:
             node.append(nodes.index[words[0]])
             drives.append(len(words) > 1 and words[1] == "O")
-            form = "node direction : x_offset y_offset"
-            offsets += numbers_of(words, 2, number, source, form) if len(words) > 2 else (0.0, 0.0)
+            offsets += _offsets(words, nodes, number, source)
     check_degree(starts, len(node), degree, begun, source)
     check_counts(expected, {"NumNets": len(starts), "NumPins": len(node)}, source)
     ptr = np.array([*starts, len(node)], np.int64)
     order = np.lexsort((~np.array(drives, bool), np.repeat(np.arange(len(starts)), np.diff(ptr))))
     x, y = np.array(offsets).reshape(-1, 2)[order].T
+    ptr, index = without_empty(ptr, source)
+    names = {name: int(index[at]) for name, at in names.items()}
     return Nets(names, ptr, np.array(node, np.int32)[order], x.copy(), y.copy())
+
+
+def _offsets(words: list[str], nodes: Nodes, number: int, source: str | Path) -> list[float]:
+    """How far a pin is from the centre of its node: lengths, or with a `%` before them hundredths of its size."""
+    form = "node direction : x_offset y_offset"
+    if len(words) < 3:
+        return [0.0, 0.0]
+    if not all(word[0] == "%" for word in words[2:4]):
+        return numbers_of(words, 2, number, source, form)
+    x, y = numbers_of([word[1:] for word in words[2:]], 0, number, source, form)
+    at = nodes.index[words[0]]
+    return [float(x * nodes.width[at] / 100), float(y * nodes.height[at] / 100)]
+
+
+def without_empty(ptr: Array, source: str | Path) -> tuple[Array, Array]:
+    """Where nets with pins begin and end, and the number that each net has among those, -1 for the others.
+
+    Nets without pins cost nothing; that they are left out is announced.
+    """
+    full = np.diff(ptr) > 0
+    if not full.all():
+        announce(f"{source}: {int((~full).sum())} nets without pins are left out, as they cost nothing.")
+    return np.append(ptr[:-1][full], ptr[-1:]), np.where(full, np.cumsum(full) - 1, -1)
 
 
 def parse_wts(text: str, nodes: Nodes, nets: Nets, source: str | Path = "wts") -> Array:
@@ -160,7 +186,7 @@ def parse_wts(text: str, nodes: Nodes, nets: Nets, source: str | Path = "wts") -
         value = numbers_of(words, 1, number, source, "net weight", many=1)[0]
         if value < 0:
             raise unexpected(words, number, source, "net weight")
-        if words[0] in nets.names:
+        if nets.names.get(words[0], -1) >= 0:
             weight[nets.names[words[0]]] = value
     return weight
 
@@ -169,13 +195,13 @@ def parse_scl(text: str, source: str | Path = "scl") -> tuple[Canvas, float]:
     """The canvas over all rows of a `.scl` file, and the height of a row.
 
     Cells of the canvas are squares of the row height times the least power of two that gives at most 256 columns
-    and rows; the canvas ends where its last cells end.
+    and rows. The grid ends where its last cells end, the core, which macros must not leave, where the last row ends.
     """
     rows = _rows(text, source)
     for row in rows:
         if row.height != rows[0].height or not row.height > 0:
             raise UsageError(f"{source} line {row.line}: every row needs the same Height above 0.")
-    spans = [(left, left + sites * row.spacing) for row in rows for left, sites in row.spans]
+    spans = [_span(row, left, sites) for row in rows for left, sites in row.spans]
     if not spans:
         raise UsageError(f"{source} holds no rows; expected 'CoreRow Horizontal' blocks with SubrowOrigin lines.")
     left, right = min(span[0] for span in spans), max(span[1] for span in spans)
@@ -183,10 +209,19 @@ def parse_scl(text: str, source: str | Path = "scl") -> tuple[Canvas, float]:
     side = rows[0].height
     while max(right - left, high - low) > MOST_CELLS * side:
         side *= 2
-    columns, lines = int(np.ceil((right - left) / side)), int(np.ceil((high - low) / side))
+    core = right - left, high - low
+    columns, lines = (int(np.ceil(length / side - NOISE)) for length in core)
     if columns < 1:
         raise UsageError(f"{source} line {rows[0].line}: the rows hold no sites.")
-    return Canvas(columns * side, lines * side, columns, lines, origin=(left, low)), rows[0].height
+    size = columns * side, lines * side
+    exact = all(abs(cells - length) <= NOISE * side for cells, length in zip(size, core, strict=True))
+    return Canvas(*size, columns, lines, origin=(left, low), core=None if exact else core), rows[0].height
+
+
+def _span(row: _Row, left: float, sites: float) -> tuple[float, float]:
+    """Where the sites of a subrow begin and end."""
+    site = row.spacing if row.site is None else row.site
+    return left, left + (sites - 1) * row.spacing + site if sites > 0 else left
 
 
 def _rows(text: str, source: str | Path) -> list[_Row]:
@@ -206,6 +241,8 @@ def _rows(text: str, source: str | Path) -> list[_Row]:
             rows[-1].height = numbers_of(words, 1, number, source, "Height : height", many=1)[0]
         elif key == "sitespacing":
             rows[-1].spacing = numbers_of(words, 1, number, source, "Sitespacing : distance", many=1)[0]
+        elif key == "sitewidth":
+            rows[-1].site = numbers_of(words, 1, number, source, "Sitewidth : width", many=1)[0]
         elif key == "subroworigin":
             form = "SubrowOrigin : x NumSites : count"
             left, sites = (numbers_of(words, at, number, source, form, many=1)[0] for at in (1, 3))

@@ -13,9 +13,11 @@ from collections.abc import Mapping
 from dataclasses import fields
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+from sysgym.chip_placement.formats import comments, graphdef, textproto
 from sysgym.chip_placement.formats import netlist as parser
 from sysgym.chip_placement.formats.netlist import CELL, ORIENTATIONS, Netlist, name_of, parse_netlist
 from sysgym.core import data
@@ -24,7 +26,8 @@ from sysgym.core.problem import Array
 from sysgym.core.solutions import parse_npz
 
 DIGEST = "digest"
-_ARRAYS = tuple(item.name for item in fields(Netlist) if item.name not in ("name", "names"))
+TEXTS = ("names", "comments", "remarks")
+_ARRAYS = tuple(item.name for item in fields(Netlist) if item.name not in ("name", *TEXTS))
 
 
 def read_netlist_cached(path: str | Path) -> Netlist:
@@ -47,7 +50,7 @@ def read_netlist_cached(path: str | Path) -> Netlist:
 def parser_hash() -> str:
     """SHA-256 of the code that makes a Netlist of a file, and of this module."""
     found = hashlib.sha256()
-    for module in (parser.__file__, data.__file__, __file__):
+    for module in (*(str(code.__file__) for code in (parser, comments, graphdef, textproto, data)), __file__):
         found.update(Path(module).read_bytes())
     return found.hexdigest()
 
@@ -55,7 +58,7 @@ def parser_hash() -> str:
 def _digest(key: bytes, arrays: Mapping[str, Array]) -> Array:
     """SHA-256 of kept arrays, of the file that they are of and of the parser, (32,) uint8."""
     found = hashlib.sha256(key + parser_hash().encode())
-    for name in (*_ARRAYS, "names"):
+    for name in (*_ARRAYS, *TEXTS):
         found.update(f"|{name}:{arrays[name].dtype.str}{arrays[name].shape}".encode())
         found.update(np.ascontiguousarray(arrays[name]).tobytes())
     return np.frombuffer(found.digest(), np.uint8)
@@ -67,11 +70,16 @@ def _load(kept: Path, key: bytes, name: str) -> Netlist | None:
         arrays = parse_npz(data.read_file(kept), data.MAX_FILE)
         if not np.array_equal(arrays[DIGEST], _digest(key, arrays)):
             return None
-        names = tuple(arrays["names"].tobytes().decode().split("\n"))
-        netlist = Netlist(name=name, names=names, **{key: arrays[key] for key in _ARRAYS})
+        kept_fields: dict[str, Any] = {key: _texts(arrays[key]) for key in TEXTS}
+        kept_arrays: dict[str, Any] = {key: arrays[key] for key in _ARRAYS}
+        netlist = Netlist(name=name, **kept_fields, **kept_arrays)
         return netlist if _holds(netlist) else None
     except (UsageError, ValueError, KeyError, TypeError, IndexError):
         return None
+
+
+def _texts(kept: Array) -> tuple[str, ...]:
+    return tuple(kept.tobytes().decode().split("\n")) if len(kept) else ()
 
 
 def _holds(netlist: Netlist) -> bool:
@@ -99,7 +107,7 @@ def _within(values: Array, count: int) -> bool:
 def _store(kept: Path, key: bytes, netlist: Netlist) -> None:
     """Write a cache file at once or not at all; a folder that cannot be written is no error."""
     arrays = {name: getattr(netlist, name) for name in _ARRAYS}
-    arrays["names"] = np.frombuffer("\n".join(netlist.names).encode(), np.uint8)
+    arrays |= {key: np.frombuffer("\n".join(getattr(netlist, key)).encode(), np.uint8) for key in TEXTS}
     try:
         kept.parent.mkdir(parents=True, exist_ok=True)
         handle, part = tempfile.mkstemp(dir=kept.parent, suffix=".part")

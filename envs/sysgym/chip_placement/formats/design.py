@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from sysgym.chip_placement.formats.blocks import beside, read_blocks
 from sysgym.chip_placement.formats.bookshelf import part_of, read_bookshelf
 from sysgym.chip_placement.formats.cache import read_netlist_cached
 from sysgym.chip_placement.formats.floorplan import read_floorplan
 from sysgym.chip_placement.formats.netlist import Netlist
 from sysgym.chip_placement.formats.plc import Canvas, Placement
 from sysgym.core.data import read_text
-from sysgym.core.errors import UsageError, reading
+from sysgym.core.errors import UsageError, announce, reading
 
 ACCEPTED = (
-    "netlist.pb.txt (Circuit Training), .aux, .nodes, .nets, .pl or .scl (bookshelf) and .block or .nets "
-    "(MCNC, GSRC), each also gzipped"
+    "netlist.pb.txt (Circuit Training), .aux, .nodes, .nets, .pl or .scl (bookshelf), .blocks, .nets or .pl (UCSC, "
+    "GSRC) and .block or .nets (MCNC, GSRC), each also gzipped"
 )
 
 
@@ -34,8 +35,12 @@ def _read(path: Path) -> tuple[str, Netlist, Canvas | None, Placement | None]:
     ending = part_of(path)
     if path.name.removesuffix(".gz").endswith((".pb.txt", ".pb")) or ending == "pbtxt":
         netlist = read_netlist_cached(path)
+        for remark in netlist.remarks:
+            announce(f"{path}: {remark}.")
         return netlist.name, netlist, None, None
-    if ending == "block" or (ending == "nets" and not _is_bookshelf(path)):
+    if ending == "blocks" or (ending in ("nets", "pl", "wts") and beside(path, "blocks") and not beside(path, "nodes")):
+        netlist, canvas, placement = read_blocks(path)
+    elif ending == "block" or (ending == "nets" and not _is_bookshelf(path)):
         netlist, canvas, placement = read_floorplan(path)
     elif ending in ("aux", "nodes", "nets", "pl", "scl", "wts"):
         netlist, canvas, placement = read_bookshelf(path)

@@ -10,11 +10,12 @@ from pathlib import Path
 
 import numpy as np
 
-from sysgym.chip_placement.formats.bookshelf_parts import check_degree, count_of, lines_of, numbers_of
+from sysgym.chip_placement.formats.bookshelf_parts import check_degree, count_of, lines_of, numbers_of, without_empty
 from sysgym.chip_placement.formats.netlist import HARD, PORT, Netlist
 from sysgym.chip_placement.formats.plc import Canvas, Placement
 from sysgym.core.data import read_text
 from sysgym.core.errors import UsageError
+from sysgym.core.problem import Array
 
 CELLS = 64  # of the grid for placing, on the longer side
 
@@ -52,7 +53,7 @@ def parse_floorplan(
         name=name, kind=np.where(port, PORT, HARD).astype(np.int8), width=size[:, 0].copy(), height=size[:, 1].copy(),
         x=corner[:, 0].copy(), y=corner[:, 1].copy(), orientation=np.zeros(count, np.int8),
         parent=np.arange(count, dtype=np.int32), x_offset=np.zeros(count), y_offset=np.zeros(count),
-        ptr=np.array(ptr, np.int64), pins=np.array(pins, np.int32), weight=np.ones(len(ptr) - 1), names=tuple(index),
+        ptr=ptr, pins=np.array(pins, np.int32), weight=np.ones(len(ptr) - 1), names=tuple(index),
     )  # fmt: skip
     placement = Placement(netlist.x.copy(), netlist.y.copy(), netlist.orientation.copy(), port, port.copy())
     return netlist, canvas, placement
@@ -90,7 +91,7 @@ def _parse_block(
     return outline, index, values, terminal
 
 
-def _parse_nets(text: str, index: dict[str, int], source: str | Path) -> tuple[list[int], list[int]]:
+def _parse_nets(text: str, index: dict[str, int], source: str | Path) -> tuple[Array, list[int]]:
     """Where each net begins and ends, and the nodes on them."""
     expected, degree, begun = -1, 0, 0
     ptr: list[int] = []
@@ -109,4 +110,4 @@ def _parse_nets(text: str, index: dict[str, int], source: str | Path) -> tuple[l
     check_degree(ptr, len(pins), degree, begun, source)
     if expected != len(ptr):
         raise UsageError(f"{source} lists {len(ptr)} nets, its NumNets says {expected}; it is damaged.")
-    return [*ptr, len(pins)], pins
+    return without_empty(np.array([*ptr, len(pins)], np.int64), source)[0], pins

@@ -1,22 +1,29 @@
 """Clustered netlists in Circuit Training's format, a text protobuf `GraphDef` (`netlist.pb.txt`, also gzipped).
 
-Nodes are indexed as they appear in the file, `__metadata__` left out; placement files use these indices.
+Nodes are indexed as they appear in the file, `__metadata__` left out; placement files use these indices. Macros whose
+names start with `Grp` are soft, whatever the case of their type. A net weighs what its driver weighs; one that a port
+drives weighs 1, and a weight of that port is announced.
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple
 
 import numpy as np
 
+from sysgym.chip_placement.formats.comments import telling
+from sysgym.chip_placement.formats.graphdef import Node, parse_graph
+from sysgym.chip_placement.formats.textproto import line_of, number_of
 from sysgym.core.data import read_text
 from sysgym.core.errors import UsageError, reading
 from sysgym.core.problem import Array
 
 PORT, HARD, SOFT, PIN, CELL = range(5)  # kinds of nodes; the pins of hard and of soft macros are both PIN
 ORIENTATIONS = ("N", "FN", "S", "FS", "E", "FE", "W", "FW")
+SOFT_PREFIX = "Grp"  # of the names of soft macros
 _KINDS = {"port": PORT, "macro": HARD, "macro_pin": PIN, "stdcell": CELL}
 
 
@@ -42,6 +49,8 @@ class Netlist:
     pins: Array  # int32
     weight: Array  # (m,) float64
     names: tuple[str, ...] = field(repr=False, metadata={"hashed": False})  # the same problem whatever its names
+    comments: tuple[str, ...] = field(default=(), repr=False, metadata={"hashed": False})  # that describe the canvas
+    remarks: tuple[str, ...] = field(default=(), repr=False, metadata={"hashed": False})  # what its user should know
 
     @property
     def macros(self) -> Array:
@@ -72,122 +81,121 @@ def parse_netlist(text: str, name: str, source: str | Path = "netlist") -> Netli
 
 
 def _netlist(text: str, name: str, source: str | Path) -> Netlist:
-    nodes = [node for node in _scan(text, source) if node["name"] != "__metadata__"]
+    if "\r" in text:
+        text = text.replace("\r\n", "\n").replace("\r", "\n")
+    read = _Read(text, source, [node for node in parse_graph(text, source) if node.name != "__metadata__"])
     index: dict[str, int] = {}
-    for i, node in enumerate(nodes):
-        if index.setdefault(node["name"], i) != i:
-            raise UsageError(f"{source} line {node['line']}: a second node is named {node['name']!r}.")
-    count = len(nodes)
-    columns = {key: np.zeros(count) for key in ("width", "height", "x", "y", "x_offset", "y_offset")}
-    kind, orientation = np.zeros(count, np.int8), np.zeros(count, np.int8)
-    parent = np.arange(count, dtype=np.int32)
-    weights = np.ones(count)
-    for i, node in enumerate(nodes):
-        kind[i] = _kind(node, source)
-        for key, column in columns.items():
-            column[i] = _number(node, key, 0.0, source)
-        weights[i] = _number(node, "weight", 1.0, source)
-        if min(columns["width"][i], columns["height"][i], weights[i]) < 0:
-            raise UsageError(f"{source} line {node['line']}: a size or weight of {node['name']!r} is negative.")
-        facing = node.get("orientation") or "N"
-        if facing not in ORIENTATIONS:
-            raise UsageError(f"{source} line {node['line']}: {node['name']!r} has the orientation {facing!r}; "
-                             f"expected one of {', '.join(ORIENTATIONS)}.")  # fmt: skip
-        orientation[i] = ORIENTATIONS.index(facing)
-        if kind[i] == PIN:
-            owner = node.get("macro_name")
-            if owner not in index:
-                raise UsageError(
-                    f"{source} line {node['line']}: the macro {owner!r} of pin {node['name']!r} is missing."
-                )
-            parent[i] = index[owner]
-            if _kind(nodes[parent[i]], source) == PIN:  # a macro's or, in what bookshelf designs become, a pad's
-                raise UsageError(
-                    f"{source} line {node['line']}: {owner!r}, which pin {node['name']!r} is on, is a pin."
-                )
-    ptr, pins, weight = [0], [], []
-    for i, node in enumerate(nodes):
-        if not node["inputs"]:
-            continue
-        pins.append(i)
-        for sink in node["inputs"]:
-            if sink not in index:
-                raise UsageError(f"{source} line {node['line']}: {node['name']!r} drives {sink!r}, which is missing.")
-            pins.append(index[sink])
-        ptr.append(len(pins))
-        weight.append(1.0 if kind[i] == PORT else weights[i])
+    for i, node in enumerate(read.nodes):
+        if index.setdefault(str(node.name), i) != i:
+            raise read.wrong(node, f"a second node is named {node.name!r}")
+    kind = np.array([_kind(read, node) for node in read.nodes], np.int8)
+    columns = {
+        key: np.array([_number(read, node, key, 0.0) for node in read.nodes])
+        for key in ("width", "height", "x", "y", "x_offset", "y_offset")
+    }
+    weights = np.array([_number(read, node, "weight", 1.0) for node in read.nodes])
+    negative = np.flatnonzero((columns["width"] < 0) | (columns["height"] < 0) | (weights < 0))
+    if len(negative):
+        node = read.nodes[negative[0]]
+        raise read.wrong(node, f"a size or weight of {node.name!r} is negative")
+    orientation = np.array([_orientation(read, node) for node in read.nodes], np.int8)
+    ptr, pins, weight = _nets(read, index, kind, weights)
     return Netlist(
-        name=name, kind=kind, orientation=orientation, parent=parent, ptr=np.array(ptr, np.int64),
-        pins=np.array(pins, np.int32), weight=np.array(weight), names=tuple(node["name"] for node in nodes), **columns,
+        name=name, kind=kind, orientation=orientation, parent=_parents(read, index, kind), ptr=np.array(ptr, np.int64),
+        pins=np.array(pins, np.int32), weight=np.array(weight), names=tuple(index), comments=telling(text),
+        remarks=_remarks(read, kind, weights), **columns,
     )  # fmt: skip
 
 
-def _kind(node: dict[str, Any], source: str | Path) -> int:
-    given = str(node.get("type", "")).lower()
+class _Read(NamedTuple):
+    """The nodes of a text."""
+
+    text: str
+    source: str | Path
+    nodes: list[Node]
+
+    def wrong(self, node: Node, why: str) -> UsageError:
+        """The error for a node, which names the line that it begins on."""
+        return UsageError(f"{self.source} line {line_of(self.text, node.at)}: {why}.")
+
+
+def _parents(read: _Read, index: dict[str, int], kind: Array) -> Array:
+    """The macro that each pin is on, a node itself otherwise."""
+    parent = np.arange(len(kind), dtype=np.int32)
+    for i in np.flatnonzero(kind == PIN).tolist():
+        node = read.nodes[i]
+        owner = node.attributes.get("macro_name")
+        if owner not in index:
+            raise read.wrong(node, f"the macro {owner!r} of pin {node.name!r} is missing")
+        parent[i] = index[owner]
+        if kind[parent[i]] == PIN:  # a macro's or, in what bookshelf designs become, a pad's
+            raise read.wrong(node, f"{owner!r}, which pin {node.name!r} is on, is a pin")
+    return parent
+
+
+def _nets(read: _Read, index: dict[str, int], kind: Array, weights: Array) -> tuple[list[int], list[int], list[float]]:
+    """Where each net begins and ends, the nodes on them, and what they weigh: 1 where a port drives."""
+    ptr, pins, weight = [0], [], []
+    for i, node in enumerate(read.nodes):
+        if not node.inputs:
+            continue
+        pins.append(i)
+        for sink in node.inputs:
+            if sink not in index:
+                raise read.wrong(node, f"{node.name!r} drives {sink!r}, which is missing")
+            pins.append(index[sink])
+        ptr.append(len(pins))
+        weight.append(1.0 if kind[i] == PORT else float(weights[i]))
+    return ptr, pins, weight
+
+
+def _remarks(read: _Read, kind: Array, weights: Array) -> tuple[str, ...]:
+    """What to tell about a netlist that is read otherwise than its text may lead one to think."""
+    port = kind == PORT
+    drives = np.array([bool(node.inputs) for node in read.nodes], bool)
+    heavy = int((port & drives & (weights != 1)).sum())
+    again = sum(node.again for node in read.nodes)
+    astray = sum(not {"x", "y"} <= set(read.nodes[i].attributes) for i in np.flatnonzero(port).tolist())
+    found = (
+        (heavy, f"{heavy} ports have a weight, which does not count: nets that ports drive weigh 1, as in Circuit "
+                "Training; drive them by pins of macros if they are to weigh more"),
+        (again, f"{again} attributes are given twice in a node; the last counts, as protobuf has it"),
+        (astray, f"{astray} ports have no x or no y, which is read as 0 unless a placement file places them"),
+    )  # fmt: skip
+    return tuple(sentence for count, sentence in found if count)
+
+
+def _kind(read: _Read, node: Node) -> int:
+    given = str(node.attributes.get("type", "")).lower()
     if given not in _KINDS:
-        raise UsageError(
-            f"{source} line {node['line']}: {node['name']!r} has the type {node.get('type')!r}; "
-            "expected PORT, MACRO, MACRO_PIN or STDCELL."
+        raise read.wrong(
+            node,
+            f"{node.name!r} has the type {node.attributes.get('type')!r}; expected PORT, MACRO, MACRO_PIN or STDCELL",
         )
-    return SOFT if given == "macro" and node["name"].startswith("Grp_") else _KINDS[given]
+    return SOFT if given == "macro" and str(node.name).startswith(SOFT_PREFIX) else _KINDS[given]
 
 
-def _number(node: dict[str, Any], key: str, default: float, source: str | Path) -> float:
-    text = node.get(key)
-    if text is None:
+def _orientation(read: _Read, node: Node) -> int:
+    facing = node.attributes.get("orientation") or "N"
+    if facing in ORIENTATIONS:
+        return ORIENTATIONS.index(facing)
+    raise bad_orientation(facing, f"{read.source} line {line_of(read.text, node.at)}: {node.name!r}")
+
+
+def bad_orientation(facing: str, where: str, *others: str) -> UsageError:
+    """UsageError for a word that is no orientation, which names those that are."""
+    known = ", ".join((*ORIENTATIONS, *others))
+    return UsageError(f"{where} has the orientation {facing[:20]!r}, which is none; expected one of {known}.")
+
+
+def _number(read: _Read, node: Node, key: str, default: float) -> float:
+    if key not in node.attributes:
         return default
+    text = node.attributes[key]
     try:
-        value = float(text)
+        value = number_of(text or "")
     except ValueError:
-        value = np.nan
-    if not np.isfinite(value):
-        raise UsageError(f"{source} line {node['line']}: {key} of {node['name']!r} is {text!r}, expected a number.")
+        value = math.nan
+    if not math.isfinite(value):
+        raise read.wrong(node, f"{key} of {node.name!r} is {text!r}, expected a number")
     return value
-
-
-def _scan(text: str, source: str | Path) -> list[dict[str, Any]]:
-    """Nodes as dicts of strings, `inputs` a list, `line` where each begins."""
-    nodes: list[dict[str, Any]] = []
-    node: dict[str, Any] = {}
-    key, depth = "", 0
-    for number, raw in enumerate(text.split("\n"), 1):
-        line = raw.strip()
-        if not line or line[0] == "#":
-            continue
-        if line[-1] == "{":
-            depth += 1
-            if depth == 1:
-                if line.split()[0] != "node":
-                    raise UsageError(f"{source} line {number}: expected 'node {{', got {line[:40]!r}.")
-                node = {"name": None, "inputs": [], "line": number}
-            continue
-        if line == "}":
-            depth -= 1
-            if depth == 0:
-                if node["name"] is None:
-                    raise UsageError(f"{source} line {node['line']}: this node has no name.")
-                nodes.append(node)
-            elif depth < 0:
-                raise UsageError(f"{source} line {number}: this bracket closes nothing.")
-            continue
-        word, colon, value = line.partition(":")
-        value = value.strip()
-        if not colon or depth == 0:
-            raise UsageError(f"{source} line {number}: expected 'key: value' within a node, got {line[:40]!r}.")
-        if value[:1] == '"':
-            if len(value) < 2 or value[-1] != '"':
-                raise UsageError(f"{source} line {number}: this text has no closing quote.")
-            value = value[1:-1]
-        if word == "key":
-            key = value
-        elif word in ("f", "placeholder", "i", "s"):
-            node[key] = value
-        elif word == "input":
-            node["inputs"].append(value)
-        elif word == "name":
-            node["name"] = value
-        else:
-            raise UsageError(f"{source} line {number}: unknown field {word!r} of a node.")
-    if depth:
-        raise UsageError(f"{source} ends within the node of line {node['line']}; the file is cut off.")
-    return nodes

@@ -35,7 +35,7 @@ def format_netlist(netlist: Netlist, placement: Placement | None = None, utiliza
                "height": netlist.height}  # fmt: skip
     shown = {key: [repr(value) for value in values.tolist()] for key, values in columns.items()}
     sides = _sides(netlist.kind == PORT, x, y)
-    parts = []
+    parts = [f"{line}\n" for line in netlist.comments]
     if (netlist.kind == SOFT).any():
         parts.append(_node("__metadata__", [], [("soft_macro_area_bloating_ratio", f"f: {1 / utilization!r}")]))
     for i, kind in enumerate(netlist.kind.tolist()):
@@ -45,7 +45,7 @@ def format_netlist(netlist: Netlist, placement: Placement | None = None, utiliza
             owner = int(netlist.parent[i])
             name = name.lower() if netlist.kind[owner] == SOFT else name
             values += [(key, f"f: {shown[key][i]}") for key in ("x_offset", "y_offset")]
-            values.append(("macro_name", f'placeholder: "{netlist.names[owner]}"'))
+            values.append(("macro_name", f"placeholder: {_quoted(netlist.names[owner])}"))
         if kind == PORT:
             values.append(("side", f'placeholder: "{_SIDES[sides[i]]}"'))
         if kind == HARD or orientation[i]:
@@ -59,8 +59,20 @@ def format_netlist(netlist: Netlist, placement: Placement | None = None, utiliza
     return "".join(parts)
 
 
+def _quoted(text: str) -> str:
+    """A text in quotes, as protobuf's text format wants it."""
+    if text.isprintable() and '"' not in text and "\\" not in text:
+        return f'"{text}"'
+    escaped = (f"\\{c}" if c in '"\\' else c if c.isprintable() else _bytes(c) for c in text)
+    return f'"{"".join(escaped)}"'
+
+
+def _bytes(character: str) -> str:
+    return "".join(f"\\{byte:03o}" for byte in character.encode())
+
+
 def _node(name: str, inputs: list[str], values: list[tuple[str, str]]) -> str:
-    lines = ["node {", f'  name: "{name}"', *(f'  input: "{item}"' for item in inputs)]
+    lines = ["node {", f"  name: {_quoted(name)}", *(f"  input: {_quoted(item)}" for item in inputs)]
     for key, value in values:
         lines += ["  attr {", f'    key: "{key}"', "    value {", f"      {value}", "    }", "  }"]
     return "\n".join([*lines, "}\n"])

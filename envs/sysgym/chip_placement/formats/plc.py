@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import re
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 
-from sysgym.chip_placement.formats.netlist import HARD, ORIENTATIONS, PIN, PORT, SOFT, Netlist
+from sysgym.chip_placement.formats.comments import canvas_facts
+from sysgym.chip_placement.formats.netlist import HARD, ORIENTATIONS, PIN, PORT, SOFT, Netlist, bad_orientation
 from sysgym.core.data import read_text
-from sysgym.core.errors import UsageError, reading
+from sysgym.core.errors import UsageError, announce, reading
 from sysgym.core.problem import Array
 
 MOST_CELLS, MOST_SMOOTHING = 4096, 100
+MARKS = ("", "/FIXED", "/FIXED_NI")  # how a bookshelf file marks nodes that stay, the last those others may cover
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,9 @@ class Canvas:
     blockages: tuple[tuple[float, float, float, float, float], ...] = ()  # x0, y0, x1, y1, rate
     congestion_grid: tuple[int, int] | None = None  # columns, rows for routing; None = those for placing
     origin: tuple[float, float] = (0.0, 0.0)  # lower left corner in the coordinates of a bookshelf file
+    # Where the core ends, width and height, if that is before the last cells end; macros must stay within it
+    core: tuple[float, float] | None = field(default=None, metadata={"hashed": "changed"})
+    guessed: bool = field(default=False, compare=False, metadata={"hashed": False})  # no file names size or grid
 
     @property
     def cell(self) -> tuple[float, float]:
@@ -46,6 +50,19 @@ class Canvas:
         """Width and height of a cell for routing."""
         return self.width / self.routing[0], self.height / self.routing[1]
 
+    @property
+    def limits(self) -> tuple[float, float]:
+        """How far macros may reach to the right and up."""
+        return self.core or (self.width, self.height)
+
+    @property
+    def obstacles(self) -> Array:
+        """Rectangles that no hard macro may cover: blockages and what lies beyond the core, (b, 5) float64."""
+        right, top = self.limits
+        strips = [(right, 0.0, self.width, self.height, 1.0)] if right < self.width else []
+        strips += [(0.0, top, self.width, self.height, 1.0)] if top < self.height else []
+        return np.array([*self.blockages, *strips], float).reshape(-1, 5)
+
     def automatic_congestion(self) -> Canvas:
         """The same canvas with Circuit Training's own grid for routing: cells that hold a thousand routes a side."""
         side = 2 * 1000 / (self.routes[0] + self.routes[1])
@@ -61,15 +78,40 @@ class Placement:
     orientation: Array  # (n,) int8
     placed: Array  # (n,) bool
     fixed: Array  # (n,) bool
+    marks: Array | None = field(default=None, metadata={"hashed": False})  # (n,) int8, words of a bookshelf file: MARKS
 
 
-def default_canvas(netlist: Netlist) -> Canvas:
-    """What Google's evaluator assumes for a netlist alone: a square filled to 60 %, a grid of 10 x 10."""
+def canvas_of(netlist: Netlist, source: str | Path) -> Canvas:
+    """The canvas of a netlist alone, as its comments say; what they leave out is as Google's evaluator assumes it.
+
+    That is a square that the macros fill to 60 % and a grid of 10 x 10, which is announced.
+    """
+    lines = (("comment", line) for line in netlist.comments)
+    facts = canvas_facts(lines, source)
+    guessed = not {"width", "columns"} <= set(facts)
+    if "width" not in facts:
+        side = square_side(netlist)
+        facts |= {"width": side, "height": side}
+        announce(
+            f"{source}: nothing says how large the canvas is; a square of {side:.6g} x {side:.6g} is guessed, which "
+            "the macros fill to 60 %. Give the true one by -O plc=FILE, or by a comment '# FP bbox: {0 0} {W H}'."
+        )
+    if "columns" not in facts:
+        facts |= {"columns": 10, "rows": 10}
+        announce(
+            f"{source}: nothing says which grid the canvas has; 10 x 10 cells are guessed. Give the true one by "
+            "-O plc=FILE, or by a comment '# Columns : C  Rows : R'."
+        )
+    return check_canvas(Canvas(**facts, guessed=guessed), source)
+
+
+def square_side(netlist: Netlist, filled: float = 0.6) -> float:
+    """The side of the square that the macros fill to a share."""
     macros = netlist.macros
-    side = float(np.sqrt((netlist.width[macros] * netlist.height[macros]).sum() / 0.6))
+    side = float(np.sqrt((netlist.width[macros] * netlist.height[macros]).sum() / filled))
     if side <= 0:
         raise UsageError(f"the macros of {netlist.name} have no area, so no canvas follows from them; give one by plc.")
-    return Canvas(side, side, 10, 10)
+    return side
 
 
 def netlist_placement(netlist: Netlist) -> Placement:
@@ -82,18 +124,6 @@ def _with_pins(netlist: Netlist, x: Array, y: Array, orientation: Array, placed:
     """Let each pin stand where its macro stands; `pin_positions` adds the offsets."""
     at = netlist.parent
     return Placement(x[at], y[at], orientation[at], placed[at], fixed[at])
-
-
-_NUMBER = r"([-+.\deE]+)"
-_HEADER = {
-    "grid": re.compile(r"Columns\s*:\s*(\d+)\s+Rows\s*:\s*(\d+)"),
-    "size": re.compile(rf"Width\s*:\s*{_NUMBER}\s+Height\s*:\s*{_NUMBER}"),
-    "routes": re.compile(rf"Routes per micron, hor\s*:\s*{_NUMBER}\s+ver\s*:\s*{_NUMBER}"),
-    "macro_routes": re.compile(rf"Routes used by macros, hor\s*:\s*{_NUMBER}\s+ver\s*:\s*{_NUMBER}"),
-    "smoothing": re.compile(rf"Smoothing factor\s*:\s*{_NUMBER}"),
-    "congestion_grid": re.compile(r"Congestion Columns\s*:\s*(\d+)\s+Congestion Rows\s*:\s*(\d+)"),
-    "blockage": re.compile(rf"Blockage\s*:\s*{_NUMBER}\s+{_NUMBER}\s+{_NUMBER}\s+{_NUMBER}\s+{_NUMBER}"),
-}
 
 
 def read_plc(path: str | Path, netlist: Netlist) -> tuple[Canvas, Placement]:
@@ -127,38 +157,21 @@ def _parse(text: str, netlist: Netlist, source: str | Path) -> tuple[Canvas, Pla
             raise UsageError(f"{source} line {number}: node {at} is placed a second time.")
         if not 0 <= at < count or netlist.kind[at] == PIN:
             raise UsageError(f"{source} line {number}: node {at} is no macro, port or cell of {netlist.name}.")
-        if facing not in (*ORIENTATIONS, "-") or flag not in ("0", "1") or not np.isfinite([right, up]).all():
-            raise UsageError(f"{source} line {number}: {line[:60]!r} is no placement of a node.")
+        if facing not in (*ORIENTATIONS, "-"):
+            raise bad_orientation(facing, f"{source} line {number}: node {at}", "-")
+        if flag not in ("0", "1") or not np.isfinite([right, up]).all():
+            raise UsageError(
+                f"{source} line {number}: {line[:60]!r} is no placement of a node; expected finite x and y, and 0 or "
+                "1 for fixed."
+            )
         x[at], y[at], placed[at], fixed[at] = right, up, True, flag == "1"
         orientation[at] = 0 if facing == "-" else ORIENTATIONS.index(facing)
     return canvas, _with_pins(netlist, x, y, orientation, placed, fixed)
 
 
 def _parse_canvas(lines: list[str], source: str | Path) -> Canvas:
-    canvas = Canvas(0.0, 0.0, 0, 0)
-    for number, line in enumerate(lines, 1):
-        if not line.startswith("#"):
-            continue
-        for key, pattern in _HEADER.items():
-            match = pattern.search(line)
-            if match is None or (key == "grid" and "Congestion" in line):
-                continue
-            try:
-                values = tuple(float(value) for value in match.groups())
-            except ValueError:
-                raise UsageError(f"{source} line {number}: {line[:60]!r} holds a word for a number.") from None
-            if key == "congestion_grid":
-                canvas = replace(canvas, congestion_grid=(max(1, int(values[0])), max(1, int(values[1]))))
-            elif key == "grid":
-                canvas = replace(canvas, columns=int(values[0]), rows=int(values[1]))
-            elif key == "size":
-                canvas = replace(canvas, width=values[0], height=values[1])
-            elif key == "smoothing":
-                canvas = replace(canvas, smoothing=values[0])
-            elif key == "blockage":
-                canvas = replace(canvas, blockages=(*canvas.blockages, values))  # type: ignore[arg-type]
-            else:
-                canvas = replace(canvas, **{key: values})  # type: ignore[arg-type]
+    said = ((f"line {number}", line) for number, line in enumerate(lines, 1) if line.startswith("#"))
+    canvas = replace(Canvas(0.0, 0.0, 0, 0), **canvas_facts(said, source))
     if min(canvas.width, canvas.height, canvas.columns, canvas.rows) <= 0:
         raise UsageError(
             f"{source} names no canvas; its comments must hold 'Columns : C  Rows : R' and 'Width : W  Height : H'."

@@ -41,7 +41,7 @@ def inside(netlist: Netlist, canvas: Canvas, placement: Placement, square_soft: 
     width, height = macro_sizes(netlist, square_soft, placement.orientation)
     x, y = placement.x.copy(), placement.y.copy()
     soft = (netlist.kind == SOFT) & ~placement.fixed
-    for at, size, end in ((x, width, canvas.width), (y, height, canvas.height)):
+    for at, size, end in ((x, width, canvas.limits[0]), (y, height, canvas.limits[1])):
         half = np.minimum(size[soft], end) / 2
         at[soft] = np.clip(at[soft], half, end - half)
     return replace(placement, x=x[netlist.parent], y=y[netlist.parent])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
@@ -10,11 +11,14 @@ from sysgym.chip_placement.formats.netlist import HARD, PORT, SOFT, Netlist
 from sysgym.chip_placement.formats.plc import Canvas, Placement
 from sysgym.chip_placement.geometry import legal_kernels as kernels
 from sysgym.chip_placement.geometry.macros import macro_sizes
+from sysgym.core.errors import UsageError
 from sysgym.core.problem import Array
+
+ROUNDING = 1e-6  # microns that macros may stick out by
 
 
 class Rectangles(NamedTuple):
-    """The nodes of a netlist, then the blockages of the canvas, as rectangles; (n + b,) each."""
+    """The nodes of a netlist, then the obstacles on the canvas, as rectangles; (n + b,) each."""
 
     x: Array  # centres in microns
     y: Array
@@ -25,9 +29,9 @@ class Rectangles(NamedTuple):
 
 
 def rectangles(netlist: Netlist, canvas: Canvas, placement: Placement, square_soft: bool = True) -> Rectangles:
-    """Fresh arrays of a placement and its blockages, whatever their rates: a macro is never legal on one."""
+    """Fresh arrays of a placement and its obstacles, whatever their rates: a macro is never legal on one."""
     width, height = macro_sizes(netlist, square_soft, placement.orientation)
-    left, low, right, high, _ = np.array(canvas.blockages, float).reshape(-1, 5).T
+    left, low, right, high, _ = canvas.obstacles.T
     hard = np.flatnonzero(netlist.kind == HARD)
     return Rectangles(
         np.append(placement.x, (left + right) / 2), np.append(placement.y, (low + high) / 2),
@@ -48,6 +52,17 @@ def node_mask(netlist: Netlist, canvas: Canvas, placement: Placement, node: int,
     return mask
 
 
+def check_fits(netlist: Netlist, canvas: Canvas, placement: Placement) -> None:
+    """UsageError that names the first movable hard macro that is wider or higher than the canvas, facing N."""
+    for axis, sizes, limit in zip(("wide", "high"), (netlist.width, netlist.height), canvas.limits, strict=True):
+        over = np.flatnonzero((netlist.kind == HARD) & ~placement.fixed & (sizes > limit + ROUNDING))
+        if len(over):
+            raise UsageError(
+                f"macro {netlist.names[over[0]]!r} is {sizes[over[0]]:.10g} {axis}, the canvas of {netlist.name} is "
+                f"{limit:.10g} {axis}: it fits nowhere; give a larger canvas, or check the units of both files."
+            )
+
+
 class Faults(NamedTuple):
     """What keeps a placement from being legal, beyond a millionth of a micron."""
 
@@ -56,15 +71,22 @@ class Faults(NamedTuple):
     area: float  # of these overlaps, in square microns
     hard_outside: int  # macros that leave the canvas
     soft_outside: int
+    square_outside: int = 0  # those of them that would not as rectangles
 
     def sentences(self, soft: bool = True) -> tuple[str, ...]:
         """One for each kind of fault; without soft macros where those do not count."""
+        squares = ""
+        if self.square_outside:
+            squares = (
+                f", {self.square_outside} of them only as the squares of their area that they count as; "
+                "-O square_soft=false takes the rectangles of the file"
+            )
         found = (
             (self.missing, f"{self.missing} macros are not placed"),
             (self.overlaps, f"{self.overlaps} pairs of hard macros (or a macro and a blockage) overlap, by "
                             f"{self.area:.6g} square microns in all"),
             (self.hard_outside, f"{self.hard_outside} hard macros stick out of the canvas"),
-            (self.soft_outside if soft else 0, f"{self.soft_outside} soft macros stick out of the canvas"),
+            (self.soft_outside if soft else 0, f"{self.soft_outside} soft macros stick out of the canvas{squares}"),
         )  # fmt: skip
         return tuple(sentence for count, sentence in found if count)
 
@@ -74,17 +96,20 @@ def find_faults(netlist: Netlist, canvas: Canvas, placement: Placement, square_s
 
     Where fixed macros stand is nobody's fault: they may overlap each other and blockages, and stick out.
     """
-    found = rectangles(netlist, canvas, placement, square_soft)
+    found = rectangles(netlist, replace(canvas, core=None), placement, square_soft)  # who leaves the core is outside
     arrays = (found.placed, found.x, found.y, found.width, found.height)
     pairs, area = kernels.overlaps(found.obstacles, *arrays)
     still = np.append(placement.fixed, np.ones(len(found.x) - len(placement.fixed), bool))
     among, shared = kernels.overlaps(found.obstacles[still[found.obstacles]], *arrays)
     hard, soft = (
-        kernels.outside(np.flatnonzero((netlist.kind == kind) & ~placement.fixed), *arrays, canvas.width, canvas.height)
+        kernels.outside(np.flatnonzero((netlist.kind == kind) & ~placement.fixed), *arrays, *canvas.limits)
         for kind in (HARD, SOFT)
     )
     missing = int((~placement.placed[netlist.macros]).sum())
-    return Faults(missing, int(pairs - among), float(area - shared), int(hard), int(soft))
+    square = 0
+    if soft and square_soft:
+        square = int(soft) - find_faults(netlist, canvas, placement, square_soft=False).soft_outside
+    return Faults(missing, int(pairs - among), float(area - shared), int(hard), int(soft), max(square, 0))
 
 
 def adjacency(netlist: Netlist) -> tuple[Array, Array, Array]:

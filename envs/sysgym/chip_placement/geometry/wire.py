@@ -124,7 +124,7 @@ def _wire(chip: Chip) -> Wire:
     dx, dy = np.array(offsets, np.float64).reshape(-1, 2).T + np.stack([width[owner], height[owner]]) / 2
     boxes = np.tile([np.inf, -np.inf, np.inf, -np.inf], (nets.nets, 1))
     run = np.tile(np.arange(canvas.columns, 0, -1, dtype=np.int16), (canvas.rows, 1))
-    for left, low, right, high, _ in canvas.blockages:
+    for left, low, right, high, _ in canvas.obstacles.tolist():
         _obstruct(canvas, run, left, low, right, high)
     movable = np.searchsorted(macros, chip.movable)
     start = 0.0

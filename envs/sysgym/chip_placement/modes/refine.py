@@ -13,7 +13,7 @@ from sysgym.chip_placement.formats.netlist import SOFT
 from sysgym.chip_placement.formats.plc import Placement
 from sysgym.chip_placement.geometry import legal_kernels
 from sysgym.chip_placement.geometry.force import place_soft
-from sysgym.chip_placement.geometry.legal import find_faults
+from sysgym.chip_placement.geometry.legal import check_fits, find_faults
 from sysgym.chip_placement.geometry.moves import Moves
 from sysgym.chip_placement.geometry.packing import find_packing
 from sysgym.chip_placement.geometry.wire import macro_hpwl, wire
@@ -87,6 +87,7 @@ class Refine:
     def _packed(self, chip: Chip, rng: np.random.Generator) -> Placement:
         found = find_packing(chip.netlist, chip.canvas, chip.placement, rng, shuffled=self.start_from == "random")
         if found is None:
+            check_fits(chip.netlist, chip.canvas, chip.placement)
             raise UsageError(
                 f"no legal placement of {chip.name} was found to start from; give one by "
                 'reset(options={"solution": ...}).'

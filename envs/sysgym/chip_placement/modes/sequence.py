@@ -108,7 +108,7 @@ class Placing:
 
     def _empty(self, chip: Chip, rng: np.random.Generator) -> Sequence:
         canvas, bodies, layout = chip.canvas, chip.bodies, chip.layout
-        left, low, right, high, _ = np.array(canvas.blockages, float).reshape(-1, 5).T
+        left, low, right, high, _ = canvas.obstacles.T
         order = placing_order(chip, self.order, rng)
         placed = np.append(chip.placement.fixed[bodies.node] | ~np.isin(np.arange(len(bodies.node)), order),
                            np.ones(len(left), bool))  # fmt: skip
@@ -130,7 +130,7 @@ class Placing:
     @staticmethod
     def _sizes(chip: Chip) -> tuple[Array, Array]:
         """Widths and heights of bodies and blockages."""
-        left, low, right, high, _ = np.array(chip.canvas.blockages, float).reshape(-1, 5).T
+        left, low, right, high, _ = chip.canvas.obstacles.T
         return np.append(chip.bodies.width, right - left), np.append(chip.bodies.height, high - low)
 
     @staticmethod
