@@ -7,11 +7,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from mutations import check, mutated
 
 from sysgym import UsageError
-from sysgym.core.errors import MissingDependency
+from sysgym.core.errors import MissingDependency, Notice
 from sysgym.dataflow.graphs.graph import DataflowGraph, check_graph
 from sysgym.dataflow.graphs.io import read_graph
 from sysgym_zoo.tools.tracing.build import Heading
@@ -133,6 +134,81 @@ def test_refusals(tmp_path: Path) -> None:
     ):
         with pytest.raises(UsageError, match=sentence):
             trace_onnx(tmp_path / name, Heading("mine"))
+
+
+def test_functions_domains_constants_and_masks(tmp_path: Path) -> None:
+    body = helper.make_function(
+        "local", "Layer", ["a", "b"], ["c"],
+        [helper.make_node("MatMul", ["a", "b"], ["p"]), helper.make_node("Relu", ["p"], ["c"])],
+        [helper.make_opsetid("", 17)],
+    )  # fmt: skip
+    nodes = [
+        helper.make_node("Constant", [], ["w"], value=helper.make_tensor("w", FLOAT, [8, 4], [0.0] * 32)),
+        helper.make_node("Layer", ["x", "w"], ["h"], domain="local"),
+        helper.make_node("Dropout", ["h"], ["d", "m"]),
+        helper.make_node("Cast", ["m"], ["f"], to=FLOAT),
+        helper.make_node("Mul", ["d", "f"], ["y"]),
+    ]
+    path = save(tmp_path / "x.onnx", nodes, {"x": ["N", 8]}, {}, "y")
+    model = onnx.load(path)
+    model.functions.append(body)
+    model.opset_import.append(helper.make_opsetid("local", 1))
+    onnx.save(model, path)
+    graph = trace_onnx(path, Heading("mine"), None, {"N": 3})
+    assert [row[:2] for row in rows(graph)] == [
+        ("param", 0), ("input", 0), ("mm", 2 * 3 * 8 * 4), ("relu", 12), ("ones_like", 0), ("_to_copy", 12), ("mul", 12)
+    ]  # fmt: skip
+    assert graph.param_bytes.sum() == 128 and graph.config == "N=3"
+    with pytest.raises(UsageError, match=r"unknown free size of .*'M'.*Known: N, x\.0"):
+        trace_onnx(path, Heading("mine"), None, {"M": 3})
+    model.opset_import.append(helper.make_opsetid("acme", 1))
+    model.graph.value_info.append(helper.make_tensor_value_info("t", FLOAT, [3, 8]))
+    del model.graph.node[:]
+    model.graph.node.extend(
+        [helper.make_node("Reshape", ["x"], ["t"], domain="acme"), helper.make_node("Relu", ["t"], ["y"])]
+    )
+    model.graph.input[0].type.tensor_type.shape.dim[0].dim_value = -1
+    onnx.save(model, path)
+    with pytest.raises(UsageError, match=r"not fixed: x\.0; give each, such as --size x\.0=1"):
+        trace_onnx(path, Heading("mine"))
+    with pytest.warns(Notice, match=r"compute: acme\.reshape"):
+        graph = trace_onnx(path, Heading("mine"), None, {"x.0": 3})
+    assert [row[0] for row in rows(graph)] == ["input", "acme.reshape", "relu"]
+
+
+MICROSOFT = [  # operator, attributes, its inputs after x (2, 6, 16), its shape and flops
+    ("FusedMatMul", {"transB": 1}, [[2, 5, 16]], (2, 6, 5), 2 * 2 * 6 * 5 * 16),
+    ("Attention", {"num_heads": 4}, [[16, 48], [48]], (2, 6, 16), 2 * 12 * 16 * 48 + 4 * 2 * 6 * 6 * 16),
+    ("MultiHeadAttention", {"num_heads": 4}, [[2, 7, 16]] * 2, (2, 6, 16), 4 * 2 * 6 * 7 * 16),
+    ("SkipLayerNormalization", {}, [[2, 6, 16], [16], [16]], (2, 6, 16), 8 * 192),
+    ("MatMulNBits", {"N": 9, "K": 16}, [[9, 1, 8], [9]], (2, 6, 9), 2 * 12 * 9 * 16),
+]
+
+
+@pytest.mark.parametrize(("kind", "attributes", "shapes", "shape", "flops"), MICROSOFT)
+def test_fused_operators_of_onnxruntime(
+    kind: str, attributes: dict[str, Any], shapes: list[Any], shape: tuple[int, ...], flops: int, tmp_path: Path
+) -> None:
+    weights = {f"w{i}": each for i, each in enumerate(shapes)}
+    nodes = [
+        helper.make_node(kind, ["x", *weights], ["t"], domain="com.microsoft", **attributes),
+        helper.make_node("Relu", ["t"], ["y"]),
+    ]
+    path = save(tmp_path / "x.onnx", nodes, {"x": [2, 6, 16]}, weights, "y")
+    model = onnx.load(path)
+    model.opset_import.append(helper.make_opsetid("com.microsoft", 1))
+    onnx.save(model, path)
+    graph = trace_onnx(path, Heading("mine"))
+    assert graph.flops[-2] == flops and graph.tensor_bytes[-2] == 4 * np.prod(shape)
+
+
+def test_integer_products(tmp_path: Path) -> None:
+    kinds = [helper.make_tensor_value_info(name, 3, [64, 64]) for name in "ab"]  # int8
+    node = helper.make_node("MatMulInteger", ["a", "b"], ["y"])
+    graph = helper.make_graph([node], "mine", kinds, [helper.make_tensor_value_info("y", 6, None)])
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), tmp_path / "x.onnx")
+    found = trace_onnx(tmp_path / "x.onnx", Heading("mine"))
+    assert found.flops[-1] == 2 * 64**3 and found.classes[-1] == 2
 
 
 def test_command(inline: Inline, mlp: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -93,15 +93,19 @@ class GraphBuilder:
         """Label of the layer that writes a tensor; 0 for a parameter or input."""
         return max(0, self.nodes[self.source[tensor]].layer)
 
-    def update(self, parameter: int, gradients: Sequence[int], size: int, shape: Shape, optimizer: str = "sgd") -> None:
+    def update(
+        self, parameter: int, gradients: Sequence[int], size: int, shape: Shape, optimizer: str = "sgd", *,
+        rows: int | None = None,
+    ) -> None:  # fmt: skip
         """Add the step of a parameter: it reads the parameter, the gradient and what an optimiser remembers of it, and
-        writes the parameter and that memory in place.
+        writes the parameter and that memory in place; of a sparse gradient, only the `rows` bytes that it names.
         """
         states, pair = UPDATES[optimizer][0], self.source[parameter]
         held = [self.leaf("state", states * size, pair=pair)] if states else []
+        moved = size if rows is None else min(rows, size)
         op = f"{optimizer}_update"
         self._add(
-            op, (parameter, *gradients, *held), (), flops=flops_of(op, [shape], []), traffic=(3 + 2 * states) * size,
+            op, (parameter, *gradients, *held), (), flops=flops_of(op, [shape], []), traffic=(3 + 2 * states) * moved,
             phase=UPDATE, pair=pair,
         )  # fmt: skip
 

@@ -80,7 +80,8 @@ def _step(loss: Any, state: Fakes, heading: Heading, recorder: Recorder) -> list
             continue
         reads = recorder.read(gradient)
         held = recorder.values[id(parameter)].storage.tensor
-        recorder.builder.update(held, reads, size_of(parameter), tuple(parameter.shape), heading.optimizer)
+        size, rows = size_of(parameter), size_of(gradient) if gradient.layout == torch.sparse_coo else None
+        recorder.builder.update(held, reads, size, tuple(parameter.shape), heading.optimizer, rows=rows)
         found += reads
     if left:
         shown = ", ".join(left[:8]) + (f" and {len(left) - 8} more" if len(left) > 8 else "")

@@ -75,7 +75,7 @@ def _trace(target: str, heading: Heading, timing: Timing, pairs: Sequence[str], 
     if target.endswith(".onnx"):
         if heading.train or pairs:
             option = "--train" if heading.train else "--arg"
-            raise UsageError(f"an ONNX file holds one forward pass of fixed sizes; leave out {option}.")
+            raise UsageError(f"an ONNX file holds one forward pass with fixed sizes; leave out {option}.")
         from sysgym_zoo.tools.tracing.onnx_file import trace_onnx
 
         return trace_onnx(Path(target), heading, timing, parse_sizes(sizes))

@@ -6,6 +6,7 @@ copies, and the indices; a change in place writes the rows it changes, and reads
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -22,7 +23,10 @@ OVERWRITING = frozenset({"copy_", "fill_", "zero_"})  # whatever was there befor
 
 
 def size_of(tensor: Any) -> int:
-    """Bytes of a tensor as it is read, expanded dimensions included."""
+    """Bytes of a tensor as it is read, expanded dimensions included; of a sparse one, its values and their indices."""
+    if tensor.layout == torch.sparse_coo:
+        rows = int(tensor._nnz()) * math.prod(tensor.shape[tensor.sparse_dim() :])
+        return rows * int(tensor.element_size()) + 8 * int(tensor._nnz()) * int(tensor.sparse_dim())
     return int(tensor.numel()) * int(tensor.element_size())
 
 

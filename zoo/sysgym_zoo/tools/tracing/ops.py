@@ -25,7 +25,7 @@ MOVES = frozenset({
     "empty_like", "empty_strided", "copy", "copy_", "fill", "fill_", "zero_", "flip", "roll", "repeat", "as_strided",
     "diagonal", "im2col", "col2im",
 })  # fmt: skip
-FREE = MOVES | SPLITS | {"cat", "stack", "embedding"}  # no flops
+FREE = MOVES | SPLITS | {"_sparse_coo_tensor_with_dims_and_tensors", "cat", "stack", "embedding"}  # no flops
 LIGHT = frozenset({
     "_to_copy", "arange", "ones", "full", "full_like", "new_full", "new_ones", "scalar_tensor", "gather", "cumsum",
     "where", "tril", "triu", *(f"{name}_update" for name in UPDATES),

@@ -47,7 +47,7 @@ ATTENTIONS = frozenset({
 ATTENTIONS_BACKWARD = frozenset(
     f"{name}_backward" for name in ATTENTIONS if name.startswith("_scaled")
 )  # the gradient comes first
-DISTANCES = frozenset({"_cdist_forward"})
+DISTANCES = frozenset({"_cdist_forward", "_euclidean_dist"})
 ONNX = frozenset({  # their flops come with them
     "einsum", "lstm", "gru", "rnn", "attention", "mat_mul_integer", "qlinear_mat_mul", "conv_integer", "qlinear_conv",
     "deform_conv", "fused_mat_mul", "transpose_mat_mul", "fused_mat_mul_activation", "fused_gemm", "gemm_fast_gelu",
@@ -86,7 +86,7 @@ def heavy_flops(op: str, inputs: Shapes, outputs: Shapes, transposed: bool = Fal
         query, key, value = inputs[1:4]
         return 2 * elements(query[:-1]) * key[-2] * (3 * query[-1] + 2 * value[-1])
     if op in DISTANCES:
-        return 3 * elements(outputs[0]) * inputs[0][-1]
+        return (2 if op == "_euclidean_dist" else 3) * elements(outputs[0]) * inputs[0][-1]
     if op in DECOMPOSITIONS:
         return _decomposed(op, inputs)
     return _product(op, inputs, outputs)
