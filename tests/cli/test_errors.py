@@ -294,7 +294,7 @@ ERRORS = [
     ("trace sysgym_zoo.models:gpt2 -o x.json --devices 0", 2, "--devices must be a whole number from 1 to 64, got 0"),
     ("trace sysgym_zoo.models:gpt2 -o x.json --times empty.json", 2, "empty.json is damaged or not of its format"),
     ("trace sysgym_zoo.models:gpt2 -o x.json --profile good.json", 2, "good.json is no Chrome trace: it needs"),
-    ("trace model.onnx --train -o x.json", 2, "an ONNX file holds one forward pass of fixed sizes; leave"),
+    ("trace model.onnx --train -o x.json", 2, "an ONNX file holds one forward pass with fixed sizes; leave"),
     # reports
     ("report taken", 2, "taken is no run folder"),
     ("report trained", 2, "trained is a train run; a report needs runs of"),
