@@ -85,9 +85,7 @@ def test_refine_reports_what_it_removed_and_keeps_balance() -> None:
     problem = make_problem("Partitioning", k=5, eps=0.03)
     part = (np.arange(400) % 5).astype(np.int32)
     before = cut_of(graph, part)
-    removed = kernels.refine(
-        kernels.Csr(graph.xadj, graph.adjncy, graph.adjwgt, graph.vwgt), part, 5, problem.limit(graph), 20, 100
-    )
+    removed = kernels.refine(kernels.csr(graph), part, 5, problem.limit(graph), 20, 100)
     assert cut_of(graph, part) == before - removed < 0.6 * before
     assert problem.judge(graph, {"part": part}).feasible
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from sysgym.core.errors import MissingDependency, UsageError
+from sysgym.core.errors import MissingDependency, UsageError, announce
 from sysgym.core.problem import Array, Solution
 from sysgym.graphs.csr import Graph
 from sysgym.partitioning.judge import balance_limit
@@ -29,8 +30,7 @@ def rebalance_and_refine(graph: Graph, part: Array, k: int, l_max: int, clock: C
     """A copy of `part` (n,) int32 moved within the limit where it can be, then improved by FM until time is up."""
     from sysgym_agents.partitioning import partition_kernels as kernels
 
-    better = np.array(part, np.int32)
-    arrays = kernels.Csr(graph.xadj, graph.adjncy, graph.adjwgt, graph.vwgt)
+    better, arrays = keep_fixed(graph, part, k), kernels.csr(graph)
     kernels.rebalance(arrays, better, k, l_max)
     patience = max(100, graph.nodes // 50)
     if not clock.budget.timed:
@@ -40,6 +40,33 @@ def rebalance_and_refine(graph: Graph, part: Array, k: int, l_max: int, clock: C
         if clock.spent() or not kernels.refine(arrays, better, k, l_max, 1, patience):
             break
     return better
+
+
+def keep_fixed(graph: Graph, part: Array, k: int) -> Array:
+    """A copy of `part` (n,) int32 with fixed nodes in their parts; parts change names so that few of them must move."""
+    part = np.array(part, np.int32)
+    if graph.fixed is None:
+        return part
+    from scipy.optimize import linear_sum_assignment
+
+    fixed = np.flatnonzero(graph.fixed >= 0)
+    agreed = np.zeros((k, k))
+    np.add.at(agreed, (part[fixed], graph.fixed[fixed]), np.maximum(graph.degree[fixed], 1))
+    part = linear_sum_assignment(agreed, maximize=True)[1].astype(np.int32)[part]
+    part[fixed] = graph.fixed[fixed]
+    return part
+
+
+def free_only(agent: str, graph: Graph) -> None:
+    """UsageError for fixed nodes, which the library behind an agent cannot keep."""
+    if graph.fixed is not None:
+        raise UsageError(f"agent {agent!r} cannot keep nodes of {graph.name} fixed; choose 'fm' or 'mtkahypar'.")
+
+
+def from_nothing(agent: str, graph: Graph) -> None:
+    """Announce that an agent does not begin with the partition that is given."""
+    if graph.start is not None:
+        announce(f"agent {agent!r} does not improve a given partition, but makes its own; 'fm' and 'mtkahypar' do.")
 
 
 def _best(graph: Graph, k: int, l_max: int, parts: list[Array]) -> Array:
@@ -69,14 +96,14 @@ class _Streaming:
     def _solve(
         self, problem: Partitioning, graph: Graph, rng: np.random.Generator, alpha: float, gamma: float
     ) -> Solution:
-        from sysgym.graphs.labels.modes import node_order
-        from sysgym_agents.partitioning.partition_kernels import Csr, stream
+        from sysgym.graphs.labels.modes import first_labels, node_order
+        from sysgym_agents.partitioning.partition_kernels import csr, stream
 
-        part, load = np.full(graph.nodes, -1, np.int32), np.zeros(problem.k, np.int64)
+        from_nothing(type(self).__name__.lower(), graph)
+        part, load = first_labels(graph, problem.k)
         capacity = max(graph.total_node_weight / problem.k, 1.0)
-        arrays = Csr(graph.xadj, graph.adjncy, graph.adjwgt, graph.vwgt)
         order, score = node_order(graph, self.order, rng), (float(alpha), float(gamma), float(capacity))
-        stream(arrays, order, part, load, problem.limit(graph), score)
+        stream(csr(graph), order, part, load, problem.limit(graph), score)
         return {"part": part}
 
 
@@ -105,7 +132,8 @@ class Fennel(_Streaming):
 class FM:
     """Multilevel Fiduccia-Mattheyses: coarsen, grow and refine on the coarsest graph, refine up; best of `runs`.
 
-    `levels=False` is flat FM from breadth-first growing. With a time budget, runs go on until it is spent.
+    `levels=False` is flat FM from breadth-first growing. With a time budget, runs go on until it is spent. A given
+    start is refined, then coarsened within its parts and refined up again and again (V-cycles; Walshaw 2004).
     """
 
     problems = PARTITIONING
@@ -124,9 +152,25 @@ class FM:
         while run == 0 or not clock.spent(run):
             if not budget.timed and run >= self.runs:
                 break
-            found = [_best(instance, problem.k, limit, [*found, self._run(problem.k, instance, limit, rng)])]
+            if instance.start is None:
+                made = self._run(problem.k, instance, limit, rng)
+            elif found and self.levels:
+                made = self._cycle(problem.k, instance, found[0], limit, rng)
+            else:
+                made = self._improve(problem.k, instance, instance.start.copy(), limit)
+            found = [_best(instance, problem.k, limit, [*found, made])]
             run += 1
         return {"part": found[0]}
+
+    def _cycle(self, k: int, graph: Graph, part: Array, limit: int, rng: np.random.Generator) -> Array:
+        """Refine `part` on every level of a coarsening that keeps its parts apart."""
+        levels = coarsen(graph, max(30 * k, 100), rng, part)
+        for _, coarse in levels[:-1]:
+            part = part[np.unique(coarse, return_index=True)[1]]
+        part = self._improve(k, levels[-1][0], part.copy(), limit)
+        for finer, coarse in reversed(levels[:-1]):
+            part = self._improve(k, finer, part[coarse], limit)
+        return part
 
     def _run(self, k: int, graph: Graph, limit: int, rng: np.random.Generator) -> Array:
         levels = coarsen(graph, max(30 * k, 100), rng) if self.levels else [(graph, np.zeros(0, np.int32))]
@@ -139,36 +183,46 @@ class FM:
 
     def _grown(self, k: int, graph: Graph, limit: int, rng: np.random.Generator) -> Array:
         from sysgym.graphs.labels.growing_kernels import grow
+        from sysgym.graphs.labels.modes import first_labels
 
-        part, load = np.full(graph.nodes, -1, np.int32), np.zeros(k, np.int64)
+        part, load = first_labels(graph, k)
         grow(graph.xadj, graph.adjncy, graph.vwgt, rng.permutation(graph.nodes), part, load, limit)
         return self._improve(k, graph, part, limit)
 
     def _improve(self, k: int, graph: Graph, part: Array, limit: int) -> Array:
         from sysgym_agents.partitioning import partition_kernels as kernels
 
-        arrays = kernels.Csr(graph.xadj, graph.adjncy, graph.adjwgt, graph.vwgt)
+        arrays = kernels.csr(graph)
         kernels.rebalance(arrays, part, k, limit)
         kernels.refine(arrays, part, k, limit, self.passes, max(100, graph.nodes // 50))
         return part
 
 
-def coarsen(graph: Graph, smallest: int, rng: np.random.Generator) -> list[tuple[Graph, Array]]:
+def coarsen(
+    graph: Graph, smallest: int, rng: np.random.Generator, part: Array | None = None
+) -> list[tuple[Graph, Array]]:
     """Levels from the graph itself to one of about `smallest` nodes, by heavy-edge matching.
 
-    Each level is its graph and the coarse node of each of its nodes, (n,) int32; the last level's map is empty.
+    Each level is its graph and the coarse node of each of its nodes, (n,) int32; the last level's map is empty. Fixed
+    nodes are matched with those of the same part alone, and so are all nodes where `part` (n,) is given.
     """
     from sysgym_agents.partitioning import partition_kernels as kernels
 
     levels: list[tuple[Graph, Array]] = []
     heaviest = max(int(1.5 * graph.total_node_weight / smallest), int(graph.vwgt.max(initial=1)))
     while graph.nodes > smallest:
-        arrays = (graph.xadj, graph.adjncy, graph.adjwgt, graph.vwgt)
-        coarse, count = kernels.match(*arrays, rng.permutation(graph.nodes), heaviest)
+        arrays, free = kernels.csr(graph), graph.given < 0
+        group = graph.given if part is None else 2 * part + free
+        coarse, count = kernels.match(arrays, group, rng.permutation(graph.nodes), heaviest)
         if count > 0.95 * graph.nodes:
             break
         levels.append((graph, coarse))
-        graph = Graph(graph.name, *kernels.contract(*arrays, coarse, count))
+        fixed = None
+        if part is not None or graph.fixed is not None:
+            one = np.unique(coarse, return_index=True)[1]  # of the nodes of each coarse one
+            part = None if part is None else part[one]
+            fixed = None if graph.fixed is None else graph.fixed[one]
+        graph = replace(Graph(graph.name, *kernels.contract(arrays, coarse, count)), fixed=fixed)
     return [*levels, (graph, np.zeros(0, np.int32))]
 
 
@@ -189,8 +243,9 @@ class Spectral:
         from scipy.cluster.vq import kmeans2
 
         from sysgym.graphs.spectral import laplacian_eigenvectors
-        from sysgym_agents.partitioning.partition_kernels import Csr, rebalance
+        from sysgym_agents.partitioning.partition_kernels import csr, rebalance
 
+        from_nothing("spectral", instance)
         k = problem.k
         if k == 2 and not self.vectors:  # the weighted median of the Fiedler vector is balanced by itself
             fiedler = laplacian_eigenvectors(instance, 1)[:, 0]
@@ -204,8 +259,8 @@ class Spectral:
                 part = np.arange(instance.nodes, dtype=np.int32)
             else:
                 part = kmeans2(points, k, iter=self.rounds, minit="++", rng=rng, missing="raise")[1].astype(np.int32)
-        arrays = (instance.xadj, instance.adjncy, instance.adjwgt, instance.vwgt)
-        rebalance(Csr(*arrays), part, k, problem.limit(instance))
+        part = keep_fixed(instance, part, k)
+        rebalance(csr(instance), part, k, problem.limit(instance))
         return {"part": part}
 
 
@@ -227,6 +282,8 @@ class Metis:
             import pymetis
         except ImportError as error:
             raise MissingDependency("agent 'metis' needs pymetis: pip install 'sysgym[partitioners]'.") from error
+        free_only("metis", instance)
+        from_nothing("metis", instance)
         check_widths("metis", instance, _metis_bits(pymetis))
         ufactor = max(1, round(1000 * slack(problem, instance)))
         options = pymetis.Options(ufactor=ufactor, seed=self._seed(rng), ncuts=self.cuts)
@@ -281,6 +338,8 @@ class Kahip:
 
     def _check(self, problem: Partitioning, graph: Graph) -> None:
         """UsageError for what the library does not survive."""
+        free_only("kahip", graph)
+        from_nothing("kahip", graph)
         check_widths("kahip", graph, 32)
         if problem.k > graph.nodes:
             raise UsageError(

@@ -119,14 +119,15 @@ class GAP(StoredLearner):
 
     def solve(self, problem: Partitioning, instance: Graph, rng: np.random.Generator, budget: Budget) -> Solution:
         """A partition by forward passes (after a fit on the instance if there are no weights), then repair."""
-        from sysgym_agents.partitioning.baselines import rebalance_and_refine
+        from sysgym_agents.partitioning.baselines import from_nothing, keep_fixed, rebalance_and_refine
 
+        from_nothing("gap", instance)
         clock, self._last = Clock(budget), None  # nothing that an earlier call found out counts for this one
         net = self.net or self._fit_one(problem, instance, rng, budget)
         part = self._partition(net, problem, instance, clock)
         if self.repair:
             part = rebalance_and_refine(instance, part, problem.k, problem.limit(instance), clock)
-        return {"part": part}
+        return {"part": keep_fixed(instance, part, problem.k)}
 
     def predict(self, problem: Partitioning, instance: Graph) -> Array:
         """The argmax partition before repair, (N,) int32; UsageError if there are no weights."""

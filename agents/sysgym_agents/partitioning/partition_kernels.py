@@ -12,6 +12,7 @@ import numpy as np
 
 from sysgym.compiled import njit
 from sysgym.core.problem import Array
+from sysgym.graphs.csr import Graph
 from sysgym.graphs.labels.growing_kernels import spread
 
 
@@ -22,21 +23,29 @@ class Csr(NamedTuple):
     adjncy: Array
     adjwgt: Array
     vwgt: Array
+    given: Array  # (n,) int32, the part of a fixed node, else -1
+
+
+def csr(graph: Graph) -> Csr:
+    """The arrays of a graph."""
+    return Csr(graph.xadj, graph.adjncy, graph.adjwgt, graph.vwgt, graph.given)
 
 
 @njit
 def stream(graph, order, part, load, l_max, score):
-    """Assign nodes in `order` to the part of highest score among those with room (the lightest if none has).
+    """Assign free nodes in `order` to the part of highest score among those with room (the lightest if none has).
 
     gamma = 0: linear deterministic greedy, score = neighbours * (1 - load / capacity) (Stanton and Kliot, KDD 2012).
     gamma > 0: Fennel, score = neighbours - alpha * gamma * load^(gamma-1) (Tsourakakis et al., WSDM 2014).
     `score` is (alpha, gamma, capacity).
     """
-    xadj, adjncy, adjwgt, vwgt = graph
+    xadj, adjncy, adjwgt, vwgt, given = graph
     alpha, gamma, capacity = score
     parts = len(load)
     near = np.zeros(parts, np.float64)
     for v in order:
+        if given[v] >= 0:
+            continue
         near[:] = 0.0
         for e in range(xadj[v], xadj[v + 1]):
             if part[adjncy[e]] >= 0:
@@ -91,18 +100,19 @@ def _connect(xadj, adjncy, adjwgt, vwgt, part, conn, load):
 
 @njit
 def rebalance(graph, part, parts, l_max):
-    """Move nodes out of overloaded parts, least loss first, until no part weighs more than `l_max` or none can.
+    """Move free nodes out of overloaded parts, least loss first, until no part weighs more than `l_max` or none can.
 
-    Where that ends with a part that weighs more, the answer is longest-first packing, if that is lighter.
+    Where that ends with a part that weighs more, the answer is longest-first packing, if that is lighter. Fixed nodes
+    must be in their parts.
     """
-    xadj, adjncy, adjwgt, vwgt = graph
+    xadj, adjncy, adjwgt, vwgt, given = graph
     n = len(vwgt)
     conn, load = np.zeros((n, parts), np.int64), np.zeros(parts, np.int64)
     _connect(xadj, adjncy, adjwgt, vwgt, part, conn, load)
     heap = [(np.int64(0), np.int64(-1))]
     heap.pop()
     for v in range(n):
-        if load[part[v]] > l_max:
+        if load[part[v]] > l_max and given[v] < 0:
             gain, target = _best_move(v, conn, part, load, vwgt[v], l_max)
             if target >= 0 and vwgt[v] > 0:
                 heapq.heappush(heap, (-gain, np.int64(v)))
@@ -119,12 +129,15 @@ def rebalance(graph, part, parts, l_max):
         _shift(xadj, adjncy, adjwgt, vwgt, part, conn, load, v, target)
         for e in range(xadj[v], xadj[v + 1]):
             u = np.int64(adjncy[e])
-            if load[part[u]] > l_max and vwgt[u] > 0:
+            if load[part[u]] > l_max and vwgt[u] > 0 and given[u] < 0:
                 gain, target = _best_move(u, conn, part, load, vwgt[u], l_max)
                 if target >= 0:
                     heapq.heappush(heap, (-gain, u))
     if load.max() > l_max:
-        packed, loads = np.full(n, -1, np.int32), np.zeros(parts, np.int64)
+        packed, loads = given.copy(), np.zeros(parts, np.int64)
+        for v in range(n):
+            if given[v] >= 0:
+                loads[given[v]] += vwgt[v]
         spread(vwgt, np.argsort(-vwgt, kind="mergesort"), packed, loads)
         if loads.max() < load.max():
             part[:] = packed
@@ -136,21 +149,24 @@ def refine(graph, part, parts, l_max, passes, patience):
 
     A pass stops after `patience` moves without a new best. Where `l_max` leaves no room for even the lightest node, a
     part may outweigh it inside a pass, so that perfectly balanced parts can swap; only prefixes within it count.
-    Returns the cut removed.
+    Fixed nodes stay. Returns the cut removed.
     """
-    xadj, adjncy, adjwgt, vwgt = graph
+    xadj, adjncy, adjwgt, vwgt, given = graph
     n = len(vwgt)
     slack = max(l_max, -(-vwgt.sum() // parts) + max(vwgt.min(), 1)) if n else l_max
     conn, load = np.zeros((n, parts), np.int64), np.zeros(parts, np.int64)
     _connect(xadj, adjncy, adjwgt, vwgt, part, conn, load)
-    locked = np.zeros(n, np.int64)
+    locked = np.zeros(n, np.int64)  # the last pass in which a node moved
+    for v in range(n):
+        if given[v] >= 0:
+            locked[v] = passes
     moved, origin = np.empty(n, np.int64), np.empty(n, np.int64)
     removed = np.int64(0)
     for number in range(1, passes + 1):
         heap = [(np.int64(0), np.int64(-1))]
         heap.pop()
         for v in range(n):
-            if conn[v, part[v]] < conn[v].sum():
+            if locked[v] < number and conn[v, part[v]] < conn[v].sum():
                 gain, target = _best_move(v, conn, part, load, vwgt[v], slack)
                 if target >= 0:
                     heapq.heappush(heap, (-gain, np.int64(v)))
@@ -158,7 +174,7 @@ def refine(graph, part, parts, l_max, passes, patience):
         total = best_total = np.int64(0)
         while heap and count - best_count < patience:
             loss, v = heapq.heappop(heap)
-            if locked[v] == number:
+            if locked[v] >= number:
                 continue
             gain, target = _best_move(v, conn, part, load, vwgt[v], slack)
             if target < 0:
@@ -175,7 +191,7 @@ def refine(graph, part, parts, l_max, passes, patience):
                 best_total, best_count = total, count
             for e in range(xadj[v], xadj[v + 1]):
                 u = np.int64(adjncy[e])
-                if locked[u] != number:
+                if locked[u] < number:
                     gain, target = _best_move(u, conn, part, load, vwgt[u], slack)
                     if target >= 0:
                         heapq.heappush(heap, (-gain, u))
@@ -188,8 +204,9 @@ def refine(graph, part, parts, l_max, passes, patience):
 
 
 @njit
-def match(xadj, adjncy, adjwgt, vwgt, order, heaviest):
-    """Heavy-edge matching: coarse node of every node, (n,) int32, and how many there are."""
+def match(graph, group, order, heaviest):
+    """Heavy-edge matching within each group (n,): coarse node of every node, (n,) int32, and how many there are."""
+    xadj, adjncy, adjwgt, vwgt, _ = graph
     n = len(vwgt)
     coarse = np.full(n, -1, np.int32)
     count = 0
@@ -199,7 +216,7 @@ def match(xadj, adjncy, adjwgt, vwgt, order, heaviest):
         partner, weight = -1, np.int64(0)
         for e in range(xadj[v], xadj[v + 1]):
             u = adjncy[e]
-            if coarse[u] < 0 and adjwgt[e] > weight and vwgt[u] + vwgt[v] <= heaviest:
+            if coarse[u] < 0 and adjwgt[e] > weight and vwgt[u] + vwgt[v] <= heaviest and group[u] == group[v]:
                 partner, weight = u, adjwgt[e]
         coarse[v] = count
         if partner >= 0:
@@ -209,8 +226,9 @@ def match(xadj, adjncy, adjwgt, vwgt, order, heaviest):
 
 
 @njit
-def contract(xadj, adjncy, adjwgt, vwgt, coarse, count):
+def contract(graph, coarse, count):
     """The graph of the coarse nodes: parallel edges add up, inner ones vanish."""
+    xadj, adjncy, adjwgt, vwgt, _ = graph
     n = len(vwgt)
     weights = np.zeros(count, np.int64)
     first, second = np.full(count, -1, np.int64), np.full(count, -1, np.int64)

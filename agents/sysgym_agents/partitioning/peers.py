@@ -24,6 +24,8 @@ from sysgym_agents.partitioning.baselines import (
 if TYPE_CHECKING:
     from sysgym.partitioning.problem import Partitioning
 
+VCYCLES = 3  # of Mt-KaHyPar where it improves a start
+
 completed(Metis)
 
 
@@ -66,7 +68,8 @@ class MetisRestarts(Restarted):
 class MtKahypar:
     """Mt-KaHyPar (Gottesbüren et al. 2021) through its wheel, on as many threads as are allowed.
 
-    Presets: default, quality, deterministic. Only the last answers the same on several threads.
+    Presets: default, quality, deterministic. Only the last answers the same on several threads. Fixed nodes stay; a
+    given start is improved by V-cycles.
     """
 
     problems = PARTITIONING
@@ -97,7 +100,13 @@ class MtKahypar:
             context, instance.nodes, len(pairs), list(map(tuple, pairs)), instance.vwgt.tolist(),
             instance.adjwgt[once].tolist(),
         )  # fmt: skip
-        found = graph.partition(context)
+        if instance.fixed is not None:
+            graph.add_fixed_vertices(instance.fixed.tolist(), problem.k)
+        if instance.start is None:
+            found = graph.partition(context)
+        else:
+            found = graph.create_partitioned_hypergraph(context, problem.k, instance.start.tolist())
+            found.improve_partition(context, VCYCLES)
         return {"part": np.array([found.block_id(node) for node in range(instance.nodes)], np.int32)}
 
 

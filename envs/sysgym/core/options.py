@@ -40,7 +40,7 @@ class Option(NamedTuple):
     kinds: tuple[type, ...]  # of bool, int, float, str; empty: anything
     default: Any
     range: Range | None = None
-    choices: tuple[Any, ...] = ()
+    choices: tuple[Any, ...] = ()  # beside str among the kinds: or the path of a file
 
     @property
     def optional(self) -> bool:
@@ -51,7 +51,8 @@ class Option(NamedTuple):
     def meaning(self) -> str:
         """What it may be, in words."""
         if self.choices:
-            return "one of " + ", ".join(str(item) for item in self.choices if item is not None)
+            listed = "one of " + ", ".join(str(item) for item in self.choices if item is not None)
+            return f"{listed} or a file" if str in self.kinds else listed
         words = {bool: "true or false", int: "a whole number", float: "a number", str: "a text"}
         ranged = f" from {_shown(self.range.low)} to {_shown(self.range.high)}" if self.range else ""
         numbers = {int, float} & set(self.kinds)
@@ -64,7 +65,7 @@ class Option(NamedTuple):
         if value is None:
             return self.optional or not (self.kinds or self.choices)
         if self.choices:
-            return value in self.choices
+            return value in self.choices or (str in self.kinds and isinstance(value, str))
         if not self.kinds:
             return True
         if isinstance(value, bool | np.bool_):

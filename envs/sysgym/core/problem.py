@@ -202,7 +202,8 @@ def content_hash(instance: Instance) -> str:
         if item.name == "name" or item.metadata.get("hashed") is False:
             continue
         value = getattr(instance, item.name)
-        if item.metadata.get("hashed") == "changed" and value == item.default:
+        usual = value is None if item.default is None else value is not None and value == item.default
+        if item.metadata.get("hashed") == "changed" and usual:
             continue
         digest.update(f"|{item.name}:".encode())
         if isinstance(value, np.ndarray):

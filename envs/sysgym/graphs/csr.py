@@ -28,6 +28,9 @@ class Graph:
     vwgt: Array  # (n,) int64 >= 0, node weights
     ids: Array | None = field(default=None, metadata={"hashed": False})
     # (n,) int64, what the source calls each node, ascending; None where it counts from 0
+    fixed: Array | None = field(default=None, metadata={"hashed": "changed"})
+    # (n,) int32, the label that a node must have, -1 where it is free; None where all are
+    start: Array | None = field(default=None, metadata={"hashed": False})  # (n,) int32, labels to begin with, if known
 
     def __repr__(self) -> str:
         """One line."""
@@ -68,6 +71,11 @@ class Graph:
     def total_node_weight(self) -> int:
         """Sum of the node weights W."""
         return int(self.vwgt.sum())
+
+    @cached_property
+    def given(self) -> Array:
+        """The labels that nodes must have, (n,) int32, -1 where they are free; not to be written to."""
+        return np.full(self.nodes, -1, np.int32) if self.fixed is None else self.fixed
 
     @cached_property
     def limits(self) -> dict[tuple[int, float], Any]:

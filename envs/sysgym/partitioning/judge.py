@@ -32,26 +32,36 @@ def balance_limit(graph: Graph, parts: int, eps: float) -> Limit:
 
     Where longest-first packing into k parts has a heavier part, that is the limit, so that a feasible partition is
     always known. It is less than W where two nodes have weight: all in one part is no partition. eps counts as the
-    decimal number that it prints as, so that no rounding moves the limit.
+    decimal number that it prints as, so that no rounding moves the limit. Fixed nodes are packed where they belong.
     """
     found: Limit | None = graph.limits.get((parts, eps))
     if found is None:
         total = graph.total_node_weight
         asked = math.floor(_factor(eps) * -(-total // parts))
         reached = packed_load(graph, parts, asked)
-        most = total - 1 if np.count_nonzero(graph.vwgt) > 1 else total
+        most = max(total - 1 if np.count_nonzero(graph.vwgt) > 1 else total, *fixed_loads(graph, parts))
         found = graph.limits[parts, eps] = Limit(min(max(asked, reached), most), reached > asked)
     return found
 
 
 def packed_load(graph: Graph, parts: int, enough: int) -> int:
-    """Largest load once each node, heaviest first, went to the lightest part; `enough` where it cannot be more."""
-    if graph.total_node_weight + parts * graph.heaviest <= parts * enough:
+    """Largest load once each free node, heaviest first, went to the lightest part; `enough` where it cannot be more."""
+    if graph.fixed is None and graph.total_node_weight + parts * graph.heaviest <= parts * enough:
         return enough  # the lightest part, which gets the next node, never weighs more than W/k
-    loads = [0] * parts
-    for weight in np.sort(graph.vwgt)[::-1].tolist():
+    loads = fixed_loads(graph, parts)
+    heapq.heapify(loads)
+    for weight in np.sort(graph.vwgt[graph.given < 0])[::-1].tolist():
         heapq.heapreplace(loads, loads[0] + weight)
     return max(loads)
+
+
+def fixed_loads(graph: Graph, parts: int) -> list[int]:
+    """What the nodes weigh that are fixed in each part."""
+    if graph.fixed is None:
+        return [0] * parts
+    there = graph.fixed >= 0
+    found: list[int] = np.bincount(graph.fixed[there], graph.vwgt[there], parts).astype(np.int64).tolist()
+    return found
 
 
 def judge_partition(graph: Graph, part: Array, parts: int, eps: float) -> Verdict:
@@ -60,7 +70,8 @@ def judge_partition(graph: Graph, part: Array, parts: int, eps: float) -> Verdic
     Metrics: `cut`; `cut_ratio` = cut / total edge weight; `ncut` = sum_k cut(S_k) / vol(S_k) (GAP section 3.1);
     `imbalance` = max_k w(S_k) / ceil(W/k) - 1; `gap_balancedness` = 1 - mean_k (w_k/W - 1/k)^2 (GAP's figure, blind
     to large violations); `balancedness` = 1 - mean_k (w_k k/W - 1)^2; `excess` = max(0, max_k w(S_k) / L_max - 1).
-    Empty parts are legal, as in the archive.
+    Empty parts are legal, as in the archive. With fixed nodes: `moved`, how many of them lie in another part; their
+    share of all nodes adds to `excess`.
     """
     source = part[graph.sources]
     crossing = source != part[graph.adjncy]
@@ -73,6 +84,14 @@ def judge_partition(graph: Graph, part: Array, parts: int, eps: float) -> Verdic
     violations = []
     if heaviest > limit:
         violations.append(f"part {load.index(heaviest)} weighs {heaviest}, the limit at eps={eps:g} is {limit}")
+    moved = np.flatnonzero((graph.given >= 0) & (graph.given != part))
+    if len(moved):
+        first = int(moved[0])
+        violations.append(
+            f"{len(moved)} fixed nodes lie in another part, the first is node "
+            f"{first if graph.ids is None else int(graph.ids[first])} in {int(part[first])} instead of "
+            f"{int(graph.given[first])}"
+        )
     fractions = [weight / max(total, 1) for weight in load]
     on_boundary = np.zeros(graph.nodes, bool)
     on_boundary[graph.sources[crossing]] = True
@@ -88,6 +107,8 @@ def judge_partition(graph: Graph, part: Array, parts: int, eps: float) -> Verdic
         "balancedness": 1 - math.fsum([(f * parts - 1) * (f * parts - 1) for f in fractions]) / parts,
         "nonempty_parts": float(np.count_nonzero(np.bincount(part, minlength=parts))),
         "boundary": float(np.count_nonzero(on_boundary)),
-        "excess": max(0.0, heaviest / max(limit, 1) - 1),
+        "excess": max(0.0, heaviest / max(limit, 1) - 1) + len(moved) / max(graph.nodes, 1),
     }
+    if graph.fixed is not None:
+        metrics["moved"] = float(len(moved))
     return Verdict(not violations, float(cut), metrics, tuple(violations))

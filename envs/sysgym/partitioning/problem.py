@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import numpy as np
 
 from sysgym.core.defaults import complete
+from sysgym.core.errors import UsageError
 from sysgym.core.instances import InstanceSet, find_entry, instance_of, load_index
 from sysgym.core.options import Range
 from sysgym.core.problem import Array, ArraySpec, Size, Solution, Verdict
@@ -16,6 +17,7 @@ from sysgym.core.solutions import check_arrays, renumbered
 from sysgym.graphs.csr import Graph
 from sysgym.graphs.objects import adopt_graph
 from sysgym.partitioning.files import format_partition, parse_partition
+from sysgym.partitioning.given import STARTS, check_start, with_given
 from sysgym.partitioning.instance import TOPIC, is_graph, load_graph
 from sysgym.partitioning.judge import balance_limit, judge_partition
 
@@ -30,7 +32,8 @@ class Partitioning:
     Description: the problem of GAP (Nazi et al., arXiv 1903.00614), METIS, KaHIP and Walshaw's archive. cost = cut,
     the weight of edges between parts. A partition is feasible if no part weighs more than
     L_max = floor((1+eps) * ceil(W/k)), or than the largest load of longest-first packing into k parts where that is
-    more (metric `limit_relaxed`); and all in one part is none. Solution: `part`, (n,) integers in 0..k-1.
+    more (metric `limit_relaxed`); and all in one part is none. Fixed nodes must keep their part (metric `moved`).
+    Solution: `part`, (n,) integers in 0..k-1.
 
     Options:
         mode: "oneshot" (all parts at once), "assign" (node by node) or "refine" (moves from a start).
@@ -40,7 +43,9 @@ class Partitioning:
             "raw" (node, part) pairs.
         candidates: length of that list. tenure: steps for which a moved node stays off it.
         start: where `refine` starts, "grow" (breadth-first growing; None: so, with raw moves at random), "greedy"
-            (greedy growing, cuts less) or "random".
+            (greedy growing, cuts less), "random", or the file of a partition, which `fm` and `mtkahypar` improve too.
+        fixed: file of nodes that must stay in a part: on each line a node's part or -1, as hMETIS and KaHyPar read it,
+            or lines `id part` for those nodes alone.
         steps: moves in an episode of `refine`; default twice the boundary of the start, at least 16.
         pe: Laplacian eigenvectors among the node features (0 = none).
         generator: family of `generate`, such as "delaunay:n=300" (a seed is drawn).
@@ -48,9 +53,9 @@ class Partitioning:
 
     Observation: node features are weight and degree (each over its mean), `pe` columns, then assigned, internal
     (share of the degree inside the own part), external (largest share in another part), part_load (over L_max),
-    active (focused or just moved). Globals: log10 nodes / 6, log10 edges / 6, log2 k / 6, eps, cut, best (both over
-    the total edge weight), max_load (over L_max), progress. `assign` describes each part to the focused node by
-    share, load, room, relative_load; `refine` describes each candidate by gain, internal, external, degree,
+    active (focused, just moved or fixed). Globals: log10 nodes / 6, log10 edges / 6, log2 k / 6, eps, cut, best (both
+    over the total edge weight), max_load (over L_max), progress. `assign` describes each part to the focused node
+    by share, load, room, relative_load; `refine` describes each candidate by gain, internal, external, degree,
     from_load, to_load, absolute_gain, moved.
 
     Rewards: see `sysgym.core.rewards`; the scale is the total edge weight, in `refine` a tenth of the starting cut.
@@ -71,11 +76,15 @@ class Partitioning:
     moves: Literal["candidates", "raw"] = "candidates"
     candidates: Annotated[int, Range(1, 4096)] = 32
     tenure: Annotated[int, Range(0, 10**6)] = 10
-    start: Literal["grow", "greedy", "random"] | None = None
+    start: Literal["grow", "greedy", "random"] | str | None = None
+    fixed: str | None = None
     steps: Annotated[int | None, Range(1, 10**8)] = None
     pe: Annotated[int, Range(0, 64)] = 0
     generator: str = "delaunay:n=64"
     nodes: Annotated[int | None, Range(1, 2**31 - 1)] = None
+
+    def __post_init__(self) -> None:
+        check_start(self.start)
 
     @cached_property
     def dynamics(self) -> LabelMode:
@@ -90,14 +99,20 @@ class Partitioning:
 
     def load(self, name: Any) -> Graph:
         """A graph by registered name, recipe, file or object; UsageError if it cannot be had or is malformed."""
-        if isinstance(name, str):
-            return load_graph(name, self.nodes)
         whole: Any = self
+        if isinstance(name, str):
+            return with_given(self, load_graph(name, self.nodes))
+        if isinstance(name, Graph):
+            return with_given(self, name)
         found: Graph = instance_of(whole, name)
         return found
 
     reads = staticmethod(is_graph)
-    adopt = staticmethod(adopt_graph)
+
+    def adopt(self, given: Any) -> Graph | None:
+        """The graph of an object of networkx, igraph, scipy or numpy; None where it is none."""
+        found = adopt_graph(given)
+        return None if found is None else with_given(self, found)
 
     def generate(self, rng: np.random.Generator) -> Graph:
         """A random graph of the `generator` family."""
@@ -140,21 +155,34 @@ class Partitioning:
     def judge(self, instance: Graph, solution: Solution) -> Verdict:
         """Cost, feasibility and metrics of a partition; InvalidSolution if it is none. See `judge_partition`."""
         part = check_arrays(self.solution_arrays(instance), solution)["part"]
+        self._check_given(instance)
         return judge_partition(instance, part, self.k, self.eps)
 
     def canonical(self, instance: Graph, solution: Solution) -> Solution:
-        """The partition with its parts renumbered by their first node: all parts are alike."""
-        return {"part": renumbered(solution["part"])}
+        """The partition with its parts renumbered by their first node: all in which no node is fixed are alike."""
+        kinds = np.zeros(self.k, np.int64)
+        taken = np.unique(instance.given[instance.given >= 0])
+        kinds[taken] = taken + 1
+        return {"part": renumbered(solution["part"], kinds)}
 
     def reference_costs(self, instance: Graph) -> Mapping[str, float]:
         """Known cuts at this k and eps, `who -> cut`; METIS (k-way, seed 1) first where it is known."""
-        entry = find_entry(self.instance_sets(), instance.name)
+        entry = find_entry(self.instance_sets(), instance.name) if instance.fixed is None else None
         found: Mapping[str, float] = entry.references.get(f"k={self.k},eps={self.eps:g}", {}) if entry else {}
         return found
 
     def limit(self, instance: Graph) -> int:
         """L_max, the largest weight that a part may have."""
+        self._check_given(instance)
         return balance_limit(instance, self.k, self.eps).weight
+
+    def _check_given(self, graph: Graph) -> None:
+        """UsageError for a graph that was made elsewhere and lacks what the options give beside it."""
+        if (self.fixed and graph.fixed is None) or (self.start not in (None, *STARTS) and graph.start is None):
+            raise UsageError(
+                f"{graph.name} was not loaded with the files of the options fixed and start; give its name or file, or "
+                "pass it through problem.load(graph)."
+            )
 
     def parse_solution(self, instance: Graph, data: bytes, file_name: str) -> Solution:
         """A partition file: one part id a line, or `id part` by the file's own ids; `%` comments; may be gzipped."""

@@ -84,7 +84,8 @@ class LabelBatch:
         if actions.ndim == 2:
             nodes = self.rows["s"][:, kernels.NODES]
             inside = (actions >= 0).all(axis=1) & (actions[:, 0] < nodes) & (actions[:, 1] < self.mode.parts)
-            return np.asarray(inside)
+            chosen = self.rows["tabu"][np.arange(self.num_envs), np.where(inside, actions[:, 0], 0)]
+            return np.asarray(inside & (chosen == 0))  # else it is fixed
         mask = self.rows["mask"]
         inside = (actions >= 0) & (actions < mask.shape[1])
         return np.asarray(inside & (mask[np.arange(self.num_envs), np.where(inside, actions, 0)] != 0))
@@ -112,7 +113,7 @@ class LabelBatch:
             found["candidate_nodes"] = rows["cand_node"].copy()
             found["action_mask"] = rows["mask"].copy()
         else:
-            real = np.arange(self.size.nodes) < rows["s"][:, kernels.NODES, None]
+            real = (np.arange(self.size.nodes) < rows["s"][:, kernels.NODES, None]) & (rows["tabu"] == 0)
             parts = np.ones((self.num_envs, self.mode.parts), bool)
             found["action_mask"] = np.concatenate([real, parts], axis=1).astype(np.int8)
         return found

@@ -1,4 +1,4 @@
-"""Kernels of first answers: balanced parts grown from a node, and the order in which nodes are visited.
+"""Kernels of first answers: balanced parts grown from a node or from those that are fixed, and orders of nodes.
 
 Arrays as in `sysgym.graphs.labels.kernels`.
 """
@@ -24,8 +24,11 @@ def spread(vwgt, order, part, load):
 
 @njit
 def grow(xadj, adjncy, vwgt, order, part, load, l_max):
-    """Grow parts one after the other by breadth-first search from the first free node in `order`."""
+    """Grow parts one after the other by breadth-first search from the nodes that they hold already, then from the first
+    free node in `order`.
+    """
     n, parts = len(vwgt), len(load)
+    given = (part >= 0).any()
     queue = np.empty(n, np.int32)
     seen = np.full(n, -1, np.int32)
     left = vwgt.sum()
@@ -33,6 +36,13 @@ def grow(xadj, adjncy, vwgt, order, part, load, l_max):
     for p in range(parts):
         target = min((left + parts - p - 1) // (parts - p), l_max)
         head = tail = 0
+        for v in range(n if given else 0):
+            for e in range(xadj[v], xadj[v + 1] if part[v] == p else xadj[v]):
+                u = adjncy[e]
+                if part[u] < 0 and seen[u] != p:
+                    seen[u] = p
+                    queue[tail] = u
+                    tail += 1
         while load[p] < target:
             if head == tail:  # the region is enclosed: go on from another free node
                 while cursor < n and (part[order[cursor]] >= 0 or seen[order[cursor]] == p):
@@ -63,19 +73,28 @@ def grow(xadj, adjncy, vwgt, order, part, load, l_max):
 @njit
 def grow_greedy(xadj, adjncy, adjwgt, vwgt, order, part, load, l_max):
     """Greedy graph growing (Karypis and Kumar 1998, section 3.2): one part after the other takes the frontier node
-    that adds least to the cut, from the first free node in `order`, until it holds its share.
+    that adds least to the cut, from the nodes that it holds already or the first free node in `order`, until it holds
+    its share.
     """
     n, parts = len(vwgt), len(load)
+    given = (part >= 0).any()
     near, free = np.zeros(n, np.int64), np.zeros(n, np.int64)  # edge weight into the growing part, and to free nodes
     for v in range(n):
         for e in range(xadj[v], xadj[v + 1]):
-            free[v] += adjwgt[e]
+            if part[adjncy[e]] < 0:
+                free[v] += adjwgt[e]
     left = vwgt.sum()
     for p in range(parts):
         near[:] = 0
         target = min((left + parts - p - 1) // (parts - p), l_max)
         heap = [(np.int64(0), np.int64(-1))]
         heap.pop()
+        for v in range(n if given else 0):
+            for e in range(xadj[v], xadj[v + 1] if part[v] == p else xadj[v]):
+                near[adjncy[e]] += adjwgt[e]
+        for v in range(n if given else 0):
+            if part[v] < 0 and near[v] > 0:
+                heapq.heappush(heap, (free[v] - near[v], np.int64(v)))
         cursor = 0
         while load[p] < target:
             if len(heap) == 0:  # the region is enclosed: go on from another free node that fits

@@ -29,6 +29,7 @@ from sysgym.graphs.labels.batch import LabelBatch
 from sysgym.graphs.labels.state import State, copy_state
 
 NO_LIMIT = 2**62
+FOREVER = 2**62  # the step at which a fixed node may move
 
 
 class Rules(NamedTuple):
@@ -145,15 +146,17 @@ class OneShot(LabelMode):
         return spaces.MultiDiscrete(np.full(size.nodes, self.parts))
 
     def start(self, graph: Graph, rng: np.random.Generator, solution: Solution | None = None) -> State:
-        """No node has a part; a starting solution is refused."""
-        _refuse_start(solution, "oneshot")
-        return _state(graph, np.full(graph.nodes, -1, np.int32), self.rules, 0, 0)
+        """No node has a part but those that are fixed; a starting solution is refused."""
+        _refuse_start(graph, solution, "oneshot")
+        return _state(graph, graph.given.copy(), self.rules, 0, 0)
 
     def mask(self, graph: Graph, state: State, size: Size) -> Array:
-        """Every part for real nodes, part 0 for padded ones, (N * k,) int8."""
+        """Every part for real nodes, their own for fixed ones, part 0 for padded ones, (N * k,) int8."""
         allowed = np.zeros((size.nodes, self.parts), np.int8)
-        allowed[: graph.nodes] = 1
-        allowed[:, 0] = 1
+        allowed[: graph.nodes] = (graph.given < 0)[:, None]
+        fixed = np.flatnonzero(graph.given >= 0)
+        allowed[fixed, graph.given[fixed]] = 1
+        allowed[graph.nodes :, 0] = 1
         return allowed.ravel()
 
     def step(self, graph: Graph, state: State, action: Any) -> State:
@@ -180,11 +183,14 @@ class Assign(LabelMode):
         return spaces.Discrete(self.parts)
 
     def start(self, graph: Graph, rng: np.random.Generator, solution: Solution | None = None) -> State:
-        """Nothing assigned; a starting solution is refused."""
-        _refuse_start(solution, "assign")
-        part = np.full(graph.nodes, -1, np.int32)
-        state = _state(graph, part, self.rules, self.parts, len(self.candidate_features), graph.nodes)
-        state.order = node_order(graph, self.order, rng)
+        """Nothing assigned but what is fixed; a starting solution is refused."""
+        _refuse_start(graph, solution, "assign")
+        free = graph.given < 0
+        count = int(np.count_nonzero(free))
+        state = _state(graph, graph.given.copy(), self.rules, self.parts, len(self.candidate_features), count)
+        order = node_order(graph, self.order, rng)
+        state.order = np.concatenate([order[~free[order]], order[free[order]]])
+        state.s[kernels.CURSOR] = graph.nodes - count
         kernels.show_parts(graph.vwgt, graph.degree, state.conn, state.load, state.order, state.s,
                            state.cand_node, state.cand_x, state.mask)  # fmt: skip
         return state
@@ -230,31 +236,41 @@ class Refine(LabelMode):
         self.options = options
 
     def start(self, graph: Graph, rng: np.random.Generator, solution: Solution | None = None) -> State:
-        """Start from `solution` where one is given, else from a random or grown one; packed where that is too heavy."""
-        limit, start_from = self.rules.limit(graph), self.options.start
-        part = np.full(graph.nodes, -1, np.int32)
-        load = np.zeros(self.parts, np.int64)
-        if solution is not None:
-            part = solution["part"].astype(np.int32)
+        """Start from `solution` or that of the graph, else from a random or grown one; packed where that is too heavy.
+
+        UsageError for a solution that moves a fixed node.
+        """
+        if solution is None:
+            part = self._grown(graph, rng) if graph.start is None else graph.start.copy()
         else:
-            order = rng.permutation(graph.nodes)
-            if start_from == "random":
-                growing_kernels.spread(graph.vwgt, order, part, load)
-            elif start_from == "grow":
-                growing_kernels.grow(graph.xadj, graph.adjncy, graph.vwgt, order, part, load, limit)
-            else:
-                arrays = (graph.xadj, graph.adjncy, graph.adjwgt, graph.vwgt)
-                growing_kernels.grow_greedy(*arrays, order, part, load, limit)
-            if load.max() > limit:  # weights too uneven to grow: longest first
-                part[:], load[:] = -1, 0
-                growing_kernels.spread(graph.vwgt, np.argsort(-graph.vwgt, kind="stable"), part, load)
+            part = solution["part"].astype(np.int32)
+            moved = int(np.count_nonzero((graph.given >= 0) & (graph.given != part)))
+            if moved:
+                raise UsageError(f"a starting solution of {graph.name} must keep its fixed nodes; it moves {moved}.")
         state = _state(graph, part, self.rules, self.actions, len(self.candidate_features), 1)
+        state.tabu[graph.given >= 0] = FOREVER
         horizon = self.options.steps
         if horizon is None:
             horizon = max(16, 2 * candidate_kernels.boundary_size(state.part, state.conn, graph.degree, state.s))
         state.s[kernels.HORIZON] = horizon
         state.trail = np.zeros((horizon, 2), np.int32)
         return state
+
+    def _grown(self, graph: Graph, rng: np.random.Generator) -> Array:
+        """Labels (n,) int32 to begin with, as the options say."""
+        limit, order = self.rules.limit(graph), rng.permutation(graph.nodes)
+        part, load = first_labels(graph, self.parts)
+        if self.options.start == "random":
+            growing_kernels.spread(graph.vwgt, order, part, load)
+        elif self.options.start == "grow":
+            growing_kernels.grow(graph.xadj, graph.adjncy, graph.vwgt, order, part, load, limit)
+        else:
+            arrays = (graph.xadj, graph.adjncy, graph.adjwgt, graph.vwgt)
+            growing_kernels.grow_greedy(*arrays, order, part, load, limit)
+        if load.max() > limit:  # weights too uneven to grow: longest first
+            part, load = first_labels(graph, self.parts)
+            growing_kernels.spread(graph.vwgt, np.argsort(-graph.vwgt, kind="stable"), part, load)
+        return part
 
     def scale(self, graph: Graph, state: State) -> float:
         """A tenth of the starting cut, so that the return is ten times the relative improvement; else as usual."""
@@ -329,15 +345,15 @@ class RefineRaw(Refine):
         return spaces.MultiDiscrete([size.nodes, self.parts])
 
     def mask(self, graph: Graph, state: State, size: Size) -> Array:
-        """Every real node and every part, (N + k,) int8: balance is judged, not masked."""
+        """Every real node that is not fixed and every part, (N + k,) int8: balance is judged, not masked."""
         allowed = np.zeros(size.nodes + self.parts, np.int8)
-        allowed[: graph.nodes] = 1
+        allowed[: graph.nodes] = graph.given < 0
         allowed[size.nodes :] = 1
         return allowed
 
     def legal(self, graph: Graph, state: State, action: Any, size: Size) -> bool:
         """The mask's answer in constant time."""
-        return bool(0 <= action[0] < graph.nodes and 0 <= action[1] < self.parts)
+        return bool(0 <= action[0] < graph.nodes and 0 <= action[1] < self.parts and state.tabu[action[0]] == 0)
 
     def step(self, graph: Graph, state: State, action: Any) -> State:
         """Move the node."""
@@ -359,8 +375,16 @@ class RefineRaw(Refine):
                          r["volume"], r["inside"], r["trail"], r["s"], r["f"], actions, live)  # fmt: skip
 
 
-def _refuse_start(solution: Solution | None, mode: str) -> None:
-    if solution is not None:
+def first_labels(graph: Graph, parts: int) -> tuple[Array, Array]:
+    """The labels of fixed nodes, (n,) int32, -1 for the others, and how much each part weighs by them, (k,) int64."""
+    load = np.zeros(parts, np.int64)
+    fixed = graph.given >= 0
+    np.add.at(load, graph.given[fixed], graph.vwgt[fixed])
+    return graph.given.copy(), load
+
+
+def _refuse_start(graph: Graph, solution: Solution | None, mode: str) -> None:
+    if solution is not None or graph.start is not None:
         raise UsageError(f"mode {mode!r} starts from nothing; a starting solution needs mode='refine'.")
 
 
