@@ -63,6 +63,7 @@ def test_console_blocks_in_order(block: str, made: str, sysgym: Callable[..., An
     from sysgym.graphs.generate import generate_graph
     from sysgym.graphs.io import format_metis
 
+    (tmp_path / "my.fix").write_text("7 0\n11 1\n191 1\n")
     (tmp_path / "my.graph").write_text(format_metis(generate_graph("delaunay:n=200,seed=9")))
     (tmp_path / "my").mkdir()
     packaged = Path(str(files("sysgym") / "data" / "chip" / "designs" / "mempool_tile_NanGate45.plc"))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -13,9 +13,6 @@ from sysgym.core.errors import InvalidSolution, UsageError, shortened, unknown
 from sysgym.core.problem import Array
 from sysgym.core.solutions import read_solution
 from sysgym.graphs.csr import Graph
-
-if TYPE_CHECKING:
-    from sysgym.partitioning.problem import Partitioning
 
 STARTS = ("grow", "greedy", "random")  # that need no file
 
@@ -27,14 +24,15 @@ def check_start(start: str | None) -> None:
         raise UsageError(f"{known}, or the file of a partition to start from.")
 
 
-def with_given(problem: Partitioning, graph: Graph) -> Graph:
-    """The graph with the fixed nodes and the start that options of the problem name; UsageError if they do not fit."""
+def with_given(problem: Any, graph: Graph) -> Graph:
+    """The graph with the fixed nodes and the start that options of the problem, a `Partitioning`, name; UsageError if
+    they do not fit.
+    """
     if problem.fixed is not None:
         graph = replace(graph, fixed=read_fixed(graph, problem.fixed, problem.k))
     if problem.start is not None and problem.start not in STARTS:
-        whole: Any = problem
         try:
-            start = read_solution(whole, graph, problem.start)["part"].astype(np.int32)
+            start = read_solution(problem, graph, problem.start)["part"].astype(np.int32)
         except InvalidSolution as error:
             raise UsageError(f"option start: {error}") from error
         check_kept(graph, start, problem.start)

@@ -46,7 +46,10 @@ def solve(
     agent: Annotated[
         str | None,
         typer.Option(
-            "--agent", "-a", help="Agent, recipe, run folder or module:Class.", autocompletion=complete.agents
+            "--agent",
+            "-a",
+            help="Agent, recipe, run folder, SB3 model.zip or module:Class.",
+            autocompletion=complete.agents,
         ),
     ] = None,
     options: Options = None,
@@ -142,7 +145,7 @@ def evaluate(
         typer.Option(
             "--agent",
             "-a",
-            help="Agent, recipe, run folder or module:Class; repeatable.",
+            help="Agent, recipe, run folder, SB3 model.zip or module:Class; repeatable.",
             autocompletion=complete.agents,
         ),
     ] = None,

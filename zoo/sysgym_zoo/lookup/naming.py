@@ -1,4 +1,6 @@
-"""What a word after `--agent` names: a registered agent, a recipe, a run's folder or a model in it, or module:Class."""
+"""What a word after `--agent` names: a registered agent, a recipe, a run's folder or a model in it, a model that was
+saved with Stable-Baselines3, or module:Class.
+"""
 
 from __future__ import annotations
 
@@ -21,6 +23,7 @@ from sysgym.core.problem import AnyProblem, Instance, Solution
 from sysgym.core.registry import options_of, with_options
 from sysgym.core.solutions import read_json
 from sysgym_agents.core import agent_class, agent_names, check_fits, is_learner, make_agent, register_agent
+from sysgym_agents.general.sb3.stored import SUFFIX, stored_class
 from sysgym_zoo.lookup.recipes import Recipe, load_recipe, recipe_names
 from sysgym_zoo.lookup.records import load_run
 
@@ -57,6 +60,9 @@ def choose(word: str) -> Choice:
         return of_recipe(load_recipe(word))
     if word and os.path.isdir(word):
         return of_run(Path(word))
+    if word.endswith(SUFFIX) and os.path.isfile(word):
+        register_agent(word, stored_class(Path(word)))
+        return Choice(word, word)
     if OF_MODULE.fullmatch(word):
         register_agent(word, of_module(word))
         return Choice(word, word)

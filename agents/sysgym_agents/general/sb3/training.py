@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -31,6 +32,7 @@ from sysgym_agents.general.sb3.vectors import SB3VectorEnv
 from sysgym_agents.learning.ratios import geometric_mean
 from sysgym_agents.learning.snapshot import Snapshot
 
+Act = Callable[[Any, Any, bool, bool], tuple[Any, Any]]  # see `play_episodes`
 Weights = Mapping[str, torch.Tensor]  # of a policy by name, to be put behind the spaces of any instance
 
 
@@ -239,29 +241,33 @@ def play(
     """The best feasible solution of one greedy and then sampled episodes. Without training the network is random."""
     env = ProblemEnv(problem, instance=instance, obs="dynamic")
     check_space(setup, problem, env.action_space)
-    clock = Clock(budget)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(int(rng.spawn(1)[0].integers(2**31)))  # leaves the stream of the episodes' seeds alone
         policy = make_policy(setup, env)
         if weights is not None:
             put_weights(policy, weights)
-        best, best_key, episode = None, (True, np.inf), 0
-        while episode < 1 or (not clock.spent(episode) and (budget.timed or episode < episodes)):
-            env_obs, _ = env.reset(seed=int(rng.integers(2**31)))
-            state, over = None, False
-            first = True
-            played = 0
-            while not over:
-                action, state = policies.no_grad_predict(policy, env_obs, state, first, deterministic=episode == 0)
-                env_obs, _, over, _, _ = env.step(action)
-                first = False
-                played += 1
-                if played % 64 == 0 and budget.timed and clock.spent() and env.verdict().feasible:
-                    break  # an unfinished episode whose answer is complete, as in a refining mode
-            verdict = env.verdict()
-            key = (not verdict.feasible, verdict.cost)
-            if best is None or key < best_key:
-                best, best_key = env.solution(), key
-            episode += 1
+        return play_episodes(env, partial(policies.no_grad_predict, policy), rng, budget, episodes)
+
+
+def play_episodes(env: ProblemEnv, act: Act, rng: np.random.Generator, budget: Budget, episodes: int) -> Solution:
+    """The best feasible solution of one greedy and then sampled episodes. `act` takes an observation, what it kept of
+    the last one, whether the episode begins, and whether to be greedy; it returns an action and what it keeps.
+    """
+    clock = Clock(budget)
+    best, best_key, episode = None, (True, np.inf), 0
+    while episode < 1 or (not clock.spent(episode) and (budget.timed or episode < episodes)):
+        observation, _ = env.reset(seed=int(rng.integers(2**31)))
+        state, over, played = None, False, 0
+        while not over:
+            action, state = act(observation, state, played == 0, episode == 0)
+            observation, _, over, _, _ = env.step(action)
+            played += 1
+            if played % 64 == 0 and budget.timed and clock.spent() and env.verdict().feasible:
+                break  # an unfinished episode whose answer is complete, as in a refining mode
+        verdict = env.verdict()
+        key = (not verdict.feasible, verdict.cost)
+        if best is None or key < best_key:
+            best, best_key = env.solution(), key
+        episode += 1
     assert best is not None
     return best
