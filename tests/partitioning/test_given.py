@@ -21,6 +21,7 @@ from sysgym.core.problem import content_hash
 from sysgym.core.solutions import write_solution
 from sysgym.graphs.csr import Graph
 from sysgym.graphs.generate import generate_graph
+from sysgym.partitioning.given import STARTS
 from sysgym.partitioning.problem import Partitioning
 from sysgym_agents.core import Budget, make_agent
 
@@ -95,12 +96,15 @@ def test_the_limit_can_be_reached_with_what_is_fixed(seed: int) -> None:
     assert verdict.feasible and best <= verdict.cost <= 2 * best + 1
 
 
-@pytest.mark.parametrize("variant", Partitioning.variants, ids=str)
-@pytest.mark.parametrize("start", ["grow", "greedy", "random"])
-def test_no_mode_moves_a_fixed_node(fixed: str, variant: dict[str, Any], start: str) -> None:
-    if variant["mode"] != "refine" and start != "grow":
-        pytest.skip("nothing else to start from")
-    env = ProblemEnv("Partitioning", instance=RECIPE, k=3, eps=0.1, fixed=fixed, **variant, start=start)
+STARTED = [{**variant, "start": "grow"} for variant in Partitioning.variants]
+STARTED += [
+    {"mode": "refine", "moves": moves, "start": start} for moves in ("raw", "candidates") for start in STARTS[1:]
+]
+
+
+@pytest.mark.parametrize("variant", STARTED, ids=str)
+def test_no_mode_moves_a_fixed_node(fixed: str, variant: dict[str, Any]) -> None:
+    env = ProblemEnv("Partitioning", instance=RECIPE, k=3, eps=0.1, fixed=fixed, **variant)
     _, info = env.reset(seed=1)
     over, steps = False, 0
     while not over:
