@@ -15,6 +15,7 @@ from torch import nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.functional import scaled_dot_product_attention
 from torch.utils.flop_counter import FlopCounterMode
+from torch_modules import MODULES, PICTURE, Calls, X
 
 from sysgym import UsageError
 from sysgym.core.errors import Notice
@@ -44,18 +45,6 @@ def names(graph: DataflowGraph) -> list[str]:
 def node(graph: DataflowGraph, op: str) -> int:
     """The first node of an operator."""
     return names(graph).index(op)
-
-
-class Calls(nn.Module):
-    """A function of inputs and parameters of the given shapes."""
-
-    def __init__(self, function: Callable[..., Any], *shapes: tuple[int, ...]) -> None:
-        super().__init__()
-        self.function = function
-        self.held = nn.ParameterList(nn.Parameter(torch.rand(shape)) for shape in shapes)
-
-    def forward(self, *given: Any) -> Any:
-        return self.function(*given, *self.held)
 
 
 ROWS, WIDTH, PICKED = 100_000, 16, 32
@@ -109,29 +98,6 @@ def test_changes_in_place_move_the_rows_they_change(op: str, change: Any, bytes_
     assert table <= job.score(job.single).outcome.peak_bytes.max() < 1.01 * table
 
 
-X = torch.rand
-PICTURE = X(2, 8, 9, 9)
-MODULES: dict[str, tuple[Any, tuple[Any, ...]]] = {
-    "linear": (nn.Linear(64, 64), (X(32, 64),)),
-    "conv1d": (nn.Conv1d(8, 8, 5), (X(2, 8, 16),)),
-    "conv2d": (nn.Conv2d(8, 16, 3), (PICTURE,)),
-    "conv3d": (nn.Conv3d(2, 4, 3), (X(1, 2, 6, 6, 6),)),
-    "unbatched": (nn.Conv2d(3, 4, 3), (X(3, 8, 8),)),
-    "dilated": (nn.Conv2d(8, 8, 3, dilation=2, stride=2), (PICTURE,)),
-    "transposed": (nn.ConvTranspose2d(8, 4, 3, stride=2), (PICTURE,)),
-    "lstm": (nn.LSTM(64, 64, 2, bidirectional=True), (X(3, 4, 64),)),
-    "gru": (nn.GRU(64, 64), (X(3, 4, 64),)),
-    "rnn": (nn.RNN(64, 64), (X(3, 4, 64),)),
-    "attention": (nn.MultiheadAttention(64, 4), (X(5, 2, 64),) * 3),
-    "encoder": (nn.TransformerEncoderLayer(64, 4, 64, batch_first=True), (X(2, 5, 64),)),
-    "decoder": (nn.TransformerDecoderLayer(64, 4, 64), (X(5, 2, 64), X(6, 2, 64))),
-    "einsum": (Calls(lambda a, w: torch.einsum("bij,jk->bik", a, w), (32, 32)), (X(2, 3, 32),)),
-    "squared": (Calls(lambda a, w: (a * w) @ (a * w), (32,)), (X(32, 32),)),
-    "repeated": (Calls(lambda a, w: torch.addmm(w, w, w) + a, (64, 64)), (X(64, 64),)),
-    "batched": (Calls(lambda a, w: torch.baddbmm(w, a, a), (2, 64, 64)), (X(2, 64, 64),)),
-}
-
-
 def counted(module: Any, inputs: tuple[Any, ...], train: bool) -> int:
     """Flops of an eager run, by torch."""
     module.train(train)
@@ -159,7 +125,8 @@ def test_products_are_those_that_torch_counts(name: str, train: bool) -> None:
     finally:
         torch._C._set_mkldnn_enabled(before[0])
         torch.backends.mha.set_fastpath_enabled(before[1])
-    assert graph.param_bytes.sum() == sum(4 * each.numel() for each in module.parameters())
+    statistics = [] if train else [each for each in module.buffers() if each.is_floating_point()]  # read in inference
+    assert graph.param_bytes.sum() == sum(4 * each.numel() for each in [*module.parameters(), *statistics])
 
 
 def test_products_of_other_kinds() -> None:

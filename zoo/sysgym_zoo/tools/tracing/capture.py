@@ -44,7 +44,7 @@ def trace_module(module: Any, inputs: Any, heading: Heading, timing: Timing | No
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         state = _state(module, mode, recorder)
-        args, kwargs = pytree.tree_map_only(torch.Tensor, lambda x: _input(x, mode, recorder), (args, kwargs))
+        args, kwargs = _inputs((args, kwargs), mode, recorder)
         with quiet(module, heading.train), torch.set_grad_enabled(heading.train), mode, Sites(recorder):
             roots = _run(module, state, args, kwargs, heading, recorder)
     for note in recorder.notes:
@@ -111,10 +111,17 @@ def _fake(tensor: Any, mode: FakeTensorMode) -> Any:
         return torch.empty_strided(tensor.size(), tensor.stride(), dtype=tensor.dtype, device="cpu")
 
 
-def _input(tensor: Any, mode: FakeTensorMode, recorder: Recorder) -> Any:
-    found = _fake(tensor, mode)
-    recorder.declare(found, "input")
-    return found
+def _inputs(given: Any, mode: FakeTensorMode, recorder: Recorder) -> Any:
+    """Arguments with their tensors replaced by such without data; one that is given twice stays one."""
+    made: dict[int, Any] = {}
+
+    def replaced(tensor: Any) -> Any:
+        if id(tensor) not in made:
+            made[id(tensor)] = _fake(tensor, mode)
+            recorder.declare(made[id(tensor)], "input")
+        return made[id(tensor)]
+
+    return pytree.tree_map_only(torch.Tensor, replaced, given)
 
 
 def _state(module: Any, mode: FakeTensorMode, recorder: Recorder) -> Fakes:
