@@ -6,14 +6,19 @@ import json
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
+from sysgym.core.errors import Notice
 from sysgym_leaderboards import load_board
+from sysgym_zoo.lookup.finding import Clues
+from sysgym_zoo.lookup.resolve import find_and_build
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 Run = Callable[..., subprocess.CompletedProcess[str]]
+Inline = Callable[..., Any]
 MINE = '''"""Agents of a user."""
 import numpy as np
 
@@ -143,3 +148,13 @@ def test_a_folder_of_solution_files_is_packed(sysgym: Run, tmp_path: Path) -> No
     (tmp_path / "mine" / f"{names[1].split('/')[1]}.json").unlink()
     said = sysgym("pack", "mine", "--board", board, "--agent", "My rule", code=2).stderr
     assert f"holds no file for {names[1]} with seed 0; name one" in said
+
+
+def test_files_for_several_arrays_and_of_another_problem(inline: Inline, tmp_path: Path) -> None:
+    solve = ("solve", "seeds/rnnlm_2l", "--agent", "single", "-p")
+    refused = inline(*solve, "GraphOptimization", "-o", str(tmp_path / "x.npy"), code=2).stderr
+    assert "x.npy: it holds one array, not placement, priority, fusion; use .json or .npz" in refused
+    other = tmp_path / "other.json"
+    inline(*solve, "GraphOptimization", "-o", str(other))
+    with pytest.warns(Notice, match="other.json was made for GraphOptimization-v0; its options are not taken for Dev"):
+        find_and_build(Clues("DevicePlacement", (), "", ["seeds/rnnlm_2l"], other, []))

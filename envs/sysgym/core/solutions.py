@@ -277,7 +277,7 @@ def made_for(path: str | Path) -> tuple[str, dict[str, Any]]:
     return told["problem"], told["options"]
 
 
-def check_output(problem: AnyProblem, path: str | Path) -> None:
+def check_output(problem: AnyProblem, instance: Instance, path: str | Path) -> None:
     """UsageError unless a solution can be written there: called before the work begins."""
     file = Path(path)
     if not file.parent.is_dir():
@@ -286,6 +286,9 @@ def check_output(problem: AnyProblem, path: str | Path) -> None:
         raise UsageError(f"cannot write {file}: it is a folder; name a file in it.")
     if file.suffix not in (".json", ".npz", ".npy") and problem.format_solution is None:
         raise UsageError(f"cannot write {file}: use a name that ends in .json or .npz.")
+    names = list(problem.solution_arrays(instance))
+    if file.suffix == ".npy" and len(names) > 1:
+        raise UsageError(f"cannot write {file}: it holds one array, not {', '.join(names)}; use .json or .npz.")
     if not os.access(file if file.exists() else file.parent, os.W_OK):
         raise UsageError(f"cannot write {file}: permission denied.")
 
@@ -296,7 +299,7 @@ def write_solution(problem: AnyProblem, instance: Instance, solution: Solution, 
     A `.json` or `.npz` file also holds the problem and its options (`made_for`).
     """
     file = Path(path)
-    check_output(problem, file)
+    check_output(problem, instance, file)
     try:
         _write(problem, instance, solution, file)
     except OSError as error:
@@ -312,7 +315,7 @@ def _write(problem: AnyProblem, instance: Instance, solution: Solution, file: Pa
         told = np.frombuffer(json.dumps(made).encode(), np.uint8)
         with file.open("wb") as stream:
             np.savez_compressed(stream, **{name: np.asarray(value) for name, value in solution.items()}, **{MADE: told})  # type: ignore[arg-type]
-    elif file.suffix == ".npy" and len(solution) == 1:
+    elif file.suffix == ".npy":
         np.save(file, np.asarray(next(iter(solution.values()))), allow_pickle=False)
     elif problem.format_solution is not None:
         file.write_bytes(problem.format_solution(instance, solution, file.name))

@@ -75,9 +75,9 @@ def solve(
     built, (solver,) = build_all(
         Clues(problem, [agent] if agent is not None else [], "", [instance], None, options or []), changes or []
     )
-    if output is not None:
-        check_output(built, output)
     loaded = built.load(instance)
+    if output is not None:
+        check_output(built, loaded, output)
     set_threads(threads)
     row, solution = solve_once(built, loaded, solver.agent, solver.name, seed, budget)
     if output is not None:

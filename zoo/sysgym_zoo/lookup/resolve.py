@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from sysgym.core.errors import UsageError
+from sysgym.core.errors import UsageError, announce
 from sysgym.core.instances import expand
 from sysgym.core.options import parse_pairs
 from sysgym.core.problem import AnyProblem
@@ -26,6 +26,8 @@ def find_and_build(clues: Clues) -> Any:
     found = find_problem(clues._replace(problem=clues.problem or named))
     kind = problem_class(found)
     if clues.solution is None or named is None or problem_class(named) is not kind:
+        if made:
+            announce(f"{clues.solution} was made for {made}; its options are not taken for {found}.")
         return build_problem(found, clues.options)
     given = parse_pairs(clues.options, kind, found)
     carried = {key: value for key, value in carried.items() if key not in given}
