@@ -2,8 +2,8 @@
 
 The operators of one network are placed on two devices, all at once. Every action is legal there, so PPO needs no mask;
 where some are not, as in most modes, see `maskable_ppo`. A return is the share of the step time of a single device
-that a placement saves: 0 is that device alone, 0.34 the best that the suite knows, -1.56 random play. Seeds 0 to 3 reach
-0.29, -0.14, 0.32 and 0.08 in 8,192 steps: PPO may settle early, so one seed says little.
+that a placement saves: 0 is that device alone, 0.34 the best that the suite knows, -1.56 random play. Seeds 0 to 3
+reach 0.29, -0.14, 0.32 and 0.08 in 8,192 steps: PPO may settle early, so one seed says little.
 
 python -m sysgym_zoo.examples.plain_sb3 --steps 8192 --seed 0
 """
