@@ -2,6 +2,7 @@
 
 Eight environments step in one call (`gym.make_vec`). The network passes messages once over the edges of the observed
 graph, scores each listed move, and gives illegal ones no probability. Every field of `Args` is an option.
+Printed is the cut of an unseen graph, before and after; METIS cuts 37.
 
 python -m sysgym_zoo.examples.cleanrl_ppo --steps 16384 --logdir runs/cleanrl
 """

@@ -2,7 +2,8 @@
 
 MaskablePPO asks `env.action_masks()` at every step, a method of all environments of the suite, so no ActionMasker is
 needed. A plain network can read no graph: FilterObservation leaves it the list of moves and a few numbers of the whole.
-`own_sb3` is the same algorithm with message passing over the edges.
+`own_sb3` is the same algorithm with message passing over the edges. Printed is the cut of an unseen graph, where METIS
+cuts 37.
 
 python -m sysgym_zoo.examples.maskable_ppo --steps 8192
 """

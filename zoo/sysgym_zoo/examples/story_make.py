@@ -21,7 +21,7 @@ env = gym.make("sysgym/Partitioning-v0", instance="tiny/grid-test", mode="assign
 try:
     gym.make("sysgym/Partitioning-v0", parts=4)
 except sysgym.UsageError as error:
-    print("a wrong option:", error)
+    print("a wrong option:", str(error).partition(" Known:")[0])
 
 # %% All problems share one observation: a padded graph, a mask of the legal actions, what each action would do.
 observation, info = env.reset(seed=0)
