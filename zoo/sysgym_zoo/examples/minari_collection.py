@@ -1,6 +1,7 @@
 """A Minari data set for offline reinforcement learning: episodes of random legal play, collected, stored, read again.
 
-The data set lands in the folder that MINARI_DATASETS_PATH names, as Minari's own do. Needs the extra `minari`.
+The data set lands in the folder that MINARI_DATASETS_PATH names by an absolute path, as Minari's own do.
+Needs the extra `minari`.
 
 python -m sysgym_zoo.examples.minari_collection --episodes 20
 """
