@@ -354,5 +354,9 @@ def test_every_problem_names_what_users_need(name: str) -> None:
     splits = {entry.split for group in problem.instance_sets().values() for entry in group.entries}
     assert splits == {"train", "valid", "test"}
     assert "Options:" in (factory.__doc__ or "") and "Version history:" in (factory.__doc__ or "")
-    with pytest.raises(sysgym.UsageError, match="unknown option"):
+    said = "unexpected keyword argument 'colour': unknown option"  # as Python begins: libraries look for those words
+    with pytest.raises(sysgym.UsageError, match=said) as caught:
         gym.make(name, colour="red")
+    assert isinstance(caught.value, TypeError)
+    with pytest.raises(TypeError, match=said):
+        gym.make_vec(name, num_envs=2, vectorization_mode="vector_entry_point", colour="red")

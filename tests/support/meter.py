@@ -14,7 +14,8 @@ import numpy as np
 import pytest
 from numba.core.event import Listener, register
 
-LIMIT = 5.0  # CPU seconds of a test that is marked neither slow nor full, on a core that nothing disturbs
+LIMIT = 5.0  # CPU seconds of a test without one of the marks below, on a core that nothing disturbs
+MARKS = ("slow", "full", "foreign")  # importing a foreign library alone may take seconds
 USUAL = 0.027  # CPU seconds of `chore` on such a core
 
 
@@ -80,7 +81,7 @@ class Meter:
         report = yield
         if call.when == "call":
             report.cpu_seconds = self.of_test.pop(item.nodeid, 0.0)
-            marked = any(item.get_closest_marker(name) for name in ("slow", "full"))
+            marked = any(item.get_closest_marker(name) for name in MARKS)
             if report.passed and not marked and report.cpu_seconds > LIMIT and report.cpu_seconds > LIMIT * slowness():
                 report.outcome = "failed"
                 report.longrepr = (

@@ -122,7 +122,10 @@ class Warm:
 
 
 def import_everything() -> None:
-    """All modules of the suite, torch, Stable-Baselines3 and numba with them, and what these import late."""
+    """All modules of the suite, torch, Stable-Baselines3 and numba with them, and what these import late.
+
+    Of the examples only the command: the others are scripts, some of libraries that may not be here.
+    """
     import importlib
     import pkgutil
 
@@ -132,7 +135,8 @@ def import_everything() -> None:
     numba.njit(lambda x: x + 1)(1)  # as long as the first kernel takes to come from its file
     for package in ("sysgym", "sysgym_agents", "sysgym_leaderboards", "sysgym_zoo"):
         for found in pkgutil.walk_packages(importlib.import_module(package).__path__, f"{package}."):
-            if not found.name.endswith(("__main__", "verify_worker")) and ".embed." not in found.name:
+            script = ".embed." in found.name or (".examples." in found.name and not found.name.endswith(".demo"))
+            if not script and not found.name.endswith(("__main__", "verify_worker")):
                 importlib.import_module(found.name)
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import gymnasium as gym
 from gymnasium.error import ResetNeeded
 
-from sysgym.core.errors import UsageError, unknown, unknown_option
+from sysgym.core.errors import UnknownOption, UsageError, unknown, unknown_option
 from sysgym.core.observation import check_form, observation_space, observe, plain_action
 from sysgym.core.options import keyword_options
 from sysgym.core.pool import InstancePool
@@ -22,7 +22,11 @@ SHELL_OPTIONS = ("instance", "instances", "obs", "reward", "render_mode", "max_n
 
 
 def resolve_problem(problem: AnyProblem, options: dict[str, Any]) -> AnyProblem:
-    """A problem object from a name and options; an unknown option lists the problem's and the shell's."""
+    """A problem object from a name and options; an unknown option lists the problem's and the shell's.
+
+    Its message begins as Python's own: libraries try keywords of their own first and look for those words (GymEnv of
+    TorchRL gives `frameskip`).
+    """
     if not isinstance(problem, str):
         if options:
             raise UsageError(f"the options {', '.join(options)} belong to the constructor of the problem given.")
@@ -31,7 +35,8 @@ def resolve_problem(problem: AnyProblem, options: dict[str, Any]) -> AnyProblem:
     known = keyword_options(problem_class(problem))
     for name in options:
         if name not in known:
-            raise unknown_option(problem, name, [*known, *SHELL_OPTIONS])
+            said = unknown_option(problem, name, [*known, *SHELL_OPTIONS])
+            raise UnknownOption(f"unexpected keyword argument {name!r}: {said}")
     made: AnyProblem = make_problem(problem, **options)
     return made
 

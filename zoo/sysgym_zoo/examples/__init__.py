@@ -1,1 +1,1 @@
-"""Whole jobs, start to end: `demo` is `sysgym demo`, `own_sb3` a Stable-Baselines3 script of your own."""
+"""Scripts to copy, and `demo`, which is `sysgym demo`; README.md beside this file says what each shows and needs."""

@@ -1,8 +1,7 @@
-"""The scripts of `sysgym_zoo.examples` run; each is found by its place."""
+"""Benchmarks and embeddings are found by their place."""
 
 from __future__ import annotations
 
-import pkgutil
 from importlib import import_module
 from pathlib import Path
 
@@ -10,20 +9,8 @@ import pytest
 
 import sysgym_zoo.bench
 import sysgym_zoo.embed
-import sysgym_zoo.examples
 from sysgym_zoo.embed.__main__ import main, names
 from sysgym_zoo.lookup.benchmarks import areas, load_area
-
-
-def test_every_example_is_known_here() -> None:
-    found = {item.name for item in pkgutil.iter_modules(sysgym_zoo.examples.__path__)}
-    assert found == {"demo", "own_sb3"}  # the first has a slow test beside the other commands
-
-
-def test_a_script_with_stable_baselines3(capsys: pytest.CaptureFixture[str]) -> None:
-    import_module("sysgym_zoo.examples.own_sb3").main(["--steps", "512"])
-    word, cut, other, reference = capsys.readouterr().out.replace(",", "").split()
-    assert (word, other) == ("cut", "METIS") and 0 < float(cut) < 3 * float(reference)
 
 
 def test_every_benchmark_is_an_area() -> None:
