@@ -240,6 +240,7 @@ def test_files_of_the_commands_and_refusals(tmp_path: Path) -> None:
         ((module, graph, answer, "cpu", problem), "the placement uses 3 devices; give that many"),
         ((module, graph, answer, ("cpu", "cpu", "gpu"), problem), "torch cannot use the device 'gpu': "),
         ((module[1], graph, answer, ["cpu"] * 3, problem), "operators of a module '0', which TransformerEncoder does"),
+        ((encoder().to("meta"), graph, answer, ["cpu"] * 3), "Sequential has parameters without data"),
         ((module, graph, answer, ["cpu"] * 3), "expected 0 to 1"),
         ((module, graph, {"fusion": answer["placement"]}, ["cpu"], make_problem("GraphOptimization", tasks="fusion")),
          "the solution holds fusion and no placement"),

@@ -136,6 +136,11 @@ def _owners(module: Any, graph: DataflowGraph) -> dict[str, Any]:
             f"{graph.name} has operators of a module {missing[0]!r}, which {type(module).__name__} does not have; "
             "apply the placement to the model that was traced."
         )
+    if any(tensor.is_meta for path in graph.modules for tensor in found[path].parameters(recurse=False)):
+        raise UsageError(
+            f"{type(module).__name__} has parameters without data, on the device meta; load its weights first, or take "
+            "module.to_empty(device='cpu')."
+        )
     return found
 
 
