@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import gzip
+import io
 import re
 import shlex
 import subprocess
 import sys
+import warnings
 from collections.abc import Callable
+from contextlib import redirect_stdout
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from sysgym.core.errors import Notice
 
 ROOT = Path(__file__).parents[1]
 FIRST = ROOT / "README.md"
@@ -39,11 +44,11 @@ def test_there_is_a_page_for_every_problem_and_a_short_first_one() -> None:
     assert re.search(r"<!-- test -->\n```bash\n", TEXTS["README.md"])
 
 
-PYTHON = [(page, block) for page, text in TEXTS.items() for block in blocks("python", text)]
+PYTHON = blocks("python", TEXTS["README.md"])
 
 
-@pytest.mark.parametrize(("page", "block"), PYTHON, ids=[f"{page}-{i}" for i, (page, _) in enumerate(PYTHON)])
-def test_python_blocks(page: str, block: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("block", PYTHON, ids=[f"README.md-{i}" for i in range(len(PYTHON))])
+def test_python_blocks(block: str, tmp_path: Path) -> None:
     (tmp_path / "block.py").write_text(block)
     words = [sys.executable, "-W", "error", "block.py"]
     done = subprocess.run(words, capture_output=True, text=True, cwd=tmp_path)
@@ -52,14 +57,21 @@ def test_python_blocks(page: str, block: str, tmp_path: Path) -> None:
 
 
 CONSOLE = [(page, block) for page, text in TEXTS.items() for block in blocks("console", text)]
+THEN = {
+    page: blocks("python", text) for page, text in TEXTS.items() if page != "README.md"
+}  # with files of the commands
 MADE = ("mine.part", "site/index.html", "chip.png", "gantt.png", "joint.json", "my.png")  # by each block
 
 
 @pytest.mark.parametrize(
-    ("block", "made"), [(block, made) for (_, block), made in zip(CONSOLE, MADE, strict=True)], ids=MADE
+    ("page", "block", "made"), [(*each, made) for each, made in zip(CONSOLE, MADE, strict=True)], ids=MADE
 )
-def test_console_blocks_in_order(block: str, made: str, sysgym: Callable[..., Any], tmp_path: Path) -> None:
-    """Every command, with part of a second of work instead of a minute and one seed where only time is saved."""
+def test_console_blocks_in_order(
+    page: str, block: str, made: str, sysgym: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every command, with part of a second of work instead of a minute and one seed where only time is saved, then the
+    Python of a problem's page, which goes on from there.
+    """
     from sysgym.graphs.generate import generate_graph
     from sysgym.graphs.io import format_metis
 
@@ -79,6 +91,12 @@ def test_console_blocks_in_order(block: str, made: str, sysgym: Callable[..., An
         assert words[0] == "sysgym", command
         sysgym(*words[1:])
     assert (tmp_path / made).is_file()
+    for code in THEN.get(page, ()):
+        monkeypatch.chdir(tmp_path)
+        with warnings.catch_warnings(), redirect_stdout(io.StringIO()) as shown:
+            warnings.simplefilter("ignore", Notice)
+            exec(code, {})
+        assert shown.getvalue()
 
 
 def test_every_agent_and_environment_is_named_somewhere() -> None:

@@ -25,7 +25,7 @@ from sysgym.core.registry import OWN, OWN_PACKAGES, parse_id, problem_registry
 WORKER = "sysgym_leaderboards.verify_worker"  # it compares claims and checks arrays; what it imports does neither
 GROUND = tuple(f"sysgym.core.{name}" for name in ("instances", "problem", "solutions"))  # every verdict stands on them
 NOBODY = "no package"
-UNJUDGED = ("dynamics", "frames", "render", "timeline")  # methods of a problem that no verification calls
+UNJUDGED = ("dynamics", "frames", "legend", "render", "timeline")  # methods of a problem that no verification calls
 _Function = ast.FunctionDef | ast.AsyncFunctionDef
 _SILENT = ("ctx", "kind", "type_comment")  # fields that change nothing
 

@@ -115,6 +115,8 @@ def test_what_a_file_leaves_out_has_a_meaning() -> None:
     ("nodes.op", [0, 1], "time_ns has 3 entries, expected one for each of the 2 nodes"),
     ("nodes.layer", [0, 1], "layer has 2 entries, expected one for each of the 3 nodes"),
     ("nodes.human_expert", [0, 1], "human_expert has 2 entries, expected one for each of the 3 nodes"),
+    ("modules", ["a", 1], "modules must be a list of names"),
+    ("nodes.module", [0, 0, 0], "module of node 0 is 0, expected 0 to -1"),
     ("nodes.op", [0, 1, 2], "op of node 2 is 2, expected 0 to 1"),
     ("nodes.time_ns", [0, -1, 2], "time_ns of node 1 is -1, expected 0 to"),
     ("nodes.bytes", [0, 2, 2**51], "bytes of node 2 is 2251799813685248, expected 0 to"),

@@ -16,7 +16,7 @@ from PIL import Image
 
 import sysgym
 from sysgym_leaderboards import Answer, Board, Store, export, pack
-from sysgym_leaderboards.publish.charts import interval_bar
+from sysgym_leaderboards.publish.charts import BAR_WIDTH, PAD, interval_axis, interval_bar, scale_of
 from sysgym_leaderboards.publish.export import board_report
 from sysgym_leaderboards.publish.site import _ratio_cell, _seconds, board_page
 
@@ -187,3 +187,39 @@ def test_bars_stand_where_the_numbers_are() -> None:
     assert 'cx="110.0"' in svg  # the middle of 220 pixels, on a logarithmic scale
     assert '<line x1="18.0"' in svg  # the reference at the left end
     assert 'x="64.0"' in svg and 'width="92.0"' in svg  # a quarter and a half of the 184 between
+
+
+def test_a_few_bad_scores_do_not_press_the_others_together() -> None:
+    close = [(0.95, 0.94, 0.97), (0.97, 0.95, 0.99), (1.0, 0.98, 1.02)]
+    assert scale_of(close) == (0.94, 1.02)
+    assert scale_of([*close, (64.0, 40.0, 100.0)]) == (0.94, 1.02)  # three quarters within a tenth
+    assert scale_of([*close, (1.3, 1.2, 1.4)]) == (0.94, 1.4)  # they have a seventh of it: a logarithm is enough
+    assert scale_of([close[0], *[(64.0, 40.0, 100.0)] * 3]) == (0.94, 100.0)
+    assert scale_of([(0.5, 0.4, 0.6)] * 4) == (0.4, 1.0)  # the reference is always there
+    bar = interval_bar(64.0, 40.0, 100.0, 0.94, 1.02)
+    assert f'<path d="M{BAR_WIDTH - PAD:.1f} ' in bar and "circle" not in bar and "64.000, interval 40.000" in bar
+    assert "circle" in interval_bar(1.0, 0.98, 1.02, 0.94, 1.02)
+
+
+@pytest.mark.parametrize(("least", "most", "numbers"), [
+    (1.0, 49.5, ["1.00", "2.00", "5.00", "10", "20", "49.5"]), (0.94, 1.02, ["0.94", "1.00", "1.02"]),
+    (1.0, 1.0, ["1.00"]),
+    (0.7, 1.5, ["0.70", "0.80", "1.00", "1.20", "1.50"]), (0.01, 100.0, ["0.01", "0.10", "1.00", "10", "100"]),
+])  # fmt: skip
+def test_the_scale_has_numbers_that_do_not_touch(least: float, most: float, numbers: list[str]) -> None:
+    found = re.findall(r'<text x="([\d.]+)".*?>([\d.]+)</text>', interval_axis(least, most))
+    assert [text for _, text in found] == numbers
+    places = [float(x) for x, _ in found]
+    assert all(b - a > 7 * len(text) for a, b, text in zip(places, places[1:], numbers, strict=False))
+
+
+def test_pages_fit_a_telephone(store: Store, board: Board) -> None:
+    """Whatever may be wider than the window scrolls in a box of its own; no text is smaller than 12 pixels."""
+    page = shown(store, board)
+    for wide in ("<table>", '<svg width="640"'):
+        for at in (each.start() for each in re.finditer(wide, page)):
+            assert page[:at].endswith('<div class="scroll" tabindex="0">'), page[at - 60 : at + 40]
+    assert page.count("<table>") == page.count("</table></div>") == 3
+    assert min(map(float, re.findall(r'font-size="([\d.]+)"', page))) >= 12
+    assert min(16 * float(size) for size in re.findall(r"font-size: ([\d.]+)rem", page)) >= 12
+    assert 'content="width=device-width, initial-scale=1"' in page and "Score, log scale" in page

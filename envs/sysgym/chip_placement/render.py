@@ -16,11 +16,12 @@ from sysgym.chip_placement.instance import Chip
 from sysgym.chip_placement.judge import Rules, all_nodes
 from sysgym.core.problem import Array, Solution, Verdict
 
-SIDE, MARGIN, CAPTION = 560, 20, 64  # pixels: longer side of the canvas, around it, above it
+SIDE, MARGIN, CAPTION = 560, 20, 82  # pixels: longer side of the canvas, around it, above it
 HARD_FILL, HARD_EDGE = (66, 105, 168), (24, 46, 84)
 SOFT_FILL, SOFT_EDGE = (247, 205, 150, 110), (214, 140, 60, 150)
 PORT_FILL, WIRE = (190, 30, 45), (90, 90, 90, 46)
 FLY_LINES = 400  # the heaviest links between macros that are drawn
+PARTS = ("wirelength", "density", "congestion")  # of the proxy
 NARROW, STAGES = 600, 56  # least pixels across a page, for its text; frames while hard macros appear
 STOPS = np.array([(255, 255, 255), (255, 237, 160), (254, 178, 76), (240, 59, 32), (128, 0, 38), (40, 0, 20)], float)
 
@@ -139,11 +140,11 @@ def draw(chip: Chip, solution: Solution, rules: Rules, verdict: Verdict) -> Arra
     for panel in panels:
         side.paste(panel, (0, at))
         at += panel.size[1]
-    return _page(chip, [plan, side], _figures(rules, verdict), _ink(verdict))
+    return _page(chip, [plan, side], [_figures(rules, verdict), _state(verdict)], _ink(verdict))
 
 
-def _page(chip: Chip, pictures: list[Image.Image], line: str, ink: str) -> Array:
-    """Pictures side by side below a title and a line of text, (H, W, 3) uint8."""
+def _page(chip: Chip, pictures: list[Image.Image], lines: list[str], ink: str) -> Array:
+    """Pictures side by side below a title and one or two lines of text, cut where the page ends, (H, W, 3) uint8."""
     wide = sum(picture.size[0] + MARGIN for picture in pictures) + MARGIN
     image = Image.new("RGB", (max(wide, NARROW), max(p.size[1] for p in pictures) + CAPTION + MARGIN), "white")
     at = MARGIN
@@ -152,8 +153,18 @@ def _page(chip: Chip, pictures: list[Image.Image], line: str, ink: str) -> Array
         at += picture.size[0] + MARGIN
     pen = ImageDraw.Draw(image)
     pen.text((MARGIN, 10), _title(chip), "black", ImageFont.load_default(16))
-    pen.text((MARGIN, 36), line, ink, ImageFont.load_default(13))
+    for row, line in enumerate(lines):
+        pen.text((MARGIN, 36 + 18 * row), _cut(pen, line, image.size[0] - 2 * MARGIN), ink, ImageFont.load_default(13))
     return np.asarray(image, np.uint8).copy()
+
+
+def _cut(pen: ImageDraw.ImageDraw, line: str, room: int) -> str:
+    """A line that fits into so many pixels, its end replaced by dots where it must be."""
+    font, shown = ImageFont.load_default(13), line
+    while pen.textlength(shown, font) > room:
+        line = line[:-1]
+        shown = f"{line.rstrip()} ..."
+    return shown
 
 
 def _ink(verdict: Any) -> str:
@@ -173,11 +184,12 @@ def frames(chip: Chip, solution: Solution, rules: Rules, verdict: Verdict) -> li
     for count in np.unique(np.linspace(0, len(order), min(len(order), STAGES) + 1).round().astype(int)).tolist():
         shown[order[:count]] = True
         line = f"{count} of {len(order)} macros, the largest first"
-        pages.append(_page(chip, [floorplan(chip, placement, shown, links=False)], line, "black"))
+        pages.append(_page(chip, [floorplan(chip, placement, shown, links=False)], [line], "black"))
     if chip.has_soft:
         plan = floorplan(chip, placement, links=False)
-        pages.append(_page(chip, [plan], f"{int((kind == SOFT).sum())} soft macros", "black"))
-    pages.append(_page(chip, [floorplan(chip, placement)], _figures(rules, verdict), _ink(verdict)))
+        pages.append(_page(chip, [plan], [f"{int((kind == SOFT).sum())} soft macros"], "black"))
+    last = [_figures(rules, verdict), _state(verdict)]
+    pages.append(_page(chip, [floorplan(chip, placement)], last, _ink(verdict)))
     return pages
 
 
@@ -188,12 +200,22 @@ def _title(chip: Chip) -> str:
 
 
 def _figures(rules: Rules, verdict: Verdict) -> str:
+    """What a placement costs; the terms of a proxy have as many digits as it takes to add up to what is shown."""
     m = verdict.metrics
-    state = "legal" if verdict.feasible else "ILLEGAL: " + "; ".join(verdict.violations)
     if rules.objective == "hpwl":
-        return f"wirelength between macros {m['hpwl']:.6g} microns; {state}"
-    return (f"proxy {m['proxy']:.4f} = wirelength {m['wirelength_cost']:.4f}, density {m['density_cost']:.4f}, "
-            f"congestion {m['congestion_cost']:.4f}; {state}")  # fmt: skip
+        return f"wirelength between macros {m['hpwl']:.6g} microns"
+    terms = [m[f"{name}_cost"] for name in PARTS]
+    shown = next(
+        numbers for digits in range(4, 18) if (numbers := [f"{term:.{digits}f}" for term in terms]) and
+        (digits == 17 or f"{np.dot(rules.weights, np.array(numbers, float)):.4f}" == f"{m['proxy']:.4f}")
+    )  # fmt: skip
+    factors = ["" if weight == 1 else f"{weight:.17g} x " for weight in rules.weights]
+    parts = [f"{factor}{name} {number}" for factor, name, number in zip(factors, PARTS, shown, strict=True)]
+    return f"proxy {m['proxy']:.4f} = {' + '.join(parts)}"
+
+
+def _state(verdict: Verdict) -> str:
+    return "legal" if verdict.feasible else "ILLEGAL: " + "; ".join(verdict.violations)
 
 
 def describe(chip: Chip, solution: Solution, rules: Rules, verdict: Verdict) -> str:
@@ -209,4 +231,4 @@ def describe(chip: Chip, solution: Solution, rules: Rules, verdict: Verdict) -> 
             r = [int((placement.y[i] + s * height[i] / 2) / chip.canvas.height * rows + 0.5) for s in (-1, 1)]
             shown[max(r[0], 0) : max(r[1], 0), max(c[0], 0) : max(c[1], 0)] = letter
     lines = ["".join(line) for line in shown[::-1]]
-    return "\n".join([_title(chip), _figures(rules, verdict), *lines])
+    return "\n".join([_title(chip), f"{_figures(rules, verdict)}; {_state(verdict)}", *lines])

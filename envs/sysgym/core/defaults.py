@@ -365,7 +365,7 @@ class _ProblemDefaults:
     choice_names: tuple[str, ...] = ()
     secondary = False
     freedoms: Mapping[str, Freedom] = MappingProxyType({})
-    reads = adopt = parse_solution = format_solution = frames = timeline = canonical = restrict = None
+    reads = adopt = parse_solution = format_solution = legend = frames = timeline = canonical = restrict = None
 
     @property
     def dynamics(self: Any) -> Any:

@@ -157,6 +157,8 @@ class Problem(Protocol[I, S]):
     # for files of the field, and what `sysgym render` writes besides a picture; None where a problem has none
     parse_solution: Callable[[I, bytes, str], Solution] | None  # (instance, data, file name)
     format_solution: Callable[[I, Solution, str], bytes] | None
+    # a row of names and values for each node, for people: in .json files, where it must agree with the arrays if read
+    legend: Callable[[I, Solution], list[dict[str, Any]]] | None
     frames: Callable[[I, Solution], list[Array]] | None  # pictures of an animation, (H, W, 3) uint8 each
     timeline: Callable[[I, Solution], dict[str, Any]] | None  # in Chrome's trace event format
     # a form that equal solutions share (parts renumbered, coordinates on a grid), by which boards know copies; None:

@@ -8,7 +8,7 @@ import math
 import os
 import warnings
 import zipfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from sysgym.core.registry import options_of
 
 MAX_BYTES = 256 * 2**20  # no solution file is larger than this once unpacked
 MAX_ARRAYS = 1000  # nor has more arrays
+LEGEND = "nodes"  # beside its arrays in a .json file: what a person reads, see `Problem.legend`
 MADE = "sysgym"  # beside its arrays: the problem and the options that it was made with
 
 
@@ -219,9 +220,29 @@ def read_solution(problem: AnyProblem, instance: Instance, path: str | Path) -> 
     specs = problem.solution_arrays(instance)
     try:
         with reading("its content", InvalidSolution):
-            return check_arrays(specs, _parsed(problem, instance, file, data))
+            content = _parsed(problem, instance, file, data)
+            told = content.pop(LEGEND, None) if problem.legend is not None and isinstance(content, dict) else None
+            found = check_arrays(specs, content)
+            if told is not None and problem.legend is not None:
+                _check_legend(told, problem.legend(instance, found))
+            return found
     except InvalidSolution as error:
         raise InvalidSolution(f"{file}: {error}") from error
+
+
+def _check_legend(told: Any, expected: Sequence[Mapping[str, Any]]) -> None:
+    """InvalidSolution at the first row of the legend of a file that is not what the instance and the arrays say."""
+    if not isinstance(told, list) or len(told) != len(expected):
+        got = f"{len(told)} rows" if isinstance(told, list) else f"a {type(told).__name__}"
+        raise InvalidSolution(
+            f"{LEGEND!r} holds {got}, expected a list of {len(expected)}; correct it or leave it out."
+        )
+    for number, (row, wanted) in enumerate(zip(told, expected, strict=True)):
+        if row != wanted:
+            raise InvalidSolution(
+                f"{LEGEND}[{number}] says {shortened(json.dumps(row), 200)}, but the instance and the arrays say "
+                f"{json.dumps(wanted)}; make them agree, or leave {LEGEND!r} out."
+            )
 
 
 def _parsed(problem: AnyProblem, instance: Instance, file: Path, data: bytes) -> Any:
@@ -296,7 +317,8 @@ def check_output(problem: AnyProblem, instance: Instance, path: str | Path) -> N
 def write_solution(problem: AnyProblem, instance: Instance, solution: Solution, path: str | Path) -> None:
     """Write a solution in the format that the file's ending names; see `read_solution`.
 
-    A `.json` or `.npz` file also holds the problem and its options (`made_for`).
+    A `.json` or `.npz` file also holds the problem and its options (`made_for`), a `.json` file the legend of the
+    solution where the problem has one.
     """
     file = Path(path)
     check_output(problem, instance, file)
@@ -310,7 +332,11 @@ def _write(problem: AnyProblem, instance: Instance, solution: Solution, file: Pa
     made = {"problem": f"{problem.name}-v{problem.version}", "options": options_of(problem)}
     if file.suffix == ".json":
         arrays = {name: np.asarray(value).tolist() for name, value in solution.items()}
-        file.write_text(json.dumps({**arrays, MADE: made}) + "\n")
+        text = json.dumps({**arrays, MADE: made})
+        if problem.legend is not None:
+            rows = ",\n".join(json.dumps(row) for row in problem.legend(instance, solution))
+            text = f'{text[:-1]}, "{LEGEND}": [\n{rows}\n]}}'
+        file.write_text(text + "\n")
     elif file.suffix == ".npz":
         told = np.frombuffer(json.dumps(made).encode(), np.uint8)
         with file.open("wb") as stream:

@@ -132,6 +132,12 @@ class GraphProblem:
                 found[name] = np.searchsorted(levels, values) + (values > 0) * (name == "fusion")
         return found
 
+    def legend(self, instance: DataflowGraph, solution: Solution) -> list[dict[str, Any]]:
+        """Of each operator its name, layer, module and phase, and what the solution decides for it."""
+        from sysgym.dataflow.pictures.legend import legend
+
+        return legend(instance, solution)
+
     def render(self, instance: DataflowGraph, solution: Solution) -> Array:
         """Gantt chart of devices and links, and memory over time, (H, W, 3) uint8."""
         from sysgym.dataflow.pictures.render import draw

@@ -13,7 +13,7 @@ from sysgym.graphs.csr import Graph
 from sysgym.graphs.spectral import laplacian_eigenvectors
 
 WIDTH, HEIGHT, CAPTION, MARGIN = 640, 700, 60, 24
-LEGEND, SHOWN = 44, 10  # height of the legend, and parts in it
+LEGEND, SHOWN = 58, 10  # height of the legend, and parts in it
 TABLEAU = ((31, 119, 180), (255, 127, 14), (44, 160, 44), (214, 39, 40), (148, 103, 189), (140, 86, 75),
            (227, 119, 194), (188, 189, 34), (23, 190, 207), (127, 127, 127))  # fmt: skip
 
@@ -76,12 +76,10 @@ def _legend(pen: ImageDraw.ImageDraw, palette: list[tuple[int, int, int]], load:
     for place, p in enumerate(shown):
         x, y = MARGIN + place % 5 * step, top + place // 5 * 15
         pen.rectangle([x, y + 2, x + 10, y + 12], fill=palette[p])
-        over = load[p] > limit
-        pen.text(
-            (x + 15, y), f"part {p}: {load[p]:g}" + (" (over)" if over else ""), (200, 0, 0) if over else "black", small
-        )
+        pen.text((x + 15, y), f"part {p}: {load[p]:g}", (200, 0, 0) if load[p] > limit else "black", small)
+    red = " (red: more)" if max(load) > limit else ""
     more = f", the {SHOWN} heaviest of {len(load)} parts" if len(load) > SHOWN else ""
-    pen.text((MARGIN, HEIGHT - 14), f"weights; a part may weigh {limit:g}{more}", (90, 90, 90), small)
+    pen.text((MARGIN, HEIGHT - 22), f"weights; a part may weigh {limit:g}{red}{more}", (90, 90, 90), small)
 
 
 def describe(graph: Graph, solution: Solution, k: int, eps: float, verdict: Verdict) -> str:

@@ -8,7 +8,7 @@ from html import escape
 from typing import TYPE_CHECKING, Any
 
 from sysgym_leaderboards.names import shown_authors
-from sysgym_leaderboards.publish.charts import COLOURS, SHOWN, interval_axis, interval_bar, profile_chart
+from sysgym_leaderboards.publish.charts import COLOURS, SHOWN, interval_axis, interval_bar, profile_chart, scale_of
 
 if TYPE_CHECKING:
     from sysgym_leaderboards.publish.pictures import Picture
@@ -21,13 +21,16 @@ h2 { font-size: 1.2rem; margin: 2.4rem 0 0.6rem; }
 a { color: #0b57d0; }
 p { max-width: 46rem; margin: 0.5rem 0; }
 .muted, figcaption, small { color: #566070; }
-.scroll { overflow-x: auto; }
+.scroll { overflow-x: auto; background: linear-gradient(90deg, #fff0, #fff 70%) right / 3rem 100% no-repeat local,
+  linear-gradient(90deg, #fff0, #1c24302b) right / 0.7rem 100% no-repeat scroll; }
+.scroll:focus-visible { outline: 2px solid #0b57d0; }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
 th, td { padding: 0.35rem 0.7rem; text-align: right; white-space: nowrap; border-bottom: 1px solid #e3e7ec; }
 th { font-weight: 600; border-bottom: 2px solid #c3cad3; vertical-align: bottom; }
 th.text, td.text { text-align: left; white-space: normal; overflow-wrap: anywhere; min-width: 7rem; }
 th.name { white-space: normal; overflow-wrap: break-word; min-width: 5rem; max-width: 9rem; }
 td.name { white-space: nowrap; }
+td.fixed, th.fixed { position: sticky; left: 0; background: #fff; z-index: 1; }
 td.bar, th.bar { padding: 0 0.4rem; text-align: left; }
 td.best { font-weight: 700; background: #e8f3ec; }
 td.bad { color: #a3212f; }
@@ -42,6 +45,15 @@ figure img { width: 100%; height: auto; border: 1px solid #e3e7ec; }
 figcaption { font-size: 0.9rem; overflow-wrap: anywhere; }
 .agent { display: inline-block; margin-right: 1.2em; }
 .key { display: inline-block; width: 0.8em; height: 0.8em; border-radius: 2px; margin-right: 0.35em; }
+@media (max-width: 40rem) {
+  body { padding: 1rem 0.75rem 3rem; }
+  dl { display: block; }
+  dd { margin: 0 0 0.5rem; }
+  th, td { padding: 0.35rem 0.45rem; }
+  th.text, td.text { min-width: 6rem; }
+  td.name { white-space: normal; overflow-wrap: break-word; min-width: 6rem; max-width: 9rem; }
+  .pictures { grid-template-columns: 1fr; }
+}
 """
 
 
@@ -57,6 +69,11 @@ def _page(title: str, body: str) -> str:
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
         f"<title>{escape(title)}</title>\n<style>{_STYLE}</style>\n</head>\n<body>\n{body}\n</body>\n</html>\n"
     )
+
+
+def _table(head: str, lines: Sequence[str]) -> str:
+    """A table in a box of its own, which scrolls where the page is narrow."""
+    return f'<div class="scroll" tabindex="0"><table>\n{head}\n{chr(10).join(lines)}\n</table></div>'
 
 
 def _number(value: float | None, digits: int = 3) -> str:
@@ -85,7 +102,7 @@ def index_page(reports: Sequence[Mapping[str, Any]]) -> str:
         board, standings = report["board"], report["standings"]
         first = standings[0] if standings else None
         cells = [
-            f'<td class="text"><a href="{escape(board["id"])}.html">{escape(board["title"])}</a>'
+            f'<td class="text fixed"><a href="{escape(board["id"])}.html">{escape(board["title"])}</a>'
             f"<br><small>{escape(board['id'])}</small></td>",
             f'<td class="text name">{escape(board["problem"])}</td>',
             f'<td class="text">{escape(_division(board))}</td>',
@@ -96,7 +113,7 @@ def index_page(reports: Sequence[Mapping[str, Any]]) -> str:
         ]
         lines.append(f"<tr>{''.join(cells)}</tr>")
     head = (
-        '<tr><th class="text">Board</th><th class="text">Problem</th><th class="text">Division</th>'
+        '<tr><th class="text fixed">Board</th><th class="text">Problem</th><th class="text">Division</th>'
         "<th>Instances</th><th>Entries</th>"
         '<th class="text">Leader</th><th>Score</th></tr>'
     )
@@ -106,7 +123,7 @@ def index_page(reports: Sequence[Mapping[str, Any]]) -> str:
     )
     return _page(
         "Leaderboards",
-        f'{intro}\n<div class="scroll"><table>\n{head}\n{chr(10).join(lines)}\n</table></div>{_footer(reports[:1])}',
+        f"{intro}\n{_table(head, lines)}{_footer(reports[:1])}",
     )
 
 
@@ -175,22 +192,22 @@ def ranked(report: Mapping[str, Any]) -> list[Mapping[str, Any]]:
 
 
 def _apart(report: Mapping[str, Any]) -> str:
-    lines = "".join(
-        f'<tr><td>{line["number"]}</td><td class="text">{escape(line["agent"])}</td><td>{_number(line["score"])}</td>'
-        f'<td class="text">{escape(line["judge"])}</td></tr>'
+    lines = [
+        f'<tr><td>{line["number"]}</td><td class="text fixed">{escape(line["agent"])}</td>'
+        f'<td>{_number(line["score"])}</td><td class="text">{escape(line["judge"])}</td></tr>'
         for line in report["apart"]
-    )
+    ]
+    head = '<tr><th>Entry</th><th class="text fixed">Agent</th><th>Score</th><th class="text">Judge</th></tr>'
     return (
-        '<h2>Judged elsewhere</h2><div class="scroll"><table><tr><th>Entry</th><th class="text">Agent</th>'
-        f'<th>Score</th><th class="text">Judge</th></tr>{lines}</table></div>\n<p class="muted">Verdicts of another '
-        "judge than the one of this page; they rank once they are judged again.</p>"
+        f"<h2>Judged elsewhere</h2>{_table(head, lines)}\n"
+        '<p class="muted">Verdicts of another judge than the one of this page; they rank once they are judged '
+        "again.</p>"
     )
 
 
 def _ranking(report: Mapping[str, Any]) -> str:
     standings = report["standings"]
-    low = min([1.0, *(line["low"] for line in standings)])
-    high = max([1.0, *(line["high"] for line in standings)])
+    low, high = scale_of([(line["score"], line["low"], line["high"]) for line in standings])
     agents = {line["number"]: line["agent"] for line in standings}
     lines = []
     for line in standings:
@@ -205,7 +222,7 @@ def _ranking(report: Mapping[str, Any]) -> str:
             below.append(f"{line['answers']} answers, {line['different']} different")
         cells = [
             f"<td>{'–' if line['rank'] is None else line['rank']}</td>",
-            f'<td class="text">{agent}{"".join(f"<br><small>{text}</small>" for text in below)}</td>',
+            f'<td class="text fixed">{agent}{"".join(f"<br><small>{text}</small>" for text in below)}</td>',
             f"<td>{_number(line['score'])}</td>",
             f'<td class="bar">{interval_bar(line["score"], line["low"], line["high"], low, high)}</td>',
             f"<td>{_with_range(line['iqm'], line['iqm_low'], line['iqm_high'])}</td>",
@@ -217,20 +234,23 @@ def _ranking(report: Mapping[str, Any]) -> str:
         ]
         lines.append(f"<tr>{''.join(cells)}</tr>")
     head = (
-        f'<tr><th>Rank</th><th class="text">Agent</th><th>Score</th><th class="bar">{interval_axis(low, high)}</th>'
+        '<tr><th>Rank</th><th class="text fixed">Agent</th><th>Score</th>'
+        f'<th class="bar"><small>Score, log scale</small>{interval_axis(low, high)}</th>'
         "<th>IQM</th><th>Gap</th><th>Wins</th><th>Feasible</th><th>Seconds<br>(claimed)</th><th>Verified</th></tr>"
     )
+    beyond = ", an arrow a score beyond the scale" if any(line["score"] > high for line in standings) else ""
     drawn = "instances drawn again"
     if report["board"]["seeds"] > 1:
         drawn = "seeds drawn again where answers to them differ, else instances"
     note = (
         f'<p class="muted">Bars and brackets: 95 % bootstrap intervals ({drawn}), the dashed line is the '
-        "reference. IQM: mean of the middle half of reference / cost, higher is better. Gap: what reference / cost "
-        "lacks to 1 on average (optimality gap), lower is better. Wins: instances on which no entry is better. "
-        "Of equal scores, more feasible answers rank first. An entry with the solutions of an earlier one has no rank. "
+        f"reference{beyond}. IQM: mean of the middle half of reference / cost, higher is better. "
+        "Gap: what reference / cost lacks to 1 on average (optimality gap), lower is better. "
+        "Wins: instances on which no entry is better. Of equal scores, more feasible answers rank first. "
+        "An entry with the solutions of an earlier one has no rank. "
         "Seconds and hardware are the authors' claims.</p>"
     )
-    return f'<div class="scroll"><table>\n{head}\n{chr(10).join(lines)}\n</table></div>\n{note}'
+    return f"{_table(head, lines)}\n{note}"
 
 
 def _with_range(value: float | None, low: float | None, high: float | None) -> str:
@@ -248,13 +268,14 @@ def _win_cell(cell: tuple[float, float, float] | None) -> str:
 def _head_to_head(report: Mapping[str, Any]) -> str:
     names = [escape(line["agent"]) for line in ranked(report)[:SHOWN]]
     lines = [
-        f'<tr><td class="text name">{name}</td>{"".join(map(_win_cell, row))}</tr>'
+        f'<tr><td class="text name fixed">{name}</td>{"".join(map(_win_cell, row))}</tr>'
         for name, row in zip(names, report["win_matrix"], strict=True)
     ]
     columns = "".join(f'<th class="name">{name}</th>' for name in names)
+    head = f'<tr><th class="text fixed">Better than</th>{columns}</tr>'
     return (
-        f'<div class="scroll"><table>\n<tr><th class="text">Better than</th>{columns}</tr>\n{chr(10).join(lines)}\n'
-        '</table></div>\n<p class="muted">Probability that the agent of the row answers an instance better than that of'
+        f"{_table(head, lines)}\n"
+        '<p class="muted">Probability that the agent of the row answers an instance better than that of'
         " the column, ties half, with its 95 % bootstrap interval; bold where the whole interval is above one half.</p>"
     )
 
@@ -268,13 +289,13 @@ def _instances(report: Mapping[str, Any]) -> str:
         best = min(line["results"][index]["ratio"] for line in ranked(report))
         cells = "".join(_ratio_cell(result, best) for result in results)
         reference = _cost(results[0]["reference"])
-        lines.append(f'<tr><td class="text name">{escape(instance)}</td><td>{reference}</td>{cells}</tr>')
+        lines.append(f'<tr><td class="text name fixed">{escape(instance)}</td><td>{reference}</td>{cells}</tr>')
     label = escape(f"reference ({report['board']['reference']})")
-    head = f'<tr><th class="text">Instance</th><th class="name">{label}</th>{names}</tr>'
+    head = f'<tr><th class="text fixed">Instance</th><th class="name">{label}</th>{names}</tr>'
     more = len(ranked(report)) - len(standings)
     note = f" The other {more} entries are in the JSON and CSV." if more else ""
     return (
-        f'<div class="scroll"><table>\n{head}\n{chr(10).join(lines)}\n</table></div>\n'
+        f"{_table(head, lines)}\n"
         '<p class="muted">Mean cost of the feasible answers, and in brackets the geometric mean of the ratios to the '
         f"reference, counted as in the score, infeasible answers included; the lowest of these means is bold.{note}</p>"
     )
@@ -298,7 +319,7 @@ def _profile(report: Mapping[str, Any]) -> str:
         '<p class="muted">Share of the answers that are feasible and within a ratio to the reference; '
         "higher is better.</p>"
     )
-    return f'<p>{keys}</p>\n<div class="scroll">{chart}</div>\n{note}'
+    return f'<p>{keys}</p>\n<div class="scroll" tabindex="0">{chart}</div>\n{note}'
 
 
 def _figure(picture: Picture) -> str:

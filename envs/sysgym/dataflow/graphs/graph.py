@@ -14,6 +14,8 @@ from sysgym.dataflow.graphs.roofline import Roofline
 
 NEVER, ELEMENTWISE, HEAVY, REDUCTION = 0, 1, 2, 3  # classes of operators in the rules of fusion
 FORWARD, BACKWARD, UPDATE = 0, 1, 2  # phases of a training step
+PHASES = ("forward", "backward", "update")  # their names
+OPTIONAL = ("time_cpu_ns", "human_expert", "module")  # columns of nodes that may be empty
 MAX_NODES = 2**24
 MAX_NUMBER = 2**50  # of flops, bytes and nanoseconds, so that sums stay exact
 
@@ -24,6 +26,10 @@ class Odd(NamedTuple):
     node: Array  # (M,) int64
     pace: Array  # (M,) float64, time beyond the launch over that of the roofline; 1 where that is nothing
     unknown_ns: Array  # (M,) int64 nanoseconds beyond the launch where neither flops nor bytes are known, else 0
+
+
+def _none() -> Array:
+    return np.zeros(0, np.int32)
 
 
 @dataclass(frozen=True, repr=False)
@@ -58,6 +64,8 @@ class DataflowGraph:
     licence: str = field(default="", metadata={"hashed": False})
     time_model: str = field(default="", metadata={"hashed": False})
     machine: Roofline = field(default=Roofline(), metadata={"hashed": "changed"})  # what `time_ns` was made for
+    modules: tuple[str, ...] = field(default=(), metadata={"hashed": False})  # paths in the model, "" the whole of it
+    module: Array = field(default_factory=_none, metadata={"hashed": False})  # (N,) int32 rows of modules; or empty
 
     def __repr__(self) -> str:
         """One line."""
@@ -141,8 +149,9 @@ def check_graph(graph: DataflowGraph) -> None:
         ("param_bytes", graph.param_bytes, 0, MAX_NUMBER), ("layer", graph.layer, 0, 2**20),
         ("phase", graph.phase, 0, 2), ("coloc", graph.coloc, -1, 2**30),
         ("time_cpu_ns", graph.time_cpu_ns, 0, MAX_NUMBER), ("human_expert", graph.human_expert, 0, 2**15),
+        ("module", graph.module, 0, len(graph.modules) - 1),
     ):  # fmt: skip
-        if len(values) != nodes and not (what in ("time_cpu_ns", "human_expert") and len(values) == 0):
+        if len(values) != nodes and not (what in OPTIONAL and len(values) == 0):
             raise UsageError(f"{name}: {what} has {len(values)} entries, expected one for each of the {nodes} nodes.")
         _refuse_first(name, f"{what} of node", values, (values < low) | (values > high), f"{low} to {high}")
     if len(graph.op_class) != len(graph.op_types):

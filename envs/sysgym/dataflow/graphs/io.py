@@ -2,7 +2,8 @@
 
 Required: `format`, `name`, `op_types`, `nodes` (arrays `op`, `time_ns`), `tensors` (`src`, `bytes`), `edges` (`tensor`,
 `dst`). The rest has a meaning when absent: one device, class 0 (never fused), no flops, traffic or parameters, layer
-and phase 0, no co-location, times of a `machine` like a P100. Keys and columns of other names are refused.
+and phase 0, no co-location, times of a `machine` like a P100. `nodes.module` are rows of `modules`, the paths of the
+modules of the model that run or own the operators. Keys and columns of other names are refused.
 """
 
 from __future__ import annotations
@@ -19,19 +20,19 @@ from sysgym.core.data import decompress, read_file
 from sysgym.core.errors import UsageError, reading, unknown
 from sysgym.core.problem import Array
 from sysgym.core.solutions import parse_json
-from sysgym.dataflow.graphs.graph import DataflowGraph, check_graph
+from sysgym.dataflow.graphs.graph import OPTIONAL, DataflowGraph, check_graph
 from sysgym.dataflow.graphs.roofline import Roofline
 
 FORMAT = "sysgym.dataflow/1"
 TYPES = {
     "op": np.int32, "time_ns": np.int64, "flops": np.int64, "bytes": np.int64, "param_bytes": np.int64,
     "layer": np.int32, "phase": np.int8, "coloc": np.int32, "time_cpu_ns": np.int64, "human_expert": np.int32,
+    "module": np.int32,
 }  # fmt: skip
-OPTIONAL = ("time_cpu_ns", "human_expert")
 COLUMNS = {"nodes": tuple(TYPES), "tensors": ("src", "bytes"), "edges": ("tensor", "dst")}
 TEXTS = ("name", "family", "task", "config", "source", "license", "time_model", "notes")
 COUNTS = {"num_nodes": "nodes", "num_tensors": "tensors", "num_edges": "edges"}
-KEYS = ("format", *TEXTS, "devices", "machine", *COUNTS, "op_types", "op_class", *COLUMNS)
+KEYS = ("format", *TEXTS, "devices", "machine", *COUNTS, "op_types", "op_class", "modules", *COLUMNS)
 
 
 def parse_graph(name: str, data: bytes, label: str | None = None) -> DataflowGraph:
@@ -49,8 +50,8 @@ def _graph(name: str, found: Any, label: str | None) -> DataflowGraph:
         if key not in KEYS:
             raise unknown(f"key of {name}", key, KEYS)
     nodes, tensors, edges = (_table(name, found, key) for key in COLUMNS)
-    op_types = found.get("op_types")
-    if not isinstance(op_types, list) or not op_types or not all(isinstance(item, str) for item in op_types):
+    op_types = _names(name, "op_types", found.get("op_types"))
+    if not op_types:
         raise UsageError(f"{name}: op_types must be a list of names.")
     count = len(nodes["op"]) if isinstance(nodes.get("op"), list) else 0
     columns = {}
@@ -63,7 +64,7 @@ def _graph(name: str, found: Any, label: str | None) -> DataflowGraph:
     if isinstance(devices, bool) or not isinstance(devices, int) or not 1 <= devices <= 64:
         raise UsageError(f"{name}: devices must be a whole number from 1 to 64, got {devices!r}.")
     graph = DataflowGraph(
-        name=label or str(found.get("name", name)), devices=devices, op_types=tuple(op_types),
+        name=label or str(found.get("name", name)), devices=devices, op_types=op_types,
         op_class=_integers(name, "op_class", found.get("op_class", [0] * len(op_types)), np.int8),
         op=columns["op"], time_ns=columns["time_ns"], flops=columns["flops"], traffic=columns["bytes"],
         param_bytes=columns["param_bytes"], layer=columns["layer"], phase=columns["phase"], coloc=columns["coloc"],
@@ -73,6 +74,7 @@ def _graph(name: str, found: Any, label: str | None) -> DataflowGraph:
         edge_dst=_integers(name, "edges.dst", edges.get("dst"), np.int32),
         time_cpu_ns=columns["time_cpu_ns"], human_expert=columns["human_expert"],
         **{key: _word(name, found, key) for key in ("family", "task", "config", "source", "time_model")},
+        modules=_names(name, "modules", found.get("modules", [])), module=columns["module"],
         licence=_word(name, found, "license"), machine=_machine(name, found.get("machine", {})),
     )  # fmt: skip
     check_graph(graph)
@@ -80,6 +82,12 @@ def _graph(name: str, found: Any, label: str | None) -> DataflowGraph:
         if found.get(key, getattr(graph, what)) != getattr(graph, what):
             raise UsageError(f"{name}: {key} says {found[key]!r}, but {what} holds {getattr(graph, what)}; correct it.")
     return graph
+
+
+def _names(name: str, key: str, values: Any) -> tuple[str, ...]:
+    if not isinstance(values, list) or not all(isinstance(item, str) for item in values):
+        raise UsageError(f"{name}: {key} must be a list of names.")
+    return tuple(values)
 
 
 def _word(name: str, found: dict[str, Any], key: str) -> str:
@@ -117,6 +125,7 @@ def format_graph(graph: DataflowGraph) -> bytes:
         **({} if graph.machine == Roofline() else {"machine": asdict(graph.machine)}),
         "num_nodes": graph.nodes, "num_tensors": graph.tensors, "num_edges": graph.edges,
         "op_types": list(graph.op_types), "op_class": graph.op_class.tolist(),
+        **({"modules": list(graph.modules)} if graph.modules else {}),
         "nodes": {key: value for key, value in nodes.items() if value or key not in OPTIONAL},
         "tensors": {"src": graph.tensor_src.tolist(), "bytes": graph.tensor_bytes.tolist()},
         "edges": {"tensor": graph.edge_tensor.tolist(), "dst": graph.edge_dst.tolist()},

@@ -9,12 +9,12 @@ import numpy as np
 
 from sysgym.core.errors import UsageError
 from sysgym.core.problem import Array
+from sysgym.dataflow.graphs.graph import PHASES
 from sysgym.dataflow.pictures.summary import headlines
 from sysgym.dataflow.pictures.timeline import Execution, arrivals, execute, memory_timeline
 from sysgym.dataflow.simulator.job import Job
 from sysgym.dataflow.simulator.simulate import Outcome
 
-PHASES = ("forward", "backward", "update")
 Event = dict[str, Any]
 
 

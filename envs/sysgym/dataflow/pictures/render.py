@@ -8,6 +8,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from sysgym.core.problem import Array
+from sysgym.dataflow.graphs.graph import PHASES
 from sysgym.dataflow.pictures.summary import by_phase, coverage, headlines, limits, load_parts, size, unit_of
 from sysgym.dataflow.pictures.timeline import Execution, execute, memory_timeline
 from sysgym.dataflow.simulator.job import Job
@@ -15,7 +16,6 @@ from sysgym.dataflow.simulator.simulate import Outcome
 
 WIDE, LEFT, RIGHT, TOP, MARGIN = 1120, 136, 26, 104, 12  # pixels: of a page, beside and above the time axis
 PLOT, STAGES = WIDE - LEFT - RIGHT, 48  # width of the time axis; frames of an animation
-PHASES = ("forward", "backward", "update")
 SHADES = np.array([[(150, 195, 240), (18, 66, 140)], [(255, 206, 140), (190, 74, 8)], [(165, 220, 160), (24, 110, 50)]],
                   float)  # fmt: skip
 BLUE, SENDS, RECEIVES, FULL, OVER, LIMIT = (

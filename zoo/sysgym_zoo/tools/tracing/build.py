@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -20,7 +21,7 @@ UNKNOWN = -1  # the label of a layer that is still to be found
 @dataclass
 class Node:
     """An operator of a graph in the making. `reads` and `writes` are tensors; `pair` is the parameter it changes;
-    `site` the device that the author put it on.
+    `site` the device that the author put it on; `module` the path of the module that runs or owns it, None if unknown.
     """
 
     op: str
@@ -33,6 +34,7 @@ class Node:
     param_bytes: int = 0
     pair: int = -1
     site: int = UNKNOWN
+    module: str | None = None
 
 
 @dataclass(frozen=True)
@@ -59,7 +61,7 @@ class GraphBuilder:
         self.sizes: list[int] = []  # of each tensor, bytes
         self.kinds: dict[str, tuple[bool, bool]] = {}  # of each operator, whether it is pointwise or a reduction
 
-    def _add(self, op: str, reads: Iterable[int], sizes: Sequence[int], **fields: int) -> Node:
+    def _add(self, op: str, reads: Iterable[int], sizes: Sequence[int], **fields: Any) -> Node:
         writes = range(len(self.sizes), len(self.sizes) + len(sizes))
         self.source += [len(self.nodes)] * len(sizes)
         self.sizes += sizes
@@ -68,7 +70,7 @@ class GraphBuilder:
         self.nodes.append(node)
         return node
 
-    def leaf(self, op: str, size: int, **fields: int) -> int:
+    def leaf(self, op: str, size: int, **fields: Any) -> int:
         """Add a param, state, input or const of so many bytes; its tensor."""
         held = size if op in ("param", "state") else 0
         return self._add(op, (), [size], flops=0, traffic=0, phase=FORWARD, param_bytes=held, **fields).writes[0]
@@ -76,17 +78,22 @@ class GraphBuilder:
     def operator(
         self, op: str, reads: Iterable[int], sizes: Sequence[int], inputs: Sequence[Shape], outputs: Sequence[Shape],
         traffic: tuple[int, int], *, layer: int = UNKNOWN, phase: int = FORWARD, transposed: bool = False,
-        flops: int | None = None, **fields: int,
+        flops: int | None = None, module: str | None = None, **fields: int,
     ) -> tuple[int, ...]:  # fmt: skip
         """Add an operator; the tensors it writes, of `sizes` bytes. `traffic` is bytes read and written.
 
-        Without a layer, it belongs to the last of the layers whose tensors it reads.
+        Without a layer, it belongs to the last of the layers whose tensors it reads; without a module, to that of the
+        last operator whose tensor it reads.
         """
         flops = flops_of(op, inputs, outputs, transposed) if flops is None else flops
         moved = traffic_of(op, *traffic)
-        node = self._add(op, reads, sizes, flops=flops, traffic=moved, phase=phase, layer=layer, **fields)
+        node = self._add(
+            op, reads, sizes, flops=flops, traffic=moved, phase=phase, layer=layer, module=module, **fields
+        )
         if layer == UNKNOWN:
             node.layer = max((self.layer_of(tensor) for tensor in node.reads), default=0)
+        if module is None and node.reads:
+            node.module = self.nodes[max(self.source[tensor] for tensor in node.reads)].module
         return node.writes
 
     def layer_of(self, tensor: int) -> int:
@@ -129,6 +136,8 @@ class GraphBuilder:
         times = [timing.time_ns(node.op, node.flops, node.traffic) for node in nodes]
         self._tell_unknown(nodes, times, timing)
         sites = self._sites(alive)
+        paths = {node.module for node in nodes}
+        modules = () if None in paths else tuple(sorted(path for path in paths if path is not None))
         graph = DataflowGraph(
             name=heading.name, devices=max(heading.devices, max(sites, default=0) + 1), op_types=tuple(ops),
             op_class=_array([class_of(op, heading.train, *self.kinds.get(op, (False, False))) for op in ops], np.int8),
@@ -144,7 +153,8 @@ class GraphBuilder:
             edge_dst=_array([dst for dst, _ in edges], np.int32),
             time_cpu_ns=np.zeros(0, np.int64), human_expert=_array(sites, np.int32), family=heading.family,
             task="train" if heading.train else "infer", config=heading.config, source=heading.source,
-            time_model=timing.label,
+            time_model=timing.label, modules=modules,
+            module=_array([modules.index(node.module) for node in nodes if node.module in modules], np.int32),
         )  # fmt: skip
         check_graph(graph)
         return graph
@@ -159,15 +169,20 @@ class GraphBuilder:
         return sorted(wanted)
 
     def _label_leaves(self, alive: Sequence[int]) -> None:
-        """A parameter, input or constant belongs to the layer that reads it first; an update to its parameter's."""
+        """A parameter, input or constant belongs to the layer that reads it first, and to the module that does so where
+        none owns it; an update to its parameter's.
+        """
         for v in alive:
             node = self.nodes[v]
             if node.pair >= 0 and (node.phase == UPDATE or node.op == "state"):
                 node.layer = max(0, self.nodes[node.pair].layer)
+                node.module = self.nodes[node.pair].module
             for tensor in node.reads:
                 leaf = self.nodes[self.source[tensor]]
                 if leaf.layer == UNKNOWN:
                     leaf.layer = node.layer
+                if leaf.module is None:
+                    leaf.module = node.module
         for v in alive:
             self.nodes[v].layer = max(0, self.nodes[v].layer)
 

@@ -18,7 +18,7 @@ from sysgym.dataflow.graphs.graph import DataflowGraph
 from sysgym_zoo.tools.tracing.build import GraphBuilder, Heading
 from sysgym_zoo.tools.tracing.cost import Timing
 from sysgym_zoo.tools.tracing.devices import Sites, site_of
-from sysgym_zoo.tools.tracing.layers import marked
+from sysgym_zoo.tools.tracing.layers import labelled, marked, paths_of
 from sysgym_zoo.tools.tracing.load import first_line
 from sysgym_zoo.tools.tracing.moves import size_of
 from sysgym_zoo.tools.tracing.packed import unwrapped
@@ -55,7 +55,7 @@ def trace_module(module: Any, inputs: Any, heading: Heading, timing: Timing | No
 def _run(module: Any, state: Fakes, args: Any, kwargs: Any, heading: Heading, recorder: Recorder) -> list[int]:
     """Record a step; the tensors it is run for."""
     with recorder:
-        with marked(module, recorder.layers):
+        with marked(labelled(module), recorder.layers), marked(paths_of(module), recorder.modules):
             out = _guarded(lambda: torch.func.functional_call(module, state, args, kwargs), heading.name)
         outputs = _outputs(out, recorder.notes)
         if not heading.train:
@@ -134,7 +134,7 @@ def _state(module: Any, mode: FakeTensorMode, recorder: Recorder) -> Fakes:
         if id(tensor) not in made:
             fake = _fake(tensor, mode)
             fake = nn.Parameter(fake, tensor.requires_grad) if isinstance(tensor, nn.Parameter) else fake
-            recorder.declare(fake, "param", site_of(tensor))
+            recorder.declare(fake, "param", site_of(tensor), name.rpartition(".")[0])
             made[id(tensor)] = fake
         state[name] = made[id(tensor)]
     return state

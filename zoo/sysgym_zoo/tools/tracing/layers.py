@@ -1,4 +1,4 @@
-"""Which layer an operator belongs to, told by the module that runs it.
+"""Which layer and module an operator belongs to, told by the module that runs it.
 
 A module says so itself with an attribute `sysgym_layer`, a whole number: 0 for the embedding or stem, then 1, 2, and so
 on. Where no module does, layers are the children with parameters, numbered in the order in which they are registered;
@@ -7,14 +7,15 @@ in place of a ModuleList, a ModuleDict or an outermost Sequential, and of what h
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypeVar
 
 from torch import nn
 
 from sysgym.core.errors import UsageError
 
+Label = TypeVar("Label")
 LISTS = (nn.ModuleList, nn.ModuleDict)
 MOST = 2**20
 
@@ -44,19 +45,24 @@ def _units(module: Any, outside: bool = True) -> Iterator[Any]:
             yield child
 
 
-@contextmanager
-def marked(module: Any, stack: list[int]) -> Iterator[None]:
-    """While it is open, the label of the innermost layer that runs is the last of `stack`."""
+def paths_of(module: Any) -> dict[Any, str | None]:
+    """Every module and its path, such as `encoder.0.linear1`; the first of its paths where it has several."""
+    return {each: path for path, each in module.named_modules()}
 
-    def enter(number: int) -> Any:
-        return lambda *_: stack.append(number)
+
+@contextmanager
+def marked(labels: Mapping[Any, Label], stack: list[Label]) -> Iterator[None]:
+    """While it is open, the label of the innermost module that runs, of those with a label, is the last of `stack`."""
+
+    def enter(label: Label) -> Any:
+        return lambda *_: stack.append(label)
 
     def leave(*_: Any) -> None:
         stack.pop()
 
     hooks = []
-    for each, number in labelled(module).items():
-        hooks.append(each.register_forward_pre_hook(enter(number)))
+    for each, label in labels.items():
+        hooks.append(each.register_forward_pre_hook(enter(label)))
         hooks.append(each.register_forward_hook(leave, always_call=True))
     try:
         yield

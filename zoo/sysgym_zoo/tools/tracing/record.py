@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -48,6 +48,14 @@ class Value:
     site: int = UNKNOWN  # the device that the author put it on
 
 
+class Origin(NamedTuple):
+    """Where an operator comes from: the label of its layer, the author's device, and the path of its module."""
+
+    layer: int = UNKNOWN
+    site: int = UNKNOWN
+    module: str | None = None
+
+
 @dataclass(frozen=True)
 class Kind:
     """What is known of an operator from its schema."""
@@ -82,24 +90,26 @@ class Recorder(TorchDispatchMode):
 
     A change in place of all of an intermediate result makes a new tensor of the graph; any other writes only the bytes
     that it changes, and whoever shares the memory reads both from then on. A part of a parameter or buffer is read
-    where it lies. `layers` is the stack of labels of the modules that run; in the backward pass a node has the label,
-    and the author's device, of what it differentiates.
+    where it lies. `layers` is the stack of labels of the modules that run, `modules` that of their paths; in the
+    backward pass a node has the label, the path and the author's device of what it differentiates.
     """
 
     def __init__(self, builder: GraphBuilder) -> None:
         """Record into a builder."""
         super().__init__()
-        self.builder, self.layers, self.backward, self.clock = builder, [UNKNOWN], False, 0
+        self.builder, self.backward, self.clock = builder, False, 0
+        self.layers = [UNKNOWN]
+        self.modules: list[str | None] = [None]
         self.values: dict[int, Value] = {}
         self.memory: dict[int, Storage] = {}
         self.kinds: dict[Any, Kind] = {}
-        self.labels: dict[int, tuple[int, int]] = {}  # layer and site, by the number of the step in autograd
+        self.labels: dict[int, Origin] = {}  # by the number of the step in autograd
         self.notes: list[str] = []  # what the user should know
         self.packed: dict[int, tuple[Any, list[Any]]] = {}  # packed weights, and what they hold
 
-    def declare(self, tensor: Any, op: str, site: int = UNKNOWN) -> int:
-        """A param, input or const; its tensor in the graph."""
-        found = self.builder.leaf(op, size_of(tensor))
+    def declare(self, tensor: Any, op: str, site: int = UNKNOWN, module: str | None = None) -> int:
+        """A param, input or const, of the module that owns it if one does; its tensor in the graph."""
+        found = self.builder.leaf(op, size_of(tensor), module=module)
         self._keep(tensor, [found], site)
         if op == "param":
             self.values[id(tensor)].storage.held = self.builder.source[found]
@@ -164,7 +174,7 @@ class Recorder(TorchDispatchMode):
         if id(value) not in self.packed:
             self.packed[id(value)] = value, (found := weights_of(op, value))
             for tensor in found:
-                self.declare(tensor, "param")
+                self.declare(tensor, "param", module=self.modules[-1])
         return self.packed[id(value)][1]
 
     def _held(self, tensor: Any) -> bool:
@@ -174,7 +184,7 @@ class Recorder(TorchDispatchMode):
 
     def _fold(self, inputs: list[Any], outputs: list[Any]) -> None:
         """A view is the tensor that it is a view of."""
-        layer, site = self._label()
+        layer, site, module = self._origin()
         for tensor in outputs:
             if inputs:
                 found = self.read(inputs[0])
@@ -182,7 +192,7 @@ class Recorder(TorchDispatchMode):
                 site = value.site if value is not None and site == UNKNOWN else site
                 if not self.backward:
                     label = self.builder.layer_of(found[0]) if layer == UNKNOWN else layer
-                    self.labels.setdefault(self._step(), (label, site))
+                    self.labels.setdefault(self._step(), Origin(label, site, module))
                 self._keep(tensor, found, site)
 
     def _node(
@@ -201,16 +211,17 @@ class Recorder(TorchDispatchMode):
         ]  # fmt: skip
         heavy = kind.name.removesuffix("_") in HEAVIES  # of a repeated factor, both count
         shapes = [tuple(tensor.shape) for tensor in (tensors_in(*given.values()) if heavy else inputs)]
-        layer, site = self._label()
+        layer, site, module = self._origin()
         held = next((storage.held for storage in targets.values() if storage.held >= 0), -1)
         new = self.builder.operator(
             kind.name, reads, sizes, shapes, [tuple(tensor.shape) for tensor in written],
             traffic(kind.name, given, inputs, written), layer=layer, phase=BACKWARD if self.backward else FORWARD,
             transposed=bool(given.get("transposed")), pair=held, site=site if self.backward else self._site(inputs),
+            module=module,
         )  # fmt: skip
         node = self.builder.nodes[-1]
         if not self.backward:
-            self.labels.setdefault(self._step(), (node.layer, node.site))
+            self.labels.setdefault(self._step(), Origin(node.layer, node.site, module))
         for tensor, size, found in zip(written, sizes, new, strict=True):
             if id(tensor) in targets:
                 self._changed(
@@ -253,9 +264,9 @@ class Recorder(TorchDispatchMode):
         found = [(tensor.numel() == 1, value.site) for tensor in inputs if (value := self.values.get(id(tensor)))]
         return next((site for _, site in sorted(found, key=lambda each: each[0]) if site != UNKNOWN), UNKNOWN)
 
-    def _label(self) -> tuple[int, int]:
-        """Layer and site of what runs: the innermost labelled module, or the forward step that is differentiated."""
+    def _origin(self) -> Origin:
+        """Where what runs comes from: the innermost modules, or the forward step that is differentiated."""
         if not self.backward:
-            return self.layers[-1], UNKNOWN
+            return Origin(self.layers[-1], UNKNOWN, self.modules[-1])
         node = torch._C._current_autograd_node()
-        return (UNKNOWN, UNKNOWN) if node is None else self.labels.get(int(node._sequence_nr()), (UNKNOWN, UNKNOWN))
+        return Origin() if node is None else self.labels.get(int(node._sequence_nr()), Origin())
