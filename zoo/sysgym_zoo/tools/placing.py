@@ -92,12 +92,13 @@ def by_module(graph: DataflowGraph, placement: Array) -> Array:
 
 def _problem_of(graph: Any, solution: Any) -> AnyProblem:
     """The problem and options that a file of a solution names, else device placement with its defaults."""
+    from sysgym.device_placement.problem import DevicePlacement
     from sysgym_zoo.lookup.finding import Clues
     from sysgym_zoo.lookup.resolve import find_and_build
 
     file = Path(solution) if isinstance(solution, str | Path) else None
-    clues = Clues(None if file else "DevicePlacement", (), "", [] if isinstance(graph, DataflowGraph) else [str(graph)],
-                  file, [])  # fmt: skip
+    usual = None if file else DevicePlacement.name
+    clues = Clues(usual, (), "", [] if isinstance(graph, DataflowGraph) else [str(graph)], file, [])
     built: AnyProblem = find_and_build(clues)
     return built
 
