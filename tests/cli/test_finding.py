@@ -13,13 +13,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from sysgym import UsageError, make_problem
+from sysgym import UsageError, make_problem, problem_ids
 from sysgym.core.errors import SysgymError
 from sysgym_zoo.lookup.finding import Clues, find_problem, first_bytes, usable
 from sysgym_zoo.lookup.naming import choose, make, mode_keys
 
 Inline = Callable[..., Any]
-ALL = "ChipPlacement, DevicePlacement, GraphOptimization, Partitioning"
+ALL = ", ".join(sorted(name.removeprefix("sysgym/").rpartition("-v")[0] for name in problem_ids()))
 
 
 @pytest.fixture(scope="module")

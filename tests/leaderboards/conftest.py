@@ -33,7 +33,8 @@ class Toy:
     name, version, recommended_agent, default_instances = "Toy", 0, "none", "a"
     variants = ({},)
     generate = size = static = describe = lambda *_: None  # it is only judged
-    dynamics = reads = adopt = parse_solution = format_solution = legend = frames = timeline = canonical = None
+    dynamics = reads = adopt = parse_solution = format_solution = named_solution = legend = None
+    frames = timeline = canonical = None
     restrict = None
     choice_names, secondary, freedoms = (), False, {}
     def __init__(self, *, behave="well"): self.behave = behave

@@ -365,7 +365,9 @@ class _ProblemDefaults:
     choice_names: tuple[str, ...] = ()
     secondary = False
     freedoms: Mapping[str, Freedom] = MappingProxyType({})
-    reads = adopt = parse_solution = format_solution = legend = frames = timeline = canonical = restrict = None
+    reads = adopt = parse_solution = format_solution = named_solution = legend = frames = timeline = canonical = (
+        restrict
+    ) = None
 
     @property
     def dynamics(self: Any) -> Any:

@@ -71,7 +71,9 @@ def load_index(topic: str) -> dict[str, InstanceSet]:
             Entry(
                 name=f"{name}/{short}",
                 split=row["split"],
-                file=DataFile(topic, row["file"], row["sha256"], embedded, row.get("url", "")),
+                file=DataFile(topic, row["file"], row["sha256"], embedded, row.get("url", ""))
+                if "file" in row
+                else None,
                 hash=row["hash"],
                 nodes=row["nodes"],
                 edges=row["edges"],

@@ -249,7 +249,13 @@ def _parsed(problem: AnyProblem, instance: Instance, file: Path, data: bytes) ->
     """What the bytes of a solution file hold, by its ending."""
     if file.suffix in (".json", ".npz"):
         content = _named(file, data)
-        return {key: value for key, value in content.items() if key != MADE} if isinstance(content, dict) else content
+        if not isinstance(content, dict):
+            return content
+        content = {key: value for key, value in content.items() if key != MADE}
+        own = problem.named_solution if file.suffix == ".json" else None
+        if own is not None and not set(content) & set(problem.solution_arrays(instance)):
+            return own(instance, content)
+        return content
     if file.suffix == ".npy":
         return parse_npy(data)
     if problem.parse_solution is None:

@@ -33,7 +33,8 @@ def reference(name: str) -> str:
         head, _, rest = part.partition(":")
         lines += _options(problem, rest) if head == "Options" else [f"**{head}.** {_flow(rest)}", ""]
     recipes = [f"`{item.name}` (`{item.agent}`): {item.about}" for item in own_recipes(problem.name)]
-    return "\n".join([*lines, "Recipes, which are agents' names too:", "", *(f"- {line}" for line in recipes)])
+    told = ["Recipes, which are agents' names too:", "", *(f"- {line}" for line in recipes)] if recipes else []
+    return "\n".join([*lines, *told]).rstrip()
 
 
 def _flow(text: str) -> str:

@@ -1,0 +1,1 @@
+"""Networks as graphs of regions, by formula from the definitions of their models."""
