@@ -92,7 +92,8 @@ def stay(consumers, times, tensor, upto, cost, left):
 
 @njit
 def fuse(work, consumers, machine, times, first, last, room):
-    """The least nanoseconds of a batch that greedy choices of what stays find for the regions first..last.
+    """The least nanoseconds of a batch that greedy choices of what stays find for the regions first..last, and whether
+    nothing can be better: all that helps fitted, or nothing waits for memory.
 
     Candidates by what they gain for each byte and, to an exponent, each region that they outlast; then weights.
     """
@@ -123,13 +124,15 @@ def fuse(work, consumers, machine, times, first, last, room):
         for c in np.argsort(-gain[:count]):
             refused += not _keep(work, consumers, times, bandwidth, capacity, tensors[c], upto[c], batch, room)
         total = computing
-        _pin(work, bandwidth, capacity, times, first, last, room)
+        left_out = refused + _pin(work, bandwidth, capacity, times, first, last, room)
         for i in range(first, last):
             total += max(left[i], 0.0)
         best = min(best, total)
-        if refused == 0 or best <= computing:  # another order chooses the same, or nothing is better
+        if left_out == 0 or total <= computing * (1 + 1e-12):
+            return best, True
+        if refused == 0:  # another order chooses the same
             break
-    return best
+    return best, False
 
 
 @njit
@@ -174,13 +177,16 @@ def _keep(work, consumers, times, bandwidth, capacity, tensor, k, batch, room):
 
 @njit
 def _pin(work, bandwidth, capacity, times, first, last, room):
-    """Keep weights in what the activations leave free all the time, the best for their bytes first."""
+    """Keep weights in what the activations leave free all the time, the best for their bytes first; how many that would
+    help do not fit.
+    """
     left = room.left
     free = capacity - room.used[first:last].max()
-    count = 0
+    count = refused = 0
     regions, gain = np.empty(last - first, np.int64), np.empty(last - first)
     for i in range(first, last):
         size = 2.0 * work.weights[i]
+        refused += left[i] > 0 and free < size <= capacity
         if left[i] > 0 and 0 < size <= free:
             regions[count], gain[count] = i, min(size * times.weights[i] / bandwidth, left[i]) / size
             count += 1
@@ -191,6 +197,9 @@ def _pin(work, bandwidth, capacity, times, first, last, room):
             free -= size
             left[i] -= size * times.weights[i] / bandwidth
             room.pinned[i] = True
+        else:
+            refused += 1
+    return refused
 
 
 @njit
@@ -201,7 +210,7 @@ def batch_time(work, consumers, machine, schedule, fusion, first, last, times, r
     best = unfused(machine, first, last, times)
     if not fusion or machine[GM] == 0:
         return best
-    return min(best, fuse(work, consumers, machine, times, first, last, room))
+    return min(best, fuse(work, consumers, machine, times, first, last, room)[0])
 
 
 @njit

@@ -74,14 +74,14 @@ class Simulator:
         return Exact(seconds * 1e-9, plain * 1e-9, regions, tuple(plans))
 
     def _plan(self, machine: Array, begin: int, end: int) -> Plan:
-        """The best residency of a network, whose times are known; without an integer program where greedy choices leave
-        nothing to wait for.
+        """The best residency of a network whose times are known; without an integer program where greedy choices are
+        certain to be best.
         """
-        compute = self._times.compute[begin:end]
-        greedy = fuse(self.work, self.consumers, machine, self._times, begin, end, self._room)
-        if greedy <= float(compute.sum()) * (1 + 1e-12):
-            return Plan(greedy, compute.copy(), self._room.chosen.copy(), self._room.pinned.copy())
-        return solve_fusion(self.network(machine, begin, end))
+        best, certain = fuse(self.work, self.consumers, machine, self._times, begin, end, self._room)
+        if not certain:
+            return solve_fusion(self.network(machine, begin, end))
+        regions = self._times.compute[begin:end] + np.maximum(self._room.left[begin:end], 0.0)
+        return Plan(best, regions, self._room.chosen.copy(), self._room.pinned.copy())
 
     def network(self, machine: Array, begin: int, end: int) -> Network:
         """The regions of a network whose times were just found."""
