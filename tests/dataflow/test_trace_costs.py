@@ -93,6 +93,7 @@ def test_changes_in_place_move_the_rows_they_change(op: str, change: Any, bytes_
     graph = traced(Cached(), IDS, torch.empty(PICKED, WIDTH))
     found, table = node(graph, op), 4 * ROWS * WIDTH
     assert graph.traffic[found] == bytes_moved and graph.coloc[found] == graph.coloc[node(graph, "param")]
+    assert graph.flops[found] == (0 if op == "copy_" else PICKED * WIDTH)  # not one for each element of the table
     assert "slice" not in names(graph) and found in graph.edge_src[graph.edge_dst == node(graph, "sum")]
     job = Job(graph, Rules())
     assert table <= job.score(job.single).outcome.peak_bytes.max() < 1.01 * table

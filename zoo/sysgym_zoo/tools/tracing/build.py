@@ -193,7 +193,7 @@ class GraphBuilder:
             if node.op not in timing.measured and not is_known(node.op, *self.kinds.get(node.op, (False, False))):
                 spent[node.op] = spent.get(node.op, 0) + time
         if spent:
-            names = ", ".join(f"{op} ({100 * ns / max(1, sum(times)):.2g} % of the time)" for op, ns in spent.items())
+            names = ", ".join(f"{op} ({100 * ns / max(1, sum(times)):.3g} % of the time)" for op, ns in spent.items())
             announce(
                 f"no table knows what these operators compute: {names}; they count 1 flop for each element they write, "
                 "so their time may be far too small: measure them and give --times or --profile."
