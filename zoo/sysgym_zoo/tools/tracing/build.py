@@ -112,8 +112,8 @@ class GraphBuilder:
         moved = size if rows is None else min(rows, size)
         op = f"{optimizer}_update"
         self._add(
-            op, (parameter, *gradients, *held), (), flops=flops_of(op, [shape], []), traffic=(3 + 2 * states) * moved,
-            phase=UPDATE, pair=pair,
+            op, (parameter, *gradients, *held), (), flops=flops_of(op, [shape], []) * moved // max(1, size),
+            traffic=(3 + 2 * states) * moved, phase=UPDATE, pair=pair,
         )  # fmt: skip
 
     def finish(self, heading: Heading, roots: Iterable[int], timing: Timing) -> DataflowGraph:
