@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import replace
 from pathlib import Path
 
@@ -119,6 +120,16 @@ def test_odd_comments_get_a_sentence(tmp_path: Path, comment: str, sentence: str
     path = saved(tmp_path, {"n.pb.txt": f"{comment}\n# Columns : 20  Rows : 10\n{PAIR}"}) / "n.pb.txt"
     with pytest.raises(UsageError, match=sentence):
         make_problem("ChipPlacement").load(str(path))
+
+
+def test_comments_that_differ_are_told_and_the_last_counts(tmp_path: Path) -> None:
+    for above, told in (("# FP bbox: {0 0} {300 50}\n", 1), ("# Width : 100  Height : 50\n", 0)):
+        text = f"{above}# FP bbox: {{0 0}} {{100 50}}\n# Columns : 20  Rows : 10\n{PAIR}"
+        path = saved(tmp_path, {"n.pb.txt": text}) / "n.pb.txt"
+        with warnings.catch_warnings(record=True) as said:
+            warnings.simplefilter("always", Notice)
+            assert make_problem("ChipPlacement").load(str(path)).canvas.width == 100.0
+        assert len(said) == told and all("differs from a line above" in str(one.message) for one in said)
 
 
 def test_a_placement_file_and_comments_that_differ_are_told(tmp_path: Path) -> None:

@@ -25,6 +25,7 @@ from sysgym.dataflow.simulator.rules import Rules
 from sysgym_zoo.tools.tracing.build import Heading
 from sysgym_zoo.tools.tracing.capture import trace_module
 from sysgym_zoo.tools.tracing.cost import read_profile
+from sysgym_zoo.tools.tracing.devices import Sites
 from sysgym_zoo.tools.tracing.products import HEAVIES, heavy_flops
 
 Inline = Callable[..., Any]
@@ -93,6 +94,7 @@ def test_changes_in_place_move_the_rows_they_change(op: str, change: Any, bytes_
     graph = traced(Cached(), IDS, torch.empty(PICKED, WIDTH))
     found, table = node(graph, op), 4 * ROWS * WIDTH
     assert graph.traffic[found] == bytes_moved and graph.coloc[found] == graph.coloc[node(graph, "param")]
+    assert graph.flops[found] == (0 if op == "copy_" else PICKED * WIDTH)  # not one for each element of the table
     assert "slice" not in names(graph) and found in graph.edge_src[graph.edge_dst == node(graph, "sum")]
     job = Job(graph, Rules())
     assert table <= job.score(job.single).outcome.peak_bytes.max() < 1.01 * table
@@ -205,6 +207,24 @@ def test_a_model_split_by_hand_keeps_the_authors_placement() -> None:
     assert graph.human_expert[updates].tolist() == [0, 1] and Job(graph, Rules()).expert.tolist() == (
         graph.human_expert.tolist()
     )
+
+
+def test_a_model_built_on_its_devices() -> None:
+    x = torch.zeros(2)
+    with Sites():  # as while the user's function runs; modules say `to(device, dtype or None, non_blocking)`
+        module = nn.Sequential(nn.Linear(8, 8).to("cuda:0"), nn.Linear(8, 8).to("cuda:1", torch.float16))
+        moved = [x.to("cuda:1", None, False), x.to("cuda", torch.float64, True, True), x.to(None, torch.int8)]
+    assert [each.dtype for each in module.parameters()] == 2 * [torch.float32] + 2 * [torch.float16]
+    assert moved[0] is x and [each.dtype for each in moved[1:]] == [torch.float64, torch.int8]
+    assert {each.device.type for each in (*module.parameters(), *moved)} == {"cpu"}
+
+
+@pytest.mark.parametrize("sparse", [False, True])
+def test_the_step_of_a_sparse_gradient_computes_the_rows_it_names(sparse: bool) -> None:
+    table = nn.Sequential(nn.Embedding(ROWS, WIDTH, sparse=sparse, device="meta"), nn.Flatten())
+    graph = trace_module(table, IDS, Heading("mine", 1, train=True, optimizer="adam"))
+    rows = PICKED if sparse else ROWS  # of a sparse gradient, with their numbers, two words each
+    assert graph.flops[node(graph, "adam_update")] == 12 * rows * (WIDTH + 2 * sparse)
 
 
 @pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")

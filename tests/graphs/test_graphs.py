@@ -121,6 +121,7 @@ def test_edge_lists() -> None:
         (b"1 2\n3 1\n", 3, [1, 2, 3], [2, 1, 1], "3 ids from 1 to 3"),
         (b"1 2\n4 1\n", 4, [1, 2, 3, 4], [2, 1, 0, 1], ""),  # ids from 1: the largest is the number of nodes
         (b"# Nodes: 5 Edges: 1\n0 1\n", None, None, [1, 1, 0, 0, 0], ""),
+        (b"# Nodes: 5 Edges: 1\n1 2\n", None, None, [0, 1, 1, 0, 0], "as none is 5, ids are taken to count from 0"),
         (b"% sym unweighted\n% 1 4 4\n1 3\n", None, [1, 2, 3, 4], [1, 0, 1, 0], ""),
         (b"# Nodes: 4 Edges: 1\n10 30\n", None, [10, 30], [1, 1], "says 4 nodes, 2 occur"),
         (b"0 1\n1 1\n", None, None, [1, 1], "1 entries from a node to itself are left out"),
@@ -164,7 +165,8 @@ def test_matrix_market() -> None:
         b"integer skew-symmetric\n3 3 2\n2 1 4\n3 2 -2\n",
         b"integer general\n3 3 4\n2 1 4\n3 2 -2\n1 2 4\n2 3 2\n",
     ):
-        assert parse_graph("given", "x.mtx", head + weights).adjwgt.tolist() == [4, 4, 2, 2]
+        with pytest.warns(Notice, match="some entries are negative; an edge weighs what they are without the sign"):
+            assert parse_graph("given", "x.mtx", head + weights).adjwgt.tolist() == [4, 4, 2, 2]
     with pytest.warns(Notice, match="1 edges are listed more than once"):
         twice = parse_graph("given", "x.mtx", head + b"pattern symmetric\n3 3 3\n2 1\n2 1\n3 2\n")
     assert twice.adjwgt.tolist() == [1, 1, 1, 1]

@@ -15,6 +15,7 @@ import stable_baselines3
 from gymnasium.wrappers import FlattenObservation
 
 from sysgym import make_problem
+from sysgym.wrappers import FlattenGraph
 from sysgym_agents import Budget
 from sysgym_agents.general.sb3.stored import open_model, stored_class
 
@@ -29,10 +30,10 @@ CASES = [
 ]  # fmt: skip
 
 
-def saved(path: Path, algorithm: Any, policy: str, keywords: dict[str, Any], flat: bool = False, **options: Any) -> Any:
-    """A model of the algorithm with the weights that it begins with, in a file too."""
+def saved(path: Path, algorithm: Any, policy: str, keywords: dict[str, Any], flat: Any = None, **options: Any) -> Any:
+    """A model of the algorithm with the weights that it begins with, in a file too; `flat` wraps its environment."""
     env: Any = gym.make("sysgym/Partitioning-v0", instances="tiny/train", k=2, obs="raw" if flat else "full", **options)
-    model = algorithm(policy, FlattenObservation(env) if flat else env, seed=1, device="cpu", **keywords)
+    model = algorithm(policy, flat(env) if flat else env, seed=1, device="cpu", **keywords)
     model.save(path)
     return model
 
@@ -73,8 +74,9 @@ def test_on_the_command_line(tmp_path: Path, inline: Inline, monkeypatch: pytest
     assert "episodes of agent 'mine.zip' must be at least 1, got 0" in wrong.stderr
 
 
-def test_flattened_observations(tmp_path: Path, inline: Inline) -> None:
-    saved(tmp_path / "flat.zip", stable_baselines3.PPO, "MlpPolicy", SMALL, flat=True)
+@pytest.mark.parametrize("flat", [FlattenObservation, FlattenGraph])
+def test_flattened_observations(tmp_path: Path, inline: Inline, flat: Any) -> None:
+    saved(tmp_path / "flat.zip", stable_baselines3.PPO, "MlpPolicy", SMALL, flat=flat)
     assert "feasible" in inline("solve", "tiny/delaunay-test", "--agent", str(tmp_path / "flat.zip")).stdout
 
 

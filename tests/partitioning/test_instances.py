@@ -27,6 +27,7 @@ def same_path() -> list[object]:
     return [named, dense, sp.csr_matrix(dense), sp.coo_array(dense)]
 
 
+@pytest.mark.filterwarnings("ignore:.*some entries are negative")
 def test_objects_of_other_libraries_are_instances() -> None:
     problem = make_problem("Partitioning")
     for given in same_path():

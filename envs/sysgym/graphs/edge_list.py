@@ -73,6 +73,11 @@ def _numbered(name: str, ids: Array, index: Array, nodes: int | None, comments: 
         if from_one and last <= wanted:
             return np.arange(1, wanted + 1), ids[index] - 1
         if last < wanted:
+            if ids[0] >= 1:
+                announce(
+                    f"{name}: of {wanted} nodes, ids from {ids[0]} to {last} have an edge; as none is {wanted}, ids "
+                    "are taken to count from 0, and line i of a partition is node i - 1."
+                )
             return np.arange(wanted), ids[index]
         if nodes is not None:
             refuse(name, 1, f"nodes={nodes}, but an id is {last}; ids must be below it, or 1 to {nodes}")

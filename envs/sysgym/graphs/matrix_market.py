@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from sysgym.core.errors import UsageError
+from sysgym.core.errors import UsageError, announce
 from sysgym.graphs.csr import MAX_WEIGHT, Graph, from_edges
 from sysgym.graphs.lines import refuse, refuse_sparse_ids, simple_edges
 
@@ -80,5 +80,7 @@ def graph_of_matrix(name: str, matrix: Any) -> Graph:
     apart = u != v
     if len(np.setxor1d((u * matrix.shape[0] + v)[apart], (v * matrix.shape[0] + u)[apart])):
         raise UsageError(f"{name}: the matrix is not symmetric; write A + A^T for an undirected graph.")
+    if ((matrix.data[kept] < 0) & apart).any():
+        announce(f"{name}: some entries are negative; an edge weighs what they are without the sign.")
     found = simple_edges(name, u, v, weights, lambda i: f"{name}, row {u[i] + 1}, column {v[i] + 1}")
     return from_edges(name, matrix.shape[0], found.u, found.v, found.weights)

@@ -22,7 +22,8 @@ class StoredModel:
     """A saved model plays episodes, the first greedily; the best feasible solution counts.
 
     The problem must have the options that it was trained with, its action mode above all; graphs are padded to the size
-    that it knows. Observations may be those of the environment, in any form, or flattened by `FlattenObservation`.
+    that it knows. Observations may be those of the environment, in any form, or flattened by `FlattenObservation` or
+    `FlattenGraph`.
     """
 
     problems: tuple[str, ...] = ()
@@ -111,6 +112,7 @@ def fitting_env(model: Any, problem: AnyProblem, instance: Instance, path: Path)
 
     from sysgym.core.env import ProblemEnv
     from sysgym.core.observation import FORMS
+    from sysgym.wrappers import FlattenGraph
 
     known = model.observation_space
     named: Any = known.spaces if isinstance(known, spaces.Dict) else {}
@@ -129,12 +131,12 @@ def fitting_env(model: Any, problem: AnyProblem, instance: Instance, path: Path)
     form = next((form for form, key in (("full", "nodes"), ("dynamic", "dynamic")) if key in named), "raw")
     for obs in [form] if named else FORMS:
         env = ProblemEnv(problem, instance=instance, obs=obs, **limits)
-        flat = None if named else FlattenObservation(env)
-        shown = env.observation_space if flat is None else flat.observation_space
-        if shown == known and env.action_space == model.action_space:
-            return env, flat
+        for flat in [None] if named else [FlattenObservation(env), FlattenGraph(env)]:
+            shown = env.observation_space if flat is None else flat.observation_space
+            if shown == known and env.action_space == model.action_space:
+                return env, flat
     wanted = {key: space.shape for key, space in named.items()} or known.shape
-    got = {key: space.shape for key, space in env.observation_space.spaces.items()} if named else "others"
+    got = {key: space.shape for key, space in env.observation_space.spaces.items()} if named else "none such"
     if isinstance(wanted, dict) and isinstance(got, dict):
         wanted, got = ({k: v for k, v in each.items() if wanted.get(k) != got.get(k)} for each in (wanted, got))
     raise UsageError(

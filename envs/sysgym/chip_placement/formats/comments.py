@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterable
 from typing import Any
 
-from sysgym.core.errors import UsageError
+from sysgym.core.errors import UsageError, announce
 
 _NUMBER = r"([-+.\deE]+)"
 _GAP = r"[\s,{}()]+"
@@ -41,7 +41,8 @@ def telling(text: str) -> tuple[str, ...]:
 def canvas_facts(lines: Iterable[tuple[str, str]], source: object) -> dict[str, Any]:
     """Fields of a Canvas that comments give, by name, from lines and their places ("line 7"); UsageError for odd ones.
 
-    The last of several lines counts, as in Circuit Training; blockages are all kept. A box must begin at (0, 0).
+    The last of several lines counts, as in Circuit Training, and is announced where they differ; blockages are all
+    kept. A box must begin at (0, 0).
     """
     facts: dict[str, Any] = {}
     for place, line in lines:
@@ -54,7 +55,10 @@ def canvas_facts(lines: Iterable[tuple[str, str]], source: object) -> dict[str, 
                 values = tuple(float(value) for value in match.groups())
             except ValueError:
                 raise UsageError(f"{source} {place}: {line[:60]!r} holds a word for a number.") from None
+            before = dict(facts)
             _note(facts, key, values, f"{source} {place}")
+            if any(facts[field] != value for field, value in before.items() if field != "blockages"):
+                announce(f"{source} {place}: {line[:60]!r} differs from a line above; this one counts.")
     return facts
 
 

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from sysgym.core.data import decompress, read_file
-from sysgym.core.errors import UsageError, reading, unknown
+from sysgym.core.errors import UsageError, reading, shortened, unknown
 from sysgym.core.problem import Array
 from sysgym.core.solutions import parse_json
 from sysgym.dataflow.graphs.graph import OPTIONAL, DataflowGraph, check_graph
@@ -147,12 +147,11 @@ def _integers(name: str, key: str, values: Any, kind: Any) -> Array:
     """A list of whole numbers as an array of a type it fits in."""
     if not isinstance(values, list):
         raise UsageError(f"{name}: {key} must be a list of whole numbers, got {type(values).__name__}.")
-    try:
-        wide = np.array(values, np.int64) if values else np.zeros(0, np.int64)
-        exact = wide.ndim == 1 and all(type(value) is int for value in values)
-    except (ValueError, TypeError, OverflowError):
-        exact = False
     limits = np.iinfo(kind)
-    if not exact or (len(wide) and (wide.min() < limits.min or wide.max() > limits.max)):
-        raise UsageError(f"{name}: {key} must hold whole numbers from {limits.min} to {limits.max} only.")
-    return wide.astype(kind)
+    for i, value in enumerate(values):
+        if type(value) is not int or not limits.min <= value <= limits.max:
+            raise UsageError(
+                f"{name}: {key} must hold whole numbers from {limits.min} to {limits.max} only, but entry {i} is "
+                f"{shortened(json.dumps(value), 40)}."
+            )
+    return np.array(values, kind)

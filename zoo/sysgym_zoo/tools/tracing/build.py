@@ -112,8 +112,8 @@ class GraphBuilder:
         moved = size if rows is None else min(rows, size)
         op = f"{optimizer}_update"
         self._add(
-            op, (parameter, *gradients, *held), (), flops=flops_of(op, [shape], []), traffic=(3 + 2 * states) * moved,
-            phase=UPDATE, pair=pair,
+            op, (parameter, *gradients, *held), (), flops=flops_of(op, [shape], []) * moved // max(1, size),
+            traffic=(3 + 2 * states) * moved, phase=UPDATE, pair=pair,
         )  # fmt: skip
 
     def finish(self, heading: Heading, roots: Iterable[int], timing: Timing) -> DataflowGraph:
@@ -193,7 +193,7 @@ class GraphBuilder:
             if node.op not in timing.measured and not is_known(node.op, *self.kinds.get(node.op, (False, False))):
                 spent[node.op] = spent.get(node.op, 0) + time
         if spent:
-            names = ", ".join(f"{op} ({100 * ns / max(1, sum(times)):.2g} % of the time)" for op, ns in spent.items())
+            names = ", ".join(f"{op} ({100 * ns / max(1, sum(times)):.3g} % of the time)" for op, ns in spent.items())
             announce(
                 f"no table knows what these operators compute: {names}; they count 1 flop for each element they write, "
                 "so their time may be far too small: measure them and give --times or --profile."

@@ -62,16 +62,15 @@ class Sites(TorchFunctionMode):
 
     def _to(self, func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
         """`tensor.to(...)`, whose device, if any, is left out."""
+        tensor, *rest = args
+        if rest and (rest[0] is None or _is_device(rest[0])):  # to(device, dtype, non_blocking, copy), as modules do
+            kwargs |= dict(zip(("device", "dtype", "non_blocking", "copy"), rest, strict=False))
+            rest = []
         device = kwargs.pop("device", None)
-        rest = args[1:]
-        if rest and _is_device(rest[0]):
-            device, rest = rest[0], rest[1:]
-        if rest and rest[0] is None:
-            rest = rest[1:]
         if device is None:
-            return func(*args[:1], *rest, **kwargs)
-        tensor = args[0]
-        if rest or kwargs.get("dtype") is not None or kwargs.get("copy") or kwargs.get("memory_format") is not None:
+            return func(tensor, *rest, **kwargs)
+        kwargs = {key: value for key, value in kwargs.items() if value is not None}
+        if rest or "dtype" in kwargs or kwargs.get("copy") or "memory_format" in kwargs:
             tensor = func(tensor, *rest, **kwargs)
         return self._moved(tensor, _number(device))
 

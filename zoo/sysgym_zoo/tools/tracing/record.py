@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -214,7 +215,7 @@ class Recorder(TorchDispatchMode):
         layer, site, module = self._origin()
         held = next((storage.held for storage in targets.values() if storage.held >= 0), -1)
         new = self.builder.operator(
-            kind.name, reads, sizes, shapes, [tuple(tensor.shape) for tensor in written],
+            kind.name, reads, sizes, shapes, self._shapes(written, targets, part),
             traffic(kind.name, given, inputs, written), layer=layer, phase=BACKWARD if self.backward else FORWARD,
             transposed=bool(given.get("transposed")), pair=held, site=site if self.backward else self._site(inputs),
             module=module,
@@ -228,6 +229,14 @@ class Recorder(TorchDispatchMode):
                     tensor, targets[id(tensor)], found, whole=size == targets[id(tensor)].size, site=node.site
                 )
         return new
+
+    @staticmethod
+    def _shapes(written: list[Any], targets: Mapping[int, Storage], part: int | None) -> list[tuple[int, ...]]:
+        """Shapes of what is written, for flops: of a change by indices, as many elements as its `part` bytes hold."""
+        return [
+            tuple(each.shape) if part is None or id(each) not in targets else (part // each.element_size(),)
+            for each in written
+        ]
 
     def _storage(self, tensor: Any) -> Storage:
         """The memory of a tensor that is changed."""
