@@ -237,7 +237,7 @@ def test_files_of_the_commands_and_refusals(tmp_path: Path) -> None:
     assert found.asked.cost == problem.judge(graph, answer).cost  # with the options in the file
     for given, sentence in (
         ((module, graph, answer, ("cpu", "cpu"), problem), "the placement uses 3 devices; give that many"),
-        ((module, graph, answer, "cpu", problem), "the placement uses 3 devices; give that many"),
+        ((module, graph, answer, "cpu", problem), "devices must be a list, such as .*, got 'cpu'"),
         ((module, graph, answer, ("cpu", "cpu", "gpu"), problem), "torch cannot use the device 'gpu': "),
         ((module[1], graph, answer, ["cpu"] * 3, problem), "operators of a module '0', which TransformerEncoder does"),
         ((encoder().to("meta"), graph, answer, ["cpu"] * 3), "Sequential has parameters without data"),

@@ -234,3 +234,9 @@ def test_mutations_of_a_model_get_a_graph_or_a_sentence(count: int, mlp: Path, t
         check_graph(trace_onnx(path, Heading("mine")))
 
     assert check(use, mlp.read_bytes(), mutated, count)["sentence"] > count / 20
+
+
+def test_a_tensor_that_two_operators_write(tmp_path: Path) -> None:
+    nodes = [helper.make_node("Relu", ["x"], ["y"]), helper.make_node("Exp", ["x"], ["y"])]
+    with pytest.raises(UsageError, match="tensor 'y' is written twice; ONNX allows a single writer"):
+        trace_onnx(save(tmp_path / "x.onnx", nodes, {"x": [2, 2]}, {}, "y"), Heading("x", 1))

@@ -95,3 +95,8 @@ def test_files_that_are_no_models(tmp_path: Path, inline: Inline) -> None:
         archive.writestr("data", "{}")
         archive.writestr("policy.pth", b"")
     assert "x.zip" in inline("solve", "tiny/delaunay-test", "--agent", str(path), code=2).stderr
+
+
+def test_a_file_that_is_not_there(inline: Inline) -> None:
+    said = inline("solve", "tiny/delaunay-test", "--agent", "none.zip", code=2).stderr
+    assert "agent 'none.zip': there is no such file of a model saved with Stable-Baselines3" in said

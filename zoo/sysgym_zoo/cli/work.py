@@ -48,7 +48,7 @@ def solve(
         typer.Option(
             "--agent",
             "-a",
-            help="Agent, recipe, run folder, SB3 model.zip or module:Class.",
+            help="Agent, recipe, run folder, your own SB3 model.zip or module:Class.",
             autocompletion=complete.agents,
         ),
     ] = None,
@@ -145,7 +145,7 @@ def evaluate(
         typer.Option(
             "--agent",
             "-a",
-            help="Agent, recipe, run folder, SB3 model.zip or module:Class; repeatable.",
+            help="Agent, recipe, run folder, your own SB3 model.zip or module:Class; repeatable.",
             autocompletion=complete.agents,
         ),
     ] = None,

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from sysgym import UsageError, content_hash, make_problem
+from sysgym.core.errors import announce, shortened
 from sysgym.core.options import keyword_options, parse_pairs
 from sysgym.core.problem import AnyProblem
 from sysgym.core.registry import options_of, problem_class
@@ -130,6 +131,10 @@ def _fresh(asked: Training) -> Plan:
         **({"started_from": str(choice.word)} if choice.run else {}),
     }  # fmt: skip
     loaded = [problem.load(item) for item in instance_names(problem, wanted)]
+    if choice.run and not asked.instances:
+        before = [item["name"] for item in load_run(choice.run)["instances"]]
+        if before != [item.name for item in loaded]:
+            announce(f"{choice.word} was trained on {shortened(', '.join(before), 80)}; this training is on {wanted}.")
     budget = _budget(chosen.budget, learner, asked)
     schedule = schedule_of(asked.evaluation.over(chosen.eval), problem, budget, loaded)
     return Plan(

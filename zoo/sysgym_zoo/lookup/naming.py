@@ -60,7 +60,9 @@ def choose(word: str) -> Choice:
         return of_recipe(load_recipe(word))
     if word and os.path.isdir(word):
         return of_run(Path(word))
-    if word.endswith(SUFFIX) and os.path.isfile(word):
+    if word.endswith(SUFFIX):
+        if not os.path.isfile(word):
+            raise UsageError(f"agent {word!r}: there is no such file of a model saved with Stable-Baselines3.")
         register_agent(word, stored_class(Path(word)))
         return Choice(word, word)
     if OF_MODULE.fullmatch(word):

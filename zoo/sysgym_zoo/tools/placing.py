@@ -114,7 +114,9 @@ def _answer(problem: AnyProblem, graph: DataflowGraph, solution: Any) -> dict[st
 
 def _targets(devices: Sequence[str | torch.device], needed: int) -> list[torch.device]:
     """The devices of torch; UsageError if they are too few or one is not there."""
-    if isinstance(devices, str | torch.device) or len(devices) < needed:
+    if isinstance(devices, str | torch.device):
+        raise UsageError(f"devices must be a list, such as ['cuda:0', 'cuda:1'], got {str(devices)!r}.")
+    if len(devices) < needed:
         raise UsageError(f"the placement uses {needed} devices; give that many, such as ('cuda:0', 'cuda:1').")
     found = []
     for device in devices:

@@ -204,8 +204,9 @@ def _guarded(run: Callable[[], Any], name: str) -> Any:
         raise
     except SHAPES as error:
         raise UsageError(
-            f"{name} does something that depends on the values of tensors ({error}); a graph needs fixed shapes "
-            "and branches, so take out .item(), nonzero, boolean masks and tests of tensors."
+            f"{name} does something that depends on the values of tensors ({error}); a graph needs fixed shapes and "
+            "branches, so take out .item(), nonzero, boolean masks, slices by tensors, tests of tensors and statically "
+            "quantised layers (torch.ao.quantization.convert)."
         ) from error
     except fake_tensor.UnsupportedOperatorException as error:
         raise UsageError(f"{name} uses {error}, which torch cannot run without data; replace it.") from error

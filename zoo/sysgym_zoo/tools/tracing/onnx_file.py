@@ -147,6 +147,9 @@ class Reader:
             raise UsageError(f"{self.path} holds {kind}, a branch or loop; unroll it before the model is exported.")
         reads, writes = [name for name in node.input if name], [name for name in node.output if name]
         for name in writes:
+            if name in self.found:
+                raise UsageError(f"{self.path}: tensor {name!r} is written twice; ONNX allows a single writer.")
+        for name in writes:
             self.odd.setdefault(name, _reason(node))
         if not node.domain and kind in ("Shape", "Size") and writes:  # known before the model runs
             self.found[writes[0]] = self.builder.leaf("const", self._size(writes[0]))
