@@ -224,6 +224,12 @@ def test_metis_round_trip_and_gzip(tmp_path: Path) -> None:
         read_graph(file)
 
 
+def test_edge_lists_of_networkx_may_lack_some_weights(tmp_path: Path) -> None:
+    graph = nx.Graph([(0, 1, {"weight": 5}), (1, 2, {"colour": "red"}), (2, 3)])
+    nx.write_edgelist(graph, tmp_path / "g.edgelist")
+    assert content_hash(read_graph(tmp_path / "g.edgelist")) == content_hash(from_networkx(graph))
+
+
 def test_networkx_there_and_back() -> None:
     graph = generate_graph("barabasi_albert:n=40,seed=2")
     assert content_hash(from_networkx(to_networkx(graph))) == content_hash(graph)

@@ -27,7 +27,13 @@ def parse_edge_list(name: str, data: bytes, nodes: int | None = None) -> Graph:
     """
     rows, comments = text_lines(name, data, ("#", "%"))
     plain = _plain if b"{" in data or b"." in data else str
+    said = [line for _, line in rows if line.strip()]
     rows = [(number, plain(line)) for number, line in rows if line.strip()]
+    if any("{" in line for line in said) and any(len(line.split()) == 3 for _, line in rows):
+        rows = [  # a dictionary without a weight means 1, as in networkx, where others have one
+            (number, f"{line} 1" if "{" in whole and len(line.split()) == 2 else line)
+            for (number, line), whole in zip(rows, said, strict=True)
+        ]
     if not rows:
         refuse(name, 1, "the file holds no edges")
     values, counts = integers(name, rows)
