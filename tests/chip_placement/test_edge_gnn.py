@@ -101,6 +101,7 @@ def test_pre_training_learns_what_a_placement_is_worth() -> None:
     assert explained > 0.3
 
 
+@pytest.mark.slow
 def test_pre_training_repeats() -> None:
     problem = make_problem("ChipPlacement", mode="sequential")
     agent, small = make_agent("edge-gnn"), problem.load("tiles/train-0")

@@ -15,6 +15,7 @@ from sysgym.chip_placement.formats.plc import read_plc
 from sysgym.chip_placement.geometry.force import place_soft
 
 
+@pytest.mark.slow
 @needs_chip
 def test_quality_is_that_of_the_reference_placer() -> None:
     """After legalized hard macros, six designs: each within 5 %, the geometric mean within 2 %."""

@@ -206,6 +206,7 @@ def ibm01_costs(agent: Agent, steps: int) -> list[float]:
     return sorted(cost(chip, solution) for solution in found)
 
 
+@pytest.mark.slow
 @needs(IBM01)
 def test_ibm01_after_a_few_hundred_evaluations() -> None:
     """Better than the published greedy pass, 332k; and the greedy pass in our own order."""

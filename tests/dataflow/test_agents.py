@@ -133,6 +133,7 @@ def test_gdp_finds_the_optimum_of_a_tiny_graph() -> None:
     assert problem.judge(graph, found).cost <= 1.02 * optimum(problem, graph, 2)
 
 
+@pytest.mark.slow
 def test_gdp_beats_the_expert_and_metis_on_an_unrolled_network() -> None:
     problem = make_problem("DevicePlacement", schedule="critical_path")
     graph = problem.load("seeds/txl_2l")

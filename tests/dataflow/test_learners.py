@@ -75,6 +75,7 @@ def test_they_beat_as_many_random_placements(make: Any, name: str) -> None:
     assert found < random_costs(task, graph, 400).min()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("make", "steps"), [pytest.param(HDP, 800, id="hdp"), pytest.param(Placeto, 500, id="placeto")]
 )

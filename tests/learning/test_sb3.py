@@ -90,6 +90,7 @@ def test_ppo_learns_to_assign() -> None:
     assert mean_cut(agent) < 0.4 * mean_cut(make_agent("random"))
 
 
+@pytest.mark.slow
 def test_ppo_refine_transfers_to_larger_graphs() -> None:
     problem = make_problem("Partitioning", k=4, eps=0.05)
     train = [problem.load(f"delaunay:n=200,seed={seed}") for seed in range(4)]
