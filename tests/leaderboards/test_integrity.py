@@ -351,12 +351,12 @@ def test_kills_at_any_moment_leave_the_store_whole(rolled: bytes, board: Board, 
     (tmp_path / "a.zip").write_bytes(rolled)
     start(tmp_path, "submit", "a.zip", "--store", "other.sqlite").wait()
     whole = time.monotonic() - started
-    for attempt in range(6):
+    for attempt in range(5):
         process, workers = start(tmp_path, "submit", "a.zip", "--store", str(path)), set[int]()
-        until = time.monotonic() + whole * (attempt + 2) / 7
+        until = time.monotonic() + whole * (attempt + 2) / 6
         while time.monotonic() < until and process.poll() is None:
             workers |= children(process.pid)
-            time.sleep(0.005)
+            time.sleep(0.01)
         process.kill()
         process.wait()
         assert all(gone(pid) for pid in workers)
