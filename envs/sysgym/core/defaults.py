@@ -365,9 +365,8 @@ class _ProblemDefaults:
     choice_names: tuple[str, ...] = ()
     secondary = False
     freedoms: Mapping[str, Freedom] = MappingProxyType({})
-    reads = adopt = parse_solution = format_solution = named_solution = legend = frames = timeline = canonical = (
-        restrict
-    ) = None
+    reads = adopt = parse_solution = format_solution = named_solution = legend = None
+    frames = timeline = canonical = restrict = None
 
     @property
     def dynamics(self: Any) -> Any:
