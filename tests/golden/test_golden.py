@@ -168,6 +168,7 @@ def store(tmp_path: Path) -> Store:
     return Store(shutil.copy(GOLDEN / "store.sqlite", tmp_path / "store.sqlite"))
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("forked_judge")
 def test_the_store_is_whole_and_its_solutions_are_judged_as_before(store: Store) -> None:
     assert store.head() == HEAD and store.check_chain(HEAD) == []
