@@ -15,7 +15,9 @@ import pytest
 from numba.core.event import Listener, register
 
 LIMIT = 5.0  # CPU seconds of a test without one of the marks below, on a core that nothing disturbs
+LISTED = 8  # tests that the summary names
 MARKS = ("slow", "full", "foreign")  # importing a foreign library alone may take seconds
+GRACE = 1.5  # how much a test may exceed the limit before it fails: neighbours of a core come and go within a test
 USUAL = 0.027  # CPU seconds of `chore` on such a core
 
 
@@ -59,6 +61,7 @@ class Meter:
         self.servers: list[Any] = []  # warm processes, whose commands are counted to the test that waits for them
         self.of_test: dict[str, float] = {}
         self.of_folder: dict[str, list[float]] = defaultdict(list)
+        self.longest: list[tuple[float, str]] = []
 
     def seconds(self) -> float:
         """CPU seconds of this process, of its children that have ended, and of forked commands that have."""
@@ -82,7 +85,7 @@ class Meter:
         if call.when == "call":
             report.cpu_seconds = self.of_test.pop(item.nodeid, 0.0)
             marked = any(item.get_closest_marker(name) for name in MARKS)
-            if report.passed and not marked and report.cpu_seconds > LIMIT and report.cpu_seconds > LIMIT * slowness():
+            if report.passed and not marked and self.too_long(report.cpu_seconds):
                 report.outcome = "failed"
                 report.longrepr = (
                     f"{report.cpu_seconds:.1f} CPU seconds, compilation not counted: more than {LIMIT:g}. "
@@ -90,15 +93,24 @@ class Meter:
                 )
         return report
 
+    @staticmethod
+    def too_long(seconds: float) -> bool:
+        """Whether a test is above the limit for certain, however busy the machine."""
+        return seconds > GRACE * LIMIT and seconds > GRACE * LIMIT * slowness()
+
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         if report.when == "call":
-            self.of_folder[folder_of(report.nodeid)].append(getattr(report, "cpu_seconds", 0.0))
+            seconds = getattr(report, "cpu_seconds", 0.0)
+            self.of_folder[folder_of(report.nodeid)].append(seconds)
+            self.longest = sorted([*self.longest, (seconds, report.nodeid)], reverse=True)[:LISTED]
 
     def pytest_terminal_summary(self, terminalreporter: Any) -> None:
         """CPU seconds a folder; those of fixtures, imports and compilation come on top."""
         terminalreporter.section("CPU seconds of the tests, compilation not counted")
         for folder, seconds in sorted(self.of_folder.items(), key=lambda row: -sum(row[1])):
             terminalreporter.write_line(f"{sum(seconds):8.1f}  {folder} ({len(seconds)} tests)")
+        for cost, name in self.longest:
+            terminalreporter.write_line(f"{cost:8.1f}  {name}")
 
 
 def folder_of(nodeid: str) -> str:
