@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from sysgym.accelerator_design.bound_kernels import repair
 from sysgym.accelerator_design.judge import quick_costs
-from sysgym.accelerator_design.space import COUNTS
+from sysgym.accelerator_design.space import COUNTS, TABLE
 from sysgym.core.problem import Array, Solution
 from sysgym_agents.core import Budget, Clock
 
@@ -27,6 +28,7 @@ class Evaluations:
         self.rules, self.measured = problem.rules, problem.measured(instance)
         self.clock = Clock(budget)
         self.most = budget.steps if budget.steps is not None else (2**62 if budget.timed else usual)
+        self.limits = self.rules.area_budget * self.measured.tpu_area, self.rules.tdp_budget * self.measured.tpu_power
         self.count = 0
         self.known: dict[bytes, float] = {}
 
@@ -49,6 +51,14 @@ class Evaluations:
             self.known |= {keys[i]: float(value) for i, value in zip(fresh, fitness, strict=True)}
             self.count += len(fresh)
         return np.array([self.known.get(key, np.inf) for key in keys])
+
+    def fitting(self, designs: Array, rng: np.random.Generator) -> Array:
+        """Designs (n, 16) that the budgets of area and power allow, as near to the given ones as a random order of
+        their parameters makes it. Both have closed forms, which the masks of the environment know: no evaluation.
+        """
+        found = np.ascontiguousarray(designs, np.int64).copy()
+        repair(TABLE, COUNTS, found, np.argsort(rng.random(found.shape), axis=1), *self.limits)
+        return found
 
     def best(self, count: int = EXACT) -> list[Array]:
         """The best designs so far, best first."""

@@ -48,7 +48,7 @@ class Genetic:
         from sysgym_agents.accelerator_design.evaluations import Evaluations
 
         evaluate = Evaluations(problem, instance, budget, USUAL)
-        people = random_designs(rng, self.population)
+        people = evaluate.fitting(random_designs(rng, self.population), rng)
         fitness = evaluate(people)
         still, best = 0, float(fitness.min())
         reserve = max(evaluate.most // 10, 2 * len(COUNTS)) if evaluate.most < 2**62 else 0
@@ -57,11 +57,11 @@ class Genetic:
                 if not self._polished(evaluate) and evaluate.most - evaluate.count <= reserve:
                     reserve //= 2
                 if still == self.patience:
-                    people = np.concatenate([np.array(evaluate.best(1)), random_designs(rng, self.population - 1)])
+                    people = np.concatenate([np.array(evaluate.best(1)), evaluate.fitting(random_designs(rng, self.population - 1), rng)])
                     fitness, still = evaluate(people), 0
                     best = np.inf
                 continue
-            children = self._children(people, fitness, rng)
+            children = evaluate.fitting(self._children(people, fitness, rng), rng)
             scored = evaluate(children)
             kept = np.argsort(fitness, kind="stable")[: self.population // 5]
             people, fitness = np.concatenate([people[kept], children]), np.concatenate([fitness[kept], scored])

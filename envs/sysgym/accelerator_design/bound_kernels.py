@@ -109,3 +109,23 @@ def possible(table, counts, design, position, area_limit, power_limit, found):
         found[choice] = needed(values, known, area_limit, power_limit)[2]
         count += found[choice]
     return count
+
+
+@njit
+def repair(table, counts, designs, orders, area_limit, power_limit):
+    """Change designs (n, 16) that the limits do not allow, in place: in the order of a row of `orders` (n, 16), each
+    parameter keeps its value if that leaves something possible, else it takes the nearest one that does.
+    """
+    values, known = np.zeros(16), np.zeros(16, np.bool_)
+    for d in range(len(designs)):
+        known[:] = False
+        for position in orders[d]:
+            known[position], kept, away = True, designs[d, position], 0
+            while away < 2 * counts[position]:
+                choice = kept + (away + 1) // 2 * (1 if away % 2 else -1)
+                if 0 <= choice < counts[position]:
+                    values[position] = table[position, choice]
+                    if needed(values, known, area_limit, power_limit)[2]:
+                        designs[d, position] = choice
+                        break
+                away += 1

@@ -12,6 +12,7 @@ import numpy as np
 from sysgym.accelerator_design.instance import Workloads, joined
 from sysgym.accelerator_design.scalesim import read_topology
 from sysgym.accelerator_design.workloads.builder import ADD, BIAS, RELU, Builder
+from sysgym.accelerator_design.workloads.drawn import mixed
 from sysgym.accelerator_design.workloads.language import bert, detector, recogniser
 from sysgym.accelerator_design.workloads.vision import (
     SCALES,
@@ -33,7 +34,7 @@ NETWORKS: dict[str, Callable[[], Workloads]] = {
 }  # fmt: skip
 MULTI5 = ("efficientnet-b7", "resnet50v2", "ocr-rpn-like", "ocr-recognizer-like", "bert-base-1024")
 """FAST's set of five (ASPLOS 2022), as recalled."""
-RECIPES = ("bert", "cnn")
+RECIPES = ("bert", "cnn", "mixed")
 TINY_BLOCKS = 2  # of the networks of the set `cnns`
 
 
@@ -101,8 +102,8 @@ def _numbers(recipe: str, words: str, known: Mapping[str, tuple[int, int]]) -> d
 
 
 def load_workloads(name: str) -> Workloads:
-    """Workloads by registered name (`fast/efficientnet-b3`), recipe (`bert:tokens=256`, `cnn:seed=7,blocks=4`) or file
-    (a topology of SCALE-Sim).
+    """Workloads by registered name (`fast/efficientnet-b3`), recipe (`bert:tokens=256`, `cnn:seed=7,blocks=4`, `mixed:seed=7`)
+    or file (a topology of SCALE-Sim).
     """
     sets = load_index(TOPIC)
     if find_entry(sets, name):
@@ -111,6 +112,8 @@ def load_workloads(name: str) -> Workloads:
     if family in RECIPES and rest:
         if family == "bert":
             return _renamed(bert(_numbers(name, rest, {"tokens": (1, 16_384)}).get("tokens", 128)), name)
+        if family == "mixed":
+            return _renamed(mixed(_numbers(name, rest, {"seed": (0, 2**31 - 1)}).get("seed", 0)), name)
         given = _numbers(name, rest, {"seed": (0, 2**31 - 1), "blocks": (1, 64)})
         return _renamed(small_cnn(given.get("seed", 0), given.get("blocks", 3)), name)
     if len(name) < 1024 and Path(name).is_file():
