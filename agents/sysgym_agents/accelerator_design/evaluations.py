@@ -8,7 +8,7 @@ import numpy as np
 
 from sysgym.accelerator_design.bound_kernels import repair
 from sysgym.accelerator_design.judge import quick_costs
-from sysgym.accelerator_design.space import COUNTS, TABLE
+from sysgym.accelerator_design.space import COUNTS, L2CFG, L2I, L2O, TABLE
 from sysgym.core.problem import Array, Solution
 from sysgym_agents.core import Budget, Clock
 
@@ -58,7 +58,12 @@ class Evaluations:
         """
         found = np.ascontiguousarray(designs, np.int64).copy()
         repair(TABLE, COUNTS, found, np.argsort(rng.random(found.shape), axis=1), *self.limits)
+        found[found[:, L2CFG] == 0, L2I : L2O + 1] = 0  # they mean nothing then
         return found
+
+    def designs(self) -> Array:
+        """All that were evaluated, (n, 16)."""
+        return np.array([np.frombuffer(key, np.int64) for key in self.known])
 
     def best(self, count: int = EXACT) -> list[Array]:
         """The best designs so far, best first."""

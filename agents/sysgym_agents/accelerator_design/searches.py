@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import numpy as np
 
@@ -24,11 +24,24 @@ def random_designs(rng: np.random.Generator, count: int) -> Array:
     return np.asarray(rng.integers(0, COUNTS, (count, len(COUNTS))))
 
 
+def crossed(people: Array, rng: np.random.Generator, count: int, mutation: float = 0.12) -> Array:
+    """Children (count, 16) of designs that stand best first: parents win tournaments of three, crossover is uniform,
+    a mutated value is a step away or drawn anew.
+    """
+    parents = rng.integers(0, len(people), (2, count, 3)).min(axis=2)
+    mixed = np.where(rng.random((count, len(COUNTS))) < 0.5, people[parents[0]], people[parents[1]])
+    steps = np.clip(mixed + rng.choice([-1, 1], mixed.shape), 0, COUNTS - 1)
+    changed = np.where(rng.random(mixed.shape) < 0.5, steps, random_designs(rng, count))
+    return np.where(rng.random(mixed.shape) < mutation, changed, mixed)
+
+
 class Genetic:
     """A genetic algorithm with uniform crossover and mutation, then steps to better neighbours.
 
-    Parents win tournaments of three; the best fifth of a generation survives. A tenth of the evaluations goes to
-    neighbours of the best designs. Where nothing improved for `patience` generations, all but the best is drawn anew.
+    Parents win tournaments of three; the best fifth of a generation survives. Children that the budgets of area and
+    power do not allow are changed until they do. A tenth of the evaluations goes to neighbours of the best designs.
+    Where nothing improved for `patience` generations, all but the best is drawn anew. `start`: "random", or "known",
+    the best designs of other workloads (those of `fast/train`) first.
     """
 
     problems = ("AcceleratorDesign",)
@@ -37,9 +50,9 @@ class Genetic:
 
     def __init__(
         self, *, population: Annotated[int, Range(4, 10_000)] = 50, mutation: Annotated[float, Range(0, 1)] = 0.12,
-        patience: Annotated[int, Range(1, 10_000)] = 30,
+        patience: Annotated[int, Range(1, 10_000)] = 30, start: Literal["random", "known"] = "random",
     ) -> None:  # fmt: skip
-        self.population, self.mutation, self.patience = population, mutation, patience
+        self.population, self.mutation, self.patience, self.start = population, mutation, patience, start
 
     def solve(
         self, problem: AcceleratorDesign, instance: Workloads, rng: np.random.Generator, budget: Budget
@@ -48,43 +61,51 @@ class Genetic:
         from sysgym_agents.accelerator_design.evaluations import Evaluations
 
         evaluate = Evaluations(problem, instance, budget, USUAL)
-        people = evaluate.fitting(random_designs(rng, self.population), rng)
+        self.search(evaluate, rng)
+        return evaluate.answer()
+
+    def search(self, evaluate: Evaluations, rng: np.random.Generator) -> None:
+        """Evaluate designs until nothing more may be."""
+        people = self._first(evaluate, rng)
         fitness = evaluate(people)
         still, best = 0, float(fitness.min())
         reserve = max(evaluate.most // 10, 2 * len(COUNTS)) if evaluate.most < 2**62 else 0
         while not evaluate.spent:
             if evaluate.most - evaluate.count <= reserve or still == self.patience:
-                if not self._polished(evaluate) and evaluate.most - evaluate.count <= reserve:
+                if not polished(evaluate, rng) and evaluate.most - evaluate.count <= reserve:
                     reserve //= 2
                 if still == self.patience:
-                    people = np.concatenate([np.array(evaluate.best(1)), evaluate.fitting(random_designs(rng, self.population - 1), rng)])
+                    fresh = evaluate.fitting(random_designs(rng, self.population - 1), rng)
+                    people = np.concatenate([np.array(evaluate.best(1)), fresh])
                     fitness, still = evaluate(people), 0
                     best = np.inf
                 continue
-            children = evaluate.fitting(self._children(people, fitness, rng), rng)
-            scored = evaluate(children)
-            kept = np.argsort(fitness, kind="stable")[: self.population // 5]
-            people, fitness = np.concatenate([people[kept], children]), np.concatenate([fitness[kept], scored])
+            order = np.argsort(fitness, kind="stable")
+            people, fitness = people[order], fitness[order]
+            children = evaluate.fitting(crossed(people, rng, self.population, self.mutation), rng)
+            kept = self.population // 5
+            people = np.concatenate([people[:kept], children])
+            fitness = np.concatenate([fitness[:kept], evaluate(children)])
             order = np.argsort(fitness, kind="stable")[: self.population]
             people, fitness = people[order], fitness[order]
             still = still + 1 if fitness[0] >= best else 0
             best = min(best, float(fitness[0]))
-        return evaluate.answer()
 
-    def _children(self, people: Array, fitness: Array, rng: np.random.Generator) -> Array:
-        """A generation of mixed and changed designs."""
-        drawn = rng.integers(0, len(people), (2, self.population, 3))
-        parents = np.take_along_axis(drawn, fitness[drawn].argmin(axis=2)[..., None], axis=2)[..., 0]
-        mixed = np.where(rng.random((self.population, len(COUNTS))) < 0.5, people[parents[0]], people[parents[1]])
-        steps = np.clip(mixed + rng.choice([-1, 1], mixed.shape), 0, COUNTS - 1)
-        changed = np.where(rng.random(mixed.shape) < 0.5, steps, random_designs(rng, self.population))
-        return np.where(rng.random(mixed.shape) < self.mutation, changed, mixed)
+    def _first(self, evaluate: Evaluations, rng: np.random.Generator) -> Array:
+        """The first generation."""
+        from sysgym.accelerator_design.catalogue import known_designs
 
-    @staticmethod
-    def _polished(evaluate: Evaluations) -> bool:
-        """Look at the neighbours of the best design; whether one is better."""
-        from sysgym_agents.accelerator_design.evaluations import neighbours
+        drawn = random_designs(rng, self.population)
+        if self.start == "known":
+            known = known_designs()[: self.population]
+            drawn[: len(known)] = known
+        return evaluate.fitting(drawn, rng)
 
-        best = evaluate.best(1)[0]
-        before = evaluate.known[best.tobytes()]
-        return bool(evaluate(neighbours(best)).min() < before)
+
+def polished(evaluate: Evaluations, rng: np.random.Generator) -> bool:
+    """Look at the neighbours of the best design; whether one is better."""
+    from sysgym_agents.accelerator_design.evaluations import neighbours
+
+    best = evaluate.best(1)[0]
+    before = evaluate.known[best.tobytes()]
+    return bool(evaluate(evaluate.fitting(neighbours(best), rng)).min() < before)

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import lru_cache
+from importlib.resources import files
 from pathlib import Path
 
 import numpy as np
 
 from sysgym.accelerator_design.instance import Workloads, joined
 from sysgym.accelerator_design.scalesim import read_topology
+from sysgym.accelerator_design.space import indices
 from sysgym.accelerator_design.workloads.builder import ADD, BIAS, RELU, Builder
 from sysgym.accelerator_design.workloads.drawn import mixed
 from sysgym.accelerator_design.workloads.language import bert, detector, recogniser
@@ -24,6 +27,7 @@ from sysgym.accelerator_design.workloads.vision import (
 )
 from sysgym.core.errors import UsageError, unknown
 from sysgym.core.instances import as_promised, find_entry, load_index, no_instance
+from sysgym.core.problem import Array
 
 TOPIC = "accelerator"
 NETWORKS: dict[str, Callable[[], Workloads]] = {
@@ -79,6 +83,13 @@ def _renamed(work: Workloads, name: str) -> Workloads:
     return replace(work, name=name)
 
 
+@lru_cache(maxsize=1)
+def known_designs() -> Array:
+    """The best designs of the workloads of `fast/train` that a search has found, (n, 16) rows of the table."""
+    rows = json.loads((files("sysgym") / "data" / TOPIC / "designs.json").read_text())
+    return np.array([indices(row) for row in rows.values()])
+
+
 def is_workload(name: str, head: bytes = b"") -> bool:
     """Whether this is a recipe of a workload, or a topology of SCALE-Sim by its header."""
     if name.partition(":")[0] in RECIPES and ":" in name:
@@ -102,8 +113,8 @@ def _numbers(recipe: str, words: str, known: Mapping[str, tuple[int, int]]) -> d
 
 
 def load_workloads(name: str) -> Workloads:
-    """Workloads by registered name (`fast/efficientnet-b3`), recipe (`bert:tokens=256`, `cnn:seed=7,blocks=4`, `mixed:seed=7`)
-    or file (a topology of SCALE-Sim).
+    """Workloads by registered name (`fast/efficientnet-b3`), recipe (`bert:tokens=256`, `cnn:seed=7,blocks=4`,
+    `mixed:seed=7`) or file (a topology of SCALE-Sim).
     """
     sets = load_index(TOPIC)
     if find_entry(sets, name):

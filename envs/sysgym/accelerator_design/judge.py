@@ -86,6 +86,13 @@ def quick_costs(rules: Rules, measured: Measured, designs: Array) -> tuple[Array
     return cost, np.where(good, over, np.inf)
 
 
+def expected_costs(rules: Rules, measured: Measured, designs: Array, seconds: Array) -> Array:
+    """Costs (n,) of designs (n, 16) of which the seconds (n, M) of a batch are known or guessed."""
+    rows = machines(designs)
+    power = np.array([area_and_power(row)[1] for row in rows])
+    return np.asarray(np.exp(-np.log(ratios(rules, measured, rows[:, BATCH, None], seconds, power[:, None])).mean(1)))
+
+
 def least_cost(rules: Rules, measured: Measured, design: Array) -> float:
     """What a design that can work costs at least: its regions take the time to compute them."""
     machine = machines(design[None])[0]

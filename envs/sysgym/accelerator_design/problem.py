@@ -10,7 +10,7 @@ import numpy as np
 
 from sysgym.accelerator_design.catalogue import TOPIC, is_workload, load_workloads, small_cnn
 from sysgym.accelerator_design.instance import KINDS, STEPS, STRIDE, C, G, K, P, Q, R, S, Workloads
-from sysgym.accelerator_design.space import COUNTS, NAMES, indices, named
+from sysgym.accelerator_design.space import COUNTS, L2CFG, L2I, L2O, NAMES, indices, named
 from sysgym.core.defaults import complete
 from sysgym.core.errors import InvalidSolution
 from sysgym.core.instances import InstanceSet, Memo, find_entry, load_index
@@ -142,6 +142,13 @@ class AcceleratorDesign:
             at = int(beyond[0])
             raise InvalidSolution(f"{NAMES[at]} has {COUNTS[at]} values, rows 0 to {COUNTS[at] - 1}; got {design[at]}.")
         return judge_design(instance, design, self.rules, self.measured(instance))
+
+    def canonical(self, instance: Workloads, solution: Solution) -> Solution:
+        """The first values of the sizes of L2 where there is none: they mean nothing then."""
+        design = np.asarray(solution["design"]).copy()
+        if design[L2CFG] == 0:
+            design[L2I : L2O + 1] = 0
+        return {**solution, "design": design}
 
     def reference_costs(self, instance: Workloads) -> Mapping[str, float]:
         """TPU-v3 at schedule 0, which costs 1; the same chip with the schedule and fusion in force and its best batch;

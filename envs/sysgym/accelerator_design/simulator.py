@@ -8,9 +8,25 @@ from typing import NamedTuple
 
 import numpy as np
 
-from sysgym.accelerator_design.fastsim_kernels import area_and_power, arrays_of, stream_tile, time_regions, unfused
+from sysgym.accelerator_design.fastsim_kernels import (
+    Arrays,
+    Times,
+    area_and_power,
+    arrays_of,
+    stream_tile,
+    time_regions,
+    unfused,
+)
 from sysgym.accelerator_design.fusion import Network, Plan, solve_fusion
-from sysgym.accelerator_design.fusion_kernels import batch_times, consumers_of, empty_times, fuse, workspace
+from sysgym.accelerator_design.fusion_kernels import (
+    Consumers,
+    Residency,
+    batch_times,
+    consumers_of,
+    empty_times,
+    fuse,
+    workspace,
+)
 from sysgym.accelerator_design.instance import DWCONV, Workloads
 from sysgym.accelerator_design.space import BANDWIDTH, BATCH, CLOCK, GM, PE_X, PE_Y, SA_X, SA_Y, TPU_V3
 from sysgym.core.problem import Array
@@ -35,6 +51,16 @@ class Simulator:
         self.work, self.consumers = arrays_of(workloads), consumers_of(workloads)
         self._times, self._room = empty_times(self.work), workspace(self.work)
         self._exact: OrderedDict[bytes, Exact] = OrderedDict()
+
+    @property
+    def model(self) -> tuple[Arrays, Consumers]:
+        """The workload, as the kernels take it."""
+        return self.work, self.consumers
+
+    @property
+    def room(self) -> tuple[Times, Residency]:
+        """Workspaces of the kernels."""
+        return self._times, self._room
 
     def seconds(self, machines: Array) -> Array:
         """Seconds of a batch of each network with greedy fusion, (n, M); negative where a machine cannot work."""
