@@ -125,4 +125,5 @@ def load_workloads(name: str) -> Workloads:
                 "writes it) or a SCALE-Sim topology (.csv)."
             )
         return _renamed(read_topology(name), name)
-    raise no_instance(sets, name, "a workload (.json.gz, as `sysgym trace --regions` writes it), a SCALE-Sim topology (.csv) or a recipe such as 'bert:tokens=256'")
+    hint = "a workload (.json.gz, as `sysgym trace --regions` writes it), a SCALE-Sim topology (.csv) or a recipe such"
+    raise no_instance(sets, name, f"{hint} as 'bert:tokens=256'")

@@ -61,6 +61,7 @@ def tell_workload(found: dict[str, Any], as_json: bool) -> None:
         show_json("trace", found)
         return
     tell(found["output"])
-    tell(f"  {'regions':12} {number(found['regions'])} ({', '.join(f'{n} {kind}' for kind, n in found['kinds'].items())})")
+    kinds = ", ".join(f"{count} {kind}" for kind, count in found["kinds"].items())
+    tell(f"  {'regions':12} {number(found['regions'])} ({kinds})")
     for key in ("macs", "vector_ops", "weights", "params"):
         tell(f"  {key:12} {number(found[key])}")

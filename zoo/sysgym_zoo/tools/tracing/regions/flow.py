@@ -102,7 +102,9 @@ class Flow:
         """The parts that a value is cut into, where they are all of it and nothing reads the whole, and the steps that
         cut it; none otherwise.
         """
-        parts, cuts, fringe = [], [], [value]
+        parts: list[int] = []
+        cuts: list[int] = []
+        fringe = [value]
         while fringe:
             whole = fringe.pop()
             if whole in self.outputs:

@@ -64,18 +64,17 @@ def convolution(low: Lowering, step: Step) -> None:
     high, wide, p, q, r, s = (
         f(sizes[-axes:]) for sizes in (data, out, kernel) for f in (_rows, lambda each: each[-1] if axes > 1 else 1)
     )
-    if len(data) == axes + 1:  # a picture without a batch: the batch is its channels
-        raise UsageError(f"{low.tape.name}: the convolution {step.layer} runs on a picture without a batch; add one.")
+    pictures = low.tape.share(data[0], f"the number of pictures of the convolution {step.layer}")
     ops, stride = 0, int(step.given["stride"])
     if step.given["transposed"]:
         groups, filters, p, q, stride = out[1] // kernel[1], kernel[1] * r * s, high, wide, 1
         r = s = 1
-        ops = max(0, groups * filters * p * q - low.elems(value))
+        ops = max(0, groups * filters * p * q * pictures - low.elems(value))
     else:
         groups = data[1] // kernel[1]
         filters = kernel[0] // groups
     deep = kernel[1] == filters == 1 and groups > 1
-    dims = (groups, high, wide, p, q, data[1] // groups, filters, r, s, stride, 1)
+    dims = (groups, high, wide, p * pictures, q, data[1] // groups, filters, r, s, stride, 1)
     plan = Plan(DWCONV if deep else CONV, low.name(step), [low.of(step.reads[0])], dims, math.prod(kernel), ops)
     _cut(low, step, plan, value)
 
@@ -191,9 +190,10 @@ def recurrent(low: Lowering, step: Step) -> None:
     count, ops = CELLS[given["cell"]]
     hidden, steps = given["hidden"], given["steps"]
     if given["rows"] != low.tape.batch:
+        what = f"{given['cell']} {step.layer}".strip()
         raise UsageError(
-            f"{low.tape.name}: {given['cell']} {step.layer} runs over {given['rows']} sequences, but the batch is "
-            f"{low.tape.batch}; an item must be one sequence, on the first axis of the inputs (batch_first=True)."
+            f"{low.tape.name}: {what} runs over {given['rows']} sequences, but the batch is {low.tape.batch}; an item "
+            "must be one sequence, on the first axis of the inputs (batch_first=True)."
         )
     source, depth, wide = low.of(step.reads[0]), low.tape.values[step.reads[0]].shape[-1], count * hidden
     for layer in range(given["layers"]):

@@ -6,7 +6,15 @@ from sysgym.core.errors import UsageError
 from sysgym_zoo.tools.tracing import ops
 from sysgym_zoo.tools.tracing.regions.tape import Step
 
-POINTWISE, FREE, REDUCE, POOL, NORM, BATCH_NORM, SOFTMAX = "pointwise", "free", "reduce", "pool", "norm", "bn", "softmax"
+POINTWISE, FREE, REDUCE, POOL, NORM, BATCH_NORM, SOFTMAX = (
+    "pointwise",
+    "free",
+    "reduce",
+    "pool",
+    "norm",
+    "bn",
+    "softmax",
+)
 MATMUL, CONV, ATTENTION, RECURRENT, LOOKUP = "matmul", "conv", "attention", "recurrent", "lookup"
 NORM_OPS, BATCH_NORM_OPS, SOFTMAX_OPS = 6, 2, 5  # an element
 GATED = 4  # of `glu`, an element written: a sigmoid and a product
@@ -23,10 +31,12 @@ MOVED = ops.MOVES | ops.SPLITS | {  # layout and copies, which an accelerator's 
     "view_as_complex", "depth_to_space", "space_to_depth", "copy", "detach", "concat", "slice", "split", "transpose",
 }  # fmt: skip
 REDUCTIONS = frozenset({"sum", "mean", "amax", "amin", "_adaptive_avg_pool2d", "_adaptive_avg_pool3d", "max", "min"})
-GUESSED = frozenset({"prod", "var", "var_mean", "std", "linalg_vector_norm", "norm", "logsumexp", "any", "all", "argmax",
-                     "argmin", "cumsum", "reduce_sum_square", "reduce_l1"})  # fmt: skip
+GUESSED = frozenset({"prod", "var", "var_mean", "std", "linalg_vector_norm", "norm", "logsumexp", "any", "all",
+                     "argmax", "argmin", "cumsum", "reduce_sum_square", "reduce_l1"})  # fmt: skip
 AVERAGES = frozenset({"avg_pool1d", "avg_pool2d", "avg_pool3d"})
-MAXIMA = frozenset({"max_pool2d_with_indices", "max_pool3d_with_indices", "max_pool1d", "max_pool2d", "mkldnn_max_pool2d"})
+MAXIMA = frozenset(
+    {"max_pool2d_with_indices", "max_pool3d_with_indices", "max_pool1d", "max_pool2d", "mkldnn_max_pool2d"}
+)
 NORMS = frozenset({"native_layer_norm", "native_group_norm", "_fused_rms_norm", "rms_norm", "layer_norm", "group_norm",
                    "instance_norm", "instance_normalization", "skip_layer_normalization",
                    "simplified_layer_normalization"})  # fmt: skip

@@ -48,9 +48,9 @@ def tape_of(module: Any, inputs: Any, name: str) -> Tape:
         warnings.simplefilter("ignore")
         state = state_of(module, mode, recorder)
         args, kwargs = inputs_of((args, kwargs), mode, recorder)
-        with quiet(module, False), torch.set_grad_enabled(False), mode, Sites(), Wholes(recorder), recorder:
-            with marked(paths_of(module), recorder.layers):
-                out = guarded(lambda: torch.func.functional_call(module, state, args, kwargs), name)
+        with quiet(module, False), torch.set_grad_enabled(False), mode, Sites(), Wholes(recorder), recorder, \
+             marked(paths_of(module), recorder.layers):  # fmt: skip
+            out = guarded(lambda: torch.func.functional_call(module, state, args, kwargs), name)
     tape.outputs = [recorder.read(tensor) for tensor in outputs_of(out, notes).values()]
     for note in notes:
         announce(note)
@@ -155,7 +155,7 @@ class Recorder(TorchDispatchMode):
         more = {"window": window_of(window, len(shapes[0]) - 2)} if window is not None else {}
         if op == "div":
             op = "mul" if not isinstance(given.get("other"), torch.Tensor) else op
-        if op == "pow" and given.get("exponent") == 2:
+        if op == "pow" and isinstance(given["exponent"], int | float) and given["exponent"] == 2:
             op = "square"
         return op, list(tensors_in(*given.values())), more
 
@@ -178,5 +178,3 @@ def window_of(sizes: Any, axes: int) -> int:
 def _memory(tensor: Any) -> int:
     """What tensors that share memory have in common."""
     return int(tensor.untyped_storage()._cdata) if tensor.layout == torch.strided else -1 - id(tensor)
-
-

@@ -36,6 +36,11 @@ class Wholes(TorchFunctionMode):
             return self._recurrent(name, *args, **kwargs)
         return func(*args, **kwargs)
 
+    @property
+    def _where(self) -> str:
+        """The module that runs, in words."""
+        return f" in {self.recorder.layer}" if self.recorder.layer else ""
+
     def _told(self, op: str, reads: Any, shapes: Any, like: Any, given: dict[str, Any]) -> list[Any]:
         """Add a step; tensors of what it writes."""
         values = [self.recorder.read(tensor) for tensor in reads]
@@ -54,14 +59,12 @@ class Wholes(TorchFunctionMode):
     def _recurrent(self, name: str, data: Any, *args: Any, **named: Any) -> Any:
         """An LSTM, GRU or RNN of several layers, forward or both ways."""
         if named or not isinstance(args[1], list):  # lengths come before the state: a packed sequence
-            raise UsageError(
-                f"{name} of packed sequences in {self.recorder.layer} has no fixed sizes; give it padded ones."
-            )
+            raise UsageError(f"{name} of packed sequences{self._where} has no fixed sizes; give it padded ones.")
         start, weights, _, layers, _, _, both, batch_first = args
         ways, states = 1 + bool(both), list(tensors_in(start))
         hidden = int(states[0].shape[-1])
         if int(weights[1].shape[1]) != int(weights[1].shape[0]) // GATES[name]:
-            raise UsageError(f"{name} with projections in {self.recorder.layer} has no place in a region; leave them.")
+            raise UsageError(f"{name} with projections{self._where} has no place in a region; take them out.")
         axis = data.dim() - 2 if batch_first else 0
         given = {
             "cell": name, "layers": int(layers), "ways": ways, "hidden": hidden, "steps": int(data.shape[axis]),
