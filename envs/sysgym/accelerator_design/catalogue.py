@@ -16,6 +16,7 @@ from sysgym.accelerator_design.scalesim import read_topology
 from sysgym.accelerator_design.space import indices
 from sysgym.accelerator_design.workloads.builder import ADD, BIAS, RELU, Builder
 from sysgym.accelerator_design.workloads.drawn import mixed
+from sysgym.accelerator_design.workloads.files import is_workload_file, read_workload
 from sysgym.accelerator_design.workloads.language import bert, detector, recogniser
 from sysgym.accelerator_design.workloads.vision import (
     SCALES,
@@ -91,8 +92,8 @@ def known_designs() -> Array:
 
 
 def is_workload(name: str, head: bytes = b"") -> bool:
-    """Whether this is a recipe of a workload, or a topology of SCALE-Sim by its header."""
-    if name.partition(":")[0] in RECIPES and ":" in name:
+    """Whether this is a recipe of a workload, a workload's file, or a topology of SCALE-Sim by its header."""
+    if (name.partition(":")[0] in RECIPES and ":" in name) or is_workload_file(name, head):
         return True
     first = head.split(b"\n")[0].lower()
     return name.lower().endswith(".csv") and b"ifmap" in first and b"filter" in first
@@ -114,7 +115,7 @@ def _numbers(recipe: str, words: str, known: Mapping[str, tuple[int, int]]) -> d
 
 def load_workloads(name: str) -> Workloads:
     """Workloads by registered name (`fast/efficientnet-b3`), recipe (`bert:tokens=256`, `cnn:seed=7,blocks=4`,
-    `mixed:seed=7`) or file (a topology of SCALE-Sim).
+    `mixed:seed=7`) or file (a workload, as `sysgym trace --regions` writes it, or a topology of SCALE-Sim).
     """
     sets = load_index(TOPIC)
     if find_entry(sets, name):
@@ -128,7 +129,15 @@ def load_workloads(name: str) -> Workloads:
         given = _numbers(name, rest, {"seed": (0, 2**31 - 1), "blocks": (1, 64)})
         return _renamed(small_cnn(given.get("seed", 0), given.get("blocks", 3)), name)
     if len(name) < 1024 and Path(name).is_file():
+        if name.lower().endswith((".json", ".json.gz")):
+            return read_workload(Path(name))
+        if name.lower().endswith(".onnx"):
+            raise UsageError(f"{name} is a model: `sysgym trace {name} --regions -o work.json.gz` makes a workload.")
         if not name.lower().endswith(".csv"):
-            raise UsageError(f"{name} is no workload by its ending; expected a SCALE-Sim topology in a .csv file.")
+            raise UsageError(
+                f"{name} is no workload by its ending; expected a workload (.json.gz, as `sysgym trace --regions` "
+                "writes it) or a SCALE-Sim topology (.csv)."
+            )
         return _renamed(read_topology(name), name)
-    raise no_instance(sets, name, "a SCALE-Sim topology (.csv) or a recipe such as 'bert:tokens=256'")
+    hint = "a workload (.json.gz, as `sysgym trace --regions` writes it), a SCALE-Sim topology (.csv) or a recipe such"
+    raise no_instance(sets, name, f"{hint} as 'bert:tokens=256'")

@@ -168,8 +168,10 @@ def fold(rows, sx, double):
 
 @njit
 def dense_cycles(dims, schedule, machine, tile, double, am, ak, ci, cw, sizes):
-    """Cycles of a convolution or matrix product that is split over am x ak elements; `sizes` In, W, Out in bytes."""
-    c, k, r, s = dims[5], dims[6], dims[7], dims[8]
+    """Cycles of a convolution or matrix product that is split over am x ak elements, its groups one after the other;
+    `sizes` In, W, Out in bytes.
+    """
+    groups, c, k, r, s = dims[0], dims[5], dims[6], dims[7], dims[8]
     sx, sy = machine[SA_X], machine[SA_Y]
     kp = ceil_of(k, ak)
     fr = r * s * ceil_of(c, sx)
@@ -185,7 +187,7 @@ def dense_cycles(dims, schedule, machine, tile, double, am, ak, ci, cw, sizes):
         if option == 1 and not 1 <= small < tile:
             break
         nt, m = tiled(rows, tile if option == 0 else small)
-        cycles = nt * fr * fk * fold(m, sx, double) + sx + sy
+        cycles = groups * nt * fr * fk * fold(m, sx, double) + sx + sy
         if machine[GM] > 0:
             fin = 2 * m * depth <= ci
             moved = sizes[0] * (1.0 if fin else fk) + sizes[1] * (1.0 if fw else nt) + sizes[2]
@@ -320,7 +322,7 @@ def time_regions(work, machine, schedule, first, last, times):
         times.compute[i] = max(best, vector) / machine[CLOCK]
         block_i = wm * c1i + (c2i if one_l2 else wm * c2i)
         block_w = wk * c1w + (c2w if one_l2 else wk * c2w)
-        groups = dims[0] * batch if kind == BMM else 1.0
+        groups = dims[0] * batch if kind == BMM else dims[0]
         nk = nm = 1.0
         if kind != DWCONV:
             nk, nm = traffic(in0, weights, groups, max(block_i + spare, 1.0), max(block_w + spare, 1.0))

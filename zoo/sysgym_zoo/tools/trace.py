@@ -7,12 +7,16 @@ from typing import Annotated
 
 import typer
 
+from sysgym.core.errors import UsageError
 from sysgym_zoo.cli.app import AsJson
 
 
 def trace(
     model: Annotated[str, typer.Argument(help="module:function that returns (torch module, inputs), or a file .onnx.")],
-    output: Annotated[Path, typer.Option("-o", "--output", help="Dataflow graph to write, .json.gz or .json.")],
+    output: Annotated[Path, typer.Option("-o", "--output", help="Graph or workload to write, .json.gz or .json.")],
+    regions: Annotated[
+        bool, typer.Option("--regions", help="A workload of an accelerator, by regions of an item of the batch.")
+    ] = False,
     train: Annotated[bool, typer.Option("--train", help="A training step: forward, backward and update.")] = False,
     argument: Annotated[
         list[str] | None, typer.Option("--arg", help="Argument of the function, key=value; repeatable.")
@@ -40,8 +44,16 @@ def trace(
 ) -> None:
     """Turn a model of your own into a graph for dataflow problems. It runs once, without data or weights.
 
-    Times are those of a P100 by its peak and bandwidth, unless --times or --profile say otherwise.
+    Times are those of a P100 by its peak and bandwidth, unless --times or --profile say otherwise. With --regions it
+    becomes a workload of an accelerator, without times; the first axis of every input must be the batch.
     """
+    if regions:
+        from sysgym_zoo.tools.tracing.regions.command import tell_workload, trace_workload
+
+        if train or times is not None or profile is not None or loss is not None or optimizer != "sgd":
+            raise UsageError("--regions has no times and no training step; leave out --train, --times and --profile.")
+        tell_workload(trace_workload(model, output, argument or (), name, size or ()), as_json)
+        return
     from sysgym.dataflow.graphs.roofline import Roofline
     from sysgym_zoo.jobs.console import number, show_json, tell
     from sysgym_zoo.tools.tracing.command import Measured

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from functools import lru_cache
 from pathlib import Path
 
@@ -37,7 +38,10 @@ def load_graph(name: str) -> DataflowGraph:
 
 
 def is_graph(name: str, head: bytes = b"") -> bool:
-    """Whether this is a recipe of a graph, or a JSON file that may hold one."""
+    """Whether this is a recipe of a graph, or a JSON file that may hold one: one of another format of ours does not."""
     from sysgym.dataflow.graphs.generate import is_recipe
 
-    return is_recipe(name) or (name.removesuffix(".gz").endswith(".json") and head.lstrip()[:1] in (b"{", b""))
+    if is_recipe(name):
+        return True
+    other = re.search(rb'"format"\s*:\s*"sysgym\.(?!dataflow/)', head)
+    return name.removesuffix(".gz").endswith(".json") and head.lstrip()[:1] in (b"{", b"") and not other

@@ -40,11 +40,11 @@ def trace_module(module: Any, inputs: Any, heading: Heading, timing: Timing | No
     module = unwrapped(module)
     builder = GraphBuilder()
     recorder, mode = Recorder(builder), FakeTensorMode(allow_non_fake_inputs=True)
-    args, kwargs = _arguments(inputs)
+    args, kwargs = arguments_of(inputs)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        state = _state(module, mode, recorder)
-        args, kwargs = _inputs((args, kwargs), mode, recorder)
+        state = state_of(module, mode, recorder)
+        args, kwargs = inputs_of((args, kwargs), mode, recorder)
         with quiet(module, heading.train), torch.set_grad_enabled(heading.train), mode, Sites(recorder):
             roots = _run(module, state, args, kwargs, heading, recorder)
     for note in recorder.notes:
@@ -56,11 +56,11 @@ def _run(module: Any, state: Fakes, args: Any, kwargs: Any, heading: Heading, re
     """Record a step; the tensors it is run for."""
     with recorder:
         with marked(labelled(module), recorder.layers), marked(paths_of(module), recorder.modules):
-            out = _guarded(lambda: torch.func.functional_call(module, state, args, kwargs), heading.name)
-        outputs = _outputs(out, recorder.notes)
+            out = guarded(lambda: torch.func.functional_call(module, state, args, kwargs), heading.name)
+        outputs = outputs_of(out, recorder.notes)
         if not heading.train:
             return [each for tensor in outputs.values() for each in recorder.read(tensor)]
-        loss = _guarded(lambda: _loss(outputs, heading), heading.name)
+        loss = guarded(lambda: _loss(outputs, heading), heading.name)
         recorder.backward = True
         return [*recorder.read(loss), *_step(loss, state, heading, recorder)]
 
@@ -72,7 +72,7 @@ def _step(loss: Any, state: Fakes, heading: Heading, recorder: Recorder) -> list
         if tensor.requires_grad:
             names.setdefault(id(tensor), name)
     parameters = [state[name] for name in names.values()]
-    gradients = _guarded(lambda: torch.autograd.grad(loss, parameters, allow_unused=True), heading.name)
+    gradients = guarded(lambda: torch.autograd.grad(loss, parameters, allow_unused=True), heading.name)
     found, left = [], []
     for name, parameter, gradient in zip(names.values(), parameters, gradients, strict=True):
         if gradient is None:
@@ -92,7 +92,7 @@ def _step(loss: Any, state: Fakes, heading: Heading, recorder: Recorder) -> list
     return found
 
 
-def _arguments(inputs: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
+def arguments_of(inputs: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
     """Positional and named arguments."""
     if isinstance(inputs, torch.Tensor):
         return (inputs,), {}
@@ -111,7 +111,7 @@ def _fake(tensor: Any, mode: FakeTensorMode) -> Any:
         return torch.empty_strided(tensor.size(), tensor.stride(), dtype=tensor.dtype, device="cpu")
 
 
-def _inputs(given: Any, mode: FakeTensorMode, recorder: Recorder) -> Any:
+def inputs_of(given: Any, mode: FakeTensorMode, recorder: Recorder) -> Any:
     """Arguments with their tensors replaced by such without data; one that is given twice stays one."""
     made: dict[int, Any] = {}
 
@@ -124,7 +124,7 @@ def _inputs(given: Any, mode: FakeTensorMode, recorder: Recorder) -> Any:
     return pytree.tree_map_only(torch.Tensor, replaced, given)
 
 
-def _state(module: Any, mode: FakeTensorMode, recorder: Recorder) -> Fakes:
+def state_of(module: Any, mode: FakeTensorMode, recorder: Recorder) -> Fakes:
     """Parameters and buffers by name, without data; those that are tied share one tensor, and one node."""
     made: dict[int, Any] = {}
     state: Fakes = {}
@@ -140,7 +140,7 @@ def _state(module: Any, mode: FakeTensorMode, recorder: Recorder) -> Fakes:
     return state
 
 
-def _outputs(out: Any, notes: list[str]) -> dict[str, Any]:
+def outputs_of(out: Any, notes: list[str]) -> dict[str, Any]:
     """The tensors that a module returned, by the path to each; what is no tensor is left out. UsageError if none is."""
     leaves = dict(_leaves(out, ""))
     found = {name: leaf for name, leaf in leaves.items() if isinstance(leaf, torch.Tensor)}
@@ -196,7 +196,7 @@ def _loss(outputs: dict[str, Any], heading: Heading) -> Any:
     return loss
 
 
-def _guarded(run: Callable[[], Any], name: str) -> Any:
+def guarded(run: Callable[[], Any], name: str) -> Any:
     """What `run` returns; UsageError in one sentence for whatever the module or torch raises."""
     try:
         return run()

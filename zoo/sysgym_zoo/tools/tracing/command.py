@@ -53,7 +53,7 @@ def trace(
         raise UsageError(f"--devices must be a whole number from 1 to {MOST_DEVICES}, got {devices}.")
     times, profile = (measured or Measured()).read()
     timing = Timing(roofline or Roofline(), {**profile, **times})
-    heading = Heading(name or _default_name(target), devices, train, source=SOURCE, optimizer=optimizer, loss=loss)
+    heading = Heading(name or default_name(target), devices, train, source=SOURCE, optimizer=optimizer, loss=loss)
     with apart():
         graph = _trace(target, heading, timing, pairs, sizes)
     if graph.devices > devices:
@@ -100,7 +100,7 @@ def check_output(output: Path) -> None:
         raise UsageError(f"cannot write {output}: the folder {output.parent} does not exist.")
 
 
-def _default_name(target: str) -> str:
+def default_name(target: str) -> str:
     """The function, or the file without its ending."""
     return Path(target).stem if target.endswith(".onnx") else target.partition(":")[2] or target
 

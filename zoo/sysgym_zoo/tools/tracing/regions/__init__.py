@@ -1,0 +1,1 @@
+"""From a torch module or an ONNX file to the regions of an accelerator's workload."""
