@@ -196,6 +196,12 @@ class AcceleratorDesign:
 
         return planned_solution(self, instance, design)
 
+    def render(self, instance: Workloads, solution: Solution) -> Array:
+        """Roofline, area and power, time and utilisation of regions as a picture."""
+        from sysgym.accelerator_design.pictures.render import draw
+
+        return draw(self, instance, solution)
+
     def describe(self, instance: Workloads, solution: Solution) -> str:
         """The parameters, the budgets, and the regions that take longest, as text."""
         from sysgym.accelerator_design.pictures.text import describe
