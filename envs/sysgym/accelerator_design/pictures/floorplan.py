@@ -57,7 +57,7 @@ def floorplan(pen: ImageDraw.ImageDraw, box: Box, machine: Array, limits: tuple[
     side = min(box.high - 34, box.wide - 268)
     order = [int(i) for i in np.argsort(-areas, kind="stable") if areas[i] > 0]
     for part, (x, y, wide, high) in zip(order, tiles(areas[order], box.x, box.y + 26, side, side), strict=True):
-        pen.rectangle((x, y, x + wide - 1, y + high - 1), PALETTE[part], "white")
+        pen.rectangle((x, y, x + max(wide - 1, 0), y + max(high - 1, 0)), PALETTE[part], "white")
         name = PARTS[part]
         if pen.textlength(name, font(11)) + 6 <= wide and high >= 16:
             ink = "white" if part == 0 else "black"
