@@ -94,12 +94,8 @@ def shares(instance: Workloads, machine: Array, compute: Array, traffic: Array) 
 
 
 def choose_mode(problem: Any) -> Any:
-    """The dynamics of a mode."""
+    """The dynamics of a mode that chooses the datapath alone."""
     choices = Datapaths(problem)
-    if problem.mode == "joint":
-        from sysgym.accelerator_design.joint.dynamics import Joint
-
-        return Joint(choices)
     if problem.mode == "refine":
         return Refine(choices, problem.steps)
     return OneShot(choices) if problem.mode == "oneshot" else Sequential(choices)

@@ -94,9 +94,13 @@ class AcceleratorDesign:
     @cached_property
     def dynamics(self) -> Any:
         """The dynamics of the chosen mode."""
-        from sysgym.accelerator_design.modes import choose_mode
+        from sysgym.accelerator_design.modes import Datapaths, choose_mode
 
-        return choose_mode(self)
+        if self.mode != "joint":
+            return choose_mode(self)
+        from sysgym.accelerator_design.joint.dynamics import Joint
+
+        return Joint(Datapaths(self))
 
     def load(self, name: Any) -> Workloads:
         """Workloads by registered name, recipe or file; UsageError if they cannot be had or are malformed."""
