@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from sysgym import InvalidSolution, UsageError, make_problem
+from sysgym.core.drawing.tools import duration, size, unit_of
 from sysgym.core.problem import Array
 from sysgym.dataflow.graphs.cluster import LINK_MODES, Cluster, uniform
 from sysgym.dataflow.graphs.generate import generate_graph
@@ -17,7 +18,7 @@ from sysgym.dataflow.graphs.graph import DataflowGraph
 from sysgym.dataflow.graphs.load import load_graph
 from sysgym.dataflow.pictures.chrome import chrome_trace, lanes
 from sysgym.dataflow.pictures.render import BLUE, LEFT, OVER, PLOT, SENDS, TOP, draw, frames, highest
-from sysgym.dataflow.pictures.summary import coverage, describe, duration, size, unit_of
+from sysgym.dataflow.pictures.summary import coverage, describe
 from sysgym.dataflow.pictures.timeline import execute, memory_timeline
 from sysgym.dataflow.simulator.job import Job
 from sysgym.dataflow.simulator.rules import Rules

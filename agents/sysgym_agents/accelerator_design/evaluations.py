@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from sysgym.accelerator_design.bound_kernels import repair
+from sysgym.accelerator_design.joint.plans import planned_solution
 from sysgym.accelerator_design.judge import quick_costs
 from sysgym.accelerator_design.space import COUNTS, L2CFG, L2I, L2O, TABLE
 from sysgym.core.problem import Array, Solution
@@ -76,12 +77,13 @@ class Evaluations:
         for design in self.best(EXACT if self.rules.fusion == "ilp" else 1):
             if found is not None and self.clock.budget.timed and self.clock.spent():
                 break
-            verdict = self.problem.judge(self.instance, {"design": design})
+            solution = planned_solution(self.problem, self.instance, design)
+            verdict = self.problem.judge(self.instance, solution)
             key = (not verdict.feasible, verdict.cost)
             if found is None or key < found[0]:
-                found = key, design
+                found = key, solution
         assert found is not None
-        return {"design": found[1]}
+        return found[1]  # type: ignore[no-any-return]
 
 
 def neighbours(design: Array) -> Array:

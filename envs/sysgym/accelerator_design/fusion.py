@@ -148,6 +148,17 @@ def _plan(regions: Array, upto: Array, pinned: Array) -> Plan:
 
 def planned_times(network: Network, upto: Array, pinned: Array) -> Array:
     """Nanoseconds of each region of a network with a residency; whether it fits is not looked at."""
+    compute = network.times.compute[network.first : network.last]
+    return np.asarray(compute + np.maximum(_beyond(network, upto, pinned), 0.0))
+
+
+def planned_traffic(network: Network, upto: Array, pinned: Array) -> Array:
+    """Nanoseconds of each region's traffic with a residency; its time is this or that of computing, the longer one."""
+    return np.asarray(network.times.compute[network.first : network.last] + _beyond(network, upto, pinned))
+
+
+def _beyond(network: Network, upto: Array, pinned: Array) -> Array:
+    """How much longer the traffic of each region takes than computing, nanoseconds."""
     work, consumers, machine, times, first, last = network
     left = times.bytes / machine[BANDWIDTH] - times.compute
     for i in range(first, last):
@@ -157,7 +168,7 @@ def planned_times(network: Network, upto: Array, pinned: Array) -> Array:
             stay(consumers, times, tensor, int(upto[tensor]), cost, left)
         if pinned[i]:
             left[i] -= 2.0 * work.weights[i] * times.weights[i] / machine[BANDWIDTH]
-    return np.asarray(times.compute[first:last] + np.maximum(left[first:last], 0.0))
+    return np.asarray(left[first:last])
 
 
 def _live_sets(lives: list[tuple[int, int, int]], first: int, last: int) -> list[list[int]]:

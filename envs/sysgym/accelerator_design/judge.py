@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -99,7 +100,16 @@ def least_cost(rules: Rules, measured: Measured, design: Array) -> float:
     compute, _ = measured.simulator.compute(machine)
     seconds = np.add.reduceat(compute, measured.simulator.workloads.first[:-1]) * 1e-9
     power = area_and_power(machine)[1]
-    return 1 / _mean(ratios(rules, measured, machine[BATCH], seconds, power))
+    return 1 / mean(ratios(rules, measured, machine[BATCH], seconds, power))
+
+
+class Timing(NamedTuple):
+    """How long a machine that can work takes."""
+
+    seconds: Array  # (M,) of a batch
+    regions: Array  # (R,) nanoseconds
+    gaps: Mapping[str, float]  # metrics
+    faults: tuple[tuple[str, float], ...] = ()  # what makes it infeasible: a sentence, and the relative excess
 
 
 def judge_design(work: Workloads, design: Array, rules: Rules, measured: Measured) -> Verdict:
@@ -112,16 +122,38 @@ def judge_design(work: Workloads, design: Array, rules: Rules, measured: Measure
     seconds, less 1), `depthwise_share` of the time; 0 where a machine cannot work.
     """
     machine = machines(design[None])[0]
-    area, power = area_and_power(machine)
     if not works(machine[None])[0]:
-        names = ("perf_per_tdp", "seconds_per_batch", "tdp_w", "area_mm2", "utilisation", "greedy_gap",
-                 "depthwise_share", *_own(work, np.zeros(len(work.networks))))  # fmt: skip
-        metrics = {**dict.fromkeys(names, 0.0), "tdp_w": float(power), "area_mm2": float(area), "excess": 8.0}
-        return Verdict(False, BROKEN, metrics, ("the buffers hold no tile: they are too small for the array",))
+        return broken(work, machine, ("greedy_gap",))
     simulator = measured.simulator
-    greedy = simulator.seconds(machine[None])[0]
-    exact = simulator.exact(machine) if rules.fusion == "ilp" else None
-    seconds = greedy if exact is None else exact.seconds
+    if rules.fusion != "ilp":
+        greedy = simulator.seconds(machine[None])[0]
+        return verdict_of(
+            work, machine, Timing(greedy, simulator.regions(machine), {"greedy_gap": 0.0}), rules, measured
+        )
+    exact = simulator.exact(machine)
+    timing = Timing(exact.seconds, exact.regions, {"greedy_gap": greedy_gap(measured, machine)})
+    return verdict_of(work, machine, timing, rules, measured)
+
+
+def greedy_gap(measured: Measured, machine: Array) -> float:
+    """How much slower greedy fusion is than exact fusion, on a machine that can work."""
+    greedy = measured.simulator.seconds(machine[None])[0]
+    return max(mean(greedy / measured.simulator.exact(machine).seconds) - 1, 0.0)
+
+
+def broken(work: Workloads, machine: Array, gaps: tuple[str, ...]) -> Verdict:
+    """The verdict on a machine that cannot work, with the names of its other metrics."""
+    area, power = area_and_power(machine)
+    names = ("perf_per_tdp", "seconds_per_batch", "tdp_w", "area_mm2", "utilisation", *gaps, "depthwise_share",
+             *_own(work, np.zeros(len(work.networks))))  # fmt: skip
+    metrics = {**dict.fromkeys(names, 0.0), "tdp_w": float(power), "area_mm2": float(area), "excess": 8.0}
+    return Verdict(False, BROKEN, metrics, ("the buffers hold no tile: they are too small for the array",))
+
+
+def verdict_of(work: Workloads, machine: Array, timing: Timing, rules: Rules, measured: Measured) -> Verdict:
+    """The verdict on a machine that can work, by the time that it takes."""
+    area, power = area_and_power(machine)
+    seconds = timing.seconds
     better = ratios(rules, measured, machine[BATCH], seconds, power)
     efficient = ratios(rules._replace(objective="perf_per_tdp"), measured, machine[BATCH], seconds, power)
     limits = {
@@ -130,20 +162,19 @@ def judge_design(work: Workloads, design: Array, rules: Rules, measured: Measure
     }
     if rules.latency_ms is not None:
         limits["latency"] = (float(seconds.max()) * 1e3, rules.latency_ms, "ms a batch")
-    over = {name: value / limit - 1 for name, (value, limit, _) in limits.items() if value > limit}
-    violations = tuple(
-        f"{name} is {limits[name][0]:.6g} {limits[name][2]}, the budget is {limits[name][1]:.6g}" for name in over
-    )
-    excess = 2 + min(sum(math.log1p(value) for value in over.values()), MOST_EXCESS) if over else 0.0
-    regions = simulator.regions(machine) if exact is None else exact.regions
-    gap = 0.0 if exact is None else _mean(greedy / exact.seconds) - 1
+    faults = [
+        (f"{name} is {value:.6g} {unit}, the budget is {limit:.6g}", value / limit - 1)
+        for name, (value, limit, unit) in limits.items()
+        if value > limit
+    ] + [*timing.faults]
+    excess = 2 + min(sum(math.log1p(over) for _, over in faults), MOST_EXCESS) if faults else 0.0
+    simulator = measured.simulator
     metrics = {
-        "perf_per_tdp": _mean(efficient), "seconds_per_batch": _mean(seconds), "tdp_w": float(power),
-        "area_mm2": float(area), "utilisation": _mean(simulator.utilisation(machine, seconds)),
-        "greedy_gap": max(gap, 0.0), "depthwise_share": float(simulator.depthwise(regions).mean()),
-        **_own(work, efficient), "excess": excess,
+        "perf_per_tdp": mean(efficient), "seconds_per_batch": mean(seconds), "tdp_w": float(power),
+        "area_mm2": float(area), "utilisation": mean(simulator.utilisation(machine, seconds)), **timing.gaps,
+        "depthwise_share": float(simulator.depthwise(timing.regions).mean()), **_own(work, efficient), "excess": excess,
     }  # fmt: skip
-    return Verdict(not over, 1 / _mean(better), metrics, violations)
+    return Verdict(not faults, 1 / mean(better), metrics, tuple(sentence for sentence, _ in faults))
 
 
 def _own(work: Workloads, efficient: Array) -> dict[str, float]:
@@ -153,7 +184,7 @@ def _own(work: Workloads, efficient: Array) -> dict[str, float]:
     return {f"perf_per_tdp {name}": float(value) for name, value in zip(work.networks, efficient, strict=True)}
 
 
-def _mean(values: Array) -> float:
+def mean(values: Array) -> float:
     """Geometric mean."""
     return math.exp(math.fsum(np.log(values).tolist()) / len(values))
 
@@ -164,4 +195,4 @@ def better_tpu(work: Workloads, rules: Rules, measured: Measured) -> float:
     rows[:, BATCH] = BATCHES
     seconds = measured.simulator.seconds(rows)
     better = ratios(rules, measured, rows[:, BATCH, None], seconds, np.full((len(rows), 1), measured.tpu_power))
-    return 1 / _mean(better.max(axis=0))
+    return 1 / mean(better.max(axis=0))

@@ -71,12 +71,7 @@ class Datapaths:
     def regions(self, instance: Workloads, design: Array) -> Array:
         """Shares of the time, and how well each region uses the multipliers, (R, 3) float32."""
         machine = machines(design[None])[0]
-        compute, traffic = self.problem.measured(instance).simulator.compute(machine)
-        total = max(float(np.maximum(compute, traffic).sum()), 1e-9)
-        peak = machine[PE_X] * machine[PE_Y] * machine[SA_X] * machine[SA_Y] * machine[CLOCK]
-        used = instance.macs * machine[BATCH] / np.maximum(np.maximum(compute, traffic) * peak, 1e-9)
-        shown = np.stack([compute / total, traffic / total, np.minimum(used, 1.0)], axis=1)
-        return np.asarray(np.clip(shown, 0, 1e3), np.float32)
+        return shares(instance, machine, *self.problem.measured(instance).simulator.compute(machine))
 
     def told(self, instance: Workloads, design: Array) -> Array:
         """Area and TDP that the design needs at least, over their budgets."""
@@ -87,8 +82,19 @@ class Datapaths:
         return np.asarray(np.minimum(np.where(np.isfinite(shown), shown, LARGEST), LARGEST).astype(np.float32))
 
 
+def shares(instance: Workloads, machine: Array, compute: Array, traffic: Array) -> Array:
+    """Shares of the time that computing and traffic take, and how well each region uses the multipliers, (R, 3)
+    float32; `compute` and `traffic` are nanoseconds of each region.
+    """
+    total = max(float(np.maximum(compute, traffic).sum()), 1e-9)
+    peak = machine[PE_X] * machine[PE_Y] * machine[SA_X] * machine[SA_Y] * machine[CLOCK]
+    used = instance.macs * machine[BATCH] / np.maximum(np.maximum(compute, traffic) * peak, 1e-9)
+    shown = np.stack([compute / total, traffic / total, np.minimum(used, 1.0)], axis=1)
+    return np.asarray(np.clip(shown, 0, 1e3), np.float32)
+
+
 def choose_mode(problem: Any) -> Any:
-    """The dynamics of a mode."""
+    """The dynamics of a mode that chooses the datapath alone."""
     choices = Datapaths(problem)
     if problem.mode == "refine":
         return Refine(choices, problem.steps)

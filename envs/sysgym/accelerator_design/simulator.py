@@ -70,22 +70,36 @@ class Simulator:
                     self._room, found)  # fmt: skip
         return found * 1e-9
 
-    def exact(self, machine: Array) -> Exact:
-        """What a machine that can work does, with the best fusion."""
-        key = machine.tobytes()
+    def exact(self, machine: Array, schedule: Array | None = None) -> Exact:
+        """What a machine that can work does, with the best fusion; `schedule` (R,) of each region, None: the usual."""
+        chosen = None if schedule is None or (schedule == self.schedule).all() else schedule
+        key = machine.tobytes() + (b"" if chosen is None else chosen.tobytes())
         if key not in self._exact:
-            self._exact[key] = self._solved(machine)
+            self._exact[key] = self._solved(machine, chosen)
             if len(self._exact) > KEPT:
                 self._exact.popitem(last=False)
         self._exact.move_to_end(key)
         return self._exact[key]
 
-    def _solved(self, machine: Array) -> Exact:
-        first, times, plans = self.workloads.first.tolist(), self._times, []
+    def times(self, machine: Array, schedule: Array | None = None) -> Times:
+        """What is known of each region on a machine that can work; `schedule` (R,) of each region, None: the usual.
+
+        The arrays are those of the simulator: the next call overwrites them.
+        """
+        usual, *others = [self.schedule] if schedule is None else np.unique(schedule).tolist()
+        time_regions(self.work, machine, usual, 0, len(self.workloads.kind), self._times)
+        for other in others:
+            more = empty_times(self.work)
+            time_regions(self.work, machine, other, 0, len(self.workloads.kind), more)
+            for mine, theirs in zip(self._times, more, strict=True):
+                mine[schedule == other] = theirs[schedule == other]
+        return self._times
+
+    def _solved(self, machine: Array, schedule: Array | None) -> Exact:
+        first, times, plans = self.workloads.first.tolist(), self.times(machine, schedule), []
         seconds, plain = np.empty(len(first) - 1), np.empty(len(first) - 1)
         regions = np.empty(len(self.workloads.kind))
         for m, (begin, end) in enumerate(pairwise(first)):
-            time_regions(self.work, machine, self.schedule, begin, end, times)
             plain[m] = seconds[m] = unfused(machine, begin, end, times)
             regions[begin:end] = np.maximum(times.compute[begin:end], times.whole[begin:end] / machine[BANDWIDTH])
             plan = None
@@ -115,13 +129,13 @@ class Simulator:
 
     def regions(self, machine: Array) -> Array:
         """Nanoseconds of each region on a machine that can work, without fusion, (R,)."""
-        time_regions(self.work, machine, self.schedule, 0, len(self.workloads.kind), self._times)
-        return np.asarray(np.maximum(self._times.compute, self._times.whole / machine[BANDWIDTH]))
+        times = self.times(machine)
+        return np.asarray(np.maximum(times.compute, times.whole / machine[BANDWIDTH]))
 
     def compute(self, machine: Array) -> tuple[Array, Array]:
         """Nanoseconds of computing and of traffic of each region, without fusion, (R,) each."""
-        time_regions(self.work, machine, self.schedule, 0, len(self.workloads.kind), self._times)
-        return self._times.compute.copy(), self._times.whole / machine[BANDWIDTH]
+        times = self.times(machine)
+        return times.compute.copy(), times.whole / machine[BANDWIDTH]
 
     def utilisation(self, machine: Array, seconds: Array) -> Array:
         """Share of the multipliers' cycles that multiply, of each network, (M,)."""

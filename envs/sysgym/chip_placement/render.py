@@ -14,6 +14,7 @@ from sysgym.chip_placement.formats.plc import Canvas, Placement
 from sysgym.chip_placement.geometry.macros import macro_sizes
 from sysgym.chip_placement.instance import Chip
 from sysgym.chip_placement.judge import Rules, all_nodes
+from sysgym.core.drawing.tools import cut, heat
 from sysgym.core.problem import Array, Solution, Verdict
 
 SIDE, MARGIN, CAPTION = 560, 20, 82  # pixels: longer side of the canvas, around it, above it
@@ -23,16 +24,6 @@ PORT_FILL, WIRE = (190, 30, 45), (90, 90, 90, 46)
 FLY_LINES = 400  # the heaviest links between macros that are drawn
 PARTS = ("wirelength", "density", "congestion")  # of the proxy
 NARROW, STAGES = 600, 56  # least pixels across a page, for its text; frames while hard macros appear
-STOPS = np.array([(255, 255, 255), (255, 237, 160), (254, 178, 76), (240, 59, 32), (128, 0, 38), (40, 0, 20)], float)
-
-
-def heat(values: Array, top: float) -> Array:
-    """Colours (rows, columns, 3) uint8 from white (0) through yellow and red to black (`top` and more)."""
-    at = np.clip(values / max(top, 1e-9), 0, 1) * (len(STOPS) - 1)
-    low = np.minimum(at.astype(int), len(STOPS) - 2)
-    part = (at - low)[..., None]
-    mixed: Array = (1 - part) * STOPS[low] + part * STOPS[low + 1]
-    return mixed.astype(np.uint8)
 
 
 class _View:
@@ -154,17 +145,8 @@ def _page(chip: Chip, pictures: list[Image.Image], lines: list[str], ink: str) -
     pen = ImageDraw.Draw(image)
     pen.text((MARGIN, 10), _title(chip), "black", ImageFont.load_default(16))
     for row, line in enumerate(lines):
-        pen.text((MARGIN, 36 + 18 * row), _cut(pen, line, image.size[0] - 2 * MARGIN), ink, ImageFont.load_default(13))
+        pen.text((MARGIN, 36 + 18 * row), cut(pen, line, image.size[0] - 2 * MARGIN), ink, ImageFont.load_default(13))
     return np.asarray(image, np.uint8).copy()
-
-
-def _cut(pen: ImageDraw.ImageDraw, line: str, room: int) -> str:
-    """A line that fits into so many pixels, its end replaced by dots where it must be."""
-    font, shown = ImageFont.load_default(13), line
-    while pen.textlength(shown, font) > room:
-        line = line[:-1]
-        shown = f"{line.rstrip()} ..."
-    return shown
 
 
 def _ink(verdict: Any) -> str:

@@ -157,7 +157,7 @@ class Problem(Protocol[I, S]):
     # for files of the field, and what `sysgym render` writes besides a picture; None where a problem has none
     parse_solution: Callable[[I, bytes, str], Solution] | None  # (instance, data, file name)
     format_solution: Callable[[I, Solution, str], bytes] | None
-    # a solution from the object of a .json file that has none of the arrays: people's own form, such as values by name
+    # a solution from the object of a .json file that lacks the first array: people's own form, such as values by name
     named_solution: Callable[[I, Mapping[str, Any]], Solution] | None
     # a row of names and values for each node, for people: in .json files, where it must agree with the arrays if read
     legend: Callable[[I, Solution], list[dict[str, Any]]] | None

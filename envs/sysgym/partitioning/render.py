@@ -8,14 +8,13 @@ from functools import lru_cache
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from sysgym.core.drawing.tools import TABLEAU
 from sysgym.core.problem import Array, Solution, Verdict
 from sysgym.graphs.csr import Graph
 from sysgym.graphs.spectral import laplacian_eigenvectors
 
 WIDTH, HEIGHT, CAPTION, MARGIN = 640, 700, 60, 24
 LEGEND, SHOWN = 58, 10  # height of the legend, and parts in it
-TABLEAU = ((31, 119, 180), (255, 127, 14), (44, 160, 44), (214, 39, 40), (148, 103, 189), (140, 86, 75),
-           (227, 119, 194), (188, 189, 34), (23, 190, 207), (127, 127, 127))  # fmt: skip
 
 
 def colours(parts: int) -> list[tuple[int, int, int]]:

@@ -7,9 +7,10 @@ from typing import Any, NamedTuple
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from sysgym.core.drawing.tools import size, steps, unit_of
 from sysgym.core.problem import Array
 from sysgym.dataflow.graphs.graph import PHASES
-from sysgym.dataflow.pictures.summary import by_phase, coverage, headlines, limits, load_parts, size, unit_of
+from sysgym.dataflow.pictures.summary import by_phase, coverage, headlines, limits, load_parts
 from sysgym.dataflow.pictures.timeline import Execution, execute, memory_timeline
 from sysgym.dataflow.simulator.job import Job
 from sysgym.dataflow.simulator.simulate import Outcome
@@ -266,8 +267,4 @@ def _loads(job: Job, run: Execution) -> Array:
 def _ticks(span: int) -> list[tuple[float, str]]:
     """About eight round times from 0 to span, ns, with their labels."""
     unit, name = unit_of(span)
-    rough = max(span, 1) / unit / 8
-    power = 10.0 ** np.floor(np.log10(rough))
-    step = power * next(m for m in (1, 2, 5, 10) if m * power >= rough * 0.999)
-    count = int(max(span, 1) / unit / step + 1e-6)
-    return [(i * step * unit, f"{i * step:g} {name}") for i in range(count + 1)]
+    return [(t * unit, f"{t:g} {name}") for t in steps(max(span, 1) / unit)]

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from sysgym.core.drawing.tools import duration, size
 from sysgym.core.problem import Array
 from sysgym.dataflow.pictures.timeline import Execution, execute
 from sysgym.dataflow.simulator.job import Job
@@ -108,22 +109,3 @@ def describe(job: Job, solution: Any) -> str:
         lines.append(f"  {job.cluster.kinds[d]} {d:<2} {strip} {busy:5.1f} % busy, peak {peak}")
     lines += [*more, f"  from 0 to {duration(run.outcome.makespan_ns)}; F forward, B backward, U update"]
     return "\n".join(lines)
-
-
-def unit_of(span: float) -> tuple[float, str]:
-    """A unit for times up to a span, ns: its length in ns, and its name."""
-    known = ((1e10, 1e9, "s"), (1e6, 1e6, "ms"), (1e3, 1e3, "us"))
-    return next(((unit, name) for least, unit, name in known if span >= least), (1.0, "ns"))
-
-
-def duration(ns: float) -> str:
-    """A time with its unit."""
-    unit, name = unit_of(ns)
-    return f"{ns / unit:.4g} {name}"
-
-
-def size(count: float) -> str:
-    """A number of bytes with its unit."""
-    known = ((1e9, "GB"), (1e6, "MB"), (1e3, "kB"))
-    unit, name = next(((unit, name) for unit, name in known if count >= unit), (1.0, "B"))
-    return f"{count / unit:.3g} {name}"

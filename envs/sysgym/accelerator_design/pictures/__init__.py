@@ -1,0 +1,1 @@
+"""Pictures of designs, and the same in words."""
