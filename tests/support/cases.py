@@ -145,6 +145,10 @@ def learner_table() -> set[tuple[str, str]]:
     for turn, agent in enumerate(dict.fromkeys(agent for agent, _ in LEARNERS)):
         problems = [name for other, name in LEARNERS if other == agent]
         found |= {(agent, problems[(2 * turn + k) % len(problems)]) for k in (0, 1)}
+    for problem in dict.fromkeys(name for _, name in LEARNERS):
+        pairs = [pair for pair in LEARNERS if pair[1] == problem]
+        lacking = max(0, 2 - len(found & set(pairs)))
+        found |= set([pair for pair in pairs if pair not in found][:lacking])
     return found
 
 

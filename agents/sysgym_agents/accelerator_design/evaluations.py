@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from sysgym.accelerator_design.instance import Workloads
     from sysgym.accelerator_design.problem import AcceleratorDesign
 
-PENALTY = 1e3  # that a design over budget costs more than any within
+PENALTY = 1e6  # that a design over budget costs more than any within
 EXACT = 5  # designs that are judged exactly
 
 
@@ -48,7 +48,7 @@ class Evaluations:
         fresh = [rows[key] for key in dict.fromkeys(keys) if key not in self.known][: self.most - self.count]
         if new and fresh:
             cost, over = quick_costs(self.rules, self.measured, designs[fresh])
-            fitness = np.where(over > 0, PENALTY * (1 + np.minimum(over, 1e6)), cost)
+            fitness = np.where(over > 0, PENALTY * (1 + np.minimum(over, 1e5)), cost)
             self.known |= {keys[i]: float(value) for i, value in zip(fresh, fitness, strict=True)}
             self.count += len(fresh)
         return np.array([self.known.get(key, np.inf) for key in keys])
@@ -67,7 +67,9 @@ class Evaluations:
         return np.array([np.frombuffer(key, np.int64) for key in self.known])
 
     def best(self, count: int = EXACT) -> list[Array]:
-        """The best designs so far, best first."""
+        """The best designs so far, best first; the lightest one while there is none."""
+        if not self.known:
+            return list(self.fitting(np.zeros((1, len(COUNTS))), np.random.default_rng(0)))
         chosen = sorted(self.known, key=self.known.__getitem__)[:count]
         return [np.frombuffer(key, np.int64).copy() for key in chosen]
 

@@ -94,7 +94,7 @@ class CMAES(_Search):
         while not evaluate.spent and not found.stop() and still < STALE:
             before, points = evaluate.count, found.ask()
             costs = evaluate(evaluate.fitting(rows_of(np.array(points)), rng))
-            found.tell(points, np.minimum(costs, 1e12).tolist())
+            found.tell(points, np.minimum(costs, 1e13).tolist())
             still = still + 1 if evaluate.count == before else 0
 
 
@@ -120,7 +120,7 @@ class TPE(_Search):
         while not evaluate.spent and still < STALE:
             before, trial = evaluate.count, study.ask(ranges)
             design = evaluate.fitting(np.array([[trial.params[name] for name in NAMES]]), rng)
-            cost = float(min(evaluate(design)[0], 1e12))
+            cost = float(min(evaluate(design)[0], 1e13))
             shown = {name: int(value) for name, value in zip(NAMES, design[0], strict=True)}
             if shown != trial.params:  # what was evaluated is another design
                 study.tell(trial, state=library.trial.TrialState.FAIL)
@@ -166,4 +166,4 @@ def _aims(evaluate: Evaluations, designs: Array) -> Array:
     from sysgym.accelerator_design.fastsim_kernels import area_and_power
 
     sizes = np.array([area_and_power(row) for row in machines(designs)])
-    return np.column_stack([np.minimum(evaluate(designs), 1e12), sizes[:, 1], sizes[:, 0]])
+    return np.column_stack([np.minimum(evaluate(designs), 1e13), sizes[:, 1], sizes[:, 0]])

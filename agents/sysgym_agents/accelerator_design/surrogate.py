@@ -38,7 +38,8 @@ class Surrogate(StoredLearner):
     drawn or that the genetic search looks at. `solve` searches on the network's predictions, which are no evaluations;
     each round evaluates some of what it found, some children and neighbours of the best evaluated designs, and
     corrects the predictions by a Gaussian process on what they got wrong. Area, power and the objective have closed
-    forms. The weights are for the `schedule` and `fusion` (any or none) that they were trained with.
+    forms. Without weights the process has to do without predictions. The weights are for the `schedule` and `fusion`
+    (any or none) that they were trained with.
 
     Hyper-parameters:
         hidden, layers: width, and rounds of message passing over the workload.
@@ -115,7 +116,7 @@ class Surrogate(StoredLearner):
     def solve(
         self, problem: AcceleratorDesign, instance: Workloads, rng: np.random.Generator, budget: Budget
     ) -> Solution:
-        """The best evaluated design, by the judge; UsageError without weights, or if they are for another model."""
+        """The best evaluated design, by the judge; UsageError if the weights are for another model."""
         from sysgym_agents.accelerator_design.acquisition import Acquisition
         from sysgym_agents.accelerator_design.evaluations import Evaluations
 
@@ -131,12 +132,12 @@ class Surrogate(StoredLearner):
         return evaluate.answer()
 
     def _estimate(self, problem: AcceleratorDesign, instance: Workloads) -> Any:
-        """Log of the cost that the network predicts of designs (n, 16)."""
+        """Log of the cost that the network predicts of designs (n, 16); 0 without one."""
         from sysgym.accelerator_design.judge import expected_costs
         from sysgym_agents.accelerator_design.surrogate_net import Predictor
 
         if self.net is None:
-            raise UsageError("agent 'surrogate' has no weights; train it (`sysgym train surrogate`) or load them.")
+            return lambda designs: np.zeros(len(designs))
         self._check(problem)
         predictor, rules, measured = Predictor(self.net, problem, instance), problem.rules, problem.measured(instance)
 

@@ -39,7 +39,7 @@ class EdgeGNN(Clipped, SB3Agent, StoredLearner):
     hidden: Width = 32
     layers: Annotated[int, Range(1, 64)] = 3
     pretrain: Natural = 128
-    reward: Literal["improvement", "final"] = "final"
+    reward: Literal["improvement", "final", "log"] = "final"
     scaled: bool = False
     learning_rate: Rate = 1e-3
     gamma: Share = 1.0

@@ -76,7 +76,7 @@ class ProblemEnv(gym.Env[dict[str, Array], Any]):
         problem: name of a registered problem, or a problem object.
         instance: one instance, by name, file or object. instances: a set to sample from at each reset.
         obs: "full", "dynamic" or "raw"; see `sysgym.core.observation`.
-        reward: "improvement" or "final"; see `sysgym.core.rewards`.
+        reward: "improvement", "final" or "log"; see `sysgym.core.rewards`.
         max_nodes, max_edges: padded size, for instances to be passed to `reset` later.
         options: the problem's own options, `mode` among them.
 

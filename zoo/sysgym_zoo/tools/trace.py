@@ -7,7 +7,6 @@ from typing import Annotated
 
 import typer
 
-from sysgym.core.errors import UsageError
 from sysgym_zoo.cli.app import AsJson
 
 
@@ -48,10 +47,15 @@ def trace(
     becomes a workload of an accelerator, without times; the first axis of every input must be the batch.
     """
     if regions:
+        from sysgym.core.errors import UsageError
         from sysgym_zoo.tools.tracing.regions.command import tell_workload, trace_workload
 
-        if train or times is not None or profile is not None or loss is not None or optimizer != "sgd":
-            raise UsageError("--regions has no times and no training step; leave out --train, --times and --profile.")
+        timed = (devices, peak_tflops, bandwidth, compute_efficiency, memory_efficiency, launch)
+        if train or times or profile or loss or optimizer != "sgd" or timed != (2, 9.3, 732.0, 0.6, 0.75, 5000):
+            raise UsageError(
+                "--regions has no training step, devices or times; leave out --train, --optimizer, --loss, --devices, "
+                "--times, --profile, --launch and what describes a device."
+            )
         tell_workload(trace_workload(model, output, argument or (), name, size or ()), as_json)
         return
     from sysgym.dataflow.graphs.roofline import Roofline

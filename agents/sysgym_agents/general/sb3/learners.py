@@ -54,7 +54,7 @@ class SB3Agent:
     hidden: Width = 64
     layers: Depth = 2
     num_envs: Width = 8
-    reward: Literal["improvement", "final"] = "improvement"
+    reward: Literal["improvement", "final", "log"] = "improvement"
     scaled: bool = True
     episodes: Annotated[int, Range(1, 10**4)] = 1
     learning_rate: Rate = 3e-4
