@@ -178,3 +178,13 @@ def test_one_multiplier_by_hand() -> None:
     verdict = make_problem("AcceleratorDesign", objective="perf").judge(work, {"design": indices(smallest)})
     assert verdict.metrics["seconds_per_batch"] == pytest.approx(3e-9) and verdict.feasible
     assert verdict.cost == pytest.approx((256 / (384 / 0.94)) / (1 / 3), rel=1e-12)  # 1.88
+
+
+def test_a_program_whose_last_millionths_would_take_minutes_ends() -> None:
+    """The best answer of a limited search; a minute of HiGHS proves that none is better by more than 3e-5."""
+    problem: Any = make_problem("AcceleratorDesign")
+    work = problem.load("fast/efficientnet-b7")
+    design = np.array([3, 4, 4, 4, 0, 1, 9, 2, 0, 0, 0, 0, 0, 8, 1, 0])
+    verdict = problem.judge(work, {"design": design})
+    assert verdict.metrics["seconds_per_batch"] == pytest.approx(2.02765e-3, rel=1e-4)
+    assert verdict.metrics["greedy_gap"] > 0

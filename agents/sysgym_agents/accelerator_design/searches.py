@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import numpy as np
@@ -66,30 +67,11 @@ class Genetic:
 
     def search(self, evaluate: Evaluations, rng: np.random.Generator) -> None:
         """Evaluate designs until nothing more may be."""
-        people = self._first(evaluate, rng)
-        fitness = evaluate(people)
-        still, best = 0, float(fitness.min())
-        reserve = max(evaluate.most // 10, 2 * len(COUNTS)) if evaluate.most < 2**62 else 0
-        while not evaluate.spent:
-            if evaluate.most - evaluate.count <= reserve or still == self.patience:
-                if not polished(evaluate, rng) and evaluate.most - evaluate.count <= reserve:
-                    reserve //= 2
-                if still == self.patience:
-                    fresh = evaluate.fitting(random_designs(rng, self.population - 1), rng)
-                    people = np.concatenate([np.array(evaluate.best(1)), fresh])
-                    fitness, still = evaluate(people), 0
-                    best = np.inf
-                continue
-            order = np.argsort(fitness, kind="stable")
-            people, fitness = people[order], fitness[order]
-            children = evaluate.fitting(crossed(people, rng, self.population, self.mutation), rng)
-            kept = self.population // 5
-            people = np.concatenate([people[:kept], children])
-            fitness = np.concatenate([fitness[:kept], evaluate(children)])
-            order = np.argsort(fitness, kind="stable")[: self.population]
-            people, fitness = people[order], fitness[order]
-            still = still + 1 if fitness[0] >= best else 0
-            best = min(best, float(fitness[0]))
+
+        def breed(people: Array, count: int) -> Array:
+            return crossed(people, rng, count, self.mutation)
+
+        evolve(evaluate, rng, self._first(evaluate, rng), breed, self.patience)
 
     def _first(self, evaluate: Evaluations, rng: np.random.Generator) -> Array:
         """The first generation."""
@@ -100,6 +82,34 @@ class Genetic:
             known = known_designs()[: self.population]
             drawn[: len(known)] = known
         return evaluate.fitting(drawn, rng)
+
+
+def evolve(
+    evaluate: Evaluations, rng: np.random.Generator, people: Array, breed: Callable[[Array, int], Array], patience: int
+) -> None:
+    """Generations of `people` until nothing more may be evaluated; `breed` makes children of designs, best first."""
+    size, fitness = len(people), evaluate(people)
+    still, best = 0, float(fitness.min())
+    reserve = max(evaluate.most // 10, 2 * len(COUNTS)) if evaluate.most < 2**62 else 0
+    while not evaluate.spent:
+        if evaluate.most - evaluate.count <= reserve or still == patience:
+            if not polished(evaluate, rng) and evaluate.most - evaluate.count <= reserve:
+                reserve //= 2
+            if still == patience:
+                fresh = evaluate.fitting(random_designs(rng, size - 1), rng)
+                people = np.concatenate([np.array(evaluate.best(1)), fresh])
+                fitness, still, best = evaluate(people), 0, np.inf
+            continue
+        order = np.argsort(fitness, kind="stable")
+        people, fitness = people[order], fitness[order]
+        children = evaluate.fitting(breed(people, size), rng)
+        kept = size // 5
+        people = np.concatenate([people[:kept], children])
+        fitness = np.concatenate([fitness[:kept], evaluate(children)])
+        order = np.argsort(fitness, kind="stable")[:size]
+        people, fitness = people[order], fitness[order]
+        still = still + 1 if fitness[0] >= best else 0
+        best = min(best, float(fitness[0]))
 
 
 def polished(evaluate: Evaluations, rng: np.random.Generator) -> bool:

@@ -14,7 +14,7 @@ from sysgym.core.options import Range
 from sysgym.core.problem import Array, Solution
 from sysgym_agents.accelerator_design.searches import USUAL
 from sysgym_agents.core import Budget, Callback, Clock
-from sysgym_agents.learning.learner import StoredLearner, spend
+from sysgym_agents.learning.learner import StoredLearner
 
 if TYPE_CHECKING:
     from sysgym.accelerator_design.instance import Workloads
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from sysgym_agents.accelerator_design.surrogate_train import Progress
     from sysgym_agents.learning.snapshot import Snapshot
 
-MAX_ITERATIONS = 10**9
 TOLD = 50  # steps between two reports of a training
 ROUNDS = 25  # of a search, each of which evaluates
 ROUND = 20  # designs at least
@@ -58,7 +57,7 @@ class Surrogate(StoredLearner):
     hidden: Annotated[int, Range(1, 1024)] = 96
     layers: Annotated[int, Range(0, 8)] = 2
     learning_rate: Annotated[float, Range(1e-9, 1.0)] = 2e-3
-    iterations: Annotated[int, Range(1, MAX_ITERATIONS)] = 12_000
+    iterations: Annotated[int, Range(1, 10**9)] = 12_000
     networks: Annotated[int, Range(0, 100_000)] = 500
     designs: Annotated[int, Range(50, 100_000)] = 1200
 
@@ -78,6 +77,7 @@ class Surrogate(StoredLearner):
         `callback` hears the loss and the error (of the logarithm of a batch's time) every 50 steps.
         """
         from sysgym_agents.accelerator_design.surrogate_train import Progress
+        from sysgym_agents.learning.stepwise import resumed, run
 
         if not instances:
             raise UsageError("agent 'surrogate' needs at least one workload to train on.")
@@ -87,31 +87,9 @@ class Surrogate(StoredLearner):
         planned = self.iterations if budget.steps is None else max(budget.steps, 1)
         total = planned if resume is None else resume.facts["iterations"]
         progress = Progress(problem, instances, self._setting(total), rng, None if resume is not None else self.net)
-        if resume is not None:
-            try:
-                progress.restore(resume)
-            except Exception as error:  # it may be anything
-                raise UsageError(
-                    f"the saved state of the training does not fit this agent and problem ({error}); train anew."
-                ) from error
-        first = progress.done
+        resumed(progress, resume, self.name)
         self._progress, self.net, self.trained = progress, progress.net, _kind(problem)
-        rows: list[dict[str, float]] = []
-
-        def step(share: float) -> dict[str, float]:
-            rows.append(progress.step(share if resume is None else 0.0))
-            return {"steps": progress.done - first}
-
-        def report(row: Mapping[str, float]) -> bool:
-            last = progress.done >= total or clock.spent(int(row["steps"]))
-            if callback is None or (progress.done % TOLD and not last):
-                return True
-            means = {key: float(np.mean([told[key] for told in rows])) for key in rows[0]}
-            rows.clear()
-            return callback({**row, **means})
-
-        if total > first:
-            spend(clock, total - first, step, report)
+        run(progress, total, clock, callback, TOLD)
 
     def solve(
         self, problem: AcceleratorDesign, instance: Workloads, rng: np.random.Generator, budget: Budget
@@ -217,17 +195,10 @@ class Surrogate(StoredLearner):
 
         False if the budget is not what was left: its learning rates follow another schedule, from the loaded weights.
         """
-        from sysgym_agents.learning.snapshot import Snapshot
+        from sysgym_agents.learning.stepwise import goes_on
 
-        found = Snapshot.load(path)
-        total, done, seed = (found.facts.get(key) for key in ("iterations", "done", "seed"))
-        if not isinstance(total, int) or not isinstance(done, int) or not isinstance(seed, int):
-            raise UsageError(f"{path} holds the state of another training than that of agent 'surrogate'; train anew.")
-        if not 0 <= done <= total <= MAX_ITERATIONS or seed < 0:
-            raise UsageError(f"{path} says that {done} of {total} iterations are done, which cannot be; train anew.")
-        fits = total > done and budget.steps in (None, total - done)
-        self._resume = found if fits else None
-        return fits
+        self._resume = goes_on(path, budget, self.name)
+        return self._resume is not None
 
 
 def _kind(problem: AcceleratorDesign) -> tuple[int, bool]:

@@ -21,6 +21,7 @@ from sysgym_agents.accelerator_design.surrogate_kernels import region_times
 from sysgym_agents.accelerator_design.surrogate_net import Example, SurrogateNet, example_of
 from sysgym_agents.core import Budget
 from sysgym_agents.learning.snapshot import Snapshot, learner_tensors, put_learner
+from sysgym_agents.learning.stepwise import rate
 
 if TYPE_CHECKING:
     from sysgym.accelerator_design.instance import Workloads
@@ -41,6 +42,7 @@ class Source(NamedTuple):
     work: Workloads
     example: Example
     designs: Array  # (n, 16) that a search looked at
+    costs: Array  # (n,) what they cost there, or more where they are over a budget
 
 
 class Networks:
@@ -57,8 +59,16 @@ class Networks:
             work = self.given[index] if index < len(self.given) else mixed(int(rng.integers(2**31)))
             evaluate = Evaluations(self.problem, work, Budget(steps=self.designs), self.designs)
             Genetic().search(evaluate, rng)
-            self.known[index] = Source(work, example_of(self.problem, work), evaluate.designs())
+            example, costs = example_of(self.problem, work), np.array(list(evaluate.known.values()))
+            self.known[index] = Source(work, example, evaluate.designs(), costs)
         return self.known[index]
+
+    def draw(self, rng: np.random.Generator, done: int, most: int) -> int:
+        """The number of a network after `done` steps: more are drawn as a training goes on, at `most` so many."""
+        given, more = len(self.given), min(most, 1 + done // NEW)
+        if more == 0 or rng.random() < GIVEN:
+            return int(rng.integers(given))
+        return given + int(rng.integers(more))
 
     def limits(self) -> tuple[float, float]:
         """Area and power that random designs may need."""
@@ -106,9 +116,8 @@ class Progress:
 
     def step(self, share: float) -> dict[str, float]:
         """One gradient step at a share of the budget; the loss, and the error of the logarithm of a batch's time."""
-        warm = min(1.0, (self.done + 1) / WARM)
-        decay = max(0.02, 0.5 * (1 + float(np.cos(np.pi * max(share, self.done / self.setting.iterations)))))
-        self.optimiser.param_groups[0]["lr"] = self.setting.learning_rate * warm * decay
+        share = max(share, self.done / self.setting.iterations)
+        self.optimiser.param_groups[0]["lr"] = rate(self.setting.learning_rate, self.done, WARM, share)
         source = self.networks[self._drawn()]
         designs = self._designs(source)
         total, regions = times_of(self.networks.problem, source.work, designs)
@@ -122,12 +131,7 @@ class Progress:
         return {"loss": float(loss.detach()), "error": error}
 
     def _drawn(self) -> int:
-        """The number of a network: more are drawn as the training goes on."""
-        given = len(self.networks.given)
-        more = min(self.setting.networks, 1 + self.done // NEW)
-        if more == 0 or self.rng.random() < GIVEN:
-            return int(self.rng.integers(given))
-        return given + int(self.rng.integers(more))
+        return self.networks.draw(self.rng, self.done, self.setting.networks)
 
     def _designs(self, source: Source) -> Array:
         """Some that are drawn evenly, some that were looked at for this network, some that were for another."""
