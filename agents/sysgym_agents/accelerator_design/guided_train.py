@@ -1,0 +1,137 @@
+"""A policy that fills in parameters of a design for a workload, and how it learns from good designs. Imports torch."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from sysgym.accelerator_design.space import COUNTS
+from sysgym.core.problem import Array
+from sysgym_agents.accelerator_design.surrogate_net import Example, SurrogateNet, example_of
+from sysgym_agents.accelerator_design.surrogate_train import Networks, Source
+from sysgym_agents.learning.snapshot import Snapshot, learner_tensors, put_learner
+from sysgym_agents.learning.stepwise import rate
+
+if TYPE_CHECKING:
+    from sysgym.accelerator_design.instance import Workloads
+    from sysgym.accelerator_design.problem import AcceleratorDesign
+
+PARAMETERS, ROWS = len(COUNTS), int(COUNTS.max())
+BEYOND = np.arange(ROWS)[None] >= COUNTS[:, None]  # (16, 11) bool, rows that a parameter does not have
+ELITE, SAMPLES, MIXED = 40, 24, 4  # best designs of a network; of which a step sees some, on so many networks
+WARM = 200
+
+
+class PolicyNet(nn.Module):
+    """Message passing over the regions, pooled, beside a design in part: logits of the rows of every parameter."""
+
+    def __init__(self, hidden: int, layers: int) -> None:
+        super().__init__()
+        self.body = SurrogateNet(hidden, layers)
+        for unused in ("machine", "pair", "mix", "out"):
+            delattr(self.body, unused)
+        self.enter = nn.Linear(2 * hidden + PARAMETERS * (ROWS + 1), 2 * hidden)
+        self.middle, self.out = nn.Linear(2 * hidden, 2 * hidden), nn.Linear(2 * hidden, PARAMETERS * ROWS)
+
+    def embed(self, example: Example) -> Tensor:
+        """What the workload is, (2 hidden,): the mean and the largest of its regions' features."""
+        x = self.body.encode(example)
+        return torch.cat([x.mean(dim=0), x.amax(dim=0)])
+
+    def forward(self, workload: Tensor, designs: Tensor, known: Tensor) -> Tensor:
+        """Logits (n, 16, 11) given workloads (n, 2 hidden), designs (n, 16) int64 and which values count (n, 16)."""
+        shown = nn.functional.one_hot(torch.where(known, designs, ROWS), ROWS + 1).to(workload.dtype)
+        x = torch.relu(self.enter(torch.cat([workload, shown.flatten(1)], dim=1)))
+        x = x + torch.relu(self.middle(x))
+        logits: Tensor = self.out(x).view(-1, PARAMETERS, ROWS)
+        return logits.masked_fill(torch.from_numpy(BEYOND), -torch.inf)
+
+
+class Writer:
+    """Draws parameters by the policy for one workload."""
+
+    def __init__(self, net: PolicyNet, problem: AcceleratorDesign, work: Workloads) -> None:
+        self.net = net
+        with torch.no_grad():
+            self.workload = net.embed(example_of(problem, work))
+
+    def redraw(self, designs: Array, drawn: Array, rng: np.random.Generator) -> Array:
+        """Designs (n, 16) whose values at `drawn` (n, 16) are drawn one after the other, given all that is there."""
+        found, left = torch.from_numpy(designs.copy()), drawn.copy()
+        workload = self.workload.expand(len(designs), -1)
+        while left.any():
+            with torch.no_grad():
+                logits = self.net(workload, found, torch.from_numpy(~left)).numpy()
+            place = np.where(left, rng.random(left.shape), -1.0).argmax(axis=1)
+            open_rows = np.flatnonzero(left.any(axis=1))
+            chosen = logits[open_rows, place[open_rows]] + rng.gumbel(size=(len(open_rows), ROWS))
+            found.numpy()[open_rows, place[open_rows]] = chosen.argmax(axis=1)
+            left[open_rows, place[open_rows]] = False
+        return found.numpy()
+
+
+class Training(NamedTuple):
+    """What a training is asked for."""
+
+    hidden: int
+    layers: int
+    learning_rate: float
+    iterations: int
+    networks: int
+    designs: int
+
+
+class Progress:
+    """A training between two steps: parameters that are hidden are told from those that are not, in good designs."""
+
+    def __init__(
+        self, problem: AcceleratorDesign, given: Sequence[Workloads], setting: Training, rng: np.random.Generator,
+        start: PolicyNet | None = None,
+    ) -> None:  # fmt: skip
+        self.setting, self.rng, self.done = setting, rng, 0
+        self.networks = Networks(problem, given, setting.designs, int(rng.integers(2**31)))
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(int(rng.integers(2**31)))
+            self.net = start or PolicyNet(setting.hidden, setting.layers)
+        self.optimiser = torch.optim.Adam(self.net.parameters(), setting.learning_rate)
+
+    def step(self, share: float) -> dict[str, float]:
+        """One gradient step; the cross-entropy of a hidden value, and how often the likeliest one is right."""
+        share = max(share, self.done / self.setting.iterations)
+        self.optimiser.param_groups[0]["lr"] = rate(self.setting.learning_rate, self.done, WARM, share)
+        sources = [self.networks[self.networks.draw(self.rng, self.done, self.setting.networks)] for _ in range(MIXED)]
+        designs = torch.from_numpy(np.concatenate([self._good(source) for source in sources]))
+        workload = torch.stack([self.net.embed(source.example) for source in sources]).repeat_interleave(SAMPLES, 0)
+        count = self.rng.integers(0, PARAMETERS, len(designs))
+        order = np.argsort(np.argsort(self.rng.random(designs.shape), axis=1), axis=1)
+        known = torch.from_numpy(order < count[:, None])
+        logits = self.net(workload, designs, known)[~known]
+        loss = nn.functional.cross_entropy(logits, designs[~known])
+        self.optimiser.zero_grad()
+        loss.backward()
+        nn.utils.clip_grad_norm_(self.net.parameters(), 1.0)
+        self.optimiser.step()
+        self.done += 1
+        right = (logits.detach().argmax(dim=1) == designs[~known]).to(torch.float32).mean()
+        return {"loss": float(loss.detach()), "right": float(right)}
+
+    def _good(self, source: Source) -> Array:
+        """Some of the best designs of a network."""
+        best = np.argsort(source.costs, kind="stable")[:ELITE]
+        return source.designs[self.rng.choice(best, SAMPLES)]
+
+    def snapshot(self) -> Snapshot:
+        """The training as it stands."""
+        facts = {"done": self.done, "iterations": self.setting.iterations, "seed": self.networks.seed,
+                 "rng": self.rng.bit_generator.state}  # fmt: skip
+        return Snapshot(learner_tensors(self.net, self.optimiser), facts)
+
+    def restore(self, snapshot: Snapshot) -> None:
+        """Go on from a snapshot of the same setting and networks."""
+        put_learner(snapshot, self.net, self.optimiser)
+        self.done, self.networks.seed = int(snapshot.facts["done"]), int(snapshot.facts["seed"])
+        self.rng.bit_generator.state = snapshot.facts["rng"]
