@@ -185,3 +185,31 @@ def test_the_surrogate_leads_on_networks_that_it_has_not_seen(problem: Any) -> N
     agent.forget(np.random.default_rng(1))
     means["fresh"] = np.mean([np.log(solved(agent, problem, name, 0, 300)) for name in names])
     assert means["trained"] < min(means["known"], means["genetic"], means["fresh"]) - 0.02
+
+
+def test_a_policy_learns_what_good_designs_have_in_common_and_fills_in_the_rest(problem: Any, tmp_path: Path) -> None:
+    """Told the other parameters, it draws hidden ones as the designs that it saw have them, and no others."""
+    from sysgym_agents.accelerator_design.guided_train import Progress, Training, Writer
+
+    works = [problem.load("cnns/train-0")]
+    progress = Progress(problem, works, Training(16, 1, 1e-2, 150, 0, 300), np.random.default_rng(0))
+    first = [progress.step(0.0)["loss"] for _ in range(10)]
+    last = [progress.step(0.0)["loss"] for _ in range(140)][-10:]
+    assert np.mean(last) < 0.5 * np.mean(first)
+    source = progress.networks[0]
+    best = source.designs[np.argsort(source.costs, kind="stable")[:40]]
+    hidden = np.zeros(best.shape, bool)
+    hidden[:, :4] = True
+    drawn = Writer(progress.net, problem, works[0]).redraw(best, hidden, np.random.default_rng(0))
+    assert (drawn[:, 4:] == best[:, 4:]).all() and (drawn < COUNTS).all()
+    assert (drawn[:, :4] == best[:, :4]).mean() > 0.3
+
+
+def test_an_evolution_is_guided(problem: Any, tmp_path: Path) -> None:
+    agent = make_agent("guided-genetic", hidden=16, layers=1, networks=2, designs=100)
+    agent.fit(problem, [problem.load("cnns/train-0")], np.random.default_rng(0), Budget(steps=40))
+    agent.save(tmp_path)
+    again = make_agent("guided-genetic")
+    again.load(tmp_path)
+    costs = [solved(each, problem, "cnns/valid-0", 3, 100) for each in (agent, again)]
+    assert costs[0] == costs[1] < solved(make_agent("random"), problem, "cnns/valid-0", 3, 100)

@@ -20,6 +20,7 @@ from sysgym_agents.learning.learner import StoredLearner
 if TYPE_CHECKING:
     from sysgym.accelerator_design.instance import Workloads
     from sysgym.accelerator_design.problem import AcceleratorDesign
+    from sysgym_agents.accelerator_design.evaluations import Evaluations
     from sysgym_agents.accelerator_design.guided_train import PolicyNet, Progress
     from sysgym_agents.learning.snapshot import Snapshot
 
@@ -94,15 +95,20 @@ class GuidedGenetic(StoredLearner):
         """The best evaluated design, by the judge."""
         from sysgym_agents.accelerator_design.evaluations import Evaluations
 
-        evaluate, people = Evaluations(problem, instance, budget, USUAL), random_designs(rng, self.population)
+        evaluate = Evaluations(problem, instance, budget, USUAL)
+        self.search(evaluate, rng)
+        return evaluate.answer()
+
+    def search(self, evaluate: Evaluations, rng: np.random.Generator) -> None:
+        """Evaluate designs until nothing more may be."""
+        people = random_designs(rng, self.population)
         if self.net is None:
-            evolve(
-                evaluate, rng, evaluate.fitting(people, rng), lambda them, count: crossed(them, rng, count), PATIENCE
-            )
-            return evaluate.answer()
+            drawn = evaluate.fitting(people, rng)
+            evolve(evaluate, rng, drawn, lambda them, count: crossed(them, rng, count), PATIENCE)
+            return
         from sysgym_agents.accelerator_design.guided_train import Writer
 
-        writer = Writer(self.net, problem, instance)
+        writer = Writer(self.net, evaluate.problem, evaluate.instance)
 
         def breed(parents: Array, count: int) -> Array:
             chosen = parents[rng.integers(0, len(parents), (count // 2, 3)).min(axis=1)]
@@ -112,7 +118,6 @@ class GuidedGenetic(StoredLearner):
 
         written = writer.redraw(people, np.ones((self.population, len(COUNTS)), bool), rng)
         evolve(evaluate, rng, evaluate.fitting(written, rng), breed, PATIENCE)
-        return evaluate.answer()
 
     def prepare(self) -> None:
         """Import the network and the kernels."""

@@ -19,6 +19,7 @@ from sysgym_agents.learning.learner import StoredLearner
 if TYPE_CHECKING:
     from sysgym.accelerator_design.instance import Workloads
     from sysgym.accelerator_design.problem import AcceleratorDesign
+    from sysgym_agents.accelerator_design.evaluations import Evaluations
     from sysgym_agents.accelerator_design.surrogate_net import SurrogateNet
     from sysgym_agents.accelerator_design.surrogate_train import Progress
     from sysgym_agents.learning.snapshot import Snapshot
@@ -95,19 +96,24 @@ class Surrogate(StoredLearner):
         self, problem: AcceleratorDesign, instance: Workloads, rng: np.random.Generator, budget: Budget
     ) -> Solution:
         """The best evaluated design, by the judge; UsageError if the weights are for another model."""
-        from sysgym_agents.accelerator_design.acquisition import Acquisition
         from sysgym_agents.accelerator_design.evaluations import Evaluations
 
         evaluate = Evaluations(problem, instance, budget, USUAL)
-        acquisition = Acquisition(evaluate, self._estimate(problem, instance), rng)
-        count = max(ROUND, evaluate.most // ROUNDS) if budget.steps is not None or not budget.timed else ROUND
+        self.search(evaluate, rng)
+        return evaluate.answer()
+
+    def search(self, evaluate: Evaluations, rng: np.random.Generator) -> None:
+        """Evaluate designs until nothing more may be."""
+        from sysgym_agents.accelerator_design.acquisition import Acquisition
+
+        acquisition = Acquisition(evaluate, self._estimate(evaluate.problem, evaluate.instance), rng)
+        count = ROUND if evaluate.most == 2**62 else max(ROUND, evaluate.most // ROUNDS)
         designs = acquisition.first(count)
         while not evaluate.spent:
             designs = designs[: evaluate.most - evaluate.count]
             acquisition.learn(designs, evaluate(designs))
             if not evaluate.spent:
                 designs = acquisition.next(count)
-        return evaluate.answer()
 
     def _estimate(self, problem: AcceleratorDesign, instance: Workloads) -> Any:
         """Log of the cost that the network predicts of designs (n, 16); 0 without one."""

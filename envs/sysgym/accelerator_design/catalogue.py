@@ -91,6 +91,12 @@ def known_designs() -> Array:
     return np.array([indices(row) for row in rows.values()])
 
 
+@lru_cache(maxsize=1)
+def published_figures() -> tuple[Mapping[str, str], ...]:
+    """Figures of the FAST paper, each with "where", "quantity", "value" and "source"."""
+    return tuple(json.loads((files("sysgym") / "data" / TOPIC / "published.json").read_text()))
+
+
 def is_workload(name: str, head: bytes = b"") -> bool:
     """Whether this is a recipe of a workload, a workload's file, or a topology of SCALE-Sim by its header."""
     if (name.partition(":")[0] in RECIPES and ":" in name) or is_workload_file(name, head):

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 
 import numpy as np
 
-from sysgym.accelerator_design.catalogue import TOPIC, is_workload, load_workloads, small_cnn
+from sysgym.accelerator_design.catalogue import TOPIC, is_workload, load_workloads, published_figures, small_cnn
 from sysgym.accelerator_design.instance import KINDS, STEPS, STRIDE, C, G, K, P, Q, R, S, Workloads
 from sysgym.accelerator_design.space import COUNTS, L2CFG, L2I, L2O, NAMES, indices, named
 from sysgym.core.defaults import complete
@@ -76,6 +76,11 @@ class AcceleratorDesign:
     fusion: Literal["ilp", "greedy", "none"] = "ilp"
     steps: Annotated[int, Range(1, 10**6)] = 64
     generator_blocks: Annotated[int, Range(1, 64)] = 3
+
+    @property
+    def published(self) -> tuple[Mapping[str, str], ...]:
+        """What FAST reports, as far as it could be sourced, and how certain each figure is."""
+        return published_figures()
 
     @cached_property
     def rules(self) -> Any:

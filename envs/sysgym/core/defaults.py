@@ -365,6 +365,7 @@ class _ProblemDefaults:
     choice_names: tuple[str, ...] = ()
     secondary = False
     freedoms: Mapping[str, Freedom] = MappingProxyType({})
+    published: tuple[Mapping[str, str], ...] = ()
     reads = adopt = parse_solution = format_solution = named_solution = legend = None
     frames = timeline = canonical = restrict = None
 

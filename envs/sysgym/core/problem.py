@@ -149,6 +149,8 @@ class Problem(Protocol[I, S]):
     # changes nothing that it made itself, and the widest changes nothing at all. None without freedoms
     freedoms: Mapping[str, Freedom]
     restrict: Callable[[I, Solution, str], Solution] | None
+    # figures of the literature to stand beside measured ones, each with "where", "quantity", "value", "source"
+    published: tuple[Mapping[str, str], ...]
 
     # whether a word is a recipe of an instance, or a file that starts so: (name, first bytes, unzipped); None: never
     reads: Callable[[str, bytes], bool] | None

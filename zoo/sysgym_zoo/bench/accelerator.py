@@ -10,8 +10,10 @@ import numpy as np
 from sysgym import make_problem
 from sysgym.accelerator_design.simulator import Simulator, works
 from sysgym.accelerator_design.space import COUNTS, machines
+from sysgym.core.problem import Array
+from sysgym_agents.accelerator_design.evaluations import Evaluations
 from sysgym_agents.accelerator_design.searches import Genetic
-from sysgym_agents.core import Budget
+from sysgym_agents.core import Budget, make_agent
 from sysgym_agents.general.random import sample_action
 from sysgym_zoo.jobs.measuring import LEAST, each, median, row
 
@@ -66,9 +68,39 @@ def searched(names: list[str], evaluations: int) -> list[dict[str, Any]]:
     return found
 
 
+def transferred(evaluations: int, quick: bool) -> list[dict[str, Any]]:
+    """What a surrogate reaches on networks that it was not trained on, over the genetic search at as many evaluations:
+    geometric means of three seeds, of the best design and of the area under the best so far.
+    """
+    problem: Any = make_problem("AcceleratorDesign", fusion="greedy")
+    given = [problem.load(f"fast/{name}") for name in ("efficientnet-b0", "mobilenet-v1", "bert-base-128", "resnet50")]
+    learner = make_agent("surrogate", **({"hidden": 32, "networks": 20} if quick else {}))
+    learner.fit(problem, given, np.random.default_rng(0), Budget(steps=300 if quick else 12_000))
+    found = []
+    for name in ("ocr-recognizer-like",) if quick else ("ocr-recognizer-like", "resnet50v2", "efficientnet-b7"):
+        work = problem.load(f"fast/{name}")
+        ends, areas = [], []
+        for seed in range(3):
+            ours, theirs = (course(agent, problem, work, seed, evaluations) for agent in (learner, Genetic()))
+            ends.append(ours[-1] - theirs[-1])
+            areas.append(float(ours.mean() - theirs.mean()))
+        title = f"surrogate over genetic, {evaluations} evaluations: {name}"
+        found.append(row(title, float(np.exp(np.mean(ends))), "x"))
+        found.append(row(f"the same, area under the best so far: {name}", float(np.exp(np.mean(areas))), "x", "> 1"))
+    return found
+
+
+def course(agent: Any, problem: Any, work: Any, seed: int, evaluations: int) -> Array:
+    """Log of how many times better than TPU-v3 the best design is after each evaluation, (evaluations,)."""
+    evaluate = Evaluations(problem, work, Budget(steps=evaluations), evaluations)
+    agent.search(evaluate, np.random.default_rng(seed))
+    return np.asarray(-np.log(np.minimum.accumulate(list(evaluate.known.values()))))
+
+
 def rows(quick: bool) -> list[dict[str, Any]]:
     """All of it."""
     seconds = 0.3 if quick else 2.0
     found = [line for name in BARS for line in simulator(name, seconds)]
     names = ["efficientnet-b0"] if quick else list(REACHED)
-    return [*found, *environment(64, seconds), *searched(names, 1000 if quick else 5000)]
+    return [*found, *environment(64, seconds), *searched(names, 1000 if quick else 5000),
+            *transferred(100 if quick else 500, quick)]  # fmt: skip

@@ -2,11 +2,12 @@
 
 `python -m sysgym_zoo.embed.accelerator` makes every workload by its formula and records content hashes, sizes, splits
 and the best designs known: those of `best_known.json` below SYSGYM_DATA, judged here. `designs.json` holds the best
-designs that the genetic search finds for the workloads of the train split.
+designs that the genetic search finds for the workloads of the train split, `published.json` the figures of the paper.
 """
 
 from __future__ import annotations
 
+import csv
 import json
 import os
 from pathlib import Path
@@ -23,6 +24,7 @@ from sysgym.core.problem import content_hash
 from sysgym_agents.accelerator_design.searches import Genetic
 from sysgym_agents.core import Budget
 
+DATA = Path(os.environ.get("SYSGYM_DATA", ".")) / "accelerator"
 TARGET = Path(__file__).parents[3] / "envs" / "sysgym" / "data" / "accelerator" / "index.json"
 SPLITS = {  # families across the splits where there are several of one
     "train": ("efficientnet-b0", "efficientnet-b1", "efficientnet-b2", "efficientnet-b3", "mobilenet-v1", "resnet50",
@@ -58,7 +60,7 @@ def found(name: str) -> dict[str, int]:
 
 def main() -> None:
     """Write the index and the designs."""
-    known = json.loads((Path(os.environ["SYSGYM_DATA"]) / "accelerator" / "best_known.json").read_text())
+    known = json.loads((DATA / "best_known.json").read_text())
     fast = {}
     for split, names in SPLITS.items():
         for name in names:
@@ -77,6 +79,13 @@ def main() -> None:
     TARGET.parent.mkdir(parents=True, exist_ok=True)
     TARGET.write_text(json.dumps(sets, indent=1) + "\n")
     load_index.cache_clear()
+    with (DATA / "published_fast.csv").open(newline="") as lines:
+        figures = [
+            {"where": row["where"], "quantity": row["quantity"], "value": row["value"],
+             "source": row["provenance"].replace("brief + ", "")}
+            for row in csv.DictReader(lines)
+        ]  # fmt: skip
+    TARGET.with_name("published.json").write_text(json.dumps(figures, indent=1) + "\n")
     designs = {name: found(name) for name in SPLITS["train"]}
     TARGET.with_name("designs.json").write_text(json.dumps(designs, indent=1) + "\n")
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -43,8 +43,8 @@ def telling_options(problem: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def report(folders: Sequence[Path]) -> tuple[list[dict[str, Any]], str]:
-    """Summary rows of all runs, and the same as Markdown with what was run below."""
+def report(folders: Sequence[Path], published: bool = False) -> tuple[list[dict[str, Any]], str]:
+    """Summary rows of all runs, and the same as Markdown with what was run below; on request with what is published."""
     rows: list[dict[str, Any]] = []
     notes, order = [], list[str]()
     places: dict[str, list[tuple[str, str]]] = {}  # label of what was solved -> its instances
@@ -75,7 +75,23 @@ def report(folders: Sequence[Path]) -> tuple[list[dict[str, Any]], str]:
     rows.sort(key=lambda line: (list(places).index(line["on"]), place_in(line.get("freedom"), order)))
     if len(places) == 1:
         rows = [{key: value for key, value in line.items() if key != "on"} for line in rows]
-    return rows, printable(markdown(rows) + "\n\n" + "\n".join(notes))
+    text = markdown(rows) + "\n\n" + "\n".join(notes)
+    if published:
+        text += "\n\n" + published_text(dict.fromkeys(load_run(folder)["problem"]["name"] for folder in folders))
+    return rows, printable(text)
+
+
+def published_text(names: Iterable[str]) -> str:
+    """The figures of the literature on problems, as Markdown; UsageError where one has none."""
+    tables = []
+    for name in names:
+        figures = make_problem(name).published
+        if not figures:
+            raise UsageError(f"no published figures of {name} are known; leave out --published.")
+        tables.append(
+            f"Published figures of {name}, with their sources:\n\n" + markdown([dict(row) for row in figures])
+        )
+    return "\n\n".join(tables)
 
 
 def limit_text(budget: dict[str, Any]) -> str:
