@@ -86,7 +86,7 @@ def transferred(evaluations: int, quick: bool) -> list[dict[str, Any]]:
             areas.append(float(ours.mean() - theirs.mean()))
         title = f"surrogate over genetic, {evaluations} evaluations: {name}"
         found.append(row(title, float(np.exp(np.mean(ends))), "x"))
-        found.append(row(f"the same, area under the best so far: {name}", float(np.exp(np.mean(areas))), "x", "> 1"))
+        found.append(row(f"the same, area under the best so far: {name}", float(np.exp(np.mean(areas))), "x", ">= 1"))
     return found
 
 
