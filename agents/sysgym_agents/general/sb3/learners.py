@@ -112,7 +112,7 @@ class SB3Agent:
         train(self.setup(), chosen, instances, rng, budget, begin, (publish, callback))
 
     def solve(self, problem: AnyProblem, instance: Instance, rng: np.random.Generator, budget: Budget) -> Solution:
-        """Play the instance; with a time budget, sampled episodes go on until it is spent."""
+        """Play the instance; with a budget, sampled episodes go on until it is spent."""
         from sysgym_agents.general.sb3.training import play
 
         chosen = with_options(problem, **self.options)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, NamedTuple
@@ -255,7 +256,8 @@ def play_episodes(env: ProblemEnv, act: Act, rng: np.random.Generator, budget: B
     """
     clock = Clock(budget)
     best, best_key, episode = None, (True, np.inf), 0
-    while episode < 1 or (not clock.spent(episode) and (budget.timed or episode < episodes)):
+    most = math.inf if budget.timed or budget.steps is not None else episodes
+    while episode < 1 or (not clock.spent(episode) and episode < most):
         observation, _ = env.reset(seed=int(rng.integers(2**31)))
         state, over, played = None, False, 0
         while not over:
