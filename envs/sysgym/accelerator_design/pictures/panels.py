@@ -11,7 +11,7 @@ from PIL import Image, ImageDraw, ImageFont
 from sysgym.accelerator_design.instance import KINDS, Workloads
 from sysgym.accelerator_design.pictures.facts import Facts
 from sysgym.accelerator_design.space import BANDWIDTH
-from sysgym.core.drawing.tools import TABLEAU, Colour, cut, heat, steps, unit_of
+from sysgym.core.drawing.tools import TABLEAU, Colour, cut, cut_front, heat, steps, unit_of
 from sysgym.core.problem import Array
 
 GREY, GRID, BACK, EMPTY = (100, 100, 100), (224, 224, 224), (248, 248, 248), (214, 218, 224)
@@ -145,7 +145,7 @@ def bars(pen: ImageDraw.ImageDraw, box: Box, work: Workloads, facts: Facts) -> N
             if value * scale >= 1:
                 pen.rectangle((left, at, left + value * scale, at + half - 1), ink)
         middle = y + half
-        shown = cut(pen, work.regions[i], NAME - 8, letters)
+        shown = cut_front(pen, work.regions[i], NAME - 8, letters)
         pen.text((left - 5, middle), shown, "black", font(letters), anchor="rm")
         pen.text((right + 5, middle), f"{time[i] / time.sum():.1%}", "black", font(letters), anchor="lm")
 
@@ -193,7 +193,7 @@ def heat_map(image: Image.Image, pen: ImageDraw.ImageDraw, box: Box, work: Workl
         starts = regions[0] == work.first[work.network[regions[0]]]
         if y - last >= 12:
             name = work.networks[work.network[regions[0]]] if starts and len(work.networks) > 1 else ""
-            text = cut(pen, name or work.regions[regions[0]], NAME - 8, 10)
+            text = cut_front(pen, name or work.regions[regions[0]], NAME - 8, 10)
             pen.text((left - 5, y + side / 2), text, "black", font(10), anchor="rm")
             last = y
     bottom = top + side * len(rows)
