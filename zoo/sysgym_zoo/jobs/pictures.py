@@ -147,7 +147,7 @@ def _legend(figure: Any, axes: Sequence[Any]) -> None:
 class Answer(NamedTuple):
     """An answer of an evaluation by two metrics."""
 
-    agent: str
+    agent: str  # with its run before it where there are several
     at: tuple[float, float]
     feasible: bool
 
@@ -180,7 +180,8 @@ def answers_of(folders: Sequence[Path], axes: tuple[Axis, Axis]) -> dict[str, li
                     "evaluate it again."
                 )
             x, y = map(float, at)  # type: ignore[arg-type]
-            answer = Answer(row["agent"], (x, y), row["feasible"])
+            name = row["agent"] if len(folders) == 1 else f"{folder.name}: {row['agent']}"
+            answer = Answer(name, (x, y), row["feasible"])
             found.setdefault(row["instance"], []).append(answer)
     return found
 
