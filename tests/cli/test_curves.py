@@ -1,4 +1,4 @@
-"""Pictures of trainings, lists of recipes, and reports of several instance sets."""
+"""Pictures of trainings and evaluations, lists of recipes, and reports of several instance sets."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+
+from sysgym_zoo.jobs.pictures import answers_of, axes_of, front, front_figure
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 Run = Callable[..., subprocess.CompletedProcess[str]]
@@ -29,6 +31,55 @@ def test_learning_curves(sysgym: Run, tmp_path: Path) -> None:
         (("absent",), "absent"),
     ):
         assert sentence in sysgym("plot", *words, code=2).stderr
+
+
+def test_the_answers_of_an_evaluation_and_their_front(sysgym: Run, tmp_path: Path) -> None:
+    """Every answer is a point in the colour of its agent; what another beats in both numbers is not on the front."""
+    pytest.importorskip("matplotlib")
+    how = ("--instances", "cnns/test", "--seeds", "3", "-O", "fusion=greedy", "-O", "area_budget=0.9")
+    sysgym("evaluate", "-p", "AcceleratorDesign", "-a", "genetic", "-a", "random", "--steps", "20", *how, "--out", "e")
+    assert json.loads(sysgym("plot", "e", "--json").stdout)["files"] == ["front.png"]
+    picture = np.asarray(Image.open(tmp_path / "front.png").convert("RGB"))
+    assert len(np.unique(picture.reshape(-1, 3), axis=0)) > 20
+    folder = tmp_path / "e"
+    axes = axes_of([folder])
+    assert [axis.metric for axis in axes] == ["area_mm2", "perf_per_tdp"] and "mm2" in axes[0].about
+    rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    found = answers_of([folder], axes)
+    for name, panel in zip(found, front_figure(found, axes).axes, strict=True):
+        mine = [row for row in rows if row["instance"] == name]
+        points = {(row["metrics"]["area_mm2"], row["metrics"]["perf_per_tdp"]): row["feasible"] for row in mine}
+        line, *dots = panel.get_lines() if any(points.values()) else (None, *panel.get_lines())
+        assert len(dots) == 6 and {(*dot.get_xdata(), *dot.get_ydata()) for dot in dots} == set(points)
+        assert len({dot.get_color() for dot in dots}) == 2
+        best = set(zip(line.get_xdata(), line.get_ydata(), strict=True)) if line else set()
+        for (area, speed), feasible in points.items():
+            beaten = any(ok and a <= area and s >= speed and (a, s) != (area, speed) for (a, s), ok in points.items())
+            assert ((area, speed) in best) == (feasible and not beaten)
+    for words, sentence in (
+        (("e", str(GOLDEN / "runs" / "gap")), "trainings and evaluations are drawn apart"),
+        (("e", "--metric", "cost"), "--metric is for trainings"),
+        (("d",), "Partitioning names no two metrics that pull against each other"),
+    ):
+        if words == ("d",):
+            sysgym("evaluate", "-a", "ldg", "--seeds", "1", "--instances", "tiny/delaunay-test", "--out", "d")
+        assert sentence in sysgym("plot", *words, code=2).stderr
+    for row in rows:
+        del row["metrics"]["area_mm2"]
+    (folder / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert "has no area_mm2 or no perf_per_tdp of genetic on cnns/test-0" in sysgym("plot", "e", code=2).stderr
+
+
+@pytest.mark.parametrize("more", [(False, False), (False, True), (True, False), (True, True)])
+def test_no_point_of_a_front_is_dominated(more: tuple[bool, bool]) -> None:
+    rng, signs = np.random.default_rng(0), np.where(more, -1, 1)
+    for count in (0, 1, 2, 5, 40):
+        costs = rng.integers(0, 12, (count, 2))
+        kept = front([(x, y) for x, y in (signs * costs).tolist()], more)
+        beaten = [bool(((costs <= each).all(axis=1) & (costs < each).any(axis=1)).any()) for each in costs]
+        best = {tuple(each) for each, lost in zip(costs, beaten, strict=True) if not lost}
+        assert {tuple(costs[i]) for i in kept} == best
+        assert len(kept) == len({tuple(costs[i]) for i in kept})
 
 
 def test_recipes_are_listed(sysgym: Run) -> None:

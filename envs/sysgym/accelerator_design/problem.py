@@ -15,7 +15,7 @@ from sysgym.core.defaults import complete
 from sysgym.core.errors import InvalidSolution
 from sysgym.core.instances import InstanceSet, Memo, find_entry, load_index
 from sysgym.core.options import Range
-from sysgym.core.problem import Array, ArraySpec, Size, Solution, Verdict
+from sysgym.core.problem import Array, ArraySpec, Axis, Size, Solution, Verdict
 from sysgym.core.solutions import check_arrays
 
 
@@ -66,6 +66,7 @@ class AcceleratorDesign:
     recommended_agent = "genetic"
     default_instances = "cnns/train"
     choice_names = ("consumers of a tensor",)
+    tradeoff = (Axis("area_mm2", "area, mm2"), Axis("perf_per_tdp", "items a second and watt, times TPU-v3", more=True))
 
     mode: Literal["sequential", "oneshot", "refine", "joint"] = "sequential"
     objective: Literal["perf_per_tdp", "perf", "edp"] = "perf_per_tdp"

@@ -25,7 +25,7 @@ from sysgym.core.errors import InvalidSolution, unknown
 from sysgym.core.instances import Entry, InstanceSet, Memo
 from sysgym.core.observation import mask_allows
 from sysgym.core.options import check_fields, option_table
-from sysgym.core.problem import Array, Dynamics, Freedom, Problem, Size, Solution, Verdict, content_hash, members
+from sysgym.core.problem import Array, Axis, Dynamics, Freedom, Problem, Size, Solution, Verdict, content_hash, members
 from sysgym.core.solutions import check_arrays
 
 EIGHT = ("generate", "static", "solution_arrays", "judge", "start", "allowed", "step", "solution")
@@ -364,6 +364,7 @@ class _ProblemDefaults:
     default_instances = f"{GENERATED}/train"
     choice_names: tuple[str, ...] = ()
     secondary = False
+    tradeoff: tuple[Axis, ...] = ()
     freedoms: Mapping[str, Freedom] = MappingProxyType({})
     published: tuple[Mapping[str, str], ...] = ()
     reads = adopt = parse_solution = format_solution = named_solution = legend = None

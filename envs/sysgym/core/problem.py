@@ -74,6 +74,14 @@ class Freedom(NamedTuple):
     reference: str = ""  # key of `reference_costs` that such solutions are compared with; empty: the first
 
 
+class Axis(NamedTuple):
+    """A metric of a verdict as one axis of a picture."""
+
+    metric: str  # its name in `Verdict.metrics`
+    about: str  # what it is in words, with its unit
+    more: bool = False  # whether more of it is better
+
+
 class Batch(Protocol[I_contra, S]):
     """The states of all rows of a vector environment."""
 
@@ -144,6 +152,7 @@ class Problem(Protocol[I, S]):
     default_instances: str  # set that an environment plays when none is named
     choice_names: tuple[str, ...]  # what `Size.choices` counts, in the plural
     secondary: bool  # another problem has the same data, and is meant where nobody says which
+    tradeoff: tuple[Axis, ...]  # two metrics that pull against each other, which `sysgym plot` shows; mostly none
     # where solutions of several freedoms are never compared with each other: each by name, the narrowest first; mostly
     # none. `restrict(instance, solution, name)` is what a freedom leaves of a solution, the rest filled in by rule: it
     # changes nothing that it made itself, and the widest changes nothing at all. None without freedoms

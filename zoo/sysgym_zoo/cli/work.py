@@ -269,16 +269,19 @@ def report(
 
 @command(app)
 def plot(
-    runs: Annotated[list[Path], typer.Argument(help="Run folders of trainings.")],
-    output: Annotated[Path, typer.Option("-o", "--output", help="Picture to write: .png, .svg or .pdf.")] = Path(
-        "curves.png"
-    ),
+    runs: Annotated[list[Path], typer.Argument(help="Run folders of trainings, or of evaluations.")],
+    output: Annotated[
+        Path | None,
+        typer.Option("-o", "--output", help="Picture to write: .png, .svg or .pdf; default: curves.png or front.png."),
+    ] = None,
     metric: Annotated[
-        list[str] | None, typer.Option(help="What to draw, as metrics.jsonl names it; repeatable.")
+        list[str] | None, typer.Option(help="What to draw of trainings, as metrics.jsonl names it; repeatable.")
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Learning curves of trainings: a panel a metric, a line a run."""
+    """Learning curves of trainings, a panel a metric, a line a run; of evaluations, where the problem has two metrics
+    that pull against each other, all answers and their Pareto front, a panel an instance.
+    """
     from sysgym_zoo.jobs.pictures import plot as draw
 
     show_paths([draw(runs, metric or [], output)], as_json)

@@ -8,7 +8,7 @@ import numpy as np
 
 from sysgym.accelerator_design.fastsim_kernels import SUPPLY, area_and_power, sram_pj
 from sysgym.accelerator_design.instance import Workloads
-from sysgym.accelerator_design.joint.plans import Decisions, decisions_for, parts
+from sysgym.accelerator_design.joint.plans import Decisions, decisions_for, exact_plan, parts
 from sysgym.accelerator_design.simulator import works
 from sysgym.accelerator_design.space import (
     BANDWIDTH,
@@ -100,12 +100,20 @@ class Facts(NamedTuple):
         return np.asarray(self.traffic * self.machine[BANDWIDTH])
 
 
+def plan_of(problem: Any, work: Workloads, solution: Solution) -> Decisions:
+    """The plan of a solution; where a problem chooses it greedily, that of exact fusion, which is close by."""
+    if problem.mode == "joint" or problem.fusion != "greedy":
+        return decisions_for(problem, work, solution)
+    machine = machines(np.asarray(solution["design"])[None])[0]
+    return exact_plan(problem.measured(work).simulator, machine)
+
+
 def facts_of(problem: Any, work: Workloads, solution: Solution) -> Facts | None:
     """What a solution does; None where its machine cannot work."""
     machine = machines(np.asarray(solution["design"])[None])[0]
     if not works(machine[None])[0]:
         return None
-    plan = decisions_for(problem, work, solution)
+    plan = plan_of(problem, work, solution)
     compute, traffic = parts(problem.measured(work).simulator, machine, plan)
     macs = work.macs * machine[BATCH]
     peak = 2 * machine[PE_X] * machine[PE_Y] * machine[SA_X] * machine[SA_Y] * machine[CLOCK]

@@ -26,7 +26,7 @@ def tiles(shares: Array, x: float, y: float, wide: float, high: float) -> list[R
     Slices across the longer side, each of as many shares as keep the worst ratio of sides low (Bruls et al. 2000).
 
     >>> tiles(np.array([2.0, 1.0, 1.0]), 0, 0, 4, 2)
-    [(0, 0, 2.0, 2.0), (2.0, 0, 2.0, 1.0), (2.0, 1.0, 2.0, 1.0)]
+    [(0, 0.0, 2.0, 2.0), (2.0, 0.0, 2.0, 1.0), (2.0, 1.0, 2.0, 1.0)]
     """
     found: list[Rectangle] = []
     areas = np.asarray(shares, float) / np.sum(shares) * wide * high

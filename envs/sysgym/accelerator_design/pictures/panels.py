@@ -11,12 +11,13 @@ from PIL import Image, ImageDraw, ImageFont
 from sysgym.accelerator_design.instance import KINDS, Workloads
 from sysgym.accelerator_design.pictures.facts import Facts
 from sysgym.accelerator_design.space import BANDWIDTH
-from sysgym.core.drawing.tools import TABLEAU, Colour, cut, heat, steps, unit_of
+from sysgym.core.drawing.tools import TABLEAU, Colour, cut, cut_front, heat, steps, unit_of
 from sysgym.core.problem import Array
 
 GREY, GRID, BACK, EMPTY = (100, 100, 100), (224, 224, 224), (248, 248, 248), (214, 218, 224)
-LONGEST, NAME, CELL = 24, 132, 34  # regions with a bar; pixels of their names; the largest cell of the heat map
-TITLE, AXIS = 26, 34  # pixels of a panel's title, and of the labels below an axis
+LONGEST, NAME, ROW = 24, 132, 26  # regions with a bar; pixels of their names, and of a row at most
+CELL, WIDEST, FIGURE = 34, 64, 30  # pixels of a cell of the heat map: usually and at most, and with a figure at least
+TITLE, AXIS, SCALE = 26, 34, 22  # pixels of a panel's title, of the labels below an axis, of the scale of colours
 
 
 class Box(NamedTuple):
@@ -56,13 +57,14 @@ def titled(pen: ImageDraw.ImageDraw, box: Box, title: str, note: str) -> None:
 
 def roofline(pen: ImageDraw.ImageDraw, box: Box, work: Workloads, facts: Facts) -> None:
     """Operations a second of each region against operations a byte of DRAM traffic, below the machine's roof."""
-    titled(pen, box, "Roofline", "operations a second of each region; larger dots take longer; logarithmic")
+    there = facts.ops > 0
     speed = facts.ops / np.maximum(facts.time, 1e-9)  # operations a nanosecond
     intensity = facts.ops / np.maximum(facts.moved, 1e-9)
     roof = facts.peak / facts.machine[BANDWIDTH]
-    there = facts.ops > 0
     x = Axis(*_decades(np.append(np.minimum(intensity[there], roof * 1e3), roof)), box.x + 52, box.x + box.wide - 12)
     y = Axis(*_decades(np.append(speed[there], facts.peak)), box.y + box.high - AXIS, box.y + TITLE + 8)
+    edge_note = "right edge: hardly any traffic" if (intensity[there] > 10.0**x.high).any() else "logarithmic"
+    titled(pen, box, "Roofline", f"operations a second of each region; larger dots take longer; {edge_note}")
     _grid(pen, x, y)
     edge = 10.0 ** np.array([x.low, x.high])
     corners = np.array([edge[0], np.clip(roof, *edge), edge[1]])
@@ -75,10 +77,10 @@ def roofline(pen: ImageDraw.ImageDraw, box: Box, work: Workloads, facts: Facts) 
         if there[i]:
             px, py, radius = x.at(intensity[i : i + 1])[0], y.at(speed[i : i + 1])[0], 2.5 + 26 * np.sqrt(share[i]) / 2
             pen.ellipse((px - radius, py - radius, px + radius, py + radius), (*TABLEAU[work.kind[i]], 150), "white")
-    label = f"{facts.peak / 1e3:.4g} Tops/s, {facts.machine[BANDWIDTH]:.4g} GB/s"
-    pen.text((x.end, box.y + box.high - AXIS - 6), label, GREY, font(11), anchor="rb")
-    middle = (box.x + 52 + x.end) / 2, box.y + box.high - 2
-    pen.text(middle, "operations a byte of DRAM traffic", GREY, font(11), anchor="mb")
+    label = f"line: {facts.peak / 1e3:.4g} Tops/s, {facts.machine[BANDWIDTH]:.4g} GB/s"
+    bottom = box.y + box.high - 2
+    pen.text((x.end, bottom), label, GREY, font(11), anchor="rb")
+    pen.text((x.begin, bottom), "operations a byte of DRAM traffic", GREY, font(11), anchor="lb")
 
 
 def _decades(values: Array) -> tuple[int, int]:
@@ -93,14 +95,22 @@ def _grid(pen: ImageDraw.ImageDraw, x: Axis, y: Axis) -> None:
     for power in range(x.low, x.high + 1):
         at = float(x.at(np.array([10.0**power]))[0])
         pen.line((at, y.end, at, y.begin), fill=GRID)
-        pen.text((at, y.begin + 8), f"{10.0**power:g}", GREY, font(10), anchor="mt")
-    names = ("", "k", "M", "G", "T", "P", "E")
+        pen.text((at, y.begin + 8), _power(power), GREY, font(10), anchor="mt")
     for power in range(y.low, y.high + 1):
         at = float(y.at(np.array([10.0**power]))[0])
         pen.line((x.begin, at, x.end, at), fill=GRID)
-        unit, rest = divmod(power + 9, 3)
-        text = f"{10**rest} {names[unit]}" if 0 <= unit < len(names) else f"1e{power + 9}"
-        pen.text((x.begin - 5, at), text, GREY, font(10), anchor="rm")
+        pen.text((x.begin - 5, at), _power(power + 9), GREY, font(10), anchor="rm")
+
+
+def _power(power: int) -> str:
+    """A power of ten in short.
+
+    >>> _power(-1), _power(2), _power(4)
+    ('0.1', '100', '10 k')
+    """
+    unit, rest = divmod(power, 3)
+    names = ("", " k", " M", " G", " T", " P", " E")
+    return f"{10**rest}{names[unit]}" if 0 <= unit < len(names) else f"{10.0**power:g}"
 
 
 def kinds_legend(pen: ImageDraw.ImageDraw, x: int, y: int, work: Workloads) -> None:
@@ -119,14 +129,14 @@ def bars(pen: ImageDraw.ImageDraw, box: Box, work: Workloads, facts: Facts) -> N
     titled(pen, box, "Time", f"{count}; computing (dark) and DRAM traffic (light), share of the whole time")
     unit, name = unit_of(float(time.max()))
     left, right, top = box.x + NAME, box.x + box.wide - 54, box.y + TITLE
-    row = min((box.high - TITLE - AXIS) / max(len(order), 1), 26.0)
+    row = min((box.high - TITLE - AXIS) / max(len(order), 1), float(ROW))
     bottom, scale = top + row * len(order), (right - left) / max(float(time.max()), 1e-9)
     pen.rectangle((left, top, right, bottom), BACK)
     for tick in steps(max(float(time.max()), 1e-9) / unit, 6):
         at = left + tick * unit * scale
         pen.line((at, top, at, bottom), fill=GRID)
         pen.text((at, bottom + 3), f"{tick:g}", GREY, font(10), anchor="mt")
-    pen.text(((left + right) / 2, bottom + 17), f"{name} of a batch", GREY, font(11), anchor="mt")
+    pen.text(((left + right) / 2, bottom + 17), f"{name} for a batch", GREY, font(11), anchor="mt")
     letters = 11 if row >= 12 else 9
     for place, i in enumerate(order.tolist()):
         y, half, colour = top + place * row + 1, (row - 2) / 2, TABLEAU[work.kind[i]]
@@ -135,30 +145,38 @@ def bars(pen: ImageDraw.ImageDraw, box: Box, work: Workloads, facts: Facts) -> N
             if value * scale >= 1:
                 pen.rectangle((left, at, left + value * scale, at + half - 1), ink)
         middle = y + half
-        shown = cut(pen, work.regions[i], NAME - 8, letters)
+        shown = cut_front(pen, work.regions[i], NAME - 8, letters)
         pen.text((left - 5, middle), shown, "black", font(letters), anchor="rm")
         pen.text((right + 5, middle), f"{time[i] / time.sum():.1%}", "black", font(letters), anchor="lm")
 
 
-def grid_of(work: Workloads, box: Box) -> tuple[int, list[range]]:
+def grid_of(work: Workloads, wide: int, high: int) -> tuple[int, list[range]]:
     """The side of the cells of a heat map, and the regions of each of its rows; a network begins a row."""
     rows: list[range] = []
-    for side in range(CELL, 1, -1):
-        across = max((box.wide - NAME) // side, 1)
+    longest = int(np.diff(work.first).max())
+    for side in range(min(WIDEST, max(CELL, wide // longest)), 1, -1):
+        across = max(wide // side, 1)
         rows = [
             range(begin, min(begin + across, end))
             for first, end in pairwise(work.first.tolist())
             for begin in range(first, end, across)
         ]
-        if len(rows) * side <= box.high - TITLE:
+        if len(rows) * side <= high:
             break
     return side, rows
+
+
+def lower_height(work: Workloads, wide: int, most: int) -> int:
+    """Pixels that the bars and the heat map need beside each other, in panels so wide; `most` at most."""
+    side, rows = grid_of(work, wide - NAME, most - TITLE - SCALE)
+    high = TITLE + max(AXIS + ROW * min(len(work.kind), LONGEST), side * len(rows) + SCALE)
+    return min(high, most)
 
 
 def heat_map(image: Image.Image, pen: ImageDraw.ImageDraw, box: Box, work: Workloads, facts: Facts) -> None:
     """A cell for each region, in order of execution; a row is labelled by its first region."""
     titled(pen, box, "Utilisation", "of the multipliers, regions in order of execution; grey: multiplies nothing")
-    side, rows = grid_of(work, box)
+    side, rows = grid_of(work, box.wide - NAME, box.high - TITLE - SCALE)
     colours = heat(facts.utilisation[None], 1.0)[0]
     colours[work.macs == 0] = EMPTY
     left, top = box.x + NAME, box.y + TITLE
@@ -168,13 +186,18 @@ def heat_map(image: Image.Image, pen: ImageDraw.ImageDraw, box: Box, work: Workl
         for column, i in enumerate(regions):
             x = left + column * side
             pen.rectangle((x, y, x + side - 1, y + side - 1), tuple(colours[i].tolist()), GRID)
+            if side >= FIGURE and work.macs[i] > 0:
+                used = float(facts.utilisation[i])
+                ink = "white" if used > 0.5 else "black"
+                pen.text((x + side / 2, y + side / 2), f"{100 * used:.0f}", ink, font(10), anchor="mm")
         starts = regions[0] == work.first[work.network[regions[0]]]
         if y - last >= 12:
             name = work.networks[work.network[regions[0]]] if starts and len(work.networks) > 1 else ""
-            text = cut(pen, name or work.regions[regions[0]], NAME - 8, 10)
+            text = cut_front(pen, name or work.regions[regions[0]], NAME - 8, 10)
             pen.text((left - 5, y + side / 2), text, "black", font(10), anchor="rm")
             last = y
-    scale(image, pen, (box.x + box.wide - 190, box.y + box.high - 14))
+    bottom = top + side * len(rows)
+    scale(image, pen, (box.x + box.wide - 190, bottom + 8))
 
 
 def scale(image: Image.Image, pen: ImageDraw.ImageDraw, at: tuple[int, int]) -> None:

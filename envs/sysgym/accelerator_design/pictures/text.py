@@ -8,7 +8,8 @@ import numpy as np
 
 from sysgym.accelerator_design.fastsim_kernels import MIB
 from sysgym.accelerator_design.instance import KINDS, Workloads
-from sysgym.accelerator_design.joint.plans import decisions_for, decisions_of, parts, room_taken
+from sysgym.accelerator_design.joint.plans import decisions_of, parts, room_taken
+from sysgym.accelerator_design.pictures.facts import plan_of
 from sysgym.accelerator_design.space import BATCH, WORDS, machines, named
 from sysgym.core.problem import Solution
 
@@ -31,7 +32,7 @@ def describe(problem: Any, work: Workloads, solution: Solution) -> str:
     if verdict.metrics["seconds_per_batch"] == 0:
         return "\n".join(lines)
     machine = machines(np.asarray(solution["design"])[None])[0]
-    plan = decisions_for(problem, work, solution)
+    plan = plan_of(problem, work, solution)
     times = np.maximum(*parts(problem.measured(work).simulator, machine, plan))
     total = times.sum()
     if plan.upto.any() or plan.pinned.any():

@@ -35,6 +35,15 @@ def cut(pen: ImageDraw.ImageDraw, line: str, room: float, size: int = 13) -> str
     return shown
 
 
+def cut_front(pen: ImageDraw.ImageDraw, line: str, room: float, size: int = 13) -> str:
+    """A line that fits into so many pixels, its beginning replaced by dots where it must be, as with paths."""
+    font, shown = ImageFont.load_default(size), line
+    while line and pen.textlength(shown, font) > room:
+        line = line[1:]
+        shown = f"... {line.lstrip('. ')}"
+    return shown
+
+
 def steps(top: float, about: int = 8) -> list[float]:
     """About so many round numbers, evenly from 0 to `top` at most, which is positive.
 

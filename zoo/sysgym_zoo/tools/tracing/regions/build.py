@@ -15,8 +15,8 @@ def workload_of(module: Any, inputs: Any, name: str = "model") -> Workloads:
 
     `inputs` are the example's positional arguments (a tuple or list) or the named ones (a dict); the first axis of each
     tensor is the batch, whose size does not matter. Tensors and parameters may be on the device `meta`: the module runs
-    without data. Vector operations are those of the problem's table; operators that it lacks count one an element and
-    are announced, others that have no place in a region raise a UsageError with the operator and its layer.
+    without data. Vector operations are those of the problem's table; operators that it lacks count by rules of our own
+    and are announced, others that have no place in a region raise a UsageError with the operator and its layer.
     """
     from sysgym_zoo.tools.tracing.regions.torch_tape import tape_of
 

@@ -100,7 +100,7 @@ class Flow:
 
     def parts(self, value: int) -> tuple[list[int], list[int]]:
         """The parts that a value is cut into, where they are all of it and nothing reads the whole, and the steps that
-        cut it; none otherwise.
+        cut it, among them element-wise ones with constants before it is cut, such as a bias; none otherwise.
         """
         parts: list[int] = []
         cuts: list[int] = []
@@ -111,7 +111,7 @@ class Flow:
                 return [], []
             for i in self.readers.get(whole, ()):
                 step = self.tape.steps[i]
-                if self.role[i] != table.FREE or len(self.dynamic(step.reads)) != 1:
+                if self.role[i] not in (table.FREE, table.POINTWISE) or len(self.dynamic(step.reads)) != 1:
                     return [], []
                 cuts.append(i)
                 for each in self.written(step):

@@ -13,7 +13,6 @@ from typing import NamedTuple
 
 from sysgym.accelerator_design.instance import SOFTMAX, VECTOR, Workloads
 from sysgym.accelerator_design.workloads.builder import Builder, Tensor
-from sysgym.core.errors import announce
 from sysgym_zoo.tools.tracing.regions import table
 from sysgym_zoo.tools.tracing.regions.flow import DEEPEST, END, MOST_SINKS, Flow
 from sysgym_zoo.tools.tracing.regions.tape import Step, Tape
@@ -82,15 +81,14 @@ class Lowering:
         count = self.elems(self.flow.written(step)[0])
         if role == table.BATCH_NORM:
             return count * (table.BATCH_NORM_OPS if i not in self.folded else int(not self.folded[i]))
-        return count * table.OPS.get(step.op, 1)
+        return count * table.each(step, role)
 
     def whole_ops(self, i: int) -> int:
         """Vector operations of a reduction, pooling, normalisation or softmax, of an item."""
         step, role = self.tape.steps[i], self.flow.role[i]
         if role == table.POOL and step.op in table.MAXIMA:
             return self.elems(step.writes[0]) * int(step.given["window"])
-        each = {table.NORM: table.NORM_OPS, table.SOFTMAX: table.SOFTMAX_OPS}.get(role, 1)
-        return self.elems(self.flow.dynamic(step.reads)[0]) * each
+        return self.elems(self.flow.dynamic(step.reads)[0]) * table.each(step, role)
 
     def of(self, value: int) -> Source:
         """Where a value comes from; of a constant, nothing."""
@@ -179,26 +177,10 @@ class Lowering:
         return len(sinks) <= MOST_SINKS and END not in sinks
 
     def finish(self) -> Workloads:
-        """The workload; what was counted without a table is announced."""
+        """The workload."""
         self.net.params = self.tape.params
         for value in self.flow.outputs:
             source = self.source[value]
             if source.steps:
                 self.copied(source, "output", self.elems(value))
-        work = self.net.finish()
-        self._tell(int(work.vec_ops.sum()))
-        return replace(work, name=self.tape.name)
-
-    def _tell(self, total: int) -> None:
-        """Name the operators that count one operation an element because no table has them."""
-        spent: dict[str, int] = {}
-        for i, role in self.flow.role.items():
-            op = self.tape.steps[i].op
-            if role in (table.POINTWISE, table.REDUCE, table.SOFTMAX) and not table.is_told(op):
-                spent[op] = spent.get(op, 0) + self.ops(i)
-        if spent:
-            shown = ", ".join(f"{op} ({100 * n / max(1, total):.2g} %)" for op, n in sorted(spent.items()))
-            announce(
-                f"{self.tape.name}: the table of vector operations lacks {shown}; each counts one operation an element "
-                "(a logarithm of a softmax as the softmax), in brackets its share of all vector operations."
-            )
+        return replace(self.net.finish(), name=self.tape.name)

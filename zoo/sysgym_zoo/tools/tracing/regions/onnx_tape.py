@@ -12,7 +12,7 @@ from sysgym_zoo.tools.tracing.onnx_file import VIEWS, Reader
 from sysgym_zoo.tools.tracing.onnx_model.load import load
 from sysgym_zoo.tools.tracing.products import Shape
 from sysgym_zoo.tools.tracing.regions.table import CONV, MATMUL, RECURRENT
-from sysgym_zoo.tools.tracing.regions.tape import Tape, batch_of
+from sysgym_zoo.tools.tracing.regions.tape import Tape, batch_of, last
 
 FREE = VIEWS | {"Slice", "Split", "Concat", "Pad", "Tile", "Cast", "CastLike"}
 CELLS = {"LSTM": "lstm", "GRU": "gru", "RNN": "rnn_tanh"}
@@ -80,8 +80,10 @@ class Taping(Reader):
             right = right[:-2] + right[:-3:-1] if given.get("transB") else right
             return MATMUL, reads, {"sizes": _sizes(left, right), "bias": len(reads) > 2}
         if kind in ("Conv", "ConvTranspose"):
-            stride = max(given.get("strides") or [1])
-            more = {"stride": stride, "transposed": kind != "Conv", "bias": len(reads) > 2}
+            more = {
+                "stride": last(given.get("strides")), "dilation": last(given.get("dilations")),
+                "transposed": kind != "Conv", "bias": len(reads) > 2,
+            }  # fmt: skip
             return CONV, reads[:2], more
         if kind in CELLS:
             return RECURRENT, reads[:1], self._cell(node, kind, given)
@@ -93,11 +95,23 @@ class Taping(Reader):
         return op, reads, more
 
     def _cell(self, node: Any, kind: str, given: Mapping[str, Any]) -> dict[str, Any]:
-        """Sizes of a recurrent layer, whose data are (steps, batch, channels)."""
-        steps, rows, _ = self._shape(node.input[0])
+        """Sizes of a recurrent layer, whose data are (steps, batch, channels), or (batch, steps, channels) where it
+        says so; UsageError for cells of other functions.
+        """
+        functions = {each.decode().lower() for each in given.get("activations", ())}
+        usual = {"LSTM": {"sigmoid", "tanh"}, "GRU": {"sigmoid", "tanh"}}.get(kind, functions)
+        if (functions and functions != usual) or not usual <= {"sigmoid", "tanh", "relu"} or len(node.input) > 7:
+            raise UsageError(
+                f"{self.path}: the {kind} {node.name} has peepholes or functions of its own, which have no place in a "
+                "region."
+            )
+        rows, steps, _ = self._shape(node.input[0])
+        if not given.get("layout"):
+            rows, steps = steps, rows
         return {
-            "cell": CELLS[kind], "layers": 1, "ways": self._shape(node.input[2])[0],
-            "hidden": self._shape(node.input[2])[2], "steps": steps, "rows": rows,
+            "cell": "rnn_relu" if functions == {"relu"} else CELLS[kind], "layers": 1,
+            "ways": self._shape(node.input[2])[0], "hidden": self._shape(node.input[2])[2], "steps": steps,
+            "rows": rows,
         }  # fmt: skip
 
 

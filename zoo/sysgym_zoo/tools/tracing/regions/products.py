@@ -5,16 +5,12 @@ from __future__ import annotations
 import math
 
 from sysgym.accelerator_design.instance import BMM, CONV, DWCONV, LSTM, MATMUL, Workloads
-from sysgym.accelerator_design.workloads.builder import ADD, BIAS, LSTM_CELL, MUL, RELU, SIGMOID, TANH, Tensor
+from sysgym.accelerator_design.workloads.builder import ADD, BIAS, MUL, Tensor
 from sysgym.core.errors import UsageError
 from sysgym_zoo.tools.tracing.regions import table
 from sysgym_zoo.tools.tracing.regions.lower import Lowering, Plan, Source
+from sysgym_zoo.tools.tracing.regions.notices import tell
 from sysgym_zoo.tools.tracing.regions.tape import Step, Tape
-
-CELLS = {  # products of a cell, and vector operations of each of its numbers a step, what is added to them included
-    "lstm": (4, LSTM_CELL + 4 * ADD), "gru": (3, 2 * SIGMOID + TANH + 3 * MUL + 2 * ADD + 3 * ADD),
-    "rnn_tanh": (1, TANH + ADD), "rnn_relu": (1, RELU + ADD),
-}  # fmt: skip
 
 
 def workload_from(tape: Tape) -> Workloads:
@@ -34,7 +30,9 @@ def workload_from(tape: Tape) -> Workloads:
             view(low, step, frozenset([i]))
         else:
             low.vector(i)
-    return low.finish()
+    work = low.finish()
+    tell(low, work)
+    return work
 
 
 def view(low: Lowering, step: Step, steps: frozenset[int] = frozenset()) -> None:
@@ -106,6 +104,7 @@ def _cut(low: Lowering, step: Step, plan: Plan, value: int) -> None:
         low.add(plan, value)
         return
     low.done |= set(cuts)
+    bias += sum(map(low.ops, cuts))
     for number, (part, share) in enumerate(zip(parts, shares, strict=True)):
         dims = (*plan.dims[:6], share, *plan.dims[7:])
         ops = (plan.ops + bias) * share // filters
@@ -187,7 +186,7 @@ def attention(low: Lowering, step: Step) -> None:
 def recurrent(low: Lowering, step: Step) -> None:
     """Layers of LSTM, GRU or RNN cells, one way or both: a product for all steps, then the recurrent half of each."""
     given = step.given
-    count, ops = CELLS[given["cell"]]
+    count, ops = table.CELLS[given["cell"]]
     hidden, steps = given["hidden"], given["steps"]
     if given["rows"] != low.tape.batch:
         what = f"{given['cell']} {step.layer}".strip()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from sysgym.accelerator_design.workloads.builder import ADD, LSTM_CELL, MUL, RELU, SIGMOID, TANH
 from sysgym.core.errors import UsageError
 from sysgym_zoo.tools.tracing import ops
 from sysgym_zoo.tools.tracing.regions.tape import Step
@@ -23,6 +24,10 @@ OPS = {  # an element
                      "masked_fill", "where", "threshold", "sum"), 1),
     "silu": 4, "sigmoid": 3, "tanh": 3, "gelu": 8, "glu": GATED,
 }  # fmt: skip
+CELLS = {  # products of a cell, and vector operations of each of its numbers a step, what is added to them included
+    "lstm": (4, LSTM_CELL + 4 * ADD), "gru": (3, 2 * SIGMOID + TANH + 3 * MUL + 2 * ADD + 3 * ADD),
+    "rnn_tanh": (1, TANH + ADD), "rnn_relu": (1, RELU + ADD),
+}  # fmt: skip
 MOVED = ops.MOVES | ops.SPLITS | {  # layout and copies, which an accelerator's memories do on the way
     "_to_copy", "cat", "stack", "pixel_shuffle", "pixel_unshuffle", "channel_shuffle", "_unsafe_view", "unfold",
     "alias", "lift_fresh", "lift_fresh_copy", "contiguous", "pad", "reflection_pad2d", "replication_pad2d",
@@ -30,15 +35,17 @@ MOVED = ops.MOVES | ops.SPLITS | {  # layout and copies, which an accelerator's 
     "gather", "repeat_interleave", "expand", "_reshape_copy", "index_put", "_index_put_impl", "view_as_real",
     "view_as_complex", "depth_to_space", "space_to_depth", "copy", "detach", "concat", "slice", "split", "transpose",
 }  # fmt: skip
-REDUCTIONS = frozenset({"sum", "mean", "amax", "amin", "_adaptive_avg_pool2d", "_adaptive_avg_pool3d", "max", "min"})
+REDUCTIONS = frozenset({"sum", "mean", "amax", "amin", "_adaptive_avg_pool2d", "_adaptive_avg_pool3d", "max", "min",
+                        "adaptive_max_pool2d", "adaptive_max_pool3d"})  # fmt: skip
 GUESSED = frozenset({"prod", "var", "var_mean", "std", "linalg_vector_norm", "norm", "logsumexp", "any", "all",
                      "argmax", "argmin", "cumsum", "reduce_sum_square", "reduce_l1"})  # fmt: skip
 AVERAGES = frozenset({"avg_pool1d", "avg_pool2d", "avg_pool3d"})
 MAXIMA = frozenset(
     {"max_pool2d_with_indices", "max_pool3d_with_indices", "max_pool1d", "max_pool2d", "mkldnn_max_pool2d"}
 )
+OWN_STATISTICS = "norm_of_own_statistics"  # a batch or instance normalisation by what the data themselves are
 NORMS = frozenset({"native_layer_norm", "native_group_norm", "_fused_rms_norm", "rms_norm", "layer_norm", "group_norm",
-                   "instance_norm", "instance_normalization", "skip_layer_normalization",
+                   "instance_norm", "instance_normalization", OWN_STATISTICS, "skip_layer_normalization",
                    "simplified_layer_normalization"})  # fmt: skip
 BATCH_NORMS = frozenset({"native_batch_norm", "_native_batch_norm_legit_no_training", "cudnn_batch_norm",
                          "_native_batch_norm_legit", "_batch_norm_no_update"})  # fmt: skip
@@ -71,6 +78,19 @@ def role_of(step: Step, constant_table: bool) -> str:
     )
 
 
+def each(step: Step, role: str) -> int:
+    """Vector operations an element: written, or read where a reduction, normalisation or softmax reads all of it."""
+    if role == RECURRENT:
+        return CELLS[step.given["cell"]][1]
+    known = {NORM: NORM_OPS, BATCH_NORM: BATCH_NORM_OPS, SOFTMAX: SOFTMAX_OPS, POINTWISE: OPS.get(step.op, 1)}
+    return known.get(role, 1)
+
+
 def is_told(op: str) -> bool:
-    """Whether the table of vector operations names an operator; the others count one an element."""
-    return op in OPS or op in REDUCTIONS | MAXIMA | AVERAGES | NORMS | BATCH_NORMS | (SOFTMAXES - {"_log_softmax"})
+    """Whether the model's table of vector operations has an operator or cell; the others count by rules of our own."""
+    return op in TOLD
+
+
+TOLD = AVERAGES | MAXIMA | BATCH_NORMS | REDUCTIONS - {"amin", "min"} | SOFTMAXES - {"_log_softmax"} | {
+    "add", "mul", "relu", "silu", "sigmoid", "tanh", "gelu", "native_layer_norm", "layer_norm", "lstm",
+}  # fmt: skip

@@ -97,3 +97,10 @@ def batch_of(name: str, shapes: Sequence[Sequence[int]]) -> int:
         shown = ", ".join(map(str, sizes))
         raise UsageError(f"{name}: the first axis of every input must be the batch; the inputs have {shown} there.")
     return sizes[0]
+
+
+def last(numbers: Sequence[int] | int | None) -> int:
+    """The last of the strides or dilations of a convolution, which is that along a row; 1 where there are none."""
+    if isinstance(numbers, int):
+        return numbers
+    return int(numbers[-1]) if numbers else 1

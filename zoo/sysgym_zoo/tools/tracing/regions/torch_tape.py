@@ -20,8 +20,8 @@ from sysgym_zoo.tools.tracing.packed import unwrapped
 from sysgym_zoo.tools.tracing.products import CONVOLUTIONS
 from sysgym_zoo.tools.tracing.quiet import quiet
 from sysgym_zoo.tools.tracing.record import Kind, kind_of
-from sysgym_zoo.tools.tracing.regions.table import CONV, MATMUL
-from sysgym_zoo.tools.tracing.regions.tape import Shape, Tape, batch_of
+from sysgym_zoo.tools.tracing.regions.table import BATCH_NORMS, CONV, MATMUL, OWN_STATISTICS
+from sysgym_zoo.tools.tracing.regions.tape import Shape, Tape, batch_of, last
 from sysgym_zoo.tools.tracing.regions.wholes import Wholes
 
 MADE = ("new_zeros", "new_empty", "new_full", "new_ones", "new_empty_strided")  # of a size, and of no tensor
@@ -143,8 +143,9 @@ class Recorder(TorchDispatchMode):
             }  # fmt: skip
         if op in CONVOLUTIONS and "weight" in given:
             more = {
-                "stride": max(given.get("stride") or [1]), "transposed": bool(given.get("transposed")),
+                "stride": last(given.get("stride")), "transposed": bool(given.get("transposed")),
                 "bias": given.get("bias") is not None,
+                "dilation": last(given.get("dilation")),
             }  # fmt: skip
             return CONV, list(tensors_in(given["input"], given["weight"])), more
         if op in MADE or op in ALIKE:
@@ -157,6 +158,8 @@ class Recorder(TorchDispatchMode):
             op = "mul" if not isinstance(given.get("other"), torch.Tensor) else op
         if op == "pow" and isinstance(given["exponent"], int | float) and given["exponent"] == 2:
             op = "square"
+        if op in BATCH_NORMS and (given.get("training") or given.get("running_mean") is None):
+            op = OWN_STATISTICS
         return op, list(tensors_in(*given.values())), more
 
 
