@@ -189,10 +189,11 @@ def test_the_surrogate_leads_on_networks_that_it_has_not_seen(problem: Any) -> N
 
 def test_a_policy_learns_what_good_designs_have_in_common_and_fills_in_the_rest(problem: Any, tmp_path: Path) -> None:
     """Told the other parameters, it draws hidden ones as the designs that it saw have them, and no others."""
-    from sysgym_agents.accelerator_design.guided_train import Progress, Training, Writer
+    from sysgym_agents.accelerator_design.guided_train import Imitation, Writer
+    from sysgym_agents.accelerator_design.surrogate_train import Training
 
     works = [problem.load("cnns/train-0")]
-    progress = Progress(problem, works, Training(16, 1, 1e-2, 150, 0, 300), np.random.default_rng(0))
+    progress = Imitation(problem, works, Training(16, 1, 1e-2, 150, 0, 300), np.random.default_rng(0))
     first = [progress.step(0.0)["loss"] for _ in range(10)]
     last = [progress.step(0.0)["loss"] for _ in range(140)][-10:]
     assert np.mean(last) < 0.5 * np.mean(first)

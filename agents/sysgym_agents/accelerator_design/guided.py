@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from sysgym.accelerator_design.instance import Workloads
     from sysgym.accelerator_design.problem import AcceleratorDesign
     from sysgym_agents.accelerator_design.evaluations import Evaluations
-    from sysgym_agents.accelerator_design.guided_train import PolicyNet, Progress
+    from sysgym_agents.accelerator_design.guided_train import Imitation, PolicyNet
     from sysgym_agents.learning.snapshot import Snapshot
 
 TOLD = 50  # steps between two reports of a training
@@ -64,7 +64,7 @@ class GuidedGenetic(StoredLearner):
     def __post_init__(self) -> None:
         super().__post_init__()
         self.net: PolicyNet | None = None
-        self._progress: Progress | None = None
+        self._progress: Imitation | None = None
         self._resume: Snapshot | None = None
 
     def fit(
@@ -75,7 +75,8 @@ class GuidedGenetic(StoredLearner):
 
         `callback` hears the loss and how often a hidden value is told right, every 50 steps.
         """
-        from sysgym_agents.accelerator_design.guided_train import Progress, Training
+        from sysgym_agents.accelerator_design.guided_train import Imitation
+        from sysgym_agents.accelerator_design.surrogate_train import Training
         from sysgym_agents.learning.stepwise import resumed, run
 
         if not instances:
@@ -84,7 +85,7 @@ class GuidedGenetic(StoredLearner):
         planned = self.iterations if budget.steps is None else max(budget.steps, 1)
         total = planned if resume is None else resume.facts["iterations"]
         setting = Training(self.hidden, self.layers, self.learning_rate, total, self.networks, self.designs)
-        progress = Progress(problem, instances, setting, rng, None if resume is not None else self.net)
+        progress = Imitation(problem, instances, setting, rng, None if resume is not None else self.net)
         resumed(progress, resume, self.name)
         self._progress, self.net = progress, progress.net
         run(progress, total, clock, callback, TOLD)

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -12,9 +11,7 @@ from torch import Tensor, nn
 from sysgym.accelerator_design.space import COUNTS
 from sysgym.core.problem import Array
 from sysgym_agents.accelerator_design.surrogate_net import Example, SurrogateNet, example_of
-from sysgym_agents.accelerator_design.surrogate_train import Networks, Source
-from sysgym_agents.learning.snapshot import Snapshot, learner_tensors, put_learner
-from sysgym_agents.learning.stepwise import rate
+from sysgym_agents.accelerator_design.surrogate_train import Progress, Source
 
 if TYPE_CHECKING:
     from sysgym.accelerator_design.instance import Workloads
@@ -23,7 +20,6 @@ if TYPE_CHECKING:
 PARAMETERS, ROWS = len(COUNTS), int(COUNTS.max())
 BEYOND = np.arange(ROWS)[None] >= COUNTS[:, None]  # (16, 11) bool, rows that a parameter does not have
 ELITE, SAMPLES, MIXED = 40, 24, 4  # best designs of a network; of which a step sees some, on so many networks
-WARM = 200
 
 
 class PolicyNet(nn.Module):
@@ -74,36 +70,15 @@ class Writer:
         return found.numpy()
 
 
-class Training(NamedTuple):
-    """What a training is asked for."""
-
-    hidden: int
-    layers: int
-    learning_rate: float
-    iterations: int
-    networks: int
-    designs: int
-
-
-class Progress:
+class Imitation(Progress):
     """A training between two steps: parameters that are hidden are told from those that are not, in good designs."""
 
-    def __init__(
-        self, problem: AcceleratorDesign, given: Sequence[Workloads], setting: Training, rng: np.random.Generator,
-        start: PolicyNet | None = None,
-    ) -> None:  # fmt: skip
-        self.setting, self.rng, self.done = setting, rng, 0
-        self.networks = Networks(problem, given, setting.designs, int(rng.integers(2**31)))
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(int(rng.integers(2**31)))
-            self.net = start or PolicyNet(setting.hidden, setting.layers)
-        self.optimiser = torch.optim.Adam(self.net.parameters(), setting.learning_rate)
+    make = PolicyNet
 
     def step(self, share: float) -> dict[str, float]:
         """One gradient step; the cross-entropy of a hidden value, and how often the likeliest one is right."""
-        share = max(share, self.done / self.setting.iterations)
-        self.optimiser.param_groups[0]["lr"] = rate(self.setting.learning_rate, self.done, WARM, share)
-        sources = [self.networks[self.networks.draw(self.rng, self.done, self.setting.networks)] for _ in range(MIXED)]
+        self._paced(share)
+        sources = [self.networks[self._drawn()] for _ in range(MIXED)]
         designs = torch.from_numpy(np.concatenate([self._good(source) for source in sources]))
         workload = torch.stack([self.net.embed(source.example) for source in sources]).repeat_interleave(SAMPLES, 0)
         count = self.rng.integers(0, PARAMETERS, len(designs))
@@ -111,11 +86,7 @@ class Progress:
         known = torch.from_numpy(order < count[:, None])
         logits = self.net(workload, designs, known)[~known]
         loss = nn.functional.cross_entropy(logits, designs[~known])
-        self.optimiser.zero_grad()
-        loss.backward()
-        nn.utils.clip_grad_norm_(self.net.parameters(), 1.0)
-        self.optimiser.step()
-        self.done += 1
+        self._descend(loss)
         right = (logits.detach().argmax(dim=1) == designs[~known]).to(torch.float32).mean()
         return {"loss": float(loss.detach()), "right": float(right)}
 
@@ -123,15 +94,3 @@ class Progress:
         """Some of the best designs of a network."""
         best = np.argsort(source.costs, kind="stable")[:ELITE]
         return source.designs[self.rng.choice(best, SAMPLES)]
-
-    def snapshot(self) -> Snapshot:
-        """The training as it stands."""
-        facts = {"done": self.done, "iterations": self.setting.iterations, "seed": self.networks.seed,
-                 "rng": self.rng.bit_generator.state}  # fmt: skip
-        return Snapshot(learner_tensors(self.net, self.optimiser), facts)
-
-    def restore(self, snapshot: Snapshot) -> None:
-        """Go on from a snapshot of the same setting and networks."""
-        put_learner(snapshot, self.net, self.optimiser)
-        self.done, self.networks.seed = int(snapshot.facts["done"]), int(snapshot.facts["seed"])
-        self.rng.bit_generator.state = snapshot.facts["rng"]

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import pairwise
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
@@ -103,32 +103,42 @@ class Training(NamedTuple):
 class Progress:
     """A training between two steps. Draws torch's numbers in a fork, seeded from `rng`."""
 
+    make: Callable[[int, int], Any] = SurrogateNet
+
     def __init__(
         self, problem: AcceleratorDesign, given: Sequence[Workloads], setting: Training, rng: np.random.Generator,
-        start: SurrogateNet | None = None,
+        start: Any = None,
     ) -> None:  # fmt: skip
         self.setting, self.rng, self.done = setting, rng, 0
         self.networks = Networks(problem, given, setting.designs, int(rng.integers(2**31)))
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(int(rng.integers(2**31)))
-            self.net = start or SurrogateNet(setting.hidden, setting.layers)
+            self.net = start or type(self).make(setting.hidden, setting.layers)
         self.optimiser = torch.optim.Adam(self.net.parameters(), setting.learning_rate)
 
     def step(self, share: float) -> dict[str, float]:
         """One gradient step at a share of the budget; the loss, and the error of the logarithm of a batch's time."""
-        share = max(share, self.done / self.setting.iterations)
-        self.optimiser.param_groups[0]["lr"] = rate(self.setting.learning_rate, self.done, WARM, share)
+        self._paced(share)
         source = self.networks[self._drawn()]
         designs = self._designs(source)
         total, regions = times_of(self.networks.problem, source.work, designs)
         predicted = self.net(self.net.encode(source.example), source.example.regions, machines(designs))
         loss, error = _loss(predicted, total, regions, source.work.first.tolist())
+        self._descend(loss)
+        return {"loss": float(loss.detach()), "error": error}
+
+    def _paced(self, share: float) -> None:
+        """Set the learning rate of a step at a share of the budget."""
+        share = max(share, self.done / self.setting.iterations)
+        self.optimiser.param_groups[0]["lr"] = rate(self.setting.learning_rate, self.done, WARM, share)
+
+    def _descend(self, loss: Tensor) -> None:
+        """Follow the gradient of a loss."""
         self.optimiser.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(self.net.parameters(), 1.0)
         self.optimiser.step()
         self.done += 1
-        return {"loss": float(loss.detach()), "error": error}
 
     def _drawn(self) -> int:
         return self.networks.draw(self.rng, self.done, self.setting.networks)
