@@ -13,6 +13,7 @@ from sysgym import Solution, UsageError, make_problem
 from sysgym_agents.core import Budget, completed, make_agent
 from sysgym_agents.general.restarts import ALIKE, Restarted
 from sysgym_zoo.jobs.ablation import ROLES, compare, contestants, paired, verdict
+from sysgym_zoo.lookup.naming import choose
 from sysgym_zoo.lookup.recipes import load_recipe, recipe_names, rule_of
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "runs"
@@ -83,7 +84,8 @@ def test_recipes_name_rules_that_exist() -> None:
     assert len(named) >= 8
     for name in named:
         recipe = load_recipe(name)
-        make_agent(rule_of(recipe.problem, recipe.agent, name))
+        rule = choose(rule_of(recipe.problem, recipe.agent, name))
+        make_agent(rule.agent, **rule.hyper)
 
 
 def test_a_rule_must_be_text(tmp_path: Path) -> None:

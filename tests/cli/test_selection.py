@@ -59,6 +59,9 @@ OTHERS: dict[str, dict[str, Any]] = {  # the same for every other learner
     "go": {**CASES["gdp"], "problem": "GraphOptimization"},
     "hdp": {**CASES["gdp"], "changes": ["hidden=8", "groups=4", "grouper=8", "warm=5"]},
     "placeto": {**CASES["gdp"], "changes": ["hidden=8"]},
+    **{name: {"problem": "AcceleratorDesign", "instances": "cnns/train-0;cnns/train-1", "steps": 100,
+              "changes": ["hidden=8", "networks=2", "designs=60", "learning_rate=0.02"],
+              "evaluation": Wanted("cnns/valid-0;cnns/valid-1", 40)} for name in ("surrogate", "guided-genetic")},
     "edge-gnn": {
         "instances": "tiles:rows=1,columns=1,seed=1", "steps": 32,
         "changes": ["hidden=8", "n_steps=8", "batch_size=16", "num_envs=2", "pretrain=2"],
