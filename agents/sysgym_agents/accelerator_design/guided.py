@@ -13,7 +13,7 @@ from sysgym.accelerator_design.space import COUNTS
 from sysgym.core.errors import UsageError
 from sysgym.core.options import Range
 from sysgym.core.problem import Array, Solution
-from sysgym_agents.accelerator_design.searches import USUAL, crossed, evolve, random_designs
+from sysgym_agents.accelerator_design.searches import USUAL, crossed, evolve, import_solver, random_designs
 from sysgym_agents.core import Budget, Callback, Clock
 from sysgym_agents.learning.learner import StoredLearner
 
@@ -126,6 +126,7 @@ class GuidedGenetic(StoredLearner):
         from sysgym_agents.accelerator_design import evaluations, guided_train
 
         assert evaluations is not None and guided_train is not None
+        import_solver()
 
     def weights(self) -> Mapping[str, Any] | None:
         """Those of the policy."""

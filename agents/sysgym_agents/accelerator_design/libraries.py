@@ -12,7 +12,7 @@ from sysgym.accelerator_design.space import COUNTS, NAMES, machines
 from sysgym.core.errors import MissingDependency
 from sysgym.core.options import Range
 from sysgym.core.problem import Array, Solution
-from sysgym_agents.accelerator_design.searches import USUAL, random_designs
+from sysgym_agents.accelerator_design.searches import USUAL, import_solver, random_designs
 from sysgym_agents.accelerator_design.swarm import rows_of
 from sysgym_agents.core import Budget
 
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from sysgym.accelerator_design.problem import AcceleratorDesign
     from sysgym_agents.accelerator_design.evaluations import Evaluations
 
+MOST_PEOPLE = 1000  # of a generation, however often a search began anew
 STALE = 20  # rounds in a row without a new design, after which a search is begun anew
 STEP = "an evaluation: a design whose cost the greedy model finds"
 
@@ -41,13 +42,13 @@ class _Search:
     step = STEP
     indivisible = "a generation, or a design that is judged exactly"
     name, library = "", ""
+    modules: tuple[str, ...] = ()  # of the library, besides
 
     def prepare(self) -> None:
         """Import the library and the kernels."""
-        from sysgym_agents.accelerator_design import evaluations
-
-        assert evaluations is not None
-        _library(self.name, self.library)
+        import_solver()
+        for name in (self.library, *self.modules):
+            _library(self.name, name)
 
     def solve(
         self, problem: AcceleratorDesign, instance: Workloads, rng: np.random.Generator, budget: Budget
@@ -88,7 +89,7 @@ class CMAES(_Search):
     def _search(self, library: Any, evaluate: Evaluations, rng: np.random.Generator) -> None:
         options = {"bounds": [0, 1], "seed": int(rng.integers(1, 2**31)), "verbose": -9, "verb_log": 0}
         if self._largest:
-            options["popsize"] = 2 * self._largest
+            options["popsize"] = min(2 * self._largest, MOST_PEOPLE)
         found = library.CMAEvolutionStrategy(rng.random(len(COUNTS)), self.sigma, options)
         self._largest, still = found.popsize, 0
         while not evaluate.spent and not found.stop() and still < STALE:
@@ -134,6 +135,8 @@ class NSGA2(_Search):
     """NSGA-II (Deb et al. 2002) by `pymoo`: a front of cost, power and area, of which the least cost is the answer."""
 
     name, library = "nsga2", "pymoo.algorithms.moo.nsga2"
+    modules = ("pymoo.operators.crossover.ux", "pymoo.operators.repair.rounding", "pymoo.operators.mutation.pm",
+               "pymoo.problems.static", "pymoo.core.evaluator", "pymoo.core.problem")  # fmt: skip
 
     def __init__(self, *, population: Annotated[int, Range(4, 10_000)] = 50) -> None:
         self.population = population
@@ -154,6 +157,8 @@ class NSGA2(_Search):
         still = 0
         while not evaluate.spent and still < STALE:
             before, people = evaluate.count, found.ask()
+            if people is None or not len(people):
+                return
             designs = evaluate.fitting(np.asarray(people.get("X")).astype(np.int64), rng)
             people.set("X", designs)
             evaluator.eval(static(space, F=_aims(evaluate, designs)), people)

@@ -20,6 +20,15 @@ if TYPE_CHECKING:
 USUAL = 5_000  # evaluations without a budget, as in FAST
 
 
+def import_solver() -> None:
+    """Import what judging a design exactly takes: no budget counts it."""
+    import scipy.optimize
+
+    from sysgym_agents.accelerator_design import evaluations
+
+    assert scipy.optimize is not None and evaluations is not None
+
+
 def random_designs(rng: np.random.Generator, count: int) -> Array:
     """Values drawn evenly, (count, 16)."""
     return np.asarray(rng.integers(0, COUNTS, (count, len(COUNTS))))
@@ -40,7 +49,7 @@ class Genetic:
     """A genetic algorithm with uniform crossover and mutation, then steps to better neighbours.
 
     Parents win tournaments of three; the best fifth of a generation survives. Children that the budgets of area and
-    power do not allow are changed until they do. A tenth of the evaluations goes to neighbours of the best designs.
+    power do not allow are changed until they do. A tenth of a number of evaluations goes to neighbours of the best.
     Where nothing improved for `patience` generations, all but the best is drawn anew. `start`: "random", or "known",
     the best designs of other workloads (those of `fast/train`) first.
     """
@@ -54,6 +63,10 @@ class Genetic:
         patience: Annotated[int, Range(1, 10_000)] = 30, start: Literal["random", "known"] = "random",
     ) -> None:  # fmt: skip
         self.population, self.mutation, self.patience, self.start = population, mutation, patience, start
+
+    def prepare(self) -> None:
+        """Import the kernels and the solver."""
+        import_solver()
 
     def solve(
         self, problem: AcceleratorDesign, instance: Workloads, rng: np.random.Generator, budget: Budget

@@ -12,7 +12,7 @@ import numpy as np
 from sysgym.core.errors import UsageError
 from sysgym.core.options import Range
 from sysgym.core.problem import Array, Solution
-from sysgym_agents.accelerator_design.searches import USUAL
+from sysgym_agents.accelerator_design.searches import USUAL, import_solver
 from sysgym_agents.core import Budget, Callback, Clock
 from sysgym_agents.learning.learner import StoredLearner
 
@@ -109,7 +109,7 @@ class Surrogate(StoredLearner):
         acquisition = Acquisition(evaluate, self._estimate(evaluate.problem, evaluate.instance), rng)
         count = ROUND if evaluate.most == 2**62 else max(ROUND, evaluate.most // ROUNDS)
         designs = acquisition.first(count)
-        while not evaluate.spent:
+        while not evaluate.spent or not evaluate.count:  # what was found first is evaluated, however late it is
             designs = designs[: evaluate.most - evaluate.count]
             acquisition.learn(designs, evaluate(designs))
             if not evaluate.spent:
@@ -152,6 +152,7 @@ class Surrogate(StoredLearner):
         from sysgym_agents.accelerator_design import acquisition, evaluations, surrogate_net
 
         assert acquisition is not None and evaluations is not None and surrogate_net is not None
+        import_solver()
 
     def weights(self) -> Mapping[str, Any] | None:
         """Those of the network."""

@@ -9,7 +9,7 @@ import numpy as np
 from sysgym.accelerator_design.space import COUNTS
 from sysgym.core.options import Range
 from sysgym.core.problem import Array, Solution
-from sysgym_agents.accelerator_design.searches import USUAL
+from sysgym_agents.accelerator_design.searches import USUAL, import_solver
 from sysgym_agents.core import Budget
 
 if TYPE_CHECKING:
@@ -42,6 +42,10 @@ class Swarm:
         self, *, fireflies: Annotated[int, Range(2, 10_000)] = 40, noise: Annotated[float, Range(0, 10)] = 0.3
     ) -> None:
         self.fireflies, self.noise = fireflies, noise
+
+    def prepare(self) -> None:
+        """Import the kernels and the solver."""
+        import_solver()
 
     def solve(
         self, problem: AcceleratorDesign, instance: Workloads, rng: np.random.Generator, budget: Budget

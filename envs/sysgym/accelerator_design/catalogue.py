@@ -26,7 +26,7 @@ from sysgym.accelerator_design.workloads.vision import (
     resnet50,
     resnet50v2,
 )
-from sysgym.core.errors import UsageError, unknown
+from sysgym.core.errors import UsageError, shortened, unknown
 from sysgym.core.instances import as_promised, find_entry, load_index, no_instance
 from sysgym.core.problem import Array
 
@@ -40,6 +40,7 @@ NETWORKS: dict[str, Callable[[], Workloads]] = {
 MULTI5 = ("efficientnet-b7", "resnet50v2", "ocr-rpn-like", "ocr-recognizer-like", "bert-base-1024")
 """FAST's set of five (ASPLOS 2022), as recalled."""
 RECIPES = ("bert", "cnn", "mixed")
+WIDEST = 2048  # channels of a small network
 TINY_BLOCKS = 2  # of the networks of the set `cnns`
 
 
@@ -56,7 +57,7 @@ def small_cnn(seed: int, blocks: int = 3) -> Workloads:
             x = net.depthwise(f"b{i}.dw", x, kernel, 1, BIAS + RELU)
             x = net.conv(f"b{i}.project", x, channels, ops=BIAS + ADD, more=[start])
         else:
-            x = net.conv(f"b{i}.conv", x, 2 * channels, 3, 2, ops=BIAS + RELU)
+            x = net.conv(f"b{i}.conv", x, min(2 * channels, WIDEST), 3, 2, ops=BIAS + RELU)
     x = net.vector("avgpool", [x], (1, 1, x.shape[-1]), x.elems)
     net.matmul("fc", x, 100)
     return net.finish()
@@ -110,11 +111,17 @@ def _numbers(recipe: str, words: str, known: Mapping[str, tuple[int, int]]) -> d
     found = {}
     for word in filter(None, words.split(",")):
         key, _, value = word.partition("=")
+        if key in found:
+            raise UsageError(f"{shortened(recipe, 80)!r} gives {key} twice.")
         if key not in known:
             raise unknown(f"option of {recipe.partition(':')[0]}", key, list(known))
         low, high = known[key]
-        if not (value.isascii() and value.isdecimal() and low <= int(value) <= high):
-            raise UsageError(f"{recipe!r}: {key} must be a whole number from {low} to {high}, got {value!r}.")
+        whole = value.isascii() and value.isdecimal() and len(value) <= len(str(high))
+        if not (whole and low <= int(value) <= high):
+            raise UsageError(
+                f"{shortened(recipe, 80)!r}: {key} must be a whole number from {low} to {high}, got "
+                f"{shortened(value, 40)!r}."
+            )
         found[key] = int(value)
     return found
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from sysgym.core.errors import InvalidSolution, unknown
+from sysgym.core.errors import InvalidSolution, shortened, unknown
 from sysgym.core.problem import Array
 
 
@@ -69,6 +69,6 @@ def indices(values: Mapping[str, Any]) -> Array:
             value = words.index(value)
         if isinstance(value, bool) or not isinstance(value, int | float | np.integer) or value not in known:
             listed = ", ".join([*map(str, known), *map(repr, words)])
-            raise InvalidSolution(f"{name} of a design must be one of {listed}, got {value!r}.")
+            raise InvalidSolution(f"{name} of a design must be one of {listed}, got {shortened(repr(value), 60)}.")
         found.append(known.index(int(value)))
     return np.array(found, np.int64)

@@ -18,8 +18,10 @@ from sysgym.accelerator_design.instance import (
     VECTOR,
     Workloads,
 )
+from sysgym.core.errors import UsageError, shortened
 
 BIAS, RELU, SWISH, SIGMOID, TANH, GELU, ADD, MUL, SOFTMAX_OPS, LAYER_NORM, LSTM_CELL = 1, 1, 4, 3, 3, 8, 1, 1, 5, 6, 12
+MOST, MOST_MACS = 2**44, 2**60  # of any size and of what a tensor holds; of the multiply-adds of a region
 BATCH_NORM = 2  # where it is not folded into weights and bias
 
 
@@ -145,7 +147,18 @@ class Builder:
         return self.region(SOFTMAX, name, [x], x.shape, (1,) * 11, vec_ops=SOFTMAX_OPS * x.elems)
 
     def finish(self) -> Workloads:
-        """The network as an instance."""
+        """The network as an instance; UsageError where a region is beyond any machine."""
+        if not self.rows:
+            raise UsageError(f"{shortened(self.name, 200)} has no region: nothing in it is computed.")
+        for name, row, reads, weights in zip(self.regions, self.rows, self.reads, self.weights, strict=True):
+            largest = max(*row, weights, *(self.elems[tensor] for tensor in reads))
+            if largest > MOST or math.prod(row[i] for i in (1, *range(4, 10), 11)) > MOST_MACS:
+                raise UsageError(
+                    f"region {shortened(name, 60)!r} of {shortened(self.name, 200)} is larger than any machine could "
+                    f"run: sizes go to {MOST:.3g}, multiply-adds to {MOST_MACS:.3g}."
+                )
+        if max(self.elems) > MOST:
+            raise UsageError(f"a tensor of {shortened(self.name, 200)} has more than {MOST:.3g} elements.")
         table = np.array(self.rows, np.int64)
         assert int(table[:, 0].max()) < len(KINDS)
         return Workloads(

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from sysgym.accelerator_design.instance import BMM, COLUMNS, KINDS, SOFTMAX, VECTOR, Workloads
+from sysgym.accelerator_design.workloads.builder import MOST, MOST_MACS
 from sysgym.core.data import decompress, read_file
 from sysgym.core.errors import UsageError, reading, shortened, unknown
 from sysgym.core.solutions import parse_json
@@ -24,8 +25,6 @@ from sysgym.core.solutions import parse_json
 FORMAT = "sysgym.workload/1"
 KEYS = ("format", "name", "source", "params", "tensors", "regions")
 WORDS = ("name", "kind", "reads", "writes", "vec_ops", "weights", *COLUMNS)
-MOST = 2**44  # of any number, and of what a tensor holds
-MOST_MACS = 2**60
 MOST_REGIONS = 2**16
 
 
@@ -99,8 +98,8 @@ def _region(what: str, number: int, row: Any, producer: list[int]) -> dict[str, 
     found = {"name": f"region{number}", "weights": 0, "vec_ops": 0, **dict.fromkeys(COLUMNS, 1), **row}
     if found.get("kind") not in KINDS:
         raise unknown(f"kind of {what}", found.get("kind"), KINDS)
-    if not isinstance(found["name"], str):
-        raise UsageError(f"{what}: name must be a text.")
+    if not isinstance(found["name"], str) or not found["name"].isprintable():
+        raise UsageError(f"{what}: name must be a text of one line.")
     _numbers(f"{what}: vec_ops and weights", [found["vec_ops"], found["weights"]], 0, MOST)
     _numbers(f"{what}: sizes", [found[key] for key in COLUMNS], 1, MOST)
     reads = _numbers(f"{what}: reads", found.get("reads"), 0, len(producer) - 1)
