@@ -81,7 +81,9 @@ def test_fusion_of_the_other_vectors() -> None:
     fused({row["workload"] for row, _ in vectors()} - {*SMALL})
 
 
-@pytest.mark.parametrize("name", ["cnns/train-0", "cnns/train-5", "bert:tokens=16"])
+@pytest.mark.parametrize(
+    "name", ["cnns/train-0", "cnns/train-5", pytest.param("bert:tokens=16", marks=pytest.mark.slow)]
+)
 def test_exact_greedy_and_no_fusion_are_ordered_and_what_stays_fits(name: str) -> None:
     work = load_workloads(name)
     sim, rng, used = Simulator(work), np.random.default_rng(0), 0
@@ -180,6 +182,7 @@ def test_one_multiplier_by_hand() -> None:
     assert verdict.cost == pytest.approx((256 / (384 / 0.94)) / (1 / 3), rel=1e-12)  # 1.88
 
 
+@pytest.mark.slow
 def test_a_program_whose_last_millionths_would_take_minutes_ends() -> None:
     """The best answer of a limited search; a minute of HiGHS proves that none is better by more than 3e-5."""
     problem: Any = make_problem("AcceleratorDesign")

@@ -156,6 +156,7 @@ def test_ppo_learns_to_place_ariane() -> None:
     assert problem.judge(chip, agent.solve(problem, chip, np.random.default_rng(0), Budget())).cost <= 0.80
 
 
+@pytest.mark.slow
 def test_a_resumed_training_ends_with_the_weights_of_an_undisturbed_one(tmp_path: Path) -> None:
     """Pre-training, two netlists with grids of two sizes, advantages a netlist: bit for bit."""
     problem = make_problem("ChipPlacement", mode="sequential")
@@ -195,6 +196,7 @@ def test_advantages_are_standardised_a_graph() -> None:
         assert own.mean() == pytest.approx(0, abs=1e-5) and own.std() == pytest.approx(1, rel=1e-3)
 
 
+@pytest.mark.slow
 def test_seconds_go_on_after_pre_training_and_a_stop_is_heard() -> None:
     problem = make_problem("ChipPlacement", mode="sequential")
     chip = problem.load("tiles/train-0")

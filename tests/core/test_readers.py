@@ -336,7 +336,8 @@ def test_duplicate_keys_are_named_in_linear_time() -> None:
         return min(took)
 
     seconds(1000)
-    assert seconds(80_000) < 8 * 3 * seconds(10_000)  # eight times the keys; quadratic were 64 times as long
+    # eight times the keys; quadratic were 64 times as long, a disturbed core is not so five times in a row
+    assert any(seconds(80_000) < 8 * 4 * seconds(10_000) for _ in range(5))
 
 
 @pytest.mark.parametrize(("text", "sentence"), [
