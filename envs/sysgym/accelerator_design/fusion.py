@@ -1,6 +1,6 @@
 """Which activations and weights stay in global memory, exactly: an integer program for HiGHS.
 
-Exactly means to a gap of GAP, or as near as NODES nodes come: 3e-5 on the worst that was seen.
+Exactly means to a gap of GAP, or as near as the first of NODES come: 3e-5 on the worst that was seen.
 
 Rules. With a share `BLOCKING` of the global memory for blocks, a share `CAPACITY` is for what stays. An activation
 stays from its producer to its k-th consumer, at most one k; each of the first k consumers saves its reads, the
@@ -25,7 +25,8 @@ from sysgym.accelerator_design.space import BANDWIDTH, BATCH, GM
 from sysgym.core.problem import Array
 
 GAP = 1e-6  # relative, of the integer program
-NODES = 300  # of branch and bound, after which the best answer counts: the last millionths can take hours
+NODES = (300, 3_000, 30_000)  # of branch and bound, after which the best answer counts if it is no worse than the
+# greedy one: the last millionths can take hours
 US = 1e-3  # microseconds a nanosecond: HiGHS errs on seconds and bytes
 
 
@@ -92,14 +93,23 @@ def _columns(network: Network, capacity: float) -> Columns:
     return found
 
 
-def solve_fusion(network: Network) -> Plan:
-    """The best residency."""
+def solve_fusion(network: Network, greedy: float = np.inf) -> Plan:
+    """The best residency, no worse than the nanoseconds of a `greedy` one."""
+    for nodes in NODES:
+        plan = _solved(network, nodes)
+        if plan.nanoseconds <= greedy * (1 + 1e-12):
+            break
+    return plan
+
+
+def _solved(network: Network, nodes: int) -> Plan:
+    """The best residency that so many nodes find."""
     capacity = CAPACITY * network.machine[GM] * MIB
     upto, pinned = np.zeros(len(network.work.elems), np.int64), np.zeros(len(network.work.kind), bool)
     columns = _columns(network, capacity)
     if not columns.meaning:
         return _plan(np.maximum(columns.floor, columns.whole) / US, upto, pinned)
-    for column in np.flatnonzero(_chosen(network, columns, capacity)).tolist():
+    for column in np.flatnonzero(_chosen(network, columns, capacity, nodes)).tolist():
         tensor, k, _ = columns.meaning[column]
         if tensor >= 0:
             upto[tensor] = k
@@ -108,7 +118,7 @@ def solve_fusion(network: Network) -> Plan:
     return _plan(planned_times(network, upto, pinned), upto, pinned)
 
 
-def _chosen(network: Network, columns: Columns, capacity: float) -> Array:
+def _chosen(network: Network, columns: Columns, capacity: float, nodes: int) -> Array:
     """Which binaries are 1 in the best answer: the sum of the regions' times is least."""
     from scipy.optimize import Bounds, LinearConstraint, milp
     from scipy.sparse import csr_array
@@ -138,7 +148,7 @@ def _chosen(network: Network, columns: Columns, capacity: float) -> Array:
     with _no_stray_lines():
         found = milp(
             np.concatenate([np.zeros(binaries), np.ones(rows)]), bounds=bounds,
-            constraints=LinearConstraint(matrix, lower, upper), options={"mip_rel_gap": GAP, "node_limit": NODES},
+            constraints=LinearConstraint(matrix, lower, upper), options={"mip_rel_gap": GAP, "node_limit": nodes},
             integrality=np.concatenate([np.ones(binaries), np.zeros(rows)]),
         )  # fmt: skip
     assert found.x is not None, found.message  # keeping nothing is always feasible

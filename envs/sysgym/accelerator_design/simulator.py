@@ -119,7 +119,7 @@ class Simulator:
         """
         best, certain = fuse(self.work, self.consumers, machine, self._times, begin, end, self._room)
         if not certain:
-            return solve_fusion(self.network(machine, begin, end))
+            return solve_fusion(self.network(machine, begin, end), best)
         regions = self._times.compute[begin:end] + np.maximum(self._room.left[begin:end], 0.0)
         return Plan(best, regions, self._room.chosen.copy(), self._room.pinned.copy())
 
