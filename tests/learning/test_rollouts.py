@@ -241,4 +241,5 @@ def test_observations_evaluated_some_at_a_time_give_the_same(mode: str) -> None:
         found.append(torch.cat([part.reshape(-1) for part in parts]).detach())
         gradients.append(torch.cat([item.grad.reshape(-1) for item in policy.parameters() if item.grad is not None]))
     for kept in (found, gradients):
-        assert all(torch.allclose(kept[0], other, rtol=1e-4, atol=1e-5) for other in kept[1:])
+        scale = float(kept[0].abs().max())  # single precision rounds sums at the scale of their largest terms
+        assert all(float((kept[0] - other).abs().max()) < 1e-4 * scale for other in kept[1:])
