@@ -1,0 +1,1 @@
+"""Clustering by the normalised cut, as CNC, SpectralNet and Shi and Malik have it."""
