@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import product
 from typing import Any
 
@@ -33,14 +34,23 @@ def modes(rule: str) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def weighted(seed: int = 0) -> Graph:
-    """A small graph with weights on edges, one node apart from all others."""
+def weighted(seed: int = 0, rule: str = "cut") -> Graph:
+    """A small graph with weights on edges, one node apart from all others; with the normalised cut nodes weigh their
+    degree and a loop.
+    """
     rng = np.random.default_rng(seed)
     u, v = (
         np.array(side)
         for side in zip(*((a, b) for a in range(11) for b in range(a) if rng.random() < 0.4), strict=True)
     )
-    return from_edges("weighted", 12, u, v, rng.integers(1, 9, len(u)))
+    graph = from_edges("weighted", 12, u, v, rng.integers(1, 9, len(u)))
+    loops = rng.integers(0, 3, 12) * (graph.degree > 0)
+    return graph if rule == "cut" else replace(graph, vwgt=graph.degree + loops)
+
+
+def by_degree(graph: Graph, rule: str) -> Graph:
+    """The graph with nodes that weigh their degree, for the normalised cut."""
+    return graph if rule == "cut" else replace(graph, vwgt=graph.degree)
 
 
 def slow_cost(graph: Graph, part: Any, rule: str) -> float:
@@ -50,7 +60,7 @@ def slow_cost(graph: Graph, part: Any, rule: str) -> float:
         return float(graph.adjwgt[(own != other) & (own >= 0) & (other >= 0)].sum() / 2)
     total = 0.0
     for label in range(K):
-        volume = graph.degree[part == label].sum()
+        volume = graph.vwgt[part == label].sum()
         leaving = graph.adjwgt[(own == label) & (other != label)].sum()
         total += leaving / volume if volume else 1.0
     return total
@@ -59,7 +69,7 @@ def slow_cost(graph: Graph, part: Any, rule: str) -> float:
 @pytest.mark.parametrize("rule", RULES)
 @pytest.mark.parametrize("name", ["oneshot", "assign", "candidates", "raw"])
 def test_incremental_costs_are_those_from_scratch(name: str, rule: str) -> None:
-    graph, mode, rng = weighted(), modes(rule)[name], np.random.default_rng(1)
+    graph, mode, rng = weighted(0, rule), modes(rule)[name], np.random.default_rng(1)
     size = Size(graph.nodes, len(graph.adjncy))
     for _ in range(3):
         state = mode.start(graph, rng)
@@ -73,7 +83,7 @@ def test_incremental_costs_are_those_from_scratch(name: str, rule: str) -> None:
 
 @pytest.mark.parametrize("rule", RULES)
 def test_gains_are_differences_of_costs(rule: str) -> None:
-    graph = weighted(3)
+    graph = weighted(3, rule)
     state = RefineRaw(rules(rule), OPTIONS).start(graph, np.random.default_rng(2))
     before = slow_cost(graph, state.part, rule)
     for v, b in product(range(graph.nodes), range(K)):
@@ -81,7 +91,9 @@ def test_gains_are_differences_of_costs(rule: str) -> None:
         if a == b:
             continue
         moved[v] = b
-        gain = kernels.gain_of(v, a, b, state.conn, graph.degree, state.volume, state.inside, state.s)
+        gain = kernels.gain_of(
+            v, a, b, state.conn, graph.vwgt, graph.degree, state.load, state.volume, state.inside, state.s
+        )
         assert gain == pytest.approx(before - slow_cost(graph, moved, rule), abs=1e-12)
 
 
@@ -90,7 +102,7 @@ def test_following_the_best_candidate_finds_the_cliques(rule: str) -> None:
     """On a graph of three cliques joined by single edges, from twenty random starts."""
     edges = [(4 * c + i, 4 * c + j) for c in range(3) for i in range(4) for j in range(i)] + [(0, 4), (4, 8)]
     u, v = (np.array(side) for side in zip(*edges, strict=True))
-    graph, size = from_edges("cliques", 12, u, v), Size(12, 2 * len(edges))
+    graph, size = by_degree(from_edges("cliques", 12, u, v), rule), Size(12, 2 * len(edges))
     own = Rules(K, lambda graph: NO_LIMIT if rule == "ncut" else 5, RULES[rule])
     best = np.inf
     for seed in range(20):
@@ -105,7 +117,7 @@ def test_following_the_best_candidate_finds_the_cliques(rule: str) -> None:
 @pytest.mark.parametrize("rule", RULES)
 @pytest.mark.parametrize("name", ["assign", "candidates", "raw"])
 def test_batches_step_as_single_episodes(name: str, rule: str) -> None:
-    graphs = [weighted(1), generate_graph("delaunay:n=20,seed=1")]
+    graphs = [weighted(1, rule), by_degree(generate_graph("delaunay:n=20,seed=1"), rule)]
     size = Size(max(graph.nodes for graph in graphs), max(len(graph.adjncy) for graph in graphs))
     mode, rng = modes(rule)[name], np.random.default_rng(0)
     batch, alone = mode.batch(2, size), []

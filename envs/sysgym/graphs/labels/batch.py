@@ -14,12 +14,12 @@ from sysgym.graphs.labels.state import State
 
 GRAPH = ("xadj", "adjncy", "adjwgt", "vwgt", "degree")
 STATE = tuple(item.name for item in fields(State))
+CHOICES = ("load", "cand_node", "cand_x", "mask")
 
 
 class Stepped(Protocol):
     """What a batch asks of its mode."""
 
-    parts: int
     focused: bool
     candidate_features: tuple[str, ...]
     node_features: tuple[str, ...]
@@ -35,7 +35,7 @@ class LabelBatch:
     def __init__(self, mode: Stepped, num_envs: int, size: Size, actions: int) -> None:
         self.mode, self.size, self.num_envs = mode, size, num_envs
         self.held: list[Graph | None] = [None] * num_envs  # whose arrays stand in each row
-        n, e, k, width = size.nodes, size.edges, mode.parts, len(mode.candidate_features)
+        n, e, k, width = size.nodes, size.edges, mode.rules.most(size), len(mode.candidate_features)
         self.graphs: dict[str, Array] = {
             "xadj": np.zeros((num_envs, n + 1), np.int64), "adjncy": np.zeros((num_envs, e), np.int32),
             "adjwgt": np.zeros((num_envs, e), np.int64), "vwgt": np.zeros((num_envs, n), np.int64),
@@ -64,8 +64,13 @@ class LabelBatch:
         if len(state.trail) > longest:
             self.rows["trail"] = np.pad(self.rows["trail"], ((0, 0), (0, len(state.trail) - longest), (0, 0)))
         for name in STATE:
-            value = getattr(state, name)
-            self.rows[name][row, : len(value)] = value
+            value, target = getattr(state, name), self.rows[name][row]
+            if value.ndim == 2 and value.shape[1] < target.shape[1]:
+                target[:, value.shape[1] :] = 0
+                target = target[:, : value.shape[1]]
+            elif name in CHOICES and len(value) < len(target):  # fewer labels than those of a graph before it
+                target[len(value) :] = -1 if name == "cand_node" else 0
+            target[: len(value)] = value
 
     def state(self, row: int) -> State:
         """The state of a row, as views."""
@@ -83,7 +88,8 @@ class LabelBatch:
         """Which rows' actions are legal, (B,) bool."""
         if actions.ndim == 2:
             nodes = self.rows["s"][:, kernels.NODES]
-            inside = (actions >= 0).all(axis=1) & (actions[:, 0] < nodes) & (actions[:, 1] < self.mode.parts)
+            parts = self.rows["s"][:, kernels.PARTS]
+            inside = (actions >= 0).all(axis=1) & (actions[:, 0] < nodes) & (actions[:, 1] < parts)
             chosen = self.rows["tabu"][np.arange(self.num_envs), np.where(inside, actions[:, 0], 0)]
             return np.asarray(inside & (chosen == 0))  # else it is fixed
         mask = self.rows["mask"]
@@ -114,6 +120,6 @@ class LabelBatch:
             found["action_mask"] = rows["mask"].copy()
         else:
             real = (np.arange(self.size.nodes) < rows["s"][:, kernels.NODES, None]) & (rows["tabu"] == 0)
-            parts = np.ones((self.num_envs, self.mode.parts), bool)
+            parts = np.arange(self.mode.rules.most(self.size)) < rows["s"][:, kernels.PARTS, None]
             found["action_mask"] = np.concatenate([real, parts], axis=1).astype(np.int8)
         return found

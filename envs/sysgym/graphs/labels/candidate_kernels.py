@@ -17,6 +17,7 @@ from sysgym.graphs.labels.kernels import (
     HORIZON,
     L_MAX,
     NODES,
+    PARTS,
     RULE,
     STEPS,
     STOPPED,
@@ -52,7 +53,7 @@ def boundary_size(part, conn, degree, s):
 @njit
 def best_targets_of_cut(vwgt, part, conn, load, tabu, s, found):
     """How many nodes have a feasible move to a part they are adjacent to; with the cut, without a branch."""
-    count, steps, l_max, parts = 0, s[STEPS], s[L_MAX], len(load)
+    count, steps, l_max, parts = 0, s[STEPS], s[L_MAX], s[PARTS]
     for v in range(s[NODES]):
         a, row, room = part[v], conn[v], l_max - vwgt[v]
         most, target = 0, -1
@@ -75,9 +76,9 @@ def best_targets(vwgt, degree, part, conn, load, volume, inside, tabu, s, found)
         if conn[v, a] == degree[v] or tabu[v] > s[STEPS]:
             continue
         target, gain = -1, 0.0
-        for b in range(len(load)):
+        for b in range(s[PARTS]):
             if b != a and conn[v, b] > 0 and load[b] + vwgt[v] <= s[L_MAX]:
-                less = gain_of(v, a, b, conn, degree, volume, inside, s)
+                less = gain_of(v, a, b, conn, vwgt, degree, load, volume, inside, s)
                 if target < 0 or less > gain:
                     target, gain = b, less
         if target >= 0:
@@ -91,7 +92,7 @@ def blocked_targets(vwgt, degree, part, conn, load, tabu, s, blocked):
     """Nodes whose best part has no room for them, how many (with the cut); and all nodes that may move, by their part:
     those of part p are `movable[first[p] : first[p + 1]]`, ascending.
     """
-    n, parts, count, free = s[NODES], len(load), 0, 0
+    n, parts, count, free = s[NODES], s[PARTS], 0, 0
     boundary, movable, first = np.empty(n, np.int32), np.empty(n, np.int32), np.zeros(parts + 2, np.int64)
     for v in range(n):
         a, row = part[v], conn[v]
@@ -204,9 +205,9 @@ def find_candidates(xadj, adjncy, adjwgt, vwgt, degree, part, conn, load, volume
         count = best_targets(vwgt, degree, part, conn, load, volume, inside, tabu, s, found)
     rank(found.gain, count, cut, cand_part)
     s[COUNT] = count = min(count, size)
-    per_average = 1.0 / max(load.sum() / len(load), 1.0)
+    per_average = 1.0 / max(load.sum() / s[PARTS], 1.0)
     per_typical = 1.0 / max(2.0 * s[TOTAL] / max(n, 1), 1e-9)  # degree
-    per_gain = per_typical if cut else float(n) / len(load)
+    per_gain = per_typical if cut else float(n) / s[PARTS]
     for i in range(count):
         at = cand_part[i]
         gain, v, b, u = found.gain[at], found.node[at], found.part[at], found.other[at]

@@ -6,9 +6,10 @@ unassigned, `conn` (n, K) int64 (edge weight from a node into each part), `load`
 whose entries are named below. Rows of a batch may be longer than the graph: `s[NODES]` counts.
 
 `s[RULE]` says what a labelling costs, CUT_RULE: the weight of edges between parts; NCUT_RULE: the normalised cut, the
-sum over parts of cut over volume, in which an empty part counts 1. The cost as it stands, the best and the first are
-`f[NOW]`, `f[BEST]` and `f[START]`, float64. The normalised cut also keeps `volume` and `inside` (K,) int64, the sum of
-the degrees in each part, and of the edge weights in it, both ends counted.
+sum over parts of cut over load, in which a part of no load counts 1 (`vwgt` are degrees then, those of self loops
+included). The cost as it stands, the best and the first are `f[NOW]`, `f[BEST]` and `f[START]`, float64. The normalised
+cut also keeps `volume` and `inside` (K,) int64, the sum of the degrees in each part, and of the edge weights in it,
+both ends counted: its cut is their difference. Only the first `s[PARTS]` labels are in use.
 """
 
 from __future__ import annotations
@@ -17,41 +18,45 @@ import numpy as np
 
 from sysgym.compiled import njit
 
-CUT, RULE, BEST_FEASIBLE, STEPS, TRAIL, HORIZON, L_MAX, TOTAL, NODES, CURSOR, COUNT, STOPPED, HEAVIEST = range(13)
-SCALARS = 13
+CUT, RULE, BEST_FEASIBLE, STEPS, TRAIL, HORIZON, L_MAX, TOTAL, NODES, CURSOR, COUNT, STOPPED, HEAVIEST, PARTS, WEIGHT = range(15)
+SCALARS = 15
 NOW, BEST, START = range(3)
 CUT_RULE, NCUT_RULE = range(2)
 
 NODE_FEATURES = ("assigned", "internal", "external", "part_load", "active")
 GLOBAL_FEATURES = ("nodes", "edges", "parts", "eps", "cut", "best", "max_load", "progress")
 PART_FEATURES = ("share", "load", "room", "relative_load")
+CLUSTER_FEATURES = ("share", "gain", "volume", "inside", "empty", "unassigned", "used", "current")
 
 
 @njit
-def part_ncut(volume, inside):
-    """One part's share of the normalised cut; an empty part counts 1."""
-    return 1.0 if volume == 0 else (volume - inside) / volume
+def part_ncut(load, volume, inside):
+    """One part's share of the normalised cut; a part of no load counts 1."""
+    return 1.0 if load == 0 else (volume - inside) / load
 
 
 @njit
-def total_cost(volume, inside, s):
+def total_cost(load, volume, inside, s):
     """What the labels cost as they stand; nodes without one are left out."""
     if s[RULE] == CUT_RULE:
         return float(s[CUT])
     cost = 0.0
-    for p in range(len(volume)):
-        cost += part_ncut(volume[p], inside[p])
+    for p in range(s[PARTS]):
+        cost += part_ncut(load[p], volume[p], inside[p])
     return cost
 
 
 @njit
-def gain_of(v, a, b, conn, degree, volume, inside, s):
-    """How much less the labels cost once node `v` is moved from part `a` to part `b`."""
+def gain_of(v, a, b, conn, vwgt, degree, load, volume, inside, s):
+    """How much less the labels cost once node `v` is moved from part `a` (-1: from none) to part `b`."""
     if s[RULE] == CUT_RULE:
         return float(conn[v, b] - conn[v, a])
-    before = part_ncut(volume[a], inside[a]) + part_ncut(volume[b], inside[b])
-    after = part_ncut(volume[a] - degree[v], inside[a] - 2 * conn[v, a])
-    return before - after - part_ncut(volume[b] + degree[v], inside[b] + 2 * conn[v, b])
+    before = part_ncut(load[b], volume[b], inside[b])
+    after = part_ncut(load[b] + vwgt[v], volume[b] + degree[v], inside[b] + 2 * conn[v, b])
+    if a < 0:
+        return before - after
+    before += part_ncut(load[a], volume[a], inside[a])
+    return before - after - part_ncut(load[a] - vwgt[v], volume[a] - degree[v], inside[a] - 2 * conn[v, a])
 
 
 @njit
@@ -77,7 +82,7 @@ def build(xadj, adjncy, adjwgt, vwgt, degree, part, conn, load, volume, inside, 
                     inside[a] += adjwgt[e]
     s[CUT] = twice // 2
     s[BEST_FEASIBLE] = load.max() <= s[L_MAX]
-    f[NOW] = f[BEST] = f[START] = total_cost(volume, inside, s)
+    f[NOW] = f[BEST] = f[START] = total_cost(load, volume, inside, s)
 
 
 @njit
@@ -92,13 +97,13 @@ def move(xadj, adjncy, adjwgt, vwgt, degree, part, conn, load, volume, inside, t
             inside[b] += 2 * conn[v, b]
             volume[a] -= degree[v]
             volume[b] += degree[v]
-        f[NOW] = total_cost(volume, inside, s)
+        load[a] -= vwgt[v]
+        load[b] += vwgt[v]
+        f[NOW] = total_cost(load, volume, inside, s)
         for e in range(xadj[v], xadj[v + 1]):
             u = adjncy[e]
             conn[u, a] -= adjwgt[e]
             conn[u, b] += adjwgt[e]
-        load[a] -= vwgt[v]
-        load[b] += vwgt[v]
         part[v] = b
         trail[s[TRAIL], 0] = v
         trail[s[TRAIL], 1] = a
@@ -119,9 +124,53 @@ def best_part(part, trail, s):
 
 
 @njit
-def show_parts(vwgt, degree, conn, load, order, s, cand_node, cand_x, mask):
+def show_clusters(v, current, vwgt, degree, conn, load, volume, inside, s, cand_node, cand_x):
+    """Describe each part to node `v`, which is in part `current` (-1: in none), for the normalised cut; columns
+    CLUSTER_FEATURES. Volumes are over those of an even share, and `gain` is what joining the part saves.
+    """
+    parts, per = s[PARTS], 1.0 / max(vwgt[v], 1)
+    total, known, used = max(s[WEIGHT], 1), 0, 0
+    for p in range(parts):
+        known += conn[v, p]
+        used += load[p] > 0
+    for p in range(parts):
+        cand_node[p] = v
+        gain = 0.0 if p == current else gain_of(v, current, p, conn, vwgt, degree, load, volume, inside, s)
+        cand_x[p, 0] = conn[v, p] * per
+        cand_x[p, 1] = gain
+        cand_x[p, 2] = load[p] * parts / total
+        cand_x[p, 3] = (load[p] - volume[p] + inside[p]) / max(load[p], 1)
+        cand_x[p, 4] = load[p] == 0
+        cand_x[p, 5] = (degree[v] - known) * per
+        cand_x[p, 6] = used / parts
+        cand_x[p, 7] = p == current
+
+
+@njit
+def first_empty(load, s, mask):
+    """Mask the parts in use and the first empty one, so that no two answers differ by the names of parts alone; only
+    the empty one where each node that is left must found a part. Returns how many.
+    """
+    parts, left = s[PARTS], s[NODES] - s[CURSOR]
+    empty, first = 0, -1
+    for p in range(parts):
+        mask[p] = 1
+        if load[p] == 0:
+            mask[p] = 0
+            empty += 1
+            first = p if first < 0 else first
+    if first < 0:
+        return parts
+    if left <= empty:
+        mask[:] = 0
+    mask[first] = 1
+    return mask.sum()
+
+
+@njit
+def show_parts(vwgt, degree, conn, load, volume, inside, order, s, cand_node, cand_x, mask):
     """Describe each part to the node that is next, and mask those it fits in (the lightest where it fits in none)."""
-    parts = len(load)
+    parts = s[PARTS]
     cursor = s[CURSOR]
     if cursor >= s[NODES]:
         cand_x[:] = 0.0
@@ -131,6 +180,10 @@ def show_parts(vwgt, degree, conn, load, order, s, cand_node, cand_x, mask):
         s[COUNT] = 0
         return
     v = order[cursor]
+    if s[RULE] != CUT_RULE:
+        show_clusters(v, -1, vwgt, degree, conn, load, volume, inside, s, cand_node, cand_x)
+        s[COUNT] = first_empty(load, s, mask)
+        return
     placed, limit = max(load.sum(), 1), max(s[L_MAX], 1)
     count = 0
     for p in range(parts):
@@ -142,7 +195,7 @@ def show_parts(vwgt, degree, conn, load, order, s, cand_node, cand_x, mask):
         cand_x[p, 2] = (s[L_MAX] - load[p] - vwgt[v]) / limit
         cand_x[p, 3] = load[p] * parts / placed - 1.0
     if count == 0:
-        mask[np.argmin(load)] = 1
+        mask[np.argmin(load[:parts])] = 1
     s[COUNT] = max(count, 1)
 
 
@@ -154,16 +207,16 @@ def place(xadj, adjncy, adjwgt, vwgt, degree, part, conn, load, volume, inside, 
     s[CUT] += conn[v].sum() - conn[v, p]
     volume[p] += degree[v]
     inside[p] += 2 * conn[v, p]
-    f[NOW] = f[BEST] = total_cost(volume, inside, s)
-    part[v] = p
     load[p] += vwgt[v]
+    f[NOW] = f[BEST] = total_cost(load, volume, inside, s)
+    part[v] = p
     for e in range(xadj[v], xadj[v + 1]):
         conn[adjncy[e], p] += adjwgt[e]
     s[CURSOR] += 1
     s[STEPS] += 1
     if s[CURSOR] >= s[NODES]:
         s[STOPPED] = 1
-    show_parts(vwgt, degree, conn, load, order, s, cand_node, cand_x, mask)
+    show_parts(vwgt, degree, conn, load, volume, inside, order, s, cand_node, cand_x, mask)
 
 
 @njit
@@ -172,7 +225,7 @@ def node_rows(degree, part, conn, load, tabu, s, active, out):
     for v in range(s[NODES]):
         a = part[v]
         outside = 0
-        for p in range(len(load)):
+        for p in range(s[PARTS]):
             if p != a and conn[v, p] > outside:
                 outside = conn[v, p]
         whole = max(degree[v], 1)
@@ -186,7 +239,7 @@ def node_rows(degree, part, conn, load, tabu, s, active, out):
 @njit
 def global_row(load, s, f, eps, sizes, out):
     """Global features, columns GLOBAL_FEATURES; the first three, `sizes` (3,) float32, never change."""
-    per_total = 1.0 / max(s[TOTAL], 1) if s[RULE] == CUT_RULE else 1.0 / len(load)
+    per_total = 1.0 / max(s[TOTAL], 1) if s[RULE] == CUT_RULE else 1.0 / s[PARTS]
     out[0], out[1], out[2] = sizes[0], sizes[1], sizes[2]
     out[3] = min(eps, 10.0)
     out[4] = f[NOW] * per_total

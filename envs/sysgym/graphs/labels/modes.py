@@ -7,7 +7,8 @@
 | `RefineCandidates` | Discrete(C): one of the best feasible moves or swaps, 0 stops where none is | `steps` moves |
 | `RefineRaw` | MultiDiscrete([N, k]): any node to any label; the best feasible counts | `steps` moves |
 
-The solution is the array `part`, (n,) int32.
+The solution is one array, (n,) int32, `part` or as the rules call it. Where each graph asks for its own number of
+labels, k above is the largest, the first of the size's `choices`.
 """
 
 from __future__ import annotations
@@ -35,14 +36,23 @@ FOREVER = 2**62  # the step at which a fixed node may move
 class Rules(NamedTuple):
     """What labels cost: `kernels.CUT_RULE` or `NCUT_RULE`, and the largest weight of a part."""
 
-    parts: int
+    parts: int | Callable[[Graph], int]  # how many labels there are, for all graphs or for each
     limit: Callable[[Graph], int]
     rule: int = kernels.CUT_RULE
     slack: float = 0.0  # eps, shown among the global features
+    key: str = "part"  # name of the array in a solution
+
+    def count(self, graph: Graph) -> int:
+        """How many labels a graph has."""
+        return self.parts(graph) if callable(self.parts) else self.parts
+
+    def most(self, size: Size) -> int:
+        """How many labels the largest graph has."""
+        return size.choices[0] if callable(self.parts) else self.parts
 
     def scale(self, graph: Graph) -> float:
         """Costs over this lie around 1: the total edge weight, or the number of parts."""
-        return float(max(graph.total_edge_weight, 1)) if self.rule == kernels.CUT_RULE else float(self.parts)
+        return float(max(graph.total_edge_weight, 1)) if self.rule == kernels.CUT_RULE else float(self.count(graph))
 
 
 class RefineOptions(NamedTuple):
@@ -71,12 +81,14 @@ def _state(graph: Graph, part: Array, rules: Rules, actions: int, width: int, ho
     s[kernels.RULE], s[kernels.NODES] = rules.rule, graph.nodes
     s[kernels.L_MAX] = rules.limit(graph)
     s[kernels.TOTAL], s[kernels.HEAVIEST] = graph.total_edge_weight, graph.heaviest
-    conn = np.empty((graph.nodes, rules.parts), np.int64)
-    load, volume, inside = (np.empty(rules.parts, np.int64) for _ in range(3))
+    parts = rules.count(graph)
+    s[kernels.PARTS], s[kernels.WEIGHT] = parts, graph.total_node_weight
+    conn = np.empty((graph.nodes, parts), np.int64)
+    load, volume, inside = (np.empty(parts, np.int64) for _ in range(3))
     kernels.build(graph.xadj, graph.adjncy, graph.adjwgt, graph.vwgt, graph.degree, part, conn, load, volume, inside,
                   s, f)  # fmt: skip
     s[kernels.HORIZON] = horizon
-    sizes = _sizes(graph.nodes, graph.edges, rules.parts)
+    sizes = _sizes(graph.nodes, graph.edges, parts)
     return State(
         part, conn, load, volume, inside, np.zeros(graph.nodes, np.int64), np.zeros((max(horizon, 1), 2), np.int32),
         NONE.copy(), np.full(actions, -1, np.int32), np.full(actions, -1, np.int32), np.full(actions, -1, np.int32),
@@ -93,7 +105,7 @@ class LabelMode:
     focused = False  # whether each action concerns one given node
 
     def __init__(self, rules: Rules) -> None:
-        self.rules, self.parts = rules, rules.parts
+        self.rules = rules
 
     def step_all(self, graphs: dict[str, Array], rows: dict[str, Array], actions: Array, live: Array) -> None:
         """Step the live rows of a batch (see `sysgym.graphs.labels.batch`)."""
@@ -117,7 +129,7 @@ class LabelMode:
 
     def solution(self, graph: Graph, state: State) -> Solution:
         """The partition; a node that has no part yet counts in part 0."""
-        return {"part": np.maximum(state.part[: graph.nodes], 0)}
+        return {self.rules.key: np.maximum(state.part[: graph.nodes], 0)}
 
     def nodes(self, graph: Graph, state: State) -> Array:
         """Changing node features, (n, 5) float32."""
@@ -143,7 +155,7 @@ class OneShot(LabelMode):
 
     def action_space(self, size: Size) -> spaces.Space[Any]:
         """A part for every node of the padded graph."""
-        return spaces.MultiDiscrete(np.full(size.nodes, self.parts))
+        return spaces.MultiDiscrete(np.full(size.nodes, self.rules.most(size)))
 
     def start(self, graph: Graph, rng: np.random.Generator, solution: Solution | None = None) -> State:
         """No node has a part but those that are fixed; a starting solution is refused."""
@@ -152,8 +164,8 @@ class OneShot(LabelMode):
 
     def mask(self, graph: Graph, state: State, size: Size) -> Array:
         """Every part for real nodes, their own for fixed ones, part 0 for padded ones, (N * k,) int8."""
-        allowed = np.zeros((size.nodes, self.parts), np.int8)
-        allowed[: graph.nodes] = (graph.given < 0)[:, None]
+        allowed = np.zeros((size.nodes, self.rules.most(size)), np.int8)
+        allowed[: graph.nodes, : self.rules.count(graph)] = (graph.given < 0)[:, None]
         fixed = np.flatnonzero(graph.given >= 0)
         allowed[fixed, graph.given[fixed]] = 1
         allowed[graph.nodes :, 0] = 1
@@ -171,37 +183,43 @@ class OneShot(LabelMode):
 class Assign(LabelMode):
     """Nodes get their part one after the other."""
 
-    candidate_features: tuple[str, ...] = kernels.PART_FEATURES
+    candidate_features: tuple[str, ...] = kernels.PART_FEATURES  # CLUSTER_FEATURES with the normalised cut
     focused = True
 
     def __init__(self, rules: Rules, order: str) -> None:
         super().__init__(rules)
         self.order = order
+        if rules.rule != kernels.CUT_RULE:
+            self.candidate_features = kernels.CLUSTER_FEATURES
 
     def action_space(self, size: Size) -> spaces.Space[Any]:
         """The part of the focused node."""
-        return spaces.Discrete(self.parts)
+        return spaces.Discrete(self.rules.most(size))
 
     def start(self, graph: Graph, rng: np.random.Generator, solution: Solution | None = None) -> State:
         """Nothing assigned but what is fixed; a starting solution is refused."""
         _refuse_start(graph, solution, "assign")
         free = graph.given < 0
         count = int(np.count_nonzero(free))
-        state = _state(graph, graph.given.copy(), self.rules, self.parts, len(self.candidate_features), count)
+        labels = self.rules.count(graph)
+        state = _state(graph, graph.given.copy(), self.rules, labels, len(self.candidate_features), count)
         order = node_order(graph, self.order, rng)
         state.order = np.concatenate([order[~free[order]], order[free[order]]])
         state.s[kernels.CURSOR] = graph.nodes - count
-        kernels.show_parts(graph.vwgt, graph.degree, state.conn, state.load, state.order, state.s,
-                           state.cand_node, state.cand_x, state.mask)  # fmt: skip
+        kernels.show_parts(graph.vwgt, graph.degree, state.conn, state.load, state.volume, state.inside, state.order,
+                           state.s, state.cand_node, state.cand_x, state.mask)  # fmt: skip
         return state
 
     def mask(self, graph: Graph, state: State, size: Size) -> Array:
-        """Parts that the node fits in; only the lightest where it fits in none. (k,) int8."""
-        return state.mask.copy()
+        """Parts that the node fits in, only the lightest where it fits in none; with the normalised cut those in use
+        and an empty one. (k,) int8.
+        """
+        return padded(state.mask, self.rules.most(size))
 
     def candidates(self, graph: Graph, state: State, size: Size) -> tuple[Array, Array]:
-        """Features of each part (k, 4) float32, and the focused node for each (k,) int32."""
-        return state.cand_x.copy(), state.cand_node.copy()
+        """Features of each part (k, 4 or 8) float32, and the focused node for each (k,) int32."""
+        most = self.rules.most(size)
+        return padded(state.cand_x, most), padded(state.cand_node, most, -1)
 
     def step(self, graph: Graph, state: State, action: Any) -> State:
         """Assign the focused node."""
@@ -212,7 +230,7 @@ class Assign(LabelMode):
 
     def batch(self, num_envs: int, size: Size) -> LabelBatch:
         """Episodes side by side."""
-        return LabelBatch(self, num_envs, size, self.parts)
+        return LabelBatch(self, num_envs, size, self.rules.most(size))
 
     def step_all(self, graphs: dict[str, Array], rows: dict[str, Array], actions: Array, live: Array) -> None:
         """Assign the focused node of every live row."""
@@ -243,7 +261,7 @@ class Refine(LabelMode):
         if solution is None:
             part = self._grown(graph, rng) if graph.start is None else graph.start.copy()
         else:
-            part = solution["part"].astype(np.int32)
+            part = solution[self.rules.key].astype(np.int32)
             moved = int(np.count_nonzero((graph.given >= 0) & (graph.given != part)))
             if moved:
                 raise UsageError(f"a starting solution of {graph.name} must keep its fixed nodes; it moves {moved}.")
@@ -259,7 +277,7 @@ class Refine(LabelMode):
     def _grown(self, graph: Graph, rng: np.random.Generator) -> Array:
         """Labels (n,) int32 to begin with, as the options say."""
         limit, order = self.rules.limit(graph), rng.permutation(graph.nodes)
-        part, load = first_labels(graph, self.parts)
+        part, load = first_labels(graph, self.rules.count(graph))
         if self.options.start == "random":
             growing_kernels.spread(graph.vwgt, order, part, load)
         elif self.options.start == "grow":
@@ -268,7 +286,7 @@ class Refine(LabelMode):
             arrays = (graph.xadj, graph.adjncy, graph.adjwgt, graph.vwgt)
             growing_kernels.grow_greedy(*arrays, order, part, load, limit)
         if load.max() > limit:  # weights too uneven to grow: longest first
-            part, load = first_labels(graph, self.parts)
+            part, load = first_labels(graph, self.rules.count(graph))
             growing_kernels.spread(graph.vwgt, np.argsort(-graph.vwgt, kind="stable"), part, load)
         return part
 
@@ -280,7 +298,7 @@ class Refine(LabelMode):
 
     def solution(self, graph: Graph, state: State) -> Solution:
         """The best feasible partition seen (the start if none was)."""
-        return {"part": kernels.best_part(state.part, state.trail, state.s)}
+        return {self.rules.key: kernels.best_part(state.part, state.trail, state.s)}
 
 
 @complete
@@ -342,18 +360,19 @@ class RefineRaw(Refine):
 
     def action_space(self, size: Size) -> spaces.Space[Any]:
         """(node, part)."""
-        return spaces.MultiDiscrete([size.nodes, self.parts])
+        return spaces.MultiDiscrete([size.nodes, self.rules.most(size)])
 
     def mask(self, graph: Graph, state: State, size: Size) -> Array:
         """Every real node that is not fixed and every part, (N + k,) int8: balance is judged, not masked."""
-        allowed = np.zeros(size.nodes + self.parts, np.int8)
+        allowed = np.zeros(size.nodes + self.rules.most(size), np.int8)
         allowed[: graph.nodes] = graph.given < 0
-        allowed[size.nodes :] = 1
+        allowed[size.nodes : size.nodes + state.s[kernels.PARTS]] = 1
         return allowed
 
     def legal(self, graph: Graph, state: State, action: Any, size: Size) -> bool:
         """The mask's answer in constant time."""
-        return bool(0 <= action[0] < graph.nodes and 0 <= action[1] < self.parts and state.tabu[action[0]] == 0)
+        inside = 0 <= action[0] < graph.nodes and 0 <= action[1] < state.s[kernels.PARTS]
+        return bool(inside and state.tabu[action[0]] == 0)
 
     def step(self, graph: Graph, state: State, action: Any) -> State:
         """Move the node."""
@@ -373,6 +392,15 @@ class RefineRaw(Refine):
         g, r = graphs, rows
         kernels.move_all(g["xadj"], g["adjncy"], g["adjwgt"], g["vwgt"], g["degree"], r["part"], r["conn"], r["load"],
                          r["volume"], r["inside"], r["trail"], r["s"], r["f"], actions, live)  # fmt: skip
+
+
+def padded(values: Array, length: int, fill: int = 0) -> Array:
+    """A copy of an array whose first axis is as long as said."""
+    if len(values) == length:
+        return values.copy()
+    found = np.full((length, *values.shape[1:]), fill, values.dtype)
+    found[: len(values)] = values
+    return found
 
 
 def first_labels(graph: Graph, parts: int) -> tuple[Array, Array]:
