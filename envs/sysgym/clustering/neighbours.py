@@ -1,0 +1,165 @@
+"""Graphs of affinities between points: K nearest neighbours, exact and so the same on every machine.
+
+Points are put on a grid of a power of two, so that squared distances are whole numbers that float64 holds; affinities
+are whole multiples of 2^-24. Neither a library's order of summation nor a tie decides an edge.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+
+from sysgym.clustering.instance import Affinity
+from sysgym.core.errors import UsageError
+from sysgym.core.problem import Array
+from sysgym.graphs.csr import from_edges
+
+UNIT = 2.0**-24  # of affinities of our own making
+JOINT = 1e-3  # the affinity that joins components
+BLOCK = 2**22  # distances held at once
+Scale = Literal["global", "local", "binary"]
+
+
+class Neighbours(NamedTuple):
+    """How a graph is built from points."""
+
+    count: int = 10  # nearest neighbours of a point
+    scale: Scale = "global"
+    # global: exp(-d^2 / (2 s^2)), s the median distance to the K-th neighbour; local: exp(-d^2 / (s_i s_j)), each
+    # point's own (Zelnik-Manor and Perona 2004); binary: 1
+    mutual: bool = False  # only pairs that are neighbours of each other
+    own: bool = False  # a point is the first of its own neighbours, with affinity 1, as in CNC's code
+    joined: bool = True  # components are joined to one
+
+
+def on_grid(x: Any) -> tuple[Array, float]:
+    """Points (n, d) as whole numbers in float64, and what 1 of them is: a power of two, so fine that every squared
+    distance is a whole number below 2^53.
+    """
+    x = np.asarray(x, np.float64)
+    most = float(np.abs(x).max(initial=0.0))
+    bits = min(20, (50 - int(np.ceil(np.log2(max(x.shape[1], 1))))) // 2)
+    grid = 2.0 ** (int(np.ceil(np.log2(most))) - bits) if most > 0 else 1.0
+    return np.rint(x / grid), grid
+
+
+def nearest_neighbours(whole: Array, count: int, own: bool) -> tuple[Array, Array]:
+    """The nearest points of each, (n, count) int64, nearest first, and squared distances (n, count) float64, of points
+    (n, d) that `on_grid` gave. Ties go to the lower index.
+    """
+    from sysgym.clustering.neighbour_kernels import nearest
+
+    n = len(whole)
+    found, distances = np.zeros((n, count), np.int64), np.full((n, count), np.inf)
+    norms, rows = np.einsum("ij,ij->i", whole, whole), max(1, BLOCK // max(n, 1))
+    for first in range(0, n, rows):
+        block = whole[first : first + rows]
+        squares = block @ whole.T
+        squares *= -2.0
+        squares += norms
+        squares += norms[first : first + rows, None]
+        nearest(squares, first, count, own, found, distances)
+    return found, distances
+
+
+def affinity_graph(
+    x: Any, neighbours: int = 10, name: str = "points", k: int | None = None, how: Neighbours | None = None
+) -> Affinity:
+    """The graph of points (n, d) with their nearest neighbours, W = (W + W^T) / 2; `how` says more than a number of
+    neighbours. UsageError for fewer than two points, or numbers that are not finite.
+    """
+    rule = how or Neighbours(neighbours)
+    x = np.asarray(x)
+    if x.ndim != 2 or len(x) < 2 or x.shape[1] < 1 or x.dtype.kind not in "biuf":
+        raise UsageError(f"{name}: expected two or more points, (n, d) numbers, got {x.dtype} of shape {x.shape}.")
+    if not np.isfinite(x).all():
+        row = int(np.flatnonzero(~np.isfinite(x).all(axis=1))[0])
+        raise UsageError(f"{name}: point {row} has a coordinate that is not finite; leave it out or fill it in.")
+    whole, grid = on_grid(x)
+    points = (whole * grid).astype(np.float32)
+    near, squares = nearest_neighbours(whole, min(rule.count, len(x) - 1 + rule.own), rule.own)
+    pairs, weights = _symmetric(near, _affinities(near, squares, rule), len(x))
+    if rule.mutual:
+        pairs, weights = _mutual(near, pairs, weights)
+    loops = np.full(len(x), round(1 / UNIT) if rule.own else 0, np.int64)
+    if rule.joined:
+        pairs, weights, parts = _joined(whole, pairs, weights)
+    else:
+        parts = None
+    graph = from_edges(name, len(x), pairs[:, 0], pairs[:, 1], weights)
+    return Affinity(
+        name, graph.xadj, graph.adjncy, graph.adjwgt, graph.degree + loops, x=points, k=k, unit=UNIT, components=parts
+    )
+
+
+def _affinities(near: Array, squares: Array, rule: Neighbours) -> Array:
+    """Affinities of points to their neighbours, (n, K) float64, from squared distances on the grid."""
+    if rule.scale == "binary":
+        return np.ones(squares.shape)
+    reach = np.sqrt(squares[:, -1])
+    if rule.scale == "local":
+        own = np.where(reach > 0, reach, 1.0)
+        return np.exp(-squares / (own[:, None] * own[near]))
+    middle = float(np.median(reach)) or 1.0
+    return np.exp(-squares / (2 * middle * middle))
+
+
+def _symmetric(near: Array, affinities: Array, n: int) -> tuple[Array, Array]:
+    """Pairs (m, 2) of points, lower index first, and their weights (m,) int64: the mean of both directions, at least 1
+    unit where a point is a neighbour.
+    """
+    rows = np.repeat(np.arange(n), near.shape[1])
+    columns, values = near.ravel(), affinities.ravel()
+    apart = rows != columns
+    low, high = np.minimum(rows, columns)[apart], np.maximum(rows, columns)[apart]
+    keys, index = np.unique(low * n + high, return_inverse=True)
+    halves = np.bincount(index, np.rint(values[apart] / (2 * UNIT)))  # whole numbers: the order does not matter
+    return np.stack([keys // n, keys % n], axis=1), np.maximum(halves.astype(np.int64), 1)
+
+
+def _mutual(near: Array, pairs: Array, weights: Array) -> tuple[Array, Array]:
+    """Those pairs that are neighbours of each other."""
+    n = len(near)
+    directed = np.repeat(np.arange(n), near.shape[1]) * n + near.ravel()
+    kept = np.isin(pairs[:, 0] * n + pairs[:, 1], directed) & np.isin(pairs[:, 1] * n + pairs[:, 0], directed)
+    return pairs[kept], weights[kept]
+
+
+def _joined(whole: Array, pairs: Array, weights: Array) -> tuple[Array, Array, int]:
+    """Pairs and weights with the components joined, smallest first, each to its nearest point outside; and how many
+    components there were.
+    """
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
+
+    n = len(whole)
+    ones = np.ones(len(pairs), np.int8)
+    count, label = connected_components(coo_array((ones, (pairs[:, 0], pairs[:, 1])), (n, n)), directed=False)
+    added = []
+    for _ in range(count - 1):
+        sizes = np.bincount(label, minlength=count)
+        smallest = int(np.where(sizes > 0, sizes, n + 1).argmin())
+        inside, outside = np.flatnonzero(label == smallest), np.flatnonzero(label != smallest)
+        a, b = _closest(whole, inside, outside)
+        added.append((min(a, b), max(a, b)))
+        label[inside] = label[b]
+    if added:
+        pairs = np.concatenate([pairs, np.array(added)])
+        weights = np.concatenate([weights, np.full(len(added), round(JOINT / UNIT), np.int64)])
+    return pairs, weights, count
+
+
+def _closest(whole: Array, inside: Array, outside: Array) -> tuple[int, int]:
+    """The closest pair of a point inside and one outside, the first of equals."""
+    best, pair = np.inf, (0, 0)
+    others = whole[outside]
+    norms, rows = np.einsum("ij,ij->i", others, others), max(1, BLOCK // len(outside))
+    for first in range(0, len(inside), rows):
+        block = whole[inside[first : first + rows]]
+        squares = norms - 2.0 * (block @ others.T) + np.einsum("ij,ij->i", block, block)[:, None]
+        at = int(squares.argmin())
+        if squares.flat[at] < best:
+            best = float(squares.flat[at])
+            pair = int(inside[first + at // len(outside)]), int(outside[at % len(outside)])
+    return pair

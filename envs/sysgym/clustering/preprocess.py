@@ -1,0 +1,145 @@
+"""What is done to raw features before neighbours are looked for, by name, fitted on one set and applied to any.
+
+| name | steps |
+|---|---|
+| `none` | nothing |
+| `standard` | each column less its mean, over its standard deviation (ddof = 1); constant columns are 0 |
+| `pca` | the first 50 principal components over their common standard deviation; pixels of 8 bits count as 0 to 1 |
+| `deskew` | images of any size are sheared upright by their moments first, then as `pca` |
+| `tfidf` | counts of words: sublinear, times the inverse document frequency, 64 singular vectors, each row of length 1 |
+| `unit` | the first 64 columns, each row of length 1 |
+
+Version 1. Signs of components follow their largest entry; `affinity_graph` puts the result on a grid, so that rounding
+that differs between machines does not matter.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from sysgym.core.errors import UsageError, unknown
+from sysgym.core.problem import Array
+
+VERSION = 1
+NAMES = ("none", "standard", "pca", "deskew", "tfidf", "unit")
+COMPONENTS, TOPICS = 50, 64
+SIDE = 28  # of images, in pixels, once they are upright
+Transform = Callable[[Any], Array]  # raw features (m, ...) to (m, d) float64
+
+
+def fitted(name: str, raw: Any, source: str) -> Transform:
+    """The preprocessing of a name, with means, components and frequencies of `raw`, the features of a training set.
+
+    UsageError where they are of the wrong kind; `source` names them.
+    """
+    if name not in NAMES:
+        raise unknown("preprocess", name, NAMES)
+    if name == "tfidf":
+        return _tfidf(raw, source)
+    if name == "deskew":
+        if np.ndim(raw) != 3:
+            raise UsageError(f"{source}: preprocess=deskew needs images (n, height, width), got {np.shape(raw)}.")
+        find = _principal(upright(raw))
+        return lambda images: find(upright(images))
+    flat = _flat(raw, source)
+    if name == "none":
+        return lambda given: _flat(given, source)
+    if name == "unit":
+        return lambda given: _rows_of_length_one(_flat(given, source)[:, :TOPICS])
+    if name == "standard":
+        mean, spread = flat.mean(axis=0), flat.std(axis=0, ddof=1)
+        spread[spread == 0] = 1.0
+        return lambda given: (_flat(given, source) - mean) / spread
+    find = _principal(flat)
+    return lambda given: find(_flat(given, source))
+
+
+def _flat(raw: Any, source: str) -> Array:
+    """Features as (n, d) float64; pixels of 8 bits as 0 to 1."""
+    if hasattr(raw, "toarray"):
+        raw = raw.toarray()
+    raw = np.asarray(raw)
+    if raw.ndim < 2 or raw.dtype.kind not in "biuf":
+        raise UsageError(f"{source}: expected numbers of shape (n, d), got {raw.dtype} of shape {raw.shape}.")
+    found: Array = raw.reshape(len(raw), -1).astype(np.float64)
+    return found / 255 if raw.dtype == np.uint8 else found
+
+
+def _principal(flat: Array) -> Transform:
+    """Principal components of (n, d), over their common standard deviation."""
+    from sklearn.decomposition import PCA
+
+    model = PCA(min(COMPONENTS, *flat.shape), svd_solver="full" if len(flat) < flat.shape[1] else "covariance_eigh")
+    found = model.fit_transform(flat)
+    spread = float(found.std()) or 1.0
+    return lambda given: np.asarray(model.transform(given) / spread)
+
+
+def _tfidf(counts: Any, source: str) -> Transform:
+    """Sublinear tf-idf of word counts (n, words), dense or sparse, and its first singular vectors."""
+    from scipy.sparse import csr_array, issparse
+    from sklearn.decomposition import TruncatedSVD
+    from sklearn.feature_extraction.text import TfidfTransformer
+
+    def checked(given: Any) -> Any:
+        matrix = given if issparse(given) else csr_array(np.asarray(given))
+        if matrix.ndim != 2 or (matrix.nnz and matrix.data.min() < 0):
+            raise UsageError(f"{source}: preprocess=tfidf needs counts of words (n, words), none of them negative.")
+        return matrix.astype(np.float64)
+
+    weigh = TfidfTransformer(norm="l2", sublinear_tf=True)
+    weighed = weigh.fit_transform(checked(counts))
+    most = min(TOPICS, min(weighed.shape) - 1)
+    if most < 1:
+        raise UsageError(f"{source}: preprocess=tfidf needs two documents and two words at least.")
+    model = TruncatedSVD(most, algorithm="arpack", random_state=0).fit(weighed)
+    return lambda given: _rows_of_length_one(model.transform(weigh.transform(checked(given))))
+
+
+def _rows_of_length_one(rows: Array) -> Array:
+    lengths = np.linalg.norm(rows, axis=1, keepdims=True)
+    return np.asarray(rows / np.where(lengths > 0, lengths, 1.0))
+
+
+def upright(images: Any) -> Array:
+    """Images (n, h, w) as (n, 784) float64, smaller ones in the middle of 28 x 28 (those of 16 x 16 at 20 x 20, as
+    MNIST has its digits), sheared so that their vertical moments stand upright.
+    """
+    images = np.asarray(images)
+    found = np.empty((len(images), SIDE * SIDE))
+    scale = 255.0 if images.dtype == np.uint8 else 1.0
+    for row, image in enumerate(images):
+        found[row] = _sheared(_framed(image / scale)).ravel()
+    return found
+
+
+def _framed(image: Array) -> Array:
+    from scipy.ndimage import zoom
+
+    if image.shape == (SIDE, SIDE):
+        return image
+    if max(image.shape) > SIDE:
+        raise UsageError(f"preprocess=deskew is for images of up to {SIDE} x {SIDE} pixels, got {image.shape}.")
+    large = np.clip(zoom(image, 20 / max(image.shape), order=1), 0, 1) if max(image.shape) < 20 else image
+    found = np.zeros((SIDE, SIDE))
+    top, left = ((SIDE - side) // 2 for side in large.shape)
+    found[top : top + large.shape[0], left : left + large.shape[1]] = large
+    return found
+
+
+def _sheared(image: Array) -> Array:
+    from scipy.ndimage import affine_transform
+
+    mass = image.sum()
+    if mass == 0:
+        return image
+    y, x = np.mgrid[: image.shape[0], : image.shape[1]]
+    cy, cx = (y * image).sum() / mass, (x * image).sum() / mass
+    vertical = ((y - cy) ** 2 * image).sum() / mass
+    shear = ((y - cy) * (x - cx) * image).sum() / mass / vertical if vertical > 0 else 0.0
+    matrix = np.array([[1.0, 0.0], [shear, 1.0]])
+    middle = (np.array(image.shape) - 1) / 2
+    return np.asarray(affine_transform(image, matrix, np.array([cy, cx]) - matrix @ middle, order=1))
