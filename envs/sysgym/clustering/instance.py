@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import cached_property
+
+import numpy as np
 
 from sysgym.core.problem import Array
 from sysgym.graphs.csr import Graph
@@ -20,6 +23,17 @@ class Affinity(Graph):
     k: int | None = None  # how many clusters its source asks for, if it says
     unit: float = field(default=1.0)  # the affinity that a weight of 1 stands for
     components: int | None = field(default=None, metadata={"hashed": False})  # of the graph before they were joined
+
+    @cached_property
+    def parts(self) -> int:
+        """Connected components of the graph, before they were joined."""
+        if self.components is not None:
+            return self.components
+        from scipy.sparse import csr_array
+        from scipy.sparse.csgraph import connected_components
+
+        matrix = csr_array((np.ones(len(self.adjncy), np.int8), self.adjncy, self.xadj), (self.nodes, self.nodes))
+        return int(connected_components(matrix, directed=False)[0])
 
     def __repr__(self) -> str:
         """One line."""

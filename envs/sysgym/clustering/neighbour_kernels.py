@@ -1,4 +1,4 @@
-"""Kernels of nearest neighbours on whole numbers: squared distances are exact, so the same everywhere, ties included."""
+"""Kernels of nearest neighbours on whole numbers: squared distances are exact, so the same everywhere."""
 
 from __future__ import annotations
 

@@ -24,7 +24,7 @@ Scale = Literal["global", "local", "binary"]
 class Neighbours(NamedTuple):
     """How a graph is built from points."""
 
-    count: int = 10  # nearest neighbours of a point
+    nearest: int = 10  # nearest neighbours of a point
     scale: Scale = "global"
     # global: exp(-d^2 / (2 s^2)), s the median distance to the K-th neighbour; local: exp(-d^2 / (s_i s_j)), each
     # point's own (Zelnik-Manor and Perona 2004); binary: 1
@@ -78,7 +78,7 @@ def affinity_graph(
         raise UsageError(f"{name}: point {row} has a coordinate that is not finite; leave it out or fill it in.")
     whole, grid = on_grid(x)
     points = (whole * grid).astype(np.float32)
-    near, squares = nearest_neighbours(whole, min(rule.count, len(x) - 1 + rule.own), rule.own)
+    near, squares = nearest_neighbours(whole, min(rule.nearest, len(x) - 1 + rule.own), rule.own)
     pairs, weights = _symmetric(near, _affinities(near, squares, rule), len(x))
     if rule.mutual:
         pairs, weights = _mutual(near, pairs, weights)
@@ -100,9 +100,9 @@ def _affinities(near: Array, squares: Array, rule: Neighbours) -> Array:
     reach = np.sqrt(squares[:, -1])
     if rule.scale == "local":
         own = np.where(reach > 0, reach, 1.0)
-        return np.exp(-squares / (own[:, None] * own[near]))
+        return np.asarray(np.exp(-squares / (own[:, None] * own[near])))
     middle = float(np.median(reach)) or 1.0
-    return np.exp(-squares / (2 * middle * middle))
+    return np.asarray(np.exp(-squares / (2 * middle * middle)))
 
 
 def _symmetric(near: Array, affinities: Array, n: int) -> tuple[Array, Array]:

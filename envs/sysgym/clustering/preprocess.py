@@ -6,7 +6,7 @@
 | `standard` | each column less its mean, over its standard deviation (ddof = 1); constant columns are 0 |
 | `pca` | the first 50 principal components over their common standard deviation; pixels of 8 bits count as 0 to 1 |
 | `deskew` | images of any size are sheared upright by their moments first, then as `pca` |
-| `tfidf` | counts of words: sublinear, times the inverse document frequency, 64 singular vectors, each row of length 1 |
+| `tfidf` | counts of words: sublinear tf-idf, 64 singular vectors, each row of length 1 |
 | `unit` | the first 64 columns, each row of length 1 |
 
 Version 1. Signs of components follow their largest entry; `affinity_graph` puts the result on a grid, so that rounding

@@ -35,6 +35,7 @@ class Entry:
     companions: tuple[DataFile, ...] = ()  # further files that belong to the instance
     references: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     # options key ("k=2,eps=0.05") -> {who: cost}; the board's reference first
+    facts: Mapping[str, Any] = field(default_factory=dict)  # how its problem makes it of its files
 
     @property
     def files(self) -> tuple[DataFile, ...]:
@@ -78,6 +79,7 @@ def load_index(topic: str) -> dict[str, InstanceSet]:
                 nodes=row["nodes"],
                 edges=row["edges"],
                 references=row.get("references", {}),
+                facts=row.get("facts", {}),
                 companions=tuple(
                     DataFile(topic, item["file"], item["sha256"], embedded, item.get("url", ""))
                     for item in row.get("companions", ())

@@ -15,8 +15,8 @@ from sysgym.core.options import Range
 from sysgym.core.problem import Array, ArraySpec, Size, Solution, Verdict
 from sysgym.core.solutions import check_arrays, renumbered
 from sysgym.graphs.csr import Graph
+from sysgym.graphs.labels.files import format_partition, parse_partition
 from sysgym.graphs.objects import adopt_graph
-from sysgym.partitioning.files import format_partition, parse_partition
 from sysgym.partitioning.given import STARTS, check_start, with_given
 from sysgym.partitioning.instance import TOPIC, is_graph, load_graph
 from sysgym.partitioning.judge import balance_limit, judge_partition

@@ -18,8 +18,25 @@ import numpy as np
 
 from sysgym.compiled import njit
 
-CUT, RULE, BEST_FEASIBLE, STEPS, TRAIL, HORIZON, L_MAX, TOTAL, NODES, CURSOR, COUNT, STOPPED, HEAVIEST, PARTS, WEIGHT = range(15)
-SCALARS = 15
+(
+    CUT,
+    RULE,
+    BEST_FEASIBLE,
+    STEPS,
+    TRAIL,
+    HORIZON,
+    L_MAX,
+    TOTAL,
+    NODES,
+    CURSOR,
+    COUNT,
+    STOPPED,
+    HEAVIEST,
+    PARTS,
+    WEIGHT,
+    QUIET,
+) = range(16)
+SCALARS = 16
 NOW, BEST, START = range(3)
 CUT_RULE, NCUT_RULE = range(2)
 

@@ -58,7 +58,7 @@ class Rules(NamedTuple):
 class RefineOptions(NamedTuple):
     """Of the refining modes."""
 
-    start: str  # "grow", "greedy" or "random"
+    start: str | Callable[[Graph, np.random.Generator], Array]  # "grow", "greedy", "random", or what makes labels (n,)
     steps: int | None  # moves of an episode; None: twice the boundary of the start, at least 16
     candidates: int = 32
     tenure: int = 10  # steps for which a moved node stays off the list of candidates
@@ -265,17 +265,27 @@ class Refine(LabelMode):
             moved = int(np.count_nonzero((graph.given >= 0) & (graph.given != part)))
             if moved:
                 raise UsageError(f"a starting solution of {graph.name} must keep its fixed nodes; it moves {moved}.")
-        state = _state(graph, part, self.rules, self.actions, len(self.candidate_features), 1)
+        state = _state(graph, part, self.rules, self.listed(graph), len(self.candidate_features), 1)
         state.tabu[graph.given >= 0] = FOREVER
         horizon = self.options.steps
         if horizon is None:
-            horizon = max(16, 2 * candidate_kernels.boundary_size(state.part, state.conn, graph.degree, state.s))
+            horizon = self.horizon(graph, state)
         state.s[kernels.HORIZON] = horizon
         state.trail = np.zeros((horizon, 2), np.int32)
         return state
 
+    def listed(self, graph: Graph) -> int:
+        """How many actions are described."""
+        return self.actions
+
+    def horizon(self, graph: Graph, state: State) -> int:
+        """Moves of an episode where the options do not say."""
+        return max(16, 2 * int(candidate_kernels.boundary_size(state.part, state.conn, graph.degree, state.s)))
+
     def _grown(self, graph: Graph, rng: np.random.Generator) -> Array:
         """Labels (n,) int32 to begin with, as the options say."""
+        if callable(self.options.start):
+            return self.options.start(graph, rng).astype(np.int32)
         limit, order = self.rules.limit(graph), rng.permutation(graph.nodes)
         part, load = first_labels(graph, self.rules.count(graph))
         if self.options.start == "random":

@@ -1,4 +1,4 @@
-"""Files of partitions: one part id a line as METIS and KaHIP write them, or `id part` by ids of the graph's file."""
+"""Files of labels: one a line as METIS, KaHIP and scikit-learn users write them, or `id label` by the file's ids."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from sysgym.core.problem import Array
 from sysgym.graphs.csr import Graph
 
 
-def parse_partition(graph: Graph, file_name: str, data: bytes) -> Array:
+def parse_partition(graph: Graph, file_name: str, data: bytes, what: str = "part") -> Array:
     """The part of each node, (n,) int64, from a file that names one on each line; InvalidSolution names a wrong line.
 
     Lines `id part` may stand in any order and name each node once; comments start with % or #.
@@ -23,7 +23,7 @@ def parse_partition(graph: Graph, file_name: str, data: bytes) -> Array:
     if plain is not None:
         return plain
     rows: list[list[int]] = []
-    wanted = "one part id" if graph.ids is None else "'id part' by the ids of the graph's file"
+    wanted = f"one {what} id" if graph.ids is None else f"'id {what}' by the ids of the graph's file"
     for number, line in enumerate(text.splitlines(), 1):
         words = line.split("%")[0].split("#")[0].split()
         if not words:
@@ -44,7 +44,7 @@ def parse_partition(graph: Graph, file_name: str, data: bytes) -> Array:
         strange, absent = np.setdiff1d(ids, own), np.setdiff1d(own, ids)
         raise InvalidSolution(
             f"node {int(strange[0])} is none of {graph.name}." if len(strange)
-            else f"node {int(absent[0])} has no part." if len(absent)
+            else f"node {int(absent[0])} has no {what}." if len(absent)
             else f"node {int(ids[order][:-1][np.diff(ids[order]) == 0][0])} is named twice."
         )  # fmt: skip
     return np.asarray(parts[order])
