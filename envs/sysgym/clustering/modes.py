@@ -102,6 +102,10 @@ class RefineSweep(Refine):
         """The point whose turn it is."""
         return int(state.cand_node[0])
 
+    def legal(self, graph: Graph, state: State, action: Any, size: Size) -> bool:
+        """The mask's answer in constant time."""
+        return bool(0 <= action < len(state.mask) and state.mask[action])
+
     def step(self, graph: Graph, state: State, action: Any) -> State:
         """Put the focused point into a cluster."""
         sweep_kernels.turn(graph.xadj, graph.adjncy, graph.adjwgt, graph.vwgt, graph.degree, state.part, state.conn,

@@ -205,9 +205,11 @@ def observe(
         found["state"] = dynamics.state_vector(instance, state)
     found["action_mask"] = dynamics.mask(instance, state, size)
     fixed, width = (padded["nodes"].shape[1] if form == "full" else 0), len(dynamics.node_features)
+    changing = dynamics.nodes(instance, state) if width else np.zeros((0, 0), np.float32)
+    if form == "dynamic" and len(changing) == size.nodes:
+        return found | {"graph_id": np.array([graph], np.int32), "dynamic": changing}
     nodes = np.zeros((size.nodes, fixed + width), np.float32)
     if width:
-        changing = dynamics.nodes(instance, state)
         nodes[: len(changing), fixed:] = changing
     if form == "dynamic":
         found["graph_id"] = np.array([graph], np.int32)

@@ -65,14 +65,11 @@ def total_cost(load, volume, inside, s):
 
 @njit
 def gain_of(v, a, b, conn, vwgt, degree, load, volume, inside, s):
-    """How much less the labels cost once node `v` is moved from part `a` (-1: from none) to part `b`."""
+    """How much less the labels cost once node `v` is moved from part `a` to part `b`."""
     if s[RULE] == CUT_RULE:
         return float(conn[v, b] - conn[v, a])
-    before = part_ncut(load[b], volume[b], inside[b])
+    before = part_ncut(load[a], volume[a], inside[a]) + part_ncut(load[b], volume[b], inside[b])
     after = part_ncut(load[b] + vwgt[v], volume[b] + degree[v], inside[b] + 2 * conn[v, b])
-    if a < 0:
-        return before - after
-    before += part_ncut(load[a], volume[a], inside[a])
     return before - after - part_ncut(load[a] - vwgt[v], volume[a] - degree[v], inside[a] - 2 * conn[v, a])
 
 
@@ -145,21 +142,28 @@ def show_clusters(v, current, vwgt, degree, conn, load, volume, inside, s, cand_
     """Describe each part to node `v`, which is in part `current` (-1: in none), for the normalised cut; columns
     CLUSTER_FEATURES. Volumes are over those of an even share, and `gain` is what joining the part saves.
     """
-    parts, per = s[PARTS], 1.0 / max(vwgt[v], 1)
-    total, known, used = max(s[WEIGHT], 1), 0, 0
+    parts, per, known, used, leaving = s[PARTS], 1.0 / max(vwgt[v], 1), 0, 0, 0.0
+    per_share = parts / max(s[WEIGHT], 1)
+    row, weight, reach = conn[v], vwgt[v], degree[v]
     for p in range(parts):
-        known += conn[v, p]
+        known += row[p]
         used += load[p] > 0
+    if current >= 0:
+        p = current
+        leaving = part_ncut(load[p], volume[p], inside[p])
+        leaving -= part_ncut(load[p] - weight, volume[p] - reach, inside[p] - 2 * row[p])
+    unassigned, share_used = (reach - known) * per, used / parts
     for p in range(parts):
+        term = part_ncut(load[p], volume[p], inside[p])
+        joined = part_ncut(load[p] + weight, volume[p] + reach, inside[p] + 2 * row[p])
         cand_node[p] = v
-        gain = 0.0 if p == current else gain_of(v, current, p, conn, vwgt, degree, load, volume, inside, s)
-        cand_x[p, 0] = conn[v, p] * per
-        cand_x[p, 1] = gain
-        cand_x[p, 2] = load[p] * parts / total
-        cand_x[p, 3] = (load[p] - volume[p] + inside[p]) / max(load[p], 1)
+        cand_x[p, 0] = row[p] * per
+        cand_x[p, 1] = 0.0 if p == current else leaving + term - joined
+        cand_x[p, 2] = load[p] * per_share
+        cand_x[p, 3] = 1.0 - term
         cand_x[p, 4] = load[p] == 0
-        cand_x[p, 5] = (degree[v] - known) * per
-        cand_x[p, 6] = used / parts
+        cand_x[p, 5] = unassigned
+        cand_x[p, 6] = share_used
         cand_x[p, 7] = p == current
 
 

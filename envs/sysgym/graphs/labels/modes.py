@@ -221,6 +221,10 @@ class Assign(LabelMode):
         most = self.rules.most(size)
         return padded(state.cand_x, most), padded(state.cand_node, most, -1)
 
+    def legal(self, graph: Graph, state: State, action: Any, size: Size) -> bool:
+        """The mask's answer in constant time."""
+        return bool(0 <= action < len(state.mask) and state.mask[action])
+
     def step(self, graph: Graph, state: State, action: Any) -> State:
         """Assign the focused node."""
         kernels.place(graph.xadj, graph.adjncy, graph.adjwgt, graph.vwgt, graph.degree, state.part, state.conn,
@@ -342,6 +346,10 @@ class RefineCandidates(Refine):
     def candidates(self, graph: Graph, state: State, size: Size) -> tuple[Array, Array]:
         """Features of each candidate move (C, 8) float32, and its node (C,) int32."""
         return state.cand_x.copy(), state.cand_node.copy()
+
+    def legal(self, graph: Graph, state: State, action: Any, size: Size) -> bool:
+        """The mask's answer in constant time."""
+        return bool(0 <= action < len(state.mask) and state.mask[action])
 
     def step(self, graph: Graph, state: State, action: Any) -> State:
         """Move the node of the candidate."""
