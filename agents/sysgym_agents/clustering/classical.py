@@ -10,7 +10,7 @@ import numpy as np
 from sysgym.clustering.instance import Affinity
 from sysgym.core.errors import UsageError
 from sysgym.core.options import Range
-from sysgym.core.problem import AnyProblem, Array, Solution
+from sysgym.core.problem import Array, Solution
 from sysgym_agents.core import Budget, Clock
 
 if TYPE_CHECKING:
@@ -42,19 +42,19 @@ class _Given:
     def prepare(self) -> None:
         """Import scikit-learn, the sparse solvers and the kernels."""
         import scipy.sparse.csgraph
-        import scipy.sparse.linalg
+        import scipy.sparse.linalg  # noqa: F401
         import sklearn.cluster  # noqa: F401
 
         import sysgym_agents.clustering.local_search  # noqa: F401
 
 
 class KMeans(_Given):
-    """Lloyd's k-means on the points from k-means++ seeds, the best of `n_init` starts. It does not look at the graph."""
+    """Lloyd's k-means on the points from k-means++ seeds, the best of `n_init` starts; the graph counts for nothing."""
 
     def __init__(self, *, n_init: Annotated[int, Range(1, 10_000)] = 5) -> None:
         self.n_init = n_init
 
-    def solve(self, problem: AnyProblem, instance: Affinity, rng: np.random.Generator, budget: Budget) -> Solution:
+    def solve(self, problem: Any, instance: Affinity, rng: np.random.Generator, budget: Budget) -> Solution:
         """The labels of k-means."""
         from sysgym_agents.clustering.embedding import kmeans_labels
 
@@ -65,7 +65,7 @@ class KMeans(_Given):
 class GMM(_Given):
     """A mixture of Gaussians by expectation maximisation from k-means, a cluster each."""
 
-    def __init__(self, *, covariance: Literal["diag", "full"] = "diag", n_init: Annotated[int, Range(1, 1000)] = 1):
+    def __init__(self, *, covariance: Literal["full", "diag"] = "full", n_init: Annotated[int, Range(1, 1000)] = 1):
         self.covariance, self.n_init = covariance, n_init
 
     def prepare(self) -> None:
@@ -74,11 +74,11 @@ class GMM(_Given):
 
         super().prepare()
 
-    def solve(self, problem: AnyProblem, instance: Affinity, rng: np.random.Generator, budget: Budget) -> Solution:
+    def solve(self, problem: Any, instance: Affinity, rng: np.random.Generator, budget: Budget) -> Solution:
         """The likelier component of each point."""
         from sklearn.mixture import GaussianMixture
 
-        from sysgym_agents.clustering.embedding import filled
+        from sysgym_agents.clustering.embedding import alone, filled
 
         points, k = points_of("gmm", instance), problem.clusters(instance)
         if len(points) <= k:
@@ -87,7 +87,7 @@ class GMM(_Given):
         mixture = GaussianMixture(
             k, covariance_type=self.covariance, n_init=self.n_init, reg_covar=floor, random_state=seed
         )
-        with warnings.catch_warnings():  # it has not converged after 100 rounds
+        with alone(), warnings.catch_warnings():  # it has not converged after 100 rounds
             warnings.simplefilter("ignore")
             labels = mixture.fit_predict(points)
         return {"labels": filled(labels, k)}
@@ -96,7 +96,7 @@ class GMM(_Given):
 class Ward(_Given):
     """Agglomerative clustering by Ward's criterion; of more than 5,000 points, only neighbours in the graph merge."""
 
-    def solve(self, problem: AnyProblem, instance: Affinity, rng: np.random.Generator, budget: Budget) -> Solution:
+    def solve(self, problem: Any, instance: Affinity, rng: np.random.Generator, budget: Budget) -> Solution:
         """The k clusters that are left."""
         from scipy.sparse import csr_matrix
         from sklearn.cluster import AgglomerativeClustering
@@ -125,7 +125,7 @@ class SpectralClustering(_Given):
     def __init__(self, *, refine: bool = False, n_init: Annotated[int, Range(1, 10_000)] = STARTS) -> None:
         self.refine, self.n_init = refine, n_init
 
-    def solve(self, problem: AnyProblem, instance: Affinity, rng: np.random.Generator, budget: Budget) -> Solution:
+    def solve(self, problem: Any, instance: Affinity, rng: np.random.Generator, budget: Budget) -> Solution:
         """The labels of k-means, refined if asked."""
         from sysgym_agents.clustering.local_search import refined
 
@@ -162,7 +162,7 @@ class _Searching(_Given):
     def __init__(self, *, runs: Annotated[int, Range(1, 10**9)] = 1, n_init: Annotated[int, Range(1, 10_000)] = STARTS):
         self.runs, self.n_init = runs, n_init
 
-    def solve(self, problem: AnyProblem, instance: Affinity, rng: np.random.Generator, budget: Budget) -> Solution:
+    def solve(self, problem: Any, instance: Affinity, rng: np.random.Generator, budget: Budget) -> Solution:
         """The best labels of the runs that the budget allows, `runs` without one."""
         from sysgym_agents.clustering.local_search import Search
         from sysgym_agents.clustering.ncut_kernels import ncut

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -103,13 +104,25 @@ def rows_of_length_one(vectors: Array) -> Array:
     return np.asarray(vectors / np.where(lengths > 0, lengths, 1.0))
 
 
+@cache
+def _pools() -> Any:
+    from threadpoolctl import ThreadpoolController  # type: ignore[import-untyped]
+
+    return ThreadpoolController()
+
+
+def alone() -> Any:
+    """Within it scikit-learn takes one thread: sums are the same on every machine, and small ones are faster."""
+    return _pools().limit(limits=1)
+
+
 def kmeans_labels(points: Array, k: int, starts: int, rng: np.random.Generator) -> Array:
     """Labels (n,) int32 by Lloyd's k-means, the best of some starts from k-means++; no cluster is empty if k <= n."""
-    from sklearn.cluster import KMeans
+    from sklearn.cluster import KMeans  # before the pools are listed
 
     if len(points) <= k:
         return np.arange(len(points), dtype=np.int32)
-    with warnings.catch_warnings():  # fewer distinct points than clusters
+    with alone(), warnings.catch_warnings():  # fewer distinct points than clusters
         warnings.simplefilter("ignore")
         labels = KMeans(k, n_init=starts, random_state=int(rng.integers(2**31))).fit_predict(points)
     return filled(labels, k)

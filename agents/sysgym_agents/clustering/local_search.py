@@ -131,9 +131,7 @@ class Search:
         change = merging[a, b][:, None] + splitting[split][None, :]
         change[(a[:, None] == split) | (b[:, None] == split)] = np.inf
         rows, columns = np.divmod(_least(change.ravel(), count), len(split)) if len(split) else (pairs[:0], split)
-        return [
-            Combination(int(a[i]), int(b[i]), cuts[split[j]].part) for i, j in zip(rows, columns, strict=True)
-        ]
+        return [Combination(int(a[i]), int(b[i]), cuts[split[j]].part) for i, j in zip(rows, columns, strict=True)]
 
     def _all_cuts(self, state: State) -> list[Cut]:
         """The best cut of each cluster; those not reached in time cannot be cut."""
