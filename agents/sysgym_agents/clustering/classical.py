@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 CLUSTERING = ("Clustering",)
 WARD_FULL = 5000  # points up to which Ward may merge any two clusters; beyond, only neighbours in the graph
 STARTS = 10  # of k-means on eigenvectors
-CHANGED = 0.2  # share of the points that a disturbance of ncut-refine labels anew, at most
 
 
 def points_of(agent: str, instance: Affinity) -> Array:
@@ -195,12 +194,7 @@ class NCutRefine(_Searching):
 
     def _next(self, search: Search, embedded: Embedded, best: State, run: int) -> State:
         """In turn: k-means from one new seed, and the best with some points at random in other clusters."""
-        if run % 2:
-            return search.refined(embedded.labels(1))
-        labels, rng = best.labels.copy(), search.rng
-        changed = rng.random(len(labels)) < rng.uniform(0, CHANGED)
-        labels[changed] = rng.integers(search.k, size=int(changed.sum()))
-        return search.refined(labels)
+        return search.refined(embedded.labels(1)) if run % 2 else search.disturbed(best)
 
 
 class MergeSplit(_Searching):

@@ -14,13 +14,14 @@ from sysgym.core.problem import Array
 from sysgym_agents.clustering import ncut_kernels as kernels
 from sysgym_agents.clustering.embedding import filled, largest, normalised
 from sysgym_agents.clustering.ncut_kernels import LEAST, State
-from sysgym_agents.core import Clock
+from sysgym_agents.core import Budget, Clock
 
 SWEEPS = 100  # of refinement, at most
 BATCH = 10  # sweeps between two looks at the clock
 ROUNDS = 20  # of merging and splitting, at most
 TRIED = 6  # combinations of a round
 LISTED = 32  # best pairs to merge, and best clusters to split, that are combined
+CHANGED = 0.2  # share of the points that a disturbance puts elsewhere, at most
 LEAST_SHARE = 0.05  # of a cluster's points in either part
 KEPT = 4096  # cuts of clusters that are remembered
 EXACT_CLUSTER = 1000  # points of a cluster below which its eigenvector is found by factorising
@@ -43,10 +44,7 @@ class Combination(NamedTuple):
 
 def refined(instance: Affinity, labels: Array, k: int, rng: np.random.Generator) -> Array:
     """Labels (n,) int32 after moves of single points, until none lowers NCut; never an empty cluster if k <= n."""
-    arrays = kernels.csr(instance)
-    state = kernels.state_of(arrays, filled(labels, k), k)
-    kernels.refine(arrays, state, rng.permutation(instance.nodes), SWEEPS)
-    return state.labels
+    return Search(instance, k, rng, Clock(Budget())).refined(labels).labels
 
 
 def merge_split(instance: Affinity, labels: Array, k: int, rng: np.random.Generator, clock: Clock) -> Array:
@@ -72,34 +70,41 @@ class Search:
         """Whether the budget is used up."""
         return self.clock.spent(self.steps)
 
+    @property
+    def late(self) -> bool:
+        """Whether the time is up."""
+        return self.clock.share >= 1
+
     def refined(self, labels: Array) -> State:
         """The state of refined labels."""
         self.steps += 1
         state = kernels.state_of(self.arrays, filled(labels, self.k), self.k)
-        sweeps, timed = 0, self.clock.budget.timed
-        while sweeps < SWEEPS:
-            batch = BATCH if timed else SWEEPS
-            if kernels.refine(self.arrays, state, self.rng.permutation(len(labels)), batch):
-                break
-            sweeps += batch
-            if timed and self.spent:
+        for _ in range(SWEEPS // BATCH):
+            if kernels.refine(self.arrays, state, self.rng.permutation(len(labels)), BATCH) or self.late:
                 break
         return state
 
     def descended(self, state: State) -> State:
         """Merge and split while it lowers NCut."""
         for _ in range(ROUNDS):
-            better = self._better(state)
+            better = None if self.spent else self._better(state)
             if better is None:
                 break
             state = better
         return state
 
+    def disturbed(self, state: State) -> State:
+        """Some points put into clusters at random, refined."""
+        labels = state.labels.copy()
+        changed = self.rng.random(len(labels)) < self.rng.uniform(0, CHANGED)
+        labels[changed] = self.rng.integers(self.k, size=int(changed.sum()))
+        return self.refined(labels)
+
     def kicked(self, state: State) -> State:
-        """A random one of the cheap combinations, refined."""
+        """A random one of the cheap combinations, refined; where there are none, some points disturbed."""
         combinations = self._combinations(state, LISTED)
         if not combinations:
-            return state
+            return self.disturbed(state)
         return self._combined(state, combinations[int(self.rng.integers(len(combinations)))])
 
     def _better(self, state: State) -> State | None:
@@ -142,7 +147,7 @@ class Search:
         key = members.tobytes()
         if key in self._cuts:
             return self._cuts[key]
-        if len(members) < 2 or (self.clock.budget.timed and self.spent):
+        if len(members) < 2 or self.late:
             return Cut(np.inf, members[:0])
         order = members[self._positions(members).argsort(kind="stable")]
         low = max(1, int(LEAST_SHARE * len(members)))
