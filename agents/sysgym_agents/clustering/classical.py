@@ -147,9 +147,8 @@ class Embedded:
         """Labels (n,) int32 of the best of some starts."""
         from sysgym_agents.clustering.embedding import kmeans_labels
 
-        n = len(self.points)
-        if n <= self.k or self.k == 1:
-            return np.arange(n, dtype=np.int32) % self.k if self.k == 1 else np.arange(n, dtype=np.int32)
+        if self.k == 1:
+            return np.zeros(len(self.points), np.int32)
         return kmeans_labels(self.points, self.k, starts, self.rng)
 
 
@@ -200,7 +199,7 @@ class NCutRefine(_Searching):
 class MergeSplit(_Searching):
     """`ncut-refine`, then two clusters merge while a third is cut in two, as long as that lowers NCut.
 
-    Restarts disturb the best labels by such a combination, taken at random, or begin with new seeds.
+    Restarts put some points of the best labels elsewhere, or apply such a combination, taken at random.
     """
 
     indivisible = "the eigenvectors and k-means, ten passes over the points, or the eigenvector of a cluster"
@@ -209,7 +208,5 @@ class MergeSplit(_Searching):
         return search.descended(search.refined(embedded.labels(self.n_init)))
 
     def _next(self, search: Search, embedded: Embedded, best: State, run: int) -> State:
-        """In turn: k-means from one new seed, and a disturbance of the best."""
-        if run % 5 == 0:
-            return search.descended(search.refined(embedded.labels(1)))
-        return search.descended(search.kicked(best))
+        """In turn: the best with some points at random in other clusters, and with a combination, searched on."""
+        return search.disturbed(best) if run % 2 else search.descended(search.kicked(best))

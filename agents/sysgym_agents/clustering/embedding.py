@@ -38,7 +38,7 @@ def matrix_of(instance: Affinity) -> Any:
 def largest(matrix: Any, count: int, start: Array, exact: bool) -> tuple[Array, Array]:
     """The `count` largest eigenvalues, descending, of D^-1/2 W D^-1/2 and their vectors (n, count).
 
-    Lanczos begins with `start` (n,). `exact` factorises I - D^-1/2 W D^-1/2, shifted: von Luxburg's small eigenvalues.
+    Lanczos begins with `start` (n,). `exact` factorises I - D^-1/2 W D^-1/2, shifted by a little.
     """
     from scipy.linalg import eigh
     from scipy.sparse.linalg import ArpackNoConvergence, eigsh
@@ -46,14 +46,13 @@ def largest(matrix: Any, count: int, start: Array, exact: bool) -> tuple[Array, 
     n = matrix.shape[0]
     if n <= max(DENSE, count + 1):
         values, vectors = eigh(matrix.toarray(), subset_by_index=[max(n - count, 0), n - 1])
+    elif exact:
+        values, vectors = _inverted(matrix, count, start)
     else:
         try:
-            if exact:
-                values, vectors = _inverted(matrix, count, start)
-            else:
-                values, vectors = eigsh(matrix, count, which="LA", v0=start, tol=TOLERANCE, ncv=max(2 * count + 1, 20))
-        except ArpackNoConvergence as error:
-            values, vectors = error.eigenvalues, error.eigenvectors
+            values, vectors = eigsh(matrix, count, which="LA", v0=start, tol=TOLERANCE, ncv=max(2 * count + 1, 20))
+        except ArpackNoConvergence:
+            values, vectors = _inverted(matrix, count, start)
     order = np.argsort(-values, kind="stable")
     return values[order], vectors[:, order]
 
@@ -72,6 +71,11 @@ def _inverted(matrix: Any, count: int, start: Array) -> tuple[Array, Array]:
     return 1 - values, vectors
 
 
+def is_flat(instance: Affinity) -> bool:
+    """Whether the points have so few coordinates that the small eigenvalues lie close to each other."""
+    return instance.x is not None and instance.x.shape[1] <= FLAT
+
+
 def eigenvectors(instance: Affinity, count: int, rng: np.random.Generator) -> Array:
     """Vectors (n, count) of the largest eigenvalues of D^-1/2 W D^-1/2, found for each component of the graph.
 
@@ -81,8 +85,7 @@ def eigenvectors(instance: Affinity, count: int, rng: np.random.Generator) -> Ar
 
     matrix = normalised(matrix_of(instance), instance.vwgt)
     components, component = connected_components(matrix, directed=False)
-    flat = instance.x is not None and instance.x.shape[1] <= FLAT
-    exact = components > 1 or instance.nodes < EXACT or flat
+    exact = components > 1 or instance.nodes < EXACT or is_flat(instance)
     members = np.split(np.argsort(component, kind="stable"), np.cumsum(np.bincount(component))[:-1])
     members.sort(key=len, reverse=True)
     members = members[:count]  # each has the eigenvalue 1

@@ -5,14 +5,14 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from sysgym.clustering.instance import Affinity
 from sysgym.core.problem import Array
 from sysgym_agents.clustering import ncut_kernels as kernels
-from sysgym_agents.clustering.embedding import filled, largest, normalised
+from sysgym_agents.clustering.embedding import filled, is_flat, largest, normalised
 from sysgym_agents.clustering.ncut_kernels import LEAST, State
 from sysgym_agents.core import Budget, Clock
 
@@ -24,7 +24,7 @@ LISTED = 32  # best pairs to merge, and best clusters to split, that are combine
 CHANGED = 0.2  # share of the points that a disturbance puts elsewhere, at most
 LEAST_SHARE = 0.05  # of a cluster's points in either part
 KEPT = 4096  # cuts of clusters that are remembered
-EXACT_CLUSTER = 1000  # points of a cluster below which its eigenvector is found by factorising
+EXACT_CLUSTER = 1000  # points of a cluster below which its eigenvector is found by factorising, unless all are flat
 
 
 class Cut(NamedTuple):
@@ -62,6 +62,7 @@ class Search:
     def __init__(self, instance: Affinity, k: int, rng: np.random.Generator, clock: Clock) -> None:
         self.arrays, self.k, self.rng, self.clock = kernels.csr(instance), k, rng, clock
         self.steps = 0
+        self._exact = instance.nodes + 1 if is_flat(instance) else EXACT_CLUSTER
         self._cuts: dict[bytes, Cut] = {}
         self._place = np.full(instance.nodes, -1, np.int32)
 
@@ -170,24 +171,27 @@ class Search:
         count, component = connected_components(block, directed=False)
         block = block + diags(self.arrays.loops[members].astype(np.float64))
         if count == 1:
-            return _second(block)
+            return _second(block, self._exact)
         sizes = np.bincount(component)
         rank = np.empty(count)
         rank[np.argsort(-sizes, kind="stable")] = np.arange(count)
         positions = 2.0 * rank[component]
         main = np.flatnonzero(positions == 0)
-        positions[main] = _second(block[main][:, main])
+        positions[main] = _second(block[main][:, main], self._exact)
         return positions
 
 
-def _second(weights: object) -> Array:
-    """The second eigenvector of connected affinities, for D^-1 W, between -1 and 1; one point lies at 0."""
-    degree = np.asarray(weights.sum(axis=1)).ravel()  # type: ignore[attr-defined]
+def _second(weights: Any, exact: int) -> Array:
+    """The second eigenvector of connected affinities, for D^-1 W, between -1 and 1; one point lies at 0.
+
+    `exact` is the number of points below which it is found by factorising.
+    """
+    degree = np.asarray(weights.sum(axis=1)).ravel()
     n = len(degree)
     if n == 1:
         return np.zeros(1)
     start = np.random.default_rng(0).standard_normal(n)  # the same whenever the cluster comes again
-    _, vectors = largest(normalised(weights, degree), 2, start, n < EXACT_CLUSTER)
+    _, vectors = largest(normalised(weights, degree), 2, start, n < exact)
     vector = vectors[:, 1] / np.sqrt(np.maximum(degree, 1))
     return np.asarray(vector / max(float(np.abs(vector).max()), 1e-300))
 
