@@ -145,9 +145,11 @@ def test_ncut_after_many_moves_is_that_of_the_definition() -> None:
 def test_refinement_ends_where_no_single_move_lowers_ncut(seed: int) -> None:
     instance, rng = random_graph(seed), np.random.default_rng(seed)
     start = rng.integers(5, size=60)
-    labels = refined(instance, start, 5, rng)
-    best = ncut(instance, labels)
+    state = kernels.state_of(kernels.csr(instance), start, 5)
+    assert kernels.refine(kernels.csr(instance), state, rng.permutation(60), 100)
+    labels, best = state.labels, ncut(instance, state.labels)
     assert best < ncut(instance, start) and len(np.unique(labels)) == 5
+    assert np.array_equal(refined(instance, labels, 5, rng), labels)
     for v in range(60):
         for c in range(5):
             moved = labels.copy()
@@ -193,10 +195,22 @@ def test_cuts_are_remembered_only_for_the_same_points() -> None:
     state = search.refined(np.arange(120) % 4)
     first, again = search._all_cuts(state), search._all_cuts(kernels.copy_of(state))
     assert all(one is two for one, two in zip(first, again, strict=True))
+    assert all(set(state.labels[cut.part]) == {c} for c, cut in enumerate(first))
     v = int(np.flatnonzero(state.labels == 0)[0])
     kernels.move(search.arrays, state, v, 1)
     moved = search._all_cuts(state)
     assert [one is two for one, two in zip(first, moved, strict=True)] == [False, False, True, True]
+
+
+@pytest.mark.parametrize("sizes", [(30, 40), (7, 40, 5)])
+def test_a_cluster_of_several_components_is_cut_between_them(sizes: tuple[int, ...]) -> None:
+    rng = np.random.default_rng(0)
+    which = rng.permutation(np.repeat(np.arange(len(sizes)), sizes))
+    instance = neighbours(20 * which[:, None] + rng.standard_normal((len(which), 2)), 1, knn=4)
+    search = Search(instance, 1, rng, Clock(Budget()))
+    (cut,) = search._all_cuts(search.refined(np.zeros(len(which), np.int32)))
+    assert cut.change == 0
+    assert all(len(np.unique(np.isin(np.flatnonzero(which == c), cut.part))) == 1 for c in range(len(sizes)))
 
 
 # ------------------------------------------------------------------------------------------------ agents
