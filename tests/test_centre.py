@@ -10,7 +10,8 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 ROOTS = ("envs", "agents", "zoo", "leaderboards")
 FAMILIES = {  # folders that may name a problem; helper packages may not
-    "partitioning", "chip_placement", "device_placement", "graph_optimization", "dataflow", "accelerator_design", "clustering",
+    "partitioning", "chip_placement", "device_placement", "graph_optimization", "dataflow", "accelerator_design",
+    "clustering",
 }  # fmt: skip
 FREE = {"bench", "embed", "examples"}
 MOST = 7  # parameters by position

@@ -14,6 +14,7 @@ from sysgym.core.problem import Array, Solution
 from sysgym_agents.core import Budget, Clock
 
 if TYPE_CHECKING:
+    from sysgym.clustering.problem import Clustering
     from sysgym_agents.clustering.local_search import Search
     from sysgym_agents.clustering.ncut_kernels import State
 
@@ -53,7 +54,7 @@ class KMeans(_Given):
     def __init__(self, *, n_init: Annotated[int, Range(1, 10_000)] = 5) -> None:
         self.n_init = n_init
 
-    def solve(self, problem: Any, instance: Affinity, rng: np.random.Generator, budget: Budget) -> Solution:
+    def solve(self, problem: Clustering, instance: Affinity, rng: np.random.Generator, budget: Budget) -> Solution:
         """The labels of k-means."""
         from sysgym_agents.clustering.embedding import kmeans_labels
 
@@ -73,7 +74,7 @@ class GMM(_Given):
 
         super().prepare()
 
-    def solve(self, problem: Any, instance: Affinity, rng: np.random.Generator, budget: Budget) -> Solution:
+    def solve(self, problem: Clustering, instance: Affinity, rng: np.random.Generator, budget: Budget) -> Solution:
         """The likelier component of each point."""
         from sklearn.mixture import GaussianMixture
 
@@ -95,7 +96,7 @@ class GMM(_Given):
 class Ward(_Given):
     """Agglomerative clustering by Ward's criterion; of more than 5,000 points, only neighbours in the graph merge."""
 
-    def solve(self, problem: Any, instance: Affinity, rng: np.random.Generator, budget: Budget) -> Solution:
+    def solve(self, problem: Clustering, instance: Affinity, rng: np.random.Generator, budget: Budget) -> Solution:
         """The k clusters that are left."""
         from scipy.sparse import csr_matrix
         from sklearn.cluster import AgglomerativeClustering
@@ -124,7 +125,7 @@ class SpectralClustering(_Given):
     def __init__(self, *, refine: bool = False, n_init: Annotated[int, Range(1, 10_000)] = STARTS) -> None:
         self.refine, self.n_init = refine, n_init
 
-    def solve(self, problem: Any, instance: Affinity, rng: np.random.Generator, budget: Budget) -> Solution:
+    def solve(self, problem: Clustering, instance: Affinity, rng: np.random.Generator, budget: Budget) -> Solution:
         """The labels of k-means, refined if asked."""
         from sysgym_agents.clustering.local_search import refined
 
@@ -160,7 +161,7 @@ class _Searching(_Given):
     def __init__(self, *, runs: Annotated[int, Range(1, 10**9)] = 1, n_init: Annotated[int, Range(1, 10_000)] = STARTS):
         self.runs, self.n_init = runs, n_init
 
-    def solve(self, problem: Any, instance: Affinity, rng: np.random.Generator, budget: Budget) -> Solution:
+    def solve(self, problem: Clustering, instance: Affinity, rng: np.random.Generator, budget: Budget) -> Solution:
         """The best labels of the runs that the budget allows, `runs` without one."""
         from sysgym_agents.clustering.local_search import Search
         from sysgym_agents.clustering.ncut_kernels import ncut

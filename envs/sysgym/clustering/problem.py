@@ -176,12 +176,15 @@ class Clustering:
         return {"labels": renumbered(solution["labels"])}
 
     def reference_costs(self, instance: Affinity) -> Mapping[str, float]:
-        """Known normalised cuts of registered instances, `who -> ncut`, with their own k and graph."""
+        """Known normalised cuts of registered instances, with their own k and graph, `who -> ncut`: spectral clustering
+        first; and all points in one cluster, which costs k - 1.
+        """
+        one = {"one cluster": self.clusters(instance) - 1.0}
         entry = find_entry(self.instance_sets(), instance.name)
         usual = self.neighbours == Neighbours() and self.k in (None, instance.k)
         if entry is None or not usual or self.preprocess not in (None, entry.facts.get("preprocess")):
-            return {}
-        return entry.references.get("usual", {})
+            return one
+        return {**entry.references.get("usual", {}), **one}
 
     def parse_solution(self, instance: Affinity, data: bytes, file_name: str) -> Solution:
         """A file of one label a line, or `id label` by the file's own ids; comments start with % or #."""

@@ -13,9 +13,7 @@ from sysgym_zoo.cli.app import AsJson
 def labels(
     solution: Annotated[Path, typer.Argument(help="Labels: .json, .npz, .npy, or one a line.")],
     truth: Annotated[str, typer.Argument(help="True classes: a file like it, or the name of a registered instance.")],
-    noise: Annotated[
-        str | None, typer.Option(help="Class of the points that do not count, in a file of classes.")
-    ] = None,
+    noise: Annotated[str | None, typer.Option(help="Class of points that do not count, in a file.")] = None,
     as_json: AsJson = False,
 ) -> None:
     """Compare labels with true classes: ACC, NMI and ARI. No agent and no reward ever sees these."""

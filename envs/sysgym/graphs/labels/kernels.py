@@ -180,11 +180,13 @@ def first_empty(load, s, mask):
             mask[p] = 0
             empty += 1
             first = p if first < 0 else first
-    if first < 0:
+    if empty == parts:
+        mask[:parts] = 1  # the first node founds any
         return parts
     if left <= empty:
         mask[:] = 0
-    mask[first] = 1
+    if first >= 0:
+        mask[first] = 1
     return mask.sum()
 
 
