@@ -31,7 +31,7 @@ SHIPPED = {
     "iris": (3, "standard"),
     "wine": (3, "standard"),
     "breast_cancer": (2, "standard"),
-    "digits": (10, "standard"),
+    "digits": (10, "none"),
 }
 TRAIN_SETS = (
     "atom",
