@@ -27,6 +27,7 @@ from sysgym_agents.core import Budget
 DATA = Path(os.environ.get("SYSGYM_DATA", ".")) / catalogue.TOPIC
 TARGET = Path(__file__).parents[3] / "envs" / "sysgym" / "data" / catalogue.TOPIC / "index.json"
 SMALL = {"train": 8, "valid": 4, "test": 4}
+MANY = {"train": 32, "valid": 4, "test": 8}
 SHIPPED = {
     "iris": (3, "standard"),
     "wine": (3, "standard"),
@@ -144,12 +145,12 @@ def shared_graphs() -> dict[str, Any]:
     return found
 
 
-def drawn_set(family: str, place: int, **sizes: int) -> dict[str, Any]:
+def drawn_set(family: str, place: int, counts: dict[str, int], **sizes: int) -> dict[str, Any]:
     """Instances of a family by recipe, with seeds of their own in each split."""
     options = ",".join(f"{key}={value}" for key, value in sizes.items())
     return {
         f"{split}-{i}": {"split": split, "facts": {"recipe": f"{family}:{options},seed={10000 * place + 1000 * j + i}"}}
-        for j, (split, count) in enumerate(SMALL.items()) for i in range(count)
+        for j, (split, count) in enumerate(counts.items()) for i in range(count)
     }  # fmt: skip
 
 
@@ -173,10 +174,10 @@ def measured(name: str, rows: dict[str, Any]) -> dict[str, Any]:
 
 SETS: dict[str, tuple[str, str, str, Any]] = {
     "blobs": ("embedded", "MIT", "Gaussians of unequal size and spread whose neighbours overlap, drawn from seeds",
-              lambda: drawn_set("blobs", 1, n=96, k=4)),
-    "moons": ("embedded", "MIT", "half circles with noise, drawn from seeds", lambda: drawn_set("moons", 2, n=96, k=2)),
+              lambda: drawn_set("blobs", 1, SMALL, n=96, k=4)),
+    "moons": ("embedded", "MIT", "half circles with noise, drawn from seeds", lambda: drawn_set("moons", 2, SMALL, n=96, k=2)),
     "digits": ("embedded", "BSD-3-Clause", "256 of scikit-learn's handwritten digits, drawn from seeds",
-               lambda: drawn_set("digits", 3, n=256, k=10)),
+               lambda: drawn_set("digits", 3, MANY, n=256, k=10)),
     "shipped": ("embedded", "BSD-3-Clause", "the sets of real points that come with scikit-learn", lambda: {
         name: {"split": "test", "facts": {"kind": "shipped", "name": name, "k": k, "preprocess": how}}
         for name, (k, how) in SHIPPED.items()}),
