@@ -175,7 +175,8 @@ def measured(name: str, rows: dict[str, Any]) -> dict[str, Any]:
 SETS: dict[str, tuple[str, str, str, Any]] = {
     "blobs": ("embedded", "MIT", "Gaussians of unequal size and spread whose neighbours overlap, drawn from seeds",
               lambda: drawn_set("blobs", 1, SMALL, n=96, k=4)),
-    "moons": ("embedded", "MIT", "half circles with noise, drawn from seeds", lambda: drawn_set("moons", 2, SMALL, n=96, k=2)),
+    "moons": ("embedded", "MIT", "half circles with noise, drawn from seeds",
+              lambda: drawn_set("moons", 2, SMALL, n=96, k=2)),
     "digits": ("embedded", "BSD-3-Clause", "256 of scikit-learn's handwritten digits, drawn from seeds",
                lambda: drawn_set("digits", 3, MANY, n=256, k=10)),
     "shipped": ("embedded", "BSD-3-Clause", "the sets of real points that come with scikit-learn", lambda: {
