@@ -85,8 +85,9 @@ class RefineSweep(Refine):
         """As `Refine.start`, with the first point of a random order at its turn."""
         state = super().start(graph, rng, solution)
         state.order = rng.permutation(graph.nodes).astype(np.int32)
-        sweep_kernels.show(graph.vwgt, graph.degree, state.part, state.conn, state.load, state.volume, state.inside,
-                           state.order, state.s, state.cand_node, state.cand_x, state.mask)  # fmt: skip
+        sweep_kernels.show(graph.xadj, graph.adjncy, graph.adjwgt, graph.vwgt, graph.degree, state.part, state.conn,
+                           state.load, state.volume, state.inside, state.order, state.s, state.cand_node,
+                           state.cand_x, state.mask)  # fmt: skip
         return state
 
     def mask(self, graph: Graph, state: State, size: Size) -> Array:

@@ -55,8 +55,9 @@ class Clustering:
     (0: there is no limit), active (focused, just moved or fixed). Globals: log10 points / 6, log10 edges / 6,
     log2 k / 6, eps (0), cut and best (ncut over k), max_load (0), progress. `assign` and `sweep` describe each cluster
     to the focused point by share (of its affinity), gain (what joining saves), volume (over an even share), inside
-    (share of its volume), empty, unassigned (share of the point's affinity), used (share of the clusters), current;
-    `candidates` are described as in graph partitioning.
+    (share of its volume), empty, unassigned (share of the point's affinity), used (share of the clusters), current,
+    settled (its cut to other clusters over its volume), pull (its share among the neighbours' neighbours); `candidates`
+    are described as in graph partitioning.
 
     Rewards: see `sysgym.core.rewards`; the scale is k, so that `assign` returns (k - ncut) / k and `refine` (ncut of
     the start - ncut of the best) / k.

@@ -44,7 +44,8 @@ class LabelBatch:
         self.rows: dict[str, Array] = {
             "part": np.zeros((num_envs, n), np.int32), "conn": np.zeros((num_envs, n, k), np.int64),
             "load": np.zeros((num_envs, k), np.int64), "volume": np.zeros((num_envs, k), np.int64),
-            "inside": np.zeros((num_envs, k), np.int64), "tabu": np.zeros((num_envs, n), np.int64),
+            "inside": np.zeros((num_envs, k), np.int64), "settled": np.zeros((num_envs, k), np.int64),
+            "tabu": np.zeros((num_envs, n), np.int64),
             "trail": np.zeros((num_envs, 1, 2), np.int32), "order": np.zeros((num_envs, n), np.int32),
             "cand_node": np.zeros((num_envs, actions), np.int32), "cand_part": np.zeros((num_envs, actions), np.int32),
             "cand_other": np.zeros((num_envs, actions), np.int32),

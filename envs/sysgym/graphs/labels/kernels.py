@@ -43,7 +43,7 @@ CUT_RULE, NCUT_RULE = range(2)
 NODE_FEATURES = ("assigned", "internal", "external", "part_load", "active")
 GLOBAL_FEATURES = ("nodes", "edges", "parts", "eps", "cut", "best", "max_load", "progress")
 PART_FEATURES = ("share", "load", "room", "relative_load")
-CLUSTER_FEATURES = ("share", "gain", "volume", "inside", "empty", "unassigned", "used", "current")
+CLUSTER_FEATURES = ("share", "gain", "volume", "inside", "empty", "unassigned", "used", "current", "settled", "pull")
 
 
 @njit
@@ -138,10 +138,13 @@ def best_part(part, trail, s):
 
 
 @njit
-def show_clusters(v, current, vwgt, degree, conn, load, volume, inside, s, cand_node, cand_x):
-    """Describe each part to node `v`, which is in part `current` (-1: in none), for the normalised cut; columns
-    CLUSTER_FEATURES. Volumes are over those of an even share, and `gain` is what joining the part saves.
+def show_clusters(v, xadj, adjncy, adjwgt, vwgt, degree, part, conn, load, volume, inside, settled, s, cand_node,
+                  cand_x):  # fmt: skip
+    """Describe each part to node `v` for the normalised cut; columns CLUSTER_FEATURES. Volumes are over those of an
+    even share, `gain` is what joining the part saves, `settled` counts the cut to other parts alone, and `pull` is the
+    share of the part among the neighbours of `v`'s neighbours that have none, or of all where `v` has one.
     """
+    current = part[v]
     parts, per, known, used, leaving = s[PARTS], 1.0 / max(vwgt[v], 1), 0, 0, 0.0
     per_share = parts / max(s[WEIGHT], 1)
     row, weight, reach = conn[v], vwgt[v], degree[v]
@@ -165,6 +168,14 @@ def show_clusters(v, current, vwgt, degree, conn, load, volume, inside, s, cand_
         cand_x[p, 5] = unassigned
         cand_x[p, 6] = share_used
         cand_x[p, 7] = p == current
+        cand_x[p, 8] = settled[p] / max(load[p], 1)
+        cand_x[p, 9] = 0.0
+    for e in range(xadj[v], xadj[v + 1]):
+        u = adjncy[e]
+        if part[u] < 0 or current >= 0:
+            near, share = conn[u], adjwgt[e] * per / vwgt[u]
+            for p in range(parts):
+                cand_x[p, 9] += near[p] * share
 
 
 @njit
@@ -191,7 +202,8 @@ def first_empty(load, s, mask):
 
 
 @njit
-def show_parts(vwgt, degree, conn, load, volume, inside, order, s, cand_node, cand_x, mask):
+def show_parts(xadj, adjncy, adjwgt, vwgt, degree, part, conn, load, volume, inside, settled, order, s, cand_node,
+               cand_x, mask):  # fmt: skip
     """Describe each part to the node that is next, and mask those it fits in (the lightest where it fits in none)."""
     parts = s[PARTS]
     cursor = s[CURSOR]
@@ -204,7 +216,8 @@ def show_parts(vwgt, degree, conn, load, volume, inside, order, s, cand_node, ca
         return
     v = order[cursor]
     if s[RULE] != CUT_RULE:
-        show_clusters(v, -1, vwgt, degree, conn, load, volume, inside, s, cand_node, cand_x)
+        show_clusters(v, xadj, adjncy, adjwgt, vwgt, degree, part, conn, load, volume, inside, settled, s, cand_node,
+                      cand_x)  # fmt: skip
         s[COUNT] = first_empty(load, s, mask)
         return
     placed, limit = max(load.sum(), 1), max(s[L_MAX], 1)
@@ -223,11 +236,14 @@ def show_parts(vwgt, degree, conn, load, volume, inside, order, s, cand_node, ca
 
 
 @njit
-def place(xadj, adjncy, adjwgt, vwgt, degree, part, conn, load, volume, inside, order, s, f, cand_node, cand_x, mask,
-          p):  # fmt: skip
+def place(xadj, adjncy, adjwgt, vwgt, degree, part, conn, load, volume, inside, settled, order, s, f, cand_node, cand_x,
+          mask, p):  # fmt: skip
     """Put the next node into part `p`, then describe the parts to the one after it."""
     v = order[s[CURSOR]]
-    s[CUT] += conn[v].sum() - conn[v, p]
+    leaving = conn[v].sum() - conn[v, p]
+    s[CUT] += leaving
+    for q in range(s[PARTS]):
+        settled[q] += leaving if q == p else conn[v, q]
     volume[p] += degree[v]
     inside[p] += 2 * conn[v, p]
     load[p] += vwgt[v]
@@ -239,7 +255,8 @@ def place(xadj, adjncy, adjwgt, vwgt, degree, part, conn, load, volume, inside, 
     s[STEPS] += 1
     if s[CURSOR] >= s[NODES]:
         s[STOPPED] = 1
-    show_parts(vwgt, degree, conn, load, volume, inside, order, s, cand_node, cand_x, mask)
+    show_parts(xadj, adjncy, adjwgt, vwgt, degree, part, conn, load, volume, inside, settled, order, s, cand_node,
+               cand_x, mask)  # fmt: skip
 
 
 @njit
@@ -283,13 +300,13 @@ def move_all(xadj, adjncy, adjwgt, vwgt, degree, part, conn, load, volume, insid
 
 
 @njit
-def place_all(xadj, adjncy, adjwgt, vwgt, degree, part, conn, load, volume, inside, order, s, f, cand_node, cand_x,
-              mask, actions, live):  # fmt: skip
+def place_all(xadj, adjncy, adjwgt, vwgt, degree, part, conn, load, volume, inside, settled, order, s, f, cand_node,
+              cand_x, mask, actions, live):  # fmt: skip
     """`place` in every live row of a batch."""
     for i in range(len(actions)):
         if live[i]:
             place(xadj[i], adjncy[i], adjwgt[i], vwgt[i], degree[i], part[i], conn[i], load[i], volume[i], inside[i],
-                  order[i], s[i], f[i], cand_node[i], cand_x[i], mask[i], actions[i])  # fmt: skip
+                  settled[i], order[i], s[i], f[i], cand_node[i], cand_x[i], mask[i], actions[i])  # fmt: skip
 
 
 @njit

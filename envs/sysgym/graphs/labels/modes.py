@@ -90,8 +90,9 @@ def _state(graph: Graph, part: Array, rules: Rules, actions: int, width: int, ho
     s[kernels.HORIZON] = horizon
     sizes = _sizes(graph.nodes, graph.edges, parts)
     return State(
-        part, conn, load, volume, inside, np.zeros(graph.nodes, np.int64), np.zeros((max(horizon, 1), 2), np.int32),
-        NONE.copy(), np.full(actions, -1, np.int32), np.full(actions, -1, np.int32), np.full(actions, -1, np.int32),
+        part, conn, load, volume, inside, volume - inside, np.zeros(graph.nodes, np.int64),
+        np.zeros((max(horizon, 1), 2), np.int32), NONE.copy(), np.full(actions, -1, np.int32),
+        np.full(actions, -1, np.int32), np.full(actions, -1, np.int32),
         np.zeros((actions, width), np.float32), np.zeros(actions, np.int8), sizes, s, f,
     )  # fmt: skip
 
@@ -206,8 +207,9 @@ class Assign(LabelMode):
         order = node_order(graph, self.order, rng)
         state.order = np.concatenate([order[~free[order]], order[free[order]]])
         state.s[kernels.CURSOR] = graph.nodes - count
-        kernels.show_parts(graph.vwgt, graph.degree, state.conn, state.load, state.volume, state.inside, state.order,
-                           state.s, state.cand_node, state.cand_x, state.mask)  # fmt: skip
+        kernels.show_parts(graph.xadj, graph.adjncy, graph.adjwgt, graph.vwgt, graph.degree, state.part, state.conn,
+                           state.load, state.volume, state.inside, state.settled, state.order, state.s,
+                           state.cand_node, state.cand_x, state.mask)  # fmt: skip
         return state
 
     def mask(self, graph: Graph, state: State, size: Size) -> Array:
@@ -228,8 +230,8 @@ class Assign(LabelMode):
     def step(self, graph: Graph, state: State, action: Any) -> State:
         """Assign the focused node."""
         kernels.place(graph.xadj, graph.adjncy, graph.adjwgt, graph.vwgt, graph.degree, state.part, state.conn,
-                      state.load, state.volume, state.inside, state.order, state.s, state.f, state.cand_node,
-                      state.cand_x, state.mask, action)  # fmt: skip
+                      state.load, state.volume, state.inside, state.settled, state.order, state.s, state.f,
+                      state.cand_node, state.cand_x, state.mask, action)  # fmt: skip
         return state
 
     def batch(self, num_envs: int, size: Size) -> LabelBatch:
@@ -240,8 +242,8 @@ class Assign(LabelMode):
         """Assign the focused node of every live row."""
         g, r = graphs, rows
         kernels.place_all(g["xadj"], g["adjncy"], g["adjwgt"], g["vwgt"], g["degree"], r["part"], r["conn"], r["load"],
-                          r["volume"], r["inside"], r["order"], r["s"], r["f"], r["cand_node"], r["cand_x"], r["mask"],
-                          actions, live)  # fmt: skip
+                          r["volume"], r["inside"], r["settled"], r["order"], r["s"], r["f"], r["cand_node"],
+                          r["cand_x"], r["mask"], actions, live)  # fmt: skip
 
     def focus(self, graph: Graph, state: State) -> int:
         """The next node in the order."""

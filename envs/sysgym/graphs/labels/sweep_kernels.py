@@ -21,10 +21,11 @@ from sysgym.graphs.labels.kernels import (
 
 
 @njit
-def show(vwgt, degree, part, conn, load, volume, inside, order, s, cand_node, cand_x, mask):
+def show(xadj, adjncy, adjwgt, vwgt, degree, part, conn, load, volume, inside, order, s, cand_node, cand_x, mask):
     """Describe each label to the node whose turn it is; labels in use and an empty one are legal."""
     v = order[s[CURSOR]]
-    show_clusters(v, part[v], vwgt, degree, conn, load, volume, inside, s, cand_node, cand_x)
+    show_clusters(v, xadj, adjncy, adjwgt, vwgt, degree, part, conn, load, volume, inside, volume - inside, s,
+                  cand_node, cand_x)  # fmt: skip
     cursor = s[CURSOR]
     s[CURSOR] = -s[NODES]  # every node has a label already: none has to found a part
     s[COUNT] = first_empty(load, s, mask)
@@ -41,7 +42,7 @@ def turn(xadj, adjncy, adjwgt, vwgt, degree, part, conn, load, volume, inside, o
     s[CURSOR] = (s[CURSOR] + 1) % s[NODES]
     if s[QUIET] >= s[NODES] or s[STEPS] >= s[HORIZON]:
         s[STOPPED] = 1
-    show(vwgt, degree, part, conn, load, volume, inside, order, s, cand_node, cand_x, mask)
+    show(xadj, adjncy, adjwgt, vwgt, degree, part, conn, load, volume, inside, order, s, cand_node, cand_x, mask)
 
 
 @njit
