@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import itertools
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -13,7 +14,7 @@ from torch import Tensor, nn
 from sysgym.clustering.instance import Affinity
 from sysgym.core.problem import Array
 from sysgym_agents.clustering.cnc_kernels import restrict
-from sysgym_agents.clustering.cnc_loss import expected_imbalance, expected_ncut, neuncut
+from sysgym_agents.clustering.cnc_loss import Sums, blended, expected_imbalance, expected_ncut, neuncut, sums_of
 from sysgym_agents.learning.snapshot import Snapshot, learner_tensors, put_learner
 from sysgym_agents.learning.stepwise import rate
 
@@ -21,7 +22,7 @@ DIAGONAL = 1e-3  # added to the affinity of a point of a batch to itself
 WARM = 100  # steps in which the learning rate grows
 TAU = (1.5, 1.0)  # temperature of the Gumbel-softmax at the start and at the end
 CHUNK = 256  # points of a forward pass; always as many, so that a point's logits depend on no other point
-AVERAGED = "averaged/"
+AVERAGED, PAST = "averaged/", "past/"
 
 
 class CncNet(nn.Module):
@@ -36,13 +37,23 @@ class CncNet(nn.Module):
     def __init__(self, features: int, hidden: int, layers: int, clusters: int) -> None:
         super().__init__()
         widths = [features] + [hidden] * layers
-        self.dense = nn.ModuleList(nn.Linear(a, b) for a, b in zip(widths, widths[1:], strict=False))
+        self.dense = nn.ModuleList(nn.Linear(a, b) for a, b in itertools.pairwise(widths))
         self.out = nn.Linear(widths[-1], clusters)
         self.register_buffer("mean", torch.zeros(features))
         self.register_buffer("scale", torch.ones(()))
         for layer in (*self.dense, self.out):
             nn.init.xavier_uniform_(layer.weight)
             nn.init.zeros_(layer.bias)
+
+    @property
+    def features(self) -> int:
+        """Columns of the points."""
+        return len(self.mean)
+
+    @property
+    def clusters(self) -> int:
+        """How many clusters it tells apart."""
+        return self.out.out_features
 
     def forward(self, x: Tensor) -> Tensor:
         """Points (b, features) to logits (b, clusters)."""
@@ -62,10 +73,10 @@ class CncNet(nn.Module):
     def labels(self, x: Array) -> Array:
         """The cluster of each point (n, features), (n,) int32: the largest logit, without noise."""
         found = np.empty(len(x), np.int32)
-        rows = torch.zeros(CHUNK, len(self.mean))
+        rows = torch.zeros(CHUNK, self.features)
         for first in range(0, len(x), CHUNK):
             part = x[first : first + CHUNK]
-            rows[: len(part)] = torch.from_numpy(np.ascontiguousarray(part, np.float32))
+            rows[: len(part)] = torch.from_numpy(np.array(part, np.float32))
             found[first : first + CHUNK] = self(rows)[: len(part)].argmax(dim=1).numpy()
         return found
 
@@ -84,6 +95,7 @@ class Training(NamedTuple):
     balance: float
     penalty: float
     gumbel: bool
+    memory: float  # of the running averages in the estimates of volumes and sizes
     average: float  # how much of the averaged weights stays in a step
 
 
@@ -92,7 +104,7 @@ class Source:
 
     def __init__(self, instance: Affinity) -> None:
         self.graph = instance.xadj, instance.adjncy, instance.adjwgt
-        self.x = torch.from_numpy(np.ascontiguousarray(instance.x, np.float32))
+        self.x = torch.from_numpy(np.array(instance.x, np.float32))
         own = instance.vwgt - instance.degree
         self.scale = 1.0 / max(float(instance.adjwgt.max(initial=0)), float(own.max()), 1.0)
         self.own = (own * self.scale + DIAGONAL).astype(np.float32)
@@ -128,6 +140,7 @@ class Progress:
             torch.manual_seed(self.seed)
             self.raw = copy.deepcopy(start) or self._empty(instances)
         self.net = copy.deepcopy(self.raw)  # the averaged weights
+        self.past: Sums | None = None  # running averages
         self.optimiser = torch.optim.Adam(self.raw.parameters(), setting.learning_rate)
 
     def _empty(self, instances: Sequence[Affinity]) -> CncNet:
@@ -144,7 +157,7 @@ class Progress:
         chosen = source.draw(self.rng, self.setting.seeds, self.setting.neighbours)
         w = torch.from_numpy(source.affinity(chosen))
         y = self._soft(self.raw(source.x[torch.from_numpy(chosen)]), share)
-        loss, ncut, imbalance = self._loss(y, w)
+        loss, ncut, imbalance = self._loss(blended(self.past, sums_of(y, w), self.setting.memory * share))
         self.optimiser.zero_grad()
         loss.backward()
         self.optimiser.step()
@@ -159,10 +172,12 @@ class Progress:
         noise = torch.from_numpy(self.rng.gumbel(size=tuple(logits.shape)).astype(np.float32))
         return torch.softmax((logits + noise) / (TAU[0] + (TAU[1] - TAU[0]) * share), dim=1)
 
-    def _loss(self, y: Tensor, w: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        ncut, imbalance = expected_ncut(y, w), expected_imbalance(y)
+    def _loss(self, sums: Sums) -> tuple[Tensor, Tensor, Tensor]:
+        """The loss, the expected normalised cut and the imbalance; the sums are those of the past from now on."""
+        self.past = Sums(*(value.detach() for value in sums))
+        ncut, imbalance = expected_ncut(sums), expected_imbalance(sums)
         if self.setting.loss == "neuncut":
-            return neuncut(y, w, self.setting.penalty), ncut, imbalance
+            return neuncut(sums, self.setting.penalty), ncut, imbalance
         return ncut + self.setting.balance * imbalance, ncut, imbalance
 
     @torch.no_grad()
@@ -178,11 +193,14 @@ class Progress:
         averaged = {f"{AVERAGED}{name}": value.detach().clone() for name, value in self.net.state_dict().items()}
         facts = {"done": self.done, "iterations": self.setting.iterations, "seed": self.seed,
                  "rng": self.rng.bit_generator.state}  # fmt: skip
-        return Snapshot(learner_tensors(self.raw, self.optimiser) | averaged, facts)
+        past = {} if self.past is None else {f"{PAST}{name}": value for name, value in self.past._asdict().items()}
+        return Snapshot(learner_tensors(self.raw, self.optimiser) | averaged | past, facts)
 
     def restore(self, snapshot: Snapshot) -> None:
         """Go on from a snapshot of the same setting and graphs."""
         put_learner(snapshot, self.raw, self.optimiser)
         self.net.load_state_dict(snapshot.part(AVERAGED))
+        past = snapshot.part(PAST)
+        self.past = Sums(**past) if past else None
         self.done, self.seed = int(snapshot.facts["done"]), int(snapshot.facts["seed"])
         self.rng.bit_generator.state = snapshot.facts["rng"]
