@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import importlib.util
 import sys
 from types import ModuleType, SimpleNamespace
@@ -14,6 +15,7 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from sysgym.clustering.instance import Affinity
 from sysgym.core.errors import UsageError
+from sysgym_agents.clustering import cnc_model
 from sysgym_agents.clustering.cnc import CNC
 from sysgym_agents.clustering.cnc_loss import blended, expected_imbalance, expected_ncut, neuncut, sums_of
 from sysgym_agents.clustering.cnc_model import DIAGONAL, CncNet, Source
@@ -167,7 +169,7 @@ def test_neuncut_of_hard_labels_is_the_normalised_cut() -> None:
 def test_collapse_into_one_cluster_stays_finite() -> None:
     logits = torch.tensor([[200.0, -200.0, -200.0]]).repeat(8, 1).requires_grad_()
     sums = sums_of(torch.softmax(logits, dim=1), soft(8, 3)[1].float())
-    assert float(expected_ncut(sums)) == pytest.approx(2, abs=1e-5)
+    assert expected_ncut(sums).item() == pytest.approx(2, abs=1e-5)
     (expected_ncut(sums) + neuncut(sums, 80.0)).backward()
     assert bool(logits.grad.isfinite().all())
 
@@ -272,21 +274,34 @@ def test_without_weights_it_learns_the_instance_and_keeps_nothing() -> None:
     assert agreement(labels, truth) > 0.97 and agent.weights() is None
 
 
-@pytest.mark.parametrize(("repair", "other"), [("refine", "merge_split"), ("merge-split", "refined")])
-def test_the_repair_is_that_of_the_classical_agents(repair: str, other: str, monkeypatch) -> None:
-    asked = []
+@pytest.mark.parametrize("repair", ["refine", "merge-split"])
+def test_the_repair_is_the_local_search(repair: str, trained: CNC) -> None:
+    instance, rng = blobs(3)[0], np.random.default_rng(0)
+    agent = CNC(hidden=16, repair=repair)
+    agent.net = copy.deepcopy(trained.net)
+    with torch.no_grad():
+        agent.net.out.bias += torch.tensor([9.0, 0.0, 0.0])  # so that there is something to repair
+    first = agent.predict(instance.x)
+    labels = agent.solve(problem(3), instance, rng, Budget())["labels"]
+    assert labels.dtype == np.int32 and (labels != first).any()
+    assert ncut(dense(instance), labels, 3) < ncut(dense(instance), first, 3)
+    unrepaired = agent.solve(problem(3), instance, rng, Budget(seconds=0.0))["labels"]
+    assert (unrepaired == first).all()
 
-    def fake(instance: Affinity, labels: np.ndarray, k: int, rng: np.random.Generator) -> np.ndarray:
-        asked.append((labels.shape, k))
-        return 2 - labels
 
-    stub: Any = ModuleType("classical")
-    stub.refined, stub.merge_split = fake, fake
-    setattr(stub, other, None)
-    monkeypatch.setitem(sys.modules, "sysgym_agents.clustering.classical", stub)
-    agent, instance = fitted(20, repair=repair), blobs(3)[0]
-    labels = agent.solve(problem(3), instance, np.random.default_rng(0), Budget())["labels"]
-    assert (labels == 2 - agent.predict(instance.x)).all() and asked == [((120,), 3)]
+def test_a_search_guides_the_training(monkeypatch) -> None:
+    """Within its time the network imitates what the search made of its labels, and it then keeps to it."""
+    searched = []
+
+    def search(instance: Affinity, labels: np.ndarray, k: int, rng: np.random.Generator, clock: Any) -> np.ndarray:
+        searched.append((len(labels), k))
+        return (blobs()[1] + 1) % 3
+
+    monkeypatch.setattr(cnc_model, "merge_split", search)
+    agent = fitted(400)
+    assert searched == [(120, 3)] and np.mean(agent.predict(blobs()[0].x) == (blobs()[1] + 1) % 3) > 0.97
+    fitted(400, guided=False)
+    assert len(searched) == 1
 
 
 def test_forgetting_draws_the_weights_anew(trained: CNC, tmp_path) -> None:
@@ -297,8 +312,10 @@ def test_forgetting_draws_the_weights_anew(trained: CNC, tmp_path) -> None:
     assert torch.equal(old["mean"], new["mean"]) and not torch.equal(old["out.weight"], new["out.weight"])
 
 
+@pytest.mark.parametrize("stop", [100, 200])
 @pytest.mark.parametrize("hyper", [{}, {"memory": 0.0, "loss": "neuncut"}])
-def test_training_goes_on_exactly_where_it_was_saved(hyper: dict[str, Any], tmp_path) -> None:
+def test_training_goes_on_exactly_where_it_was_saved(hyper: dict[str, Any], stop: int, tmp_path) -> None:
+    """While it is guided, and after; the new agent gets nothing but the folder."""
     graphs, whole, first = [blobs(s)[0] for s in range(2)], CNC(**(FAST | hyper)), CNC(**(FAST | hyper))
     whole.fit(problem(3), graphs, np.random.default_rng(3), Budget(steps=300))
     assert not first.save_training(tmp_path)
@@ -306,23 +323,27 @@ def test_training_goes_on_exactly_where_it_was_saved(hyper: dict[str, Any], tmp_
     def save(row: dict[str, float]) -> bool:
         first.save(tmp_path)
         first.save_training(tmp_path)
-        return row["steps"] < 200
+        return row["steps"] < stop
 
     first.fit(problem(3), graphs, np.random.default_rng(3), Budget(steps=300), save)
     second = CNC()
     second.load(tmp_path)
     assert same(first, second)
     assert not second.load_training(tmp_path, Budget(steps=1000))  # another schedule
-    assert second.load_training(tmp_path, Budget(steps=100))
+    assert second.load_training(tmp_path, Budget(steps=300 - stop))
     steps = []
     second.fit(
-        problem(3), graphs, np.random.default_rng(9), Budget(steps=100), lambda row: not steps.append(row["steps"])
+        problem(3),
+        graphs,
+        np.random.default_rng(9),
+        Budget(steps=300 - stop),
+        lambda row: not steps.append(row["steps"]),
     )
-    assert steps == [100] and same(whole, second) and not same(first, second)
+    assert steps[-1] == 300 - stop and same(whole, second) and not same(first, second)
     wider = CNC(hidden=32)
-    wider.load_training(tmp_path, Budget(steps=100))
+    wider.load_training(tmp_path, Budget(steps=300 - stop))
     with pytest.raises(UsageError, match="does not fit agent 'cnc'"):
-        wider.fit(problem(3), graphs, np.random.default_rng(9), Budget(steps=100))
+        wider.fit(problem(3), graphs, np.random.default_rng(9), Budget(steps=300 - stop))
 
 
 def test_fitting_goes_on_from_weights(tmp_path) -> None:

@@ -44,17 +44,19 @@ class CNC(StoredLearner):
     """A network from points to clusters, trained without labels on batches of their affinity graph.
 
     `fit` lowers the expected normalised cut of the graph restricted to a batch (some points at random and neighbours
-    of each), by Gumbel-softmax samples, and keeps an average of the weights. The frozen network assigns unseen points
-    in one forward pass (`predict`), each by itself. `solve` then moves points while that lowers NCut. Without weights
-    it first trains on the instance itself. The weights are for points of one width and for one k.
+    of each), by Gumbel-softmax samples, and keeps an average of the weights. Beyond the paper, after a quarter of the
+    training a search merges and splits the network's clusters of the training graphs while NCut falls, and the network
+    imitates them for a while (`guided`). The frozen network assigns unseen points in one forward pass (`predict`), each
+    by itself. `solve` then moves points while that lowers NCut. Without weights it first trains on the instance itself.
+    The weights are for points of one width and for one k.
 
     Hyper-parameters:
         loss: `expected-ncut` is CNC's with `balance` times the expected imbalance of sizes; `neuncut` is NeuNcut's,
             whose orthogonality counts `penalty`.
         gumbel: whether noise is added to the logits in training; else it is a softmax.
         hidden, layers: width and number of hidden layers.
-        learning_rate: of Adam, after a warm-up, with cosine decay. average: share of the averaged weights that stays
-            in a step.
+        learning_rate: of Adam, after a warm-up; cosine decay in the last part. average: share of the averaged weights
+            that stays in a step. guided: whether the search takes part; else the gradient has to find the way alone.
         memory: share of running averages over batches in the estimates of volumes, cuts and sizes, in the last step; it
             grows from 0, which is CNC's own.
         iterations: gradient steps on a family. solve_iterations: those on a single instance. An explicit budget of
@@ -66,9 +68,9 @@ class CNC(StoredLearner):
     name: ClassVar[str] = "cnc"
     problems: ClassVar[tuple[str, ...]] = ("Clustering",)
     needs_training: ClassVar[bool] = False  # it can fit the instance itself
-    default_budget: ClassVar[Budget] = Budget(seconds=180)
+    default_budget: ClassVar[Budget] = Budget(seconds=120)
     step: ClassVar[str] = "a gradient step: a batch of points whose expected cut and imbalance are computed"
-    indivisible: ClassVar[str] = "a gradient step, a forward pass, or the refinement of its labels"
+    indivisible: ClassVar[str] = "a gradient step, the search in a training, a forward pass, or refinement"
 
     loss: Literal["expected-ncut", "neuncut"] = "expected-ncut"
     gumbel: bool = True
@@ -78,8 +80,9 @@ class CNC(StoredLearner):
     balance: Annotated[float, Range(0.0, 1e9)] = 6.55
     penalty: Annotated[float, Range(0.0, 1e9)] = 80.0
     memory: Annotated[float, Range(0.0, 0.999999)] = 0.9
+    guided: bool = True
     average: Annotated[float, Range(0.0, 0.999999)] = 0.999
-    iterations: Annotated[int, Range(1, 10**9)] = 20_000
+    iterations: Annotated[int, Range(1, 10**9)] = 8000
     solve_iterations: Annotated[int, Range(1, 10**9)] = 2000
     seeds: Annotated[int, Range(1, 100_000)] = 64
     neighbours: Annotated[int, Range(0, 10_000)] = 3
@@ -120,10 +123,11 @@ class CNC(StoredLearner):
         labels = net.labels(points_of(instance))
         if self.repair == "none" or clock.spent():
             return {"labels": labels}
-        from sysgym_agents.clustering.classical import merge_split, refined
+        from sysgym_agents.clustering.local_search import merge_split, refined
 
-        repaired = (refined if self.repair == "refine" else merge_split)(instance, labels, k, rng)
-        return {"labels": np.asarray(repaired, np.int32)}
+        if self.repair == "refine":
+            return {"labels": refined(instance, labels, k, rng)}
+        return {"labels": merge_split(instance, labels, k, rng, clock)}
 
     def predict(self, x: Array) -> Array:
         """The clusters (m,) int32 of any points (m, d), by the frozen network; UsageError if there are no weights."""
@@ -164,14 +168,15 @@ class CNC(StoredLearner):
 
         from sysgym_agents.learning.weights import filled
 
-        features, clusters = facts.get("features"), facts.get("clusters")
-        if any(type(size) is not int or not 1 <= size <= MOST for size in (features, clusters)):
+        features: Any = facts.get("features")
+        clusters: Any = facts.get("clusters")
+        if not all(type(size) is int and 1 <= size <= MOST for size in (features, clusters)):
             raise UsageError(
                 f"{path}/agent.json must say under 'features' and 'clusters' for how many its weights are; train and "
                 "save the agent again."
             )
         with torch.random.fork_rng(devices=[]):
-            self.net = filled(lambda: self._empty(int(features), int(clusters)), weights, path)
+            self.net = filled(lambda: self._empty(features, clusters), weights, path)
 
     def save_training(self, path: Path) -> bool:
         """Write the state of the last `fit` into a folder; may be called from its callback. False if there was none."""
@@ -189,9 +194,9 @@ class CNC(StoredLearner):
     def prepare(self) -> None:
         """Import the network and the kernels."""
         super().prepare()
-        from sysgym_agents.clustering import classical, cnc_model
+        from sysgym_agents.clustering import cnc_model
 
-        assert classical is not None and cnc_model is not None
+        assert cnc_model is not None
 
     def _shape(self, problem: Clustering, instances: Sequence[Affinity]) -> tuple[int, int]:
         """Features and clusters of all instances; UsageError if they differ, or do not fit the weights."""
@@ -221,7 +226,7 @@ class CNC(StoredLearner):
         return Training(
             hidden=self.hidden, layers=self.layers, clusters=clusters, learning_rate=self.learning_rate,
             iterations=iterations, seeds=self.seeds, neighbours=self.neighbours, loss=self.loss, balance=self.balance,
-            penalty=self.penalty, gumbel=self.gumbel, memory=self.memory, average=self.average,
+            penalty=self.penalty, gumbel=self.gumbel, memory=self.memory, guided=self.guided, average=self.average,
         )  # fmt: skip
 
     def _fit_one(self, clusters: int, instance: Affinity, rng: np.random.Generator, budget: Budget) -> CncNet:

@@ -15,14 +15,19 @@ from sysgym.clustering.instance import Affinity
 from sysgym.core.problem import Array
 from sysgym_agents.clustering.cnc_kernels import restrict
 from sysgym_agents.clustering.cnc_loss import Sums, blended, expected_imbalance, expected_ncut, neuncut, sums_of
+from sysgym_agents.clustering.local_search import merge_split
+from sysgym_agents.core import Budget, Clock
 from sysgym_agents.learning.snapshot import Snapshot, learner_tensors, put_learner
 from sysgym_agents.learning.stepwise import rate
 
 DIAGONAL = 1e-3  # added to the affinity of a point of a batch to itself
 WARM = 100  # steps in which the learning rate grows
+GUIDED = (0.25, 0.4)  # shares of a training between which it imitates what a search made of its labels
+TRIES = 200  # candidates of that search
+HELD = 0.6  # share of a training in which it stays: its noise leads out of worse minima
 TAU = (1.5, 1.0)  # temperature of the Gumbel-softmax at the start and at the end
 CHUNK = 256  # points of a forward pass; always as many, so that a point's logits depend on no other point
-AVERAGED, PAST = "averaged/", "past/"
+AVERAGED, PAST, GUIDES = "averaged/", "past/", "guides/"
 
 
 class CncNet(nn.Module):
@@ -96,6 +101,7 @@ class Training(NamedTuple):
     penalty: float
     gumbel: bool
     memory: float  # of the running averages in the estimates of volumes and sizes
+    guided: bool
     average: float  # how much of the averaged weights stays in a step
 
 
@@ -103,6 +109,7 @@ class Source:
     """A graph whose batches are drawn."""
 
     def __init__(self, instance: Affinity) -> None:
+        self.instance = instance
         self.graph = instance.xadj, instance.adjncy, instance.adjwgt
         self.x = torch.from_numpy(np.array(instance.x, np.float32))
         own = instance.vwgt - instance.degree
@@ -141,6 +148,7 @@ class Progress:
             self.raw = copy.deepcopy(start) or self._empty(instances)
         self.net = copy.deepcopy(self.raw)  # the averaged weights
         self.past: Sums | None = None  # running averages
+        self.guides: list[Tensor] | None = None  # labels (n,) int64 of each graph to imitate
         self.optimiser = torch.optim.Adam(self.raw.parameters(), setting.learning_rate)
 
     def _empty(self, instances: Sequence[Affinity]) -> CncNet:
@@ -152,18 +160,36 @@ class Progress:
     def step(self, share: float) -> dict[str, float]:
         """One gradient step at a share of the budget; the loss, and the expected cut and imbalance of its batch."""
         share = max(share, self.done / self.setting.iterations)
-        self.optimiser.param_groups[0]["lr"] = rate(self.setting.learning_rate, self.done, WARM, share)
-        source = self.sources[int(self.rng.integers(len(self.sources)))]
+        late = max(0.0, (share - HELD) / (1 - HELD))
+        self.optimiser.param_groups[0]["lr"] = rate(self.setting.learning_rate, self.done, WARM, late)
+        self._guided(share)
+        index = int(self.rng.integers(len(self.sources)))
+        source = self.sources[index]
         chosen = source.draw(self.rng, self.setting.seeds, self.setting.neighbours)
-        w = torch.from_numpy(source.affinity(chosen))
-        y = self._soft(self.raw(source.x[torch.from_numpy(chosen)]), share)
-        loss, ncut, imbalance = self._loss(blended(self.past, sums_of(y, w), self.setting.memory * share))
+        w, at = torch.from_numpy(source.affinity(chosen)), torch.from_numpy(chosen)
+        logits = self.raw(source.x[at])
+        sums = sums_of(self._soft(logits, share), w)
+        loss, ncut, imbalance = self._loss(blended(self.past, sums, self.setting.memory * late))
+        if self.guides is not None:
+            loss = loss + nn.functional.cross_entropy(logits, self.guides[index][at])
         self.optimiser.zero_grad()
         loss.backward()
         self.optimiser.step()
         self.done += 1
         self._averaged()
         return {"loss": float(loss.detach()), "ncut": float(ncut.detach()), "imbalance": float(imbalance.detach())}
+
+    def _guided(self, share: float) -> None:
+        """Where its time has come, let a search improve the labels of all graphs; forget them when it is over."""
+        if not self.setting.guided or not GUIDED[0] <= share < GUIDED[1]:
+            self.guides = None
+        elif self.guides is None:
+            self.guides = [torch.from_numpy(self._improved(source)) for source in self.sources]
+
+    def _improved(self, source: Source) -> Array:
+        """The network's labels (n,) int64 of a graph after merging and splitting clusters while NCut falls."""
+        labels, k = self.net.labels(source.x.numpy()), self.setting.clusters
+        return merge_split(source.instance, labels, k, self.rng, Clock(Budget(steps=TRIES))).astype(np.int64)
 
     def _soft(self, logits: Tensor, share: float) -> Tensor:
         """Probabilities of clusters, by the Gumbel-softmax if so asked."""
@@ -194,13 +220,20 @@ class Progress:
         facts = {"done": self.done, "iterations": self.setting.iterations, "seed": self.seed,
                  "rng": self.rng.bit_generator.state}  # fmt: skip
         past = {} if self.past is None else {f"{PAST}{name}": value for name, value in self.past._asdict().items()}
-        return Snapshot(learner_tensors(self.raw, self.optimiser) | averaged | past, facts)
+        guides = {f"{GUIDES}{index}": value for index, value in enumerate(self.guides or [])}
+        return Snapshot(learner_tensors(self.raw, self.optimiser) | averaged | past | guides, facts)
 
     def restore(self, snapshot: Snapshot) -> None:
         """Go on from a snapshot of the same setting and graphs."""
         put_learner(snapshot, self.raw, self.optimiser)
         self.net.load_state_dict(snapshot.part(AVERAGED))
-        past = snapshot.part(PAST)
+        past, k = snapshot.part(PAST), self.setting.clusters
         self.past = Sums(**past) if past else None
+        if past and [value.shape for value in self.past or ()] != [(k,), (k,), (k, k), (k,)]:
+            raise ValueError("its running averages are of other clusters")
+        guides = snapshot.part(GUIDES)
+        self.guides = [guides[str(index)] for index in range(len(self.sources))] if guides else None
+        if guides and [value.shape for value in self.guides or ()] != [source.x.shape[:1] for source in self.sources]:
+            raise ValueError("what it imitates are labels of other graphs")
         self.done, self.seed = int(snapshot.facts["done"]), int(snapshot.facts["seed"])
         self.rng.bit_generator.state = snapshot.facts["rng"]
