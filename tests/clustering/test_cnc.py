@@ -304,6 +304,13 @@ def test_a_search_guides_the_training(monkeypatch) -> None:
     assert len(searched) == 1
 
 
+def test_what_was_forgotten_gives_other_labels_and_disturbs_nothing(trained: CNC) -> None:
+    agent, before = fitted(20), torch.random.get_rng_state()
+    agent.forget(np.random.default_rng(1))
+    assert torch.equal(before, torch.random.get_rng_state())
+    assert (agent.predict(blobs()[0].x) != trained.predict(blobs()[0].x)).any()
+
+
 def test_forgetting_draws_the_weights_anew(trained: CNC, tmp_path) -> None:
     agent = fitted(5)
     old = {key: value.clone() for key, value in agent.net.state_dict().items()}
@@ -394,6 +401,12 @@ def test_what_cannot_be_done_is_said(trained: CNC, tmp_path) -> None:
         CNC(loss="cut")
     with pytest.raises(UsageError, match="blobs0 has points of 4 features and 3 clusters, points has 6 features"):
         CNC().fit(problem(3), [blobs()[0], triangles()], rng, Budget(steps=1))
+
+
+def test_batches_beyond_the_memory_are_refused(monkeypatch) -> None:
+    monkeypatch.setattr("sysgym_agents.learning.memory.available", lambda: 2.0**20)
+    with pytest.raises(UsageError, match=r"a batch of 50000 of 120 points would take .* lower seeds or neighbours"):
+        CNC(seeds=10_000, neighbours=4).fit(problem(3), [blobs()[0]], np.random.default_rng(0), Budget(steps=1))
 
 
 @pytest.mark.parametrize("facts", ['"features": "many"', '"features": -1'])

@@ -17,6 +17,7 @@ from sysgym_agents.clustering.cnc_kernels import restrict
 from sysgym_agents.clustering.cnc_loss import Sums, blended, expected_imbalance, expected_ncut, neuncut, sums_of
 from sysgym_agents.clustering.local_search import merge_split
 from sysgym_agents.core import Budget, Clock
+from sysgym_agents.learning.memory import afford
 from sysgym_agents.learning.snapshot import Snapshot, learner_tensors, put_learner
 from sysgym_agents.learning.stepwise import rate
 
@@ -141,6 +142,10 @@ class Progress:
         self, instances: Sequence[Affinity], setting: Training, rng: np.random.Generator, start: CncNet | None = None
     ) -> None:
         self.setting, self.rng, self.done = setting, rng, 0
+        most = max(instance.nodes for instance in instances)
+        batch, drawn = setting.seeds * (1 + setting.neighbours), setting.seeds * setting.neighbours
+        needed = 16.0 * min(most, batch) ** 2 + 24.0 * drawn
+        afford(needed, f"a batch of {batch} of {most} points", "seeds or neighbours of agent 'cnc'")
         self.sources = [Source(instance) for instance in instances]
         self.seed = int(rng.integers(2**31))
         with torch.random.fork_rng(devices=[]):
