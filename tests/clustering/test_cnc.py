@@ -460,3 +460,9 @@ def test_the_estimator_takes_few_points(points: int) -> None:
     x = np.random.default_rng(0).normal(size=(points, 3))
     model = CNCClusterer(steps=5, hidden=4, random_state=0)
     assert model.fit_predict(x).shape == (points,) and (model.predict(x) == model.labels_).all()
+
+
+@pytest.mark.parametrize("name", ["n_clusters", "neighbours", "steps"])
+def test_the_estimator_refuses_what_is_below_one(name: str) -> None:
+    with pytest.raises(UsageError, match=f"{name} of CNCClusterer must be at least 1, got 0"):
+        CNCClusterer(**{name: 0}).fit(np.eye(5))

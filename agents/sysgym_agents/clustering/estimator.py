@@ -10,6 +10,7 @@ from sklearn.base import BaseEstimator, ClusterMixin
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 
+from sysgym.core.errors import UsageError
 from sysgym.core.problem import Array
 from sysgym_agents.clustering.cnc import CNC
 from sysgym_agents.core import Budget
@@ -44,6 +45,9 @@ class CNCClusterer(ClusterMixin, BaseEstimator):  # type: ignore[misc]
         """Build the graph of points (n, d) and train on it; `y` is not looked at."""
         from sysgym.clustering.neighbours import affinity_graph
 
+        for name in ("n_clusters", "neighbours", "steps"):
+            if getattr(self, name) < 1:
+                raise UsageError(f"{name} of CNCClusterer must be at least 1, got {getattr(self, name)!r}.")
         x = validate_data(self, X, dtype=np.float32, ensure_min_samples=2)
         k = min(self.n_clusters, len(x))
         instance = affinity_graph(x, neighbours=min(self.neighbours, len(x) - 1))
