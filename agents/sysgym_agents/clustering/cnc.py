@@ -1,0 +1,241 @@
+"""CNC: a network that learns clusters from the expected normalised cut of batches (Nazi et al., arXiv 1910.07623)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
+
+import numpy as np
+
+from sysgym.clustering.instance import Affinity
+from sysgym.core.errors import UsageError
+from sysgym.core.options import Range
+from sysgym.core.problem import Array, Solution
+from sysgym_agents.core import Budget, Callback, Clock
+from sysgym_agents.learning.learner import StoredLearner
+
+if TYPE_CHECKING:
+    from sysgym.clustering.problem import Clustering
+
+    from sysgym_agents.clustering.cnc_model import CncNet, Progress, Training
+    from sysgym_agents.learning.snapshot import Snapshot
+
+TOLD = 100  # steps between two reports of a training
+SOLVE_SHARE = 0.7  # of the time of `solve` that a fit on the instance itself may take
+MOST = 2**20  # features, or clusters, of weights that are read
+
+
+def points_of(instance: Affinity) -> Array:
+    """The points (n, d) float32; UsageError where an instance has none, or they have no columns."""
+    if instance.x is None:
+        raise UsageError(
+            f"agent 'cnc' needs points, and {instance.name} has affinities alone; choose an agent that needs the graph "
+            "only, such as 'merge-split'."
+        )
+    if min(instance.x.shape) == 0:
+        raise UsageError(f"{instance.name} has points of shape {instance.x.shape}; agent 'cnc' needs at least (1, 1).")
+    return instance.x
+
+
+@dataclass(kw_only=True, eq=False)
+class CNC(StoredLearner):
+    """A network from points to clusters, trained without labels on batches of their affinity graph.
+
+    `fit` lowers the expected normalised cut of the graph restricted to a batch (some points at random and neighbours
+    of each), by Gumbel-softmax samples, and keeps an average of the weights. Beyond the paper, after a quarter of the
+    training a search merges and splits the network's clusters of the training graphs while NCut falls, and the network
+    imitates them for a while (`guided`). The frozen network assigns unseen points in one forward pass (`predict`), each
+    by itself. `solve` then moves points while that lowers NCut. Without weights it first trains on the instance itself.
+    The weights are for points of one width and for one k.
+
+    Hyper-parameters:
+        loss: `expected-ncut` is CNC's with `balance` times the expected imbalance of sizes; `neuncut` is NeuNcut's,
+            whose orthogonality counts `penalty`.
+        gumbel: whether noise is added to the logits in training; else it is a softmax.
+        hidden, layers: width and number of hidden layers.
+        learning_rate: of Adam, after a warm-up; cosine decay in the last part. average: share of the averaged weights
+            that stays in a step. guided: whether the search takes part; else the gradient has to find the way alone.
+        memory: share of running averages over batches in the estimates of volumes, cuts and sizes, in the last step; it
+            grows from 0, which is CNC's own.
+        iterations: gradient steps on a family. solve_iterations: those on a single instance. An explicit budget of
+            steps takes their place.
+        seeds, neighbours: points of a batch that are drawn, and neighbours that come with each.
+        repair: `refine` moves points while that lowers NCut, `merge-split` merges and splits clusters too.
+    """
+
+    name: ClassVar[str] = "cnc"
+    problems: ClassVar[tuple[str, ...]] = ("Clustering",)
+    needs_training: ClassVar[bool] = False  # it can fit the instance itself
+    default_budget: ClassVar[Budget] = Budget(seconds=120)
+    step: ClassVar[str] = "a gradient step: a batch of points whose expected cut and imbalance are computed"
+    indivisible: ClassVar[str] = "a gradient step, the search in a training, a forward pass, or refinement"
+
+    loss: Literal["expected-ncut", "neuncut"] = "expected-ncut"
+    gumbel: bool = True
+    hidden: Annotated[int, Range(1, 8192)] = 512
+    layers: Annotated[int, Range(0, 16)] = 2
+    learning_rate: Annotated[float, Range(1e-9, 1.0)] = 4e-3
+    balance: Annotated[float, Range(0.0, 1e9)] = 6.55
+    penalty: Annotated[float, Range(0.0, 1e9)] = 80.0
+    memory: Annotated[float, Range(0.0, 0.999999)] = 0.9
+    guided: bool = True
+    average: Annotated[float, Range(0.0, 0.999999)] = 0.999
+    iterations: Annotated[int, Range(1, 10**9)] = 8000
+    solve_iterations: Annotated[int, Range(1, 10**9)] = 2000
+    seeds: Annotated[int, Range(1, 100_000)] = 64
+    neighbours: Annotated[int, Range(0, 10_000)] = 3
+    repair: Literal["none", "refine", "merge-split"] = "refine"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.net: CncNet | None = None
+        self._progress: Progress | None = None
+        self._resume: Snapshot | None = None
+
+    def fit(
+        self, problem: Clustering, instances: Sequence[Affinity], rng: np.random.Generator, budget: Budget,
+        callback: Callback | None = None,
+    ) -> None:  # fmt: skip
+        """Train on graphs of one width and k, on from weights that are there already, or from `load_training`.
+
+        `callback` hears loss, expected ncut and imbalance of the batches, every 100 steps and after the last one.
+        """
+        from sysgym_agents.clustering.cnc_model import Progress
+        from sysgym_agents.learning.stepwise import resumed, run
+
+        _, clusters = self._shape(problem, instances)
+        clock, (resume, self._resume) = Clock(budget), (self._resume, None)
+        planned = self.iterations if budget.steps is None else max(budget.steps, 1)
+        total = planned if resume is None else resume.facts["iterations"]
+        start = None if resume is not None else self.net
+        progress = Progress(instances, self._setting(clusters, total), rng, start)
+        resumed(progress, resume, self.name)
+        self._progress, self.net = progress, progress.net
+        run(progress, total, clock, callback, TOLD)
+
+    def solve(self, problem: Clustering, instance: Affinity, rng: np.random.Generator, budget: Budget) -> Solution:
+        """The network's labels (after a fit on the instance if there are no weights), then repaired."""
+        clock, k = Clock(budget), problem.clusters(instance)
+        self._shape(problem, [instance])
+        net = self.net or self._fit_one(k, instance, rng, budget)
+        labels = net.labels(points_of(instance))
+        if self.repair == "none" or clock.spent():
+            return {"labels": labels}
+        from sysgym_agents.clustering.local_search import merge_split, refined
+
+        if self.repair == "refine":
+            return {"labels": refined(instance, labels, k, rng)}
+        return {"labels": merge_split(instance, labels, k, rng, clock)}
+
+    def predict(self, x: Array) -> Array:
+        """The clusters (m,) int32 of any points (m, d), by the frozen network; UsageError if there are no weights."""
+        if self.net is None:
+            raise UsageError("agent 'cnc' has no weights to predict with; call fit or load first.")
+        x = np.asarray(x)
+        if x.ndim != 2 or x.shape[1] != self.net.features:
+            raise UsageError(
+                f"these weights of agent 'cnc' are for points of {self.net.features} features, got an array of shape "
+                f"{x.shape}; give (points, {self.net.features}), prepared as those of the training."
+            )
+        return self.net.labels(x)
+
+    def weights(self) -> Mapping[str, Any] | None:
+        """Those of the network, which are averages, and the mean and spread of the points that it was trained on."""
+        return None if self.net is None else self.net.state_dict()
+
+    def facts(self) -> dict[str, Any]:
+        """For how many features and clusters the weights are."""
+        return {} if self.net is None else {"features": self.net.features, "clusters": self.net.clusters}
+
+    def forget(self, rng: np.random.Generator) -> bool:
+        """Draw the network's weights anew; mean and spread of the points stay."""
+        import torch
+
+        if self.net is None:
+            return False
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(int(rng.integers(2**31)))
+            fresh = self._empty(self.net.features, self.net.clusters)
+        fresh.mean, fresh.scale = self.net.mean, self.net.scale
+        self.net = fresh
+        return True
+
+    def restore(self, facts: Mapping[str, Any], weights: Mapping[str, Any], path: Path) -> None:
+        """The network, and for what it is."""
+        import torch
+
+        from sysgym_agents.learning.weights import filled
+
+        features: Any = facts.get("features")
+        clusters: Any = facts.get("clusters")
+        if not all(type(size) is int and 1 <= size <= MOST for size in (features, clusters)):
+            raise UsageError(
+                f"{path}/agent.json must say under 'features' and 'clusters' for how many its weights are; train and "
+                "save the agent again."
+            )
+        with torch.random.fork_rng(devices=[]):
+            self.net = filled(lambda: self._empty(features, clusters), weights, path)
+
+    def save_training(self, path: Path) -> bool:
+        """Write the state of the last `fit` into a folder; may be called from its callback. False if there was none."""
+        if self._progress is not None:
+            self._progress.snapshot().save(path)
+        return self._progress is not None
+
+    def load_training(self, path: Path, budget: Budget) -> bool:
+        """Let the next `fit`, on the same graphs with this budget, go on exactly where `save_training` was called."""
+        from sysgym_agents.learning.stepwise import goes_on
+
+        self._resume = goes_on(path, budget, self.name)
+        return self._resume is not None
+
+    def prepare(self) -> None:
+        """Import the network and the kernels."""
+        super().prepare()
+        from sysgym_agents.clustering import cnc_model
+
+        assert cnc_model is not None
+
+    def _shape(self, problem: Clustering, instances: Sequence[Affinity]) -> tuple[int, int]:
+        """Features and clusters of all instances; UsageError if they differ, or do not fit the weights."""
+        if not instances:
+            raise UsageError("agent 'cnc' needs at least one graph to train on.")
+        shapes = [(points_of(instance).shape[1], problem.clusters(instance)) for instance in instances]
+        wanted, what = shapes[0], f"{instances[0].name} has"
+        if self.net is not None:
+            wanted, what = (self.net.features, self.net.clusters), "these weights of agent 'cnc' are for"
+        for instance, found in zip(instances, shapes, strict=True):
+            if found != wanted:
+                raise UsageError(
+                    f"{what} points of {wanted[0]} features and {wanted[1]} clusters, {instance.name} has "
+                    f"{found[0]} features and {found[1]} clusters; prepare its points alike and ask for "
+                    f"k={wanted[1]}, or train a new agent."
+                )
+        return wanted
+
+    def _empty(self, features: int, clusters: int) -> CncNet:
+        from sysgym_agents.clustering.cnc_model import CncNet
+
+        return CncNet(features, self.hidden, self.layers, clusters)
+
+    def _setting(self, clusters: int, iterations: int) -> Training:
+        from sysgym_agents.clustering.cnc_model import Training
+
+        return Training(
+            hidden=self.hidden, layers=self.layers, clusters=clusters, learning_rate=self.learning_rate,
+            iterations=iterations, seeds=self.seeds, neighbours=self.neighbours, loss=self.loss, balance=self.balance,
+            penalty=self.penalty, gumbel=self.gumbel, memory=self.memory, guided=self.guided, average=self.average,
+        )  # fmt: skip
+
+    def _fit_one(self, clusters: int, instance: Affinity, rng: np.random.Generator, budget: Budget) -> CncNet:
+        """A network for this instance only; the agent keeps none of it."""
+        from sysgym_agents.clustering.cnc_model import Progress
+        from sysgym_agents.learning.stepwise import run
+
+        total = self.solve_iterations if budget.steps is None else max(budget.steps, 1)
+        clock = Clock(budget.share(SOLVE_SHARE)._replace(steps=budget.steps))
+        progress = Progress([instance], self._setting(clusters, total), rng)
+        run(progress, total, clock, None, TOLD)
+        return progress.net

@@ -1,0 +1,468 @@
+"""The learner `cnc`: its losses by dense formulas, its batches, the network that it learns, and its estimator."""
+
+from __future__ import annotations
+
+import copy
+import importlib.util
+import sys
+from types import ModuleType, SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from sklearn.utils.estimator_checks import parametrize_with_checks
+
+from sysgym.clustering.instance import Affinity
+from sysgym.core.errors import UsageError
+from sysgym_agents.clustering import cnc_model
+from sysgym_agents.clustering.cnc import CNC
+from sysgym_agents.clustering.cnc_loss import blended, expected_imbalance, expected_ncut, neuncut, sums_of
+from sysgym_agents.clustering.cnc_model import DIAGONAL, CncNet, Source
+from sysgym_agents.clustering.estimator import CNCClusterer
+from sysgym_agents.core import Budget, completed, is_learner
+from sysgym_agents.learning.learner import undisturbed
+
+UNIT = 2.0**-24
+FAST = {"hidden": 16, "learning_rate": 1e-2, "repair": "none"}
+
+
+def affinity(w: np.ndarray, x: np.ndarray | None, name: str = "points") -> Affinity:
+    """An instance of a dense symmetric matrix (n, n), rounded to multiples of 2^-24."""
+    whole = np.rint(w / UNIT).astype(np.int64)
+    own, edges = np.diag(whole), whole - np.diag(np.diag(whole))
+    rows, columns = np.nonzero(edges)
+    xadj = np.searchsorted(rows, np.arange(len(w) + 1)).astype(np.int64)
+    vwgt = edges.sum(axis=1) + own
+    points = None if x is None else x.astype(np.float32)
+    return Affinity(name, xadj, columns.astype(np.int32), edges[rows, columns], vwgt, x=points, unit=UNIT)
+
+
+def nearest(x: np.ndarray, neighbours: int = 10, name: str = "points") -> Affinity:
+    """The Gaussian graph of the nearest neighbours, made symmetric."""
+    square = ((x[:, None].astype(np.float64) - x[None]) ** 2).sum(axis=2)
+    np.fill_diagonal(square, np.inf)
+    near = np.argsort(square, axis=1)[:, :neighbours]
+    kept = np.take_along_axis(square, near, axis=1)
+    scale = float(np.median(kept[:, -1])) or 1.0
+    w = np.zeros_like(square)
+    np.put_along_axis(w, near, np.exp(-kept / (2 * scale)), axis=1)
+    return affinity((w + w.T) / 2, x, name)
+
+
+def blobs(seed: int = 0, each: int = 40, clusters: int = 3) -> tuple[Affinity, np.ndarray]:
+    """Gaussian blobs, shuffled, as an instance; and which of them each point is of."""
+    rng = np.random.default_rng(seed)
+    truth = rng.permutation(np.repeat(np.arange(clusters), each))
+    x = 6 * np.eye(clusters, 4)[truth] + rng.normal(size=(len(truth), 4))
+    return nearest(x, name=f"blobs{seed}"), truth
+
+
+def triangles() -> Affinity:
+    """Two triangles and a bridge: the example of CNC's own code, whose optimum is 2/7."""
+    w = np.zeros((6, 6))
+    for i, j in [(0, 1), (0, 2), (1, 2), (3, 4), (3, 5), (4, 5), (2, 3)]:
+        w[i, j] = w[j, i] = 1
+    return affinity(w, np.eye(6))
+
+
+def problem(k: int) -> Any:
+    return SimpleNamespace(name="Clustering", clusters=lambda _: k)
+
+
+def dense(instance: Affinity) -> np.ndarray:
+    w = np.zeros((instance.nodes, instance.nodes))
+    w[instance.sources, instance.adjncy] = instance.adjwgt * instance.unit
+    return w + np.diag((instance.vwgt - instance.degree) * instance.unit)
+
+
+def ncut(w: np.ndarray, labels: np.ndarray, k: int) -> float:
+    """The normalised cut by its definition; an empty cluster counts 1."""
+    total = 0.0
+    for c in range(k):
+        mine = labels == c
+        total += w[mine][:, ~mine].sum() / w[mine].sum() if mine.any() else 1.0
+    return total
+
+
+def agreement(labels: np.ndarray, truth: np.ndarray) -> float:
+    """Share of the points whose label is the commonest of their class, each class having its own."""
+    table = np.array([[np.sum((truth == a) & (labels == b)) for b in range(4)] for a in range(3)])
+    return float(table.max(axis=1).sum() / len(truth)) if len(set(table.argmax(axis=1))) == len(table) else 0.0
+
+
+def soft(rows: int, k: int, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
+    """Random probabilities (b, k) and a random symmetric affinity (b, b), float64."""
+    rng = np.random.default_rng(seed)
+    w = rng.random((rows, rows)) * (rng.random((rows, rows)) < 0.4)
+    return torch.from_numpy(rng.dirichlet(np.ones(k), rows)), torch.from_numpy(w + w.T)
+
+
+def fitted(steps: int = 300, seed: int = 0, **hyper: Any) -> CNC:
+    agent = CNC(**(FAST | hyper))
+    agent.fit(problem(3), [blobs()[0]], np.random.default_rng(seed), Budget(steps=steps))
+    return agent
+
+
+def same(one: CNC, other: CNC) -> bool:
+    first, second = one.net.state_dict(), other.net.state_dict()
+    return all(torch.equal(first[key], second[key]) for key in first)
+
+
+@pytest.fixture(scope="module")
+def trained() -> CNC:
+    return fitted()
+
+
+# ------------------------------------------------------------------------------------------------ losses
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_the_expected_cut_of_hard_labels_is_the_normalised_cut(seed: int) -> None:
+    """Self affinities count, and so does an empty cluster."""
+    w = soft(20, 2, seed)[1].numpy()
+    labels = np.random.default_rng(seed).integers(0, 4, 20)
+    y = torch.eye(5, dtype=torch.float64)[torch.from_numpy(labels)]
+    assert float(expected_ncut(sums_of(y, torch.from_numpy(w)))) == pytest.approx(ncut(w, labels, 5), abs=1e-6)
+
+
+def test_the_expected_cut_equals_the_formula_of_the_paper_and_so_does_its_gradient() -> None:
+    """reduce-sum((Y / Gamma) (1 - Y)^T * W), by loops."""
+    y, w = soft(9, 3)
+    y.requires_grad_()
+    gamma, total = w.sum(dim=1) @ y, torch.zeros((), dtype=torch.float64)
+    for i in range(9):
+        for j in range(9):
+            for c in range(3):
+                total = total + y[i, c] / gamma[c] * (1 - y[j, c]) * w[i, j]
+    found = expected_ncut(sums_of(y, w))
+    assert found.item() == pytest.approx(total.item(), abs=1e-6)
+    slopes = [torch.autograd.grad(value, y)[0] for value in (found, total)]
+    free = [slope - slope.mean(dim=1, keepdim=True) for slope in slopes]  # rows sum to 1, so only this counts
+    assert torch.allclose(free[0], free[1], atol=1e-6)
+
+
+def test_the_imbalance_is_that_of_the_paper_for_any_size() -> None:
+    y, w = soft(256, 10)
+    sizes = y.sum(dim=0)
+    assert 6.5536 * float(expected_imbalance(sums_of(y, w))) == pytest.approx(
+        0.01 * float(((256 / 10 - sizes) ** 2).mean())
+    )
+
+
+def test_neuncut_equals_its_formula() -> None:
+    y, w = soft(12, 4, 1)
+    p, a = y.numpy(), w.numpy()
+    d = np.diag(a.sum(axis=1))
+    h = p @ np.diag(1 / np.sqrt(np.diag(d) @ p))
+    wanted = np.trace(h.T @ (d - a) @ h) + 40 * np.linalg.norm(h.T @ d @ h - np.eye(4)) / 4
+    assert float(neuncut(sums_of(y, w), 80.0)) == pytest.approx(wanted, rel=1e-6)
+
+
+def test_neuncut_of_hard_labels_is_the_normalised_cut() -> None:
+    w = soft(20, 2, 3)[1]
+    labels = np.arange(20) % 4
+    y = torch.eye(4, dtype=torch.float64)[torch.from_numpy(labels)]
+    assert float(neuncut(sums_of(y, w), 80.0)) == pytest.approx(ncut(w.numpy(), labels, 4), abs=1e-5)
+
+
+def test_collapse_into_one_cluster_stays_finite() -> None:
+    logits = torch.tensor([[200.0, -200.0, -200.0]]).repeat(8, 1).requires_grad_()
+    sums = sums_of(torch.softmax(logits, dim=1), soft(8, 3)[1].float())
+    assert expected_ncut(sums).item() == pytest.approx(2, abs=1e-5)
+    (expected_ncut(sums) + neuncut(sums, 80.0)).backward()
+    assert bool(logits.grad.isfinite().all())
+
+
+def test_running_averages_keep_the_gradient_of_the_batch() -> None:
+    y, w = soft(9, 3)
+    past = sums_of(*soft(9, 3, 1))
+    y.requires_grad_()
+    now = sums_of(y, w)
+    mixed = blended(past, now, 0.75)
+    assert torch.allclose(mixed.volume, 0.75 * past.volume + 0.25 * now.volume)
+    slopes = [torch.autograd.grad(sums.size.square().sum(), y, retain_graph=True)[0] for sums in (mixed, now)]
+    assert torch.allclose(slopes[0], slopes[1] * (mixed.size / now.size).detach())
+
+
+# ------------------------------------------------------------------------------------------------ batches
+
+
+def test_a_batch_is_the_dense_submatrix() -> None:
+    w, x = soft(60, 2, 5)[1].numpy(), np.zeros((60, 2))
+    instance = affinity(w, x)
+    source, rng = Source(instance), np.random.default_rng(0)
+    for _ in range(3):
+        chosen = source.draw(rng, 6, 3)
+        wanted = dense(instance)[np.ix_(chosen, chosen)] / dense(instance).max() + DIAGONAL * np.eye(len(chosen))
+        assert np.allclose(source.affinity(chosen), wanted, atol=1e-6)
+    assert (source.place == -1).all()
+
+
+def test_a_batch_has_distinct_points_and_neighbours_of_some() -> None:
+    instance, rng = blobs()[0], np.random.default_rng(1)
+    source, linked = Source(instance), dense(instance) > 0
+    for _ in range(20):
+        chosen = source.draw(rng, 4, 2)
+        assert len(chosen) <= 12 and (np.diff(chosen) > 0).all()
+        assert linked[np.ix_(chosen, chosen)].any(axis=1).all()
+
+
+def test_points_without_neighbours_are_drawn_alone() -> None:
+    instance = affinity(np.zeros((5, 5)), np.eye(5))
+    assert len(Source(instance).draw(np.random.default_rng(0), 50, 3)) == 5
+
+
+# ------------------------------------------------------------------------------------------------ the learner
+
+
+def test_two_triangles_are_told_apart() -> None:
+    instance = triangles()
+    labels = CNC(hidden=16, learning_rate=1e-2, repair="none").solve(
+        problem(2), instance, np.random.default_rng(0), Budget(steps=200)
+    )["labels"]
+    assert labels.dtype == np.int32 and ncut(dense(instance), labels, 2) == pytest.approx(2 / 7, abs=1e-6)
+
+
+@pytest.mark.parametrize("hyper", [{}, {"gumbel": False}, {"loss": "neuncut"}, {"memory": 0.0}, {"layers": 0}])
+def test_it_learns_blobs_and_assigns_unseen_points(hyper: dict[str, Any]) -> None:
+    agent, (unseen, truth) = fitted(400, **hyper), blobs(7)
+    assert agreement(agent.predict(unseen.x), truth) > 0.97
+
+
+def test_it_trains_on_several_graphs() -> None:
+    agent = CNC(**FAST)
+    agent.fit(problem(3), [blobs(s)[0] for s in range(3)], np.random.default_rng(0), Budget(steps=300))
+    assert all(agreement(agent.predict(blobs(s)[0].x), blobs(s)[1]) > 0.97 for s in range(3))
+
+
+def test_a_label_depends_on_no_other_point(trained: CNC) -> None:
+    x = np.random.default_rng(0).normal(2, 2, (700, 4)).astype(np.float32)
+    whole, order = trained.predict(x), np.random.default_rng(1).permutation(700)
+    assert (trained.predict(x[order]) == whole[order]).all()
+    assert (np.concatenate([trained.predict(x[i : i + 1]) for i in range(50)]) == whole[:50]).all()
+    assert len(trained.predict(x[:0])) == 0
+
+
+def test_scale_and_place_of_the_points_do_not_matter() -> None:
+    instance = blobs()[0]
+    moved = affinity(dense(instance), instance.x * 64 + 512)
+    found = []
+    for each in (instance, moved):
+        agent = CNC(**FAST)
+        agent.fit(problem(3), [each], np.random.default_rng(0), Budget(steps=100))
+        found.append(agent.predict(each.x))
+    assert np.mean(found[0] == found[1]) > 0.98
+
+
+def test_the_same_seed_gives_the_same_weights_and_nothing_else_is_disturbed(trained: CNC) -> None:
+    before = torch.random.get_rng_state(), np.random.get_state()[1].copy()  # noqa: NPY002
+    assert same(trained, fitted()) and not same(trained, fitted(seed=1))
+    assert torch.equal(before[0], torch.random.get_rng_state())
+    assert (before[1] == np.random.get_state()[1]).all()  # noqa: NPY002
+
+
+def test_labels_of_what_is_solved_are_those_of_the_network(trained: CNC) -> None:
+    instance = blobs(3)[0]
+    labels = trained.solve(problem(3), instance, np.random.default_rng(0), Budget())["labels"]
+    assert (labels == trained.predict(instance.x)).all()
+
+
+def test_without_weights_it_learns_the_instance_and_keeps_nothing() -> None:
+    agent, (instance, truth) = CNC(**FAST, solve_iterations=200), blobs(2)
+    labels = agent.solve(problem(3), instance, np.random.default_rng(0), Budget())["labels"]
+    assert agreement(labels, truth) > 0.97 and agent.weights() is None
+
+
+@pytest.mark.parametrize("repair", ["refine", "merge-split"])
+def test_the_repair_is_the_local_search(repair: str, trained: CNC) -> None:
+    instance, rng = blobs(3)[0], np.random.default_rng(0)
+    agent = CNC(hidden=16, repair=repair)
+    agent.net = copy.deepcopy(trained.net)
+    with torch.no_grad():
+        agent.net.out.bias += torch.tensor([9.0, 0.0, 0.0])  # so that there is something to repair
+    first = agent.predict(instance.x)
+    labels = agent.solve(problem(3), instance, rng, Budget())["labels"]
+    assert labels.dtype == np.int32 and (labels != first).any()
+    assert ncut(dense(instance), labels, 3) < ncut(dense(instance), first, 3)
+    unrepaired = agent.solve(problem(3), instance, rng, Budget(seconds=0.0))["labels"]
+    assert (unrepaired == first).all()
+
+
+def test_a_search_guides_the_training(monkeypatch) -> None:
+    """Within its time the network imitates what the search made of its labels, and it then keeps to it."""
+    searched = []
+
+    def search(instance: Affinity, labels: np.ndarray, k: int, rng: np.random.Generator, clock: Any) -> np.ndarray:
+        searched.append((len(labels), k))
+        return (blobs()[1] + 1) % 3
+
+    monkeypatch.setattr(cnc_model, "merge_split", search)
+    agent = fitted(400)
+    assert searched == [(120, 3)] and np.mean(agent.predict(blobs()[0].x) == (blobs()[1] + 1) % 3) > 0.97
+    fitted(400, guided=False)
+    assert len(searched) == 1
+
+
+def test_what_was_forgotten_gives_other_labels_and_disturbs_nothing(trained: CNC) -> None:
+    agent, before = fitted(20), torch.random.get_rng_state()
+    agent.forget(np.random.default_rng(1))
+    assert torch.equal(before, torch.random.get_rng_state())
+    assert (agent.predict(blobs()[0].x) != trained.predict(blobs()[0].x)).any()
+
+
+def test_forgetting_draws_the_weights_anew(trained: CNC, tmp_path) -> None:
+    agent = fitted(5)
+    old = {key: value.clone() for key, value in agent.net.state_dict().items()}
+    assert agent.forget(np.random.default_rng(0)) and not CNC().forget(np.random.default_rng(0))
+    new = agent.net.state_dict()
+    assert torch.equal(old["mean"], new["mean"]) and not torch.equal(old["out.weight"], new["out.weight"])
+
+
+@pytest.mark.parametrize("stop", [100, 200])
+@pytest.mark.parametrize("hyper", [{}, {"memory": 0.0, "loss": "neuncut"}])
+def test_training_goes_on_exactly_where_it_was_saved(hyper: dict[str, Any], stop: int, tmp_path) -> None:
+    """While it is guided, and after; the new agent gets nothing but the folder."""
+    graphs, whole, first = [blobs(s)[0] for s in range(2)], CNC(**(FAST | hyper)), CNC(**(FAST | hyper))
+    whole.fit(problem(3), graphs, np.random.default_rng(3), Budget(steps=300))
+    assert not first.save_training(tmp_path)
+
+    def save(row: dict[str, float]) -> bool:
+        first.save(tmp_path)
+        first.save_training(tmp_path)
+        return row["steps"] < stop
+
+    first.fit(problem(3), graphs, np.random.default_rng(3), Budget(steps=300), save)
+    second = CNC()
+    second.load(tmp_path)
+    assert same(first, second)
+    assert not second.load_training(tmp_path, Budget(steps=1000))  # another schedule
+    assert second.load_training(tmp_path, Budget(steps=300 - stop))
+    steps = []
+    second.fit(
+        problem(3),
+        graphs,
+        np.random.default_rng(9),
+        Budget(steps=300 - stop),
+        lambda row: not steps.append(row["steps"]),
+    )
+    assert steps[-1] == 300 - stop and same(whole, second) and not same(first, second)
+    wider = CNC(hidden=32)
+    wider.load_training(tmp_path, Budget(steps=300 - stop))
+    with pytest.raises(UsageError, match="does not fit agent 'cnc'"):
+        wider.fit(problem(3), graphs, np.random.default_rng(9), Budget(steps=300 - stop))
+
+
+def test_fitting_goes_on_from_weights(tmp_path) -> None:
+    agent = fitted(100)
+    agent.save(tmp_path)
+    loaded = CNC()
+    loaded.load(tmp_path)
+    assert loaded.hyper == agent.hyper and (loaded.predict(blobs()[0].x) == agent.predict(blobs()[0].x)).all()
+    before = {key: value.clone() for key, value in loaded.net.state_dict().items()}
+    loaded.fit(problem(3), [blobs()[0]], np.random.default_rng(1), Budget(steps=1))
+    moved = [float((value - before[key]).abs().max()) for key, value in loaded.net.state_dict().items()]
+    assert 0 < max(moved) <= FAST["learning_rate"]
+
+
+def test_the_callback_hears_means_and_can_stop() -> None:
+    rows, agent = [], CNC(**FAST)
+    agent.fit(
+        problem(3), [blobs()[0]], np.random.default_rng(0), Budget(steps=1000), lambda row: bool(rows.append(row))
+    )
+    assert [row["steps"] for row in rows] == [100] and {"loss", "ncut", "imbalance", "seconds"} <= set(rows[0])
+
+
+@pytest.mark.parametrize(
+    ("k", "instance", "sentence"),
+    [
+        (3, affinity(np.ones((6, 6)), np.eye(6)[:, :5]), "points of 4 features and 3 clusters, points has 5"),
+        (4, blobs()[0], "3 clusters, blobs0 has 4 features and 4 clusters; .* k=3, or train a new agent"),
+        (3, affinity(np.ones((6, 6)), None, "bare"), "bare has affinities alone"),
+        (3, affinity(np.ones((6, 6)), np.empty((6, 0))), "points of shape"),
+    ],
+)
+def test_what_does_not_fit_the_weights_is_said(trained: CNC, k: int, instance: Affinity, sentence: str) -> None:
+    with pytest.raises(UsageError, match=sentence):
+        trained.solve(problem(k), instance, np.random.default_rng(0), Budget())
+
+
+def test_what_cannot_be_done_is_said(trained: CNC, tmp_path) -> None:
+    rng = np.random.default_rng(0)
+    with pytest.raises(UsageError, match="no weights to predict with"):
+        CNC().predict(np.ones((2, 2)))
+    with pytest.raises(UsageError, match="of 4 features, got an array of shape"):
+        trained.predict(np.ones((2, 3)))
+    with pytest.raises(UsageError, match="at least one graph"):
+        CNC().fit(problem(3), [], rng, Budget())
+    with pytest.raises(UsageError, match="no weights to save"):
+        CNC().save(tmp_path)
+    with pytest.raises(UsageError, match="loss"):
+        CNC(loss="cut")
+    with pytest.raises(UsageError, match="blobs0 has points of 4 features and 3 clusters, points has 6 features"):
+        CNC().fit(problem(3), [blobs()[0], triangles()], rng, Budget(steps=1))
+
+
+def test_batches_beyond_the_memory_are_refused(monkeypatch) -> None:
+    monkeypatch.setattr("sysgym_agents.learning.memory.available", lambda: 2.0**20)
+    with pytest.raises(UsageError, match=r"a batch of 50000 of 120 points would take .* lower seeds or neighbours"):
+        CNC(seeds=10_000, neighbours=4).fit(problem(3), [blobs()[0]], np.random.default_rng(0), Budget(steps=1))
+
+
+@pytest.mark.parametrize("facts", ['"features": "many"', '"features": -1'])
+def test_damaged_facts_are_refused(facts: str, trained: CNC, tmp_path) -> None:
+    trained.save(tmp_path)
+    file = tmp_path / "agent.json"
+    file.write_text(file.read_text().replace('"features": 4', facts))
+    with pytest.raises(UsageError, match="must say under 'features'"):
+        CNC().load(tmp_path)
+
+
+def test_it_is_a_learner() -> None:
+    assert is_learner(completed(CNC)) and not CNC().needs_training
+
+
+def test_the_network_begins_as_glorot_has_it() -> None:
+    with undisturbed():
+        torch.manual_seed(0)
+        net = CncNet(50, 512, 2, 10)
+    for weight in (layer.weight.detach() for layer in (*net.dense, net.out)):
+        assert float(weight.abs().max()) <= (6 / sum(weight.shape)) ** 0.5
+        assert float(weight.std()) == pytest.approx((2 / sum(weight.shape)) ** 0.5, rel=0.05)
+
+
+# ------------------------------------------------------------------------------------------------ the estimator
+
+
+@pytest.fixture(autouse=True)
+def graphs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the module that builds graphs is not there, one that is good enough here."""
+    if importlib.util.find_spec("sysgym.clustering.neighbours") is None:
+        stub: Any = ModuleType("neighbours")
+        stub.affinity_graph = nearest
+        monkeypatch.setitem(sys.modules, "sysgym.clustering.neighbours", stub)
+
+
+@parametrize_with_checks([CNCClusterer(steps=60, hidden=16, learning_rate=1e-2)])
+def test_scikit_learn_takes_it(estimator: CNCClusterer, check: Any) -> None:
+    check(estimator)
+
+
+def test_the_estimator_assigns_unseen_points_and_repeats_itself() -> None:
+    (seen, truth), (unseen, other) = blobs(), blobs(9)
+    fits = [CNCClusterer(3, steps=300, hidden=16, learning_rate=1e-2, random_state=4).fit(seen.x) for _ in range(2)]
+    assert (fits[0].labels_ == fits[1].labels_).all() and agreement(fits[0].labels_, truth) > 0.97
+    assert fits[0].n_features_in_ == 4 and agreement(fits[0].predict(unseen.x), other) > 0.97
+
+
+@pytest.mark.parametrize("points", [2, 10])
+def test_the_estimator_takes_few_points(points: int) -> None:
+    x = np.random.default_rng(0).normal(size=(points, 3))
+    model = CNCClusterer(steps=5, hidden=4, random_state=0)
+    assert model.fit_predict(x).shape == (points,) and (model.predict(x) == model.labels_).all()
+
+
+@pytest.mark.parametrize("name", ["n_clusters", "neighbours", "steps"])
+def test_the_estimator_refuses_what_is_below_one(name: str) -> None:
+    with pytest.raises(UsageError, match=f"{name} of CNCClusterer must be at least 1, got 0"):
+        CNCClusterer(**{name: 0}).fit(np.eye(5))
