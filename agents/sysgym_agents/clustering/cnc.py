@@ -18,7 +18,6 @@ from sysgym_agents.learning.learner import StoredLearner
 
 if TYPE_CHECKING:
     from sysgym.clustering.problem import Clustering
-
     from sysgym_agents.clustering.cnc_model import CncNet, Progress, Training
     from sysgym_agents.learning.snapshot import Snapshot
 
