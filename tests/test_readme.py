@@ -60,7 +60,16 @@ CONSOLE = [(page, block) for page, text in TEXTS.items() for block in blocks("co
 THEN = {
     page: blocks("python", text) for page, text in TEXTS.items() if page != "README.md"
 }  # with files of the commands
-MADE = ("mine.part", "site/index.html", "mine.json", "chip.png", "gantt.png", "joint.json", "my.png")  # by each block
+MADE = (
+    "mine.part",
+    "site/index.html",
+    "mine.json",
+    "chip.png",
+    "moons.png",
+    "gantt.png",
+    "joint.json",
+    "my.png",
+)  # by each block
 
 
 @pytest.mark.parametrize(

@@ -62,6 +62,9 @@ OTHERS: dict[str, dict[str, Any]] = {  # the same for every other learner
     **{name: {"problem": "AcceleratorDesign", "instances": "cnns/train-0;cnns/train-1", "steps": 100,
               "changes": ["hidden=8", "networks=2", "designs=60", "learning_rate=0.02"],
               "evaluation": Wanted("cnns/valid-0;cnns/valid-1", 40)} for name in ("surrogate", "guided-genetic")},
+    "cnc": {"problem": "Clustering", "instances": "blobs/train-0;blobs/train-1", "steps": 100,
+            "changes": ["hidden=8", "guided=false", "repair=none"],
+            "evaluation": Wanted("blobs/valid-0;blobs/valid-1", 40)},
     "edge-gnn": {
         "instances": "tiles:rows=1,columns=1,seed=1", "steps": 32,
         "changes": ["hidden=8", "n_steps=8", "batch_size=16", "num_envs=2", "pretrain=2"],

@@ -8,7 +8,10 @@ entry itself where it is another. Points are shuffled, as some files stand in or
 from __future__ import annotations
 
 import io
+import json
+from collections.abc import Mapping
 from functools import lru_cache
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +31,11 @@ from sysgym.graphs.io import READERS
 
 TOPIC = "clustering"
 SHIPPED = ("iris", "wine", "breast_cancer", "digits")  # with scikit-learn
+
+
+def published_figures() -> tuple[Mapping[str, str], ...]:
+    """Figures of the literature, with their sources."""
+    return tuple(json.loads((files("sysgym") / "data" / TOPIC / "published.json").read_text()))
 
 
 def is_instance(name: str, head: bytes = b"") -> bool:

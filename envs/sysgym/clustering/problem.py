@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
 
-from sysgym.clustering.catalogue import TOPIC, built, is_instance, load_affinity
+from sysgym.clustering.catalogue import TOPIC, built, is_instance, load_affinity, published_figures
 from sysgym.clustering.instance import Affinity
 from sysgym.clustering.judge import judge_clusters
 from sysgym.clustering.neighbours import Neighbours
@@ -88,6 +88,11 @@ class Clustering:
     steps: Annotated[int | None, Range(1, 10**8)] = None
     features: Annotated[int, Range(0, 64)] = 16
     generator: str = "blobs:n=96"
+
+    @property
+    def published(self) -> tuple[Mapping[str, str], ...]:
+        """Figures of the literature, ACC and ARI: no cost is among them."""
+        return published_figures()
 
     @cached_property
     def dynamics(self) -> LabelMode:
