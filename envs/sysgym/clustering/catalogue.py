@@ -59,11 +59,14 @@ def built(raw: Any, name: str, how: Neighbours, preprocess: str | None, k: int |
         if preprocess not in (None, "none"):
             raise UsageError(f"{name} holds affinities, no points: leave preprocess={preprocess} out.")
         return raw
-    graph = affinity_graph(fitted(preprocess or "none", raw, name)(raw), name=name, k=k, how=how)
+    points = fitted(preprocess or "none", raw, name)(raw)
+    graph = affinity_graph(points, name=name, k=k, how=how)
+    if how.nearest > len(points) - 1 + how.own:
+        announce(f"{name}: {len(points)} points have no {how.nearest} neighbours (-O knn=...); all are each other's.")
     if graph.components and graph.components > 1 and how.joined:
         announce(
             f"{name}: the graph of neighbours has {graph.components} components; each is joined to its nearest point "
-            "by an affinity of 0.001 (-O joined=false leaves them apart)."
+            "by an affinity of 0.001 (-O connect=false leaves them apart)."
         )
     return graph
 
@@ -78,7 +81,7 @@ def _registered(name: str, how: Neighbours, preprocess: str | None) -> Affinity:
         graph = affinity_graph(fitted(preprocess or made.preprocess, made.x, name)(made.x), name=name, k=k, how=how)
     elif facts["kind"] == "graph":
         if preprocess not in (None, "none") or how != Neighbours():
-            raise UsageError(f"{name} is a graph of its own; leave knn, scale, mutual, own and preprocess out.")
+            raise UsageError(f"{name} is a graph of its own; leave knn, scale, mutual, own, connect and preprocess out.")
         graph = _stored_graph(entry)
     else:
         raw = _points(name)

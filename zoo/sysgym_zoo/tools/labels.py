@@ -17,7 +17,7 @@ def labels(
     as_json: AsJson = False,
 ) -> None:
     """Compare labels with true classes: ACC, NMI and ARI. No agent and no reward ever sees these."""
-    from sysgym.clustering.agreement import agreement, read_labels
+    from sysgym.clustering.agreement import agreement, noise_of, read_labels
     from sysgym.clustering.catalogue import truth as classes_of
     from sysgym.core.errors import UsageError
     from sysgym_zoo.jobs.console import number, show_json, tell
@@ -28,7 +28,7 @@ def labels(
     if known is not None and noise is not None:
         raise UsageError(f"the points of {truth} that are noise are known; leave --noise out.")
     classes = read_labels(truth, ("y", "labels", "classes")) if known is None else known
-    left_out = 0 if known is not None else noise if noise is None or classes.dtype.kind == "U" else float(noise)
+    left_out = 0 if known is not None else noise_of(noise, classes, truth)
     found = agreement(read_labels(solution), classes, left_out)
     if as_json:
         show_json("agreement", {"solution": str(solution), "truth": truth, **found})
