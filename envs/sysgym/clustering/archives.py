@@ -26,7 +26,9 @@ def read_archive(path: str, data: bytes) -> Any:
         form = _format(archive) if "format" in names else ""
         if form in MEMBERS and set(MEMBERS[form]) <= set(names):
             return _sparse(form, _arrays(archive, MEMBERS[form]))
-    known = f"a sparse matrix of the format {form!r}" if form else f"the arrays {', '.join(sorted(names)[:12]) or 'none'}"
+    known = (
+        f"a sparse matrix of the format {form!r}" if form else f"the arrays {', '.join(sorted(names)[:12]) or 'none'}"
+    )
     raise UsageError(
         f"{path} has {known}; expected 'x', points (n, d) or images (n, height, width), or a sparse matrix that "
         f"scipy.sparse.save_npz wrote ({', '.join(MEMBERS)})."

@@ -81,7 +81,9 @@ def _registered(name: str, how: Neighbours, preprocess: str | None) -> Affinity:
         graph = affinity_graph(fitted(preprocess or made.preprocess, made.x, name)(made.x), name=name, k=k, how=how)
     elif facts["kind"] == "graph":
         if preprocess not in (None, "none") or how != Neighbours():
-            raise UsageError(f"{name} is a graph of its own; leave knn, scale, mutual, own, connect and preprocess out.")
+            raise UsageError(
+                f"{name} is a graph of its own; leave knn, scale, mutual, own, connect and preprocess out."
+            )
         graph = _stored_graph(entry)
     else:
         raw = _points(name)

@@ -97,7 +97,7 @@ def drawn(recipe: str) -> tuple[Made, int]:
         if key not in values:
             raise unknown(f"option of {name}", key, values)
         if not (value.isascii() and value.isdecimal() and len(value) < 20):
-            raise UsageError(f"{recipe!r}: {key} must be a whole number up to {most[key]}, got {value[:40]!r}.")
+            raise UsageError(f"{recipe!r}: {key} must be a whole number, {most[key]} at most, got {value[:40]!r}.")
         if sum(other == key for other, _ in given) > 1:
             raise UsageError(f"{recipe!r}: {key} is given more than once.")
         values[key] = int(value)

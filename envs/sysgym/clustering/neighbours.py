@@ -85,12 +85,7 @@ def affinity_graph(
     whole, grid = on_grid(x)
     points = (whole * grid).astype(np.float32)
     near, squares = nearest_neighbours(whole, min(rule.nearest, len(x) - 1 + rule.own), rule.own)
-    _tell_coarse(x, near, squares, grid, name)
-    if rule.scale != "binary" and np.median(squares[:, -1]) == 0 < len(np.unique(whole, axis=0)) - 1:
-        announce(
-            f"{name}: most points have {near.shape[1]} neighbours at their own place, so the median distance of the "
-            "positive ones scales the affinities; leave duplicates out, or give a larger knn."
-        )
+    _tell(x, near, squares, grid, name, rule)
     pairs, weights = _symmetric(near, _affinities(near, squares, rule), len(x))
     if rule.mutual:
         pairs, weights = _mutual(near, pairs, weights)
@@ -120,16 +115,21 @@ def _check_range(x: Array, name: str) -> None:
         )
 
 
-def _tell_coarse(x: Array, near: Array, squares: Array, grid: float, name: str) -> None:
-    """A Notice if the grid's rounding is felt in the distance of points to their last neighbour."""
-    apart = x.astype(np.float64)
-    true = np.sqrt(((apart - apart[near[:, -1]]) ** 2).sum(axis=1))
+def _tell(x: Array, near: Array, squares: Array, grid: float, name: str, rule: Neighbours) -> None:
+    """A Notice if the grid's rounding is felt in the distance of points to their last neighbour, or if that is 0."""
+    wide = x.astype(np.float64)
+    true = np.sqrt(((wide - wide[near[:, -1]]) ** 2).sum(axis=1))
     felt = int(np.count_nonzero(np.abs(np.sqrt(squares[:, -1]) * grid - true) > SHIFTED * true))
     if felt:
         announce(
             f"{name}: {felt} of {len(x)} points lie too close together, beside the largest coordinate, for the grid of "
             f"distances, whose step is {grid:.3g}: their neighbours are not exact; scale the columns "
             "(preprocess=standard) or leave outliers out."
+        )
+    elif rule.scale != "binary" and np.median(true) == 0 and squares.any():
+        announce(
+            f"{name}: most points have {near.shape[1]} neighbours at their own place, so the median distance of the "
+            "positive ones scales the affinities; leave duplicates out, or give a larger knn."
         )
 
 

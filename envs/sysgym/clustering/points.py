@@ -80,7 +80,9 @@ def _read_csv(path: str, text: str) -> Array:
         named = [cell.strip(" \"'") for cell in lines.pop(0)[1].split(",")]
         for cell in named:
             if cell.lower() in CLASSES:
-                announce(f"{path}: the column {cell!r} counts as a coordinate; take it out if it says the true classes.")
+                announce(
+                    f"{path}: the column {cell!r} counts as a coordinate; take it out if it says the true classes."
+                )
     elif len(lines) > 1 and _numbers(lines[0][1]) == list(range(lines[0][1].count(",") + 1)) != [0.0]:
         announce(f"{path}: its first line is a point; take it out if these are the numbers of the columns.")
     rows: list[list[float]] = []
@@ -152,14 +154,21 @@ def _of_networkx(given: Any) -> Affinity:
 
 
 def _of_igraph(given: Any) -> Affinity:
+    from scipy.sparse import coo_array
+
     if given.is_directed():
         raise UsageError("expected an undirected igraph.Graph; convert it with g.as_undirected().")
+    if given.vcount() < 2:
+        raise UsageError(f"a graph of affinities needs two nodes or more, this one has {given.vcount()}.")
     if given.has_multiple():
         raise UsageError("expected an igraph.Graph without parallel edges; convert it with g.simplify(loops=False).")
-    weight = "weight" if "weight" in given.es.attributes() else None
     with reading("the igraph graph"):
-        matrix = given.get_adjacency_sparse(weight)
-    return of_matrix("igraph graph", matrix)
+        ends: Array = np.array(given.get_edgelist(), np.int64).reshape(-1, 2)
+        known = "weight" in given.es.attributes()
+        weights = np.array(given.es["weight"], np.float64) if known else np.ones(len(ends))
+    matrix = coo_array((weights, (ends[:, 0], ends[:, 1])), (given.vcount(), given.vcount()))
+    back = np.where(ends[:, 0] == ends[:, 1], 0.0, weights)  # a loop counts once
+    return of_matrix("igraph graph", matrix + coo_array((back, (ends[:, 1], ends[:, 0])), matrix.shape))
 
 
 def of_graph(graph: Graph) -> Affinity:

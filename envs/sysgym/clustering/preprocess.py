@@ -128,9 +128,10 @@ def _tfidf(counts: Any, source: str) -> Transform:
     weigh = TfidfTransformer(norm="l2", sublinear_tf=True)
     weighed = weigh.fit_transform(checked(counts))
     most = min(TOPICS, min(weighed.shape) - 1)
-    if most < 1:
-        raise UsageError(f"{source}: preprocess=tfidf needs two documents and two words at least.")
-    model = TruncatedSVD(most, algorithm="arpack", random_state=0).fit(weighed)
+    if most < 1 or not weighed.nnz:
+        raise UsageError(f"{source}: preprocess=tfidf needs two documents and two words at least, and some counts.")
+    with np.errstate(divide="ignore", invalid="ignore"):  # shares of a variance of 0, where all documents are equal
+        model = TruncatedSVD(most, algorithm="arpack", random_state=0).fit(weighed)
     return lambda given: _rows_of_length_one(model.transform(weigh.transform(checked(given))))
 
 
