@@ -18,7 +18,7 @@ MEMBERS = {"csr": ("data", "indices", "indptr", "shape"), "csc": ("data", "indic
 
 
 def read_archive(path: str, data: bytes) -> Any:
-    """The array `x` or the sparse matrix of an archive; UsageError if it has neither. Labels beside `x` are not read."""
+    """The array `x` or the sparse matrix of an archive, else UsageError. Labels beside `x` are not even read."""
     with zipfile.ZipFile(io.BytesIO(data)) as archive:
         names = [name.removesuffix(".npy") for name in archive.namelist()]
         if "x" in names:

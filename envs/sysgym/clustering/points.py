@@ -80,9 +80,7 @@ def _read_csv(path: str, text: str) -> Array:
         named = [cell.strip(" \"'") for cell in lines.pop(0)[1].split(",")]
         for cell in named:
             if cell.lower() in CLASSES:
-                announce(
-                    f"{path}: the column {cell!r} counts as a coordinate; take it out if it says the true classes."
-                )
+                announce(f"{path}: the column {cell!r} counts as a coordinate; take it out if it says the classes.")
     elif len(lines) > 1 and _numbers(lines[0][1]) == list(range(lines[0][1].count(",") + 1)) != [0.0]:
         announce(f"{path}: its first line is a point; take it out if these are the numbers of the columns.")
     rows: list[list[float]] = []

@@ -59,17 +59,18 @@ def fitted(name: str, raw: Any, source: str) -> Transform:
     return lambda given: find(_flat(given, source))
 
 
-def _check_numbers(raw: Any, source: str) -> None:
+def _check_numbers(given: Any, source: str) -> None:
     """UsageError for anything but two or more rows of finite numbers that float64 holds, dense or sparse."""
-    raw = raw if hasattr(raw, "toarray") else np.asarray(raw)
+    sparse = hasattr(given, "toarray")
+    raw: Any = given if sparse else np.asarray(given)
     if raw.ndim < 2 or raw.dtype.kind not in "biuf" or raw.shape[0] < 2 or 0 in raw.shape:
         raise UsageError(
             f"{source}: expected two or more points, numbers of shape (n, d), got {raw.dtype} of shape {raw.shape}."
         )
-    values = raw.tocoo().data if hasattr(raw, "toarray") else raw
+    values = raw.tocoo().data if sparse else raw
     strange = ~np.isfinite(values)
     if strange.any():
-        rows = raw.tocoo().row[strange] if hasattr(raw, "toarray") else np.nonzero(strange)[0]
+        rows = raw.tocoo().row[strange] if sparse else np.nonzero(strange)[0]
         row = int(rows.min())
         raise UsageError(f"{source}: point {row} has a coordinate that is not finite; leave it out or fill it in.")
     if values.size and max(float(values.max()), -float(values.min())) > MOST:
