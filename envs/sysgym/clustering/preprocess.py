@@ -91,10 +91,9 @@ def _check_exact(values: Array, source: str) -> None:
         )
 
 
-def _flat(raw: Any, source: str) -> Array:
+def _flat(given: Any, source: str) -> Array:
     """Features as (n, d) float64; pixels of 8 bits as 0 to 1."""
-    if hasattr(raw, "toarray"):
-        raw = raw.toarray()
+    raw: Any = given.toarray() if hasattr(given, "toarray") else given
     raw = np.asarray(raw)
     if raw.ndim < 2 or raw.dtype.kind not in "biuf":
         raise UsageError(f"{source}: expected numbers of shape (n, d), got {raw.dtype} of shape {raw.shape}.")
@@ -120,7 +119,7 @@ def _tfidf(counts: Any, source: str) -> Transform:
     from sklearn.feature_extraction.text import TfidfTransformer
 
     def checked(given: Any) -> Any:
-        matrix = given if issparse(given) else np.asarray(given)
+        matrix: Any = given if issparse(given) else np.asarray(given)
         values = matrix.tocoo().data if issparse(given) else matrix
         if matrix.ndim != 2 or (values < 0).any() or (values != np.rint(values)).any():
             raise UsageError(f"{source}: preprocess=tfidf needs counts of words (n, words), whole and not negative.")
