@@ -1,4 +1,4 @@
-"""Episodes of clustering: rewards, gains and masks against the judge and dense numpy; graphs of different k together."""
+"""Episodes of clustering: rewards, gains and masks against dense numpy; graphs of different k together."""
 
 from __future__ import annotations
 
@@ -291,7 +291,7 @@ def test_starts_are_labels_of_all_points(start: Any) -> None:
 def test_starts_of_equal_points_and_without_points() -> None:
     same = affinity_graph(np.repeat(np.eye(2), 10, axis=0), k=4, how=Neighbours(5))
     for start in ("kmeans", "spectral"):
-        env = ProblemEnv(Clustering(mode="refine", start=start), instance=same)  # type: ignore[arg-type]
+        env = ProblemEnv(Clustering(mode="refine", start=start), instance=same)
         env.reset(seed=0)
         assert env.state.part.max() < 4
     with pytest.raises(UsageError, match="holds affinities, no points, which start=kmeans needs; use start=spectral"):

@@ -204,6 +204,6 @@ def test_what_are_no_points(x: Any, sentence: str) -> None:
 def test_the_same_graph_in_any_layout_and_type() -> None:
     x = np.random.default_rng(0).integers(-50, 50, (70, 4))
     problem = Clustering(k=3)
-    hashes = {content_hash(problem.adopt(np.asarray(form))) for form in  # type: ignore[arg-type]
+    hashes = {content_hash(problem.adopt(np.asarray(form))) for form in
               (x, x.astype(np.int8), x.astype(np.float32), x.astype(float), np.asfortranarray(x))}  # fmt: skip
     assert len(hashes) == 1
