@@ -187,8 +187,10 @@ def test_nothing_but_the_command_asks_for_true_classes() -> None:
 
 
 REGISTERED = ["shipped/iris", "shipped/digits", "blobs/train-0", "moons/test-1", "digits/valid-0"]
-PUBLIC_ONES = ["benchmark-suite-v1/uci-wine", "benchmark-suite-v1/sipu-aggregation", "cifar-effnet/cifar10",
-               "reuters-r8/4-minilm", "graph-instances-v1/16-mnist-2000", "graph-instances-v1/03-mnist-256"]  # fmt: skip
+PUBLIC_ONES = [
+    "benchmark-suite-v1/uci-wine", "benchmark-suite-v1/sipu-aggregation", "cifar-effnet/cifar10", "reuters-r8/4-minilm",
+    "graph-instances-v1/16-mnist-2000", "graph-instances-v1/03-mnist-256",
+]  # fmt: skip
 
 
 @pytest.mark.parametrize("name", [*REGISTERED, *(pytest.param(name, marks=needs_clustering) for name in PUBLIC_ONES)])

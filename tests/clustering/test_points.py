@@ -85,7 +85,7 @@ def test_images_and_other_layouts(here: Here) -> None:
     assert upright.x is not None and upright.x.shape == (30, 30)
     with pytest.raises(UsageError, match=r"f.npz: preprocess=deskew needs images \(n, height, width\), got \(30, 64\)"):
         load("f.npz", preprocess="deskew")
-    with pytest.raises(UsageError, match="up to 28 x 28 pixels, got .40, 40."):
+    with pytest.raises(UsageError, match=r"up to 28 x 28 pixels, got \(40, 40\)"):
         load(here("l.npz", {"x": np.ones((9, 40, 40))}), preprocess="deskew", knn=3)
 
 
@@ -385,7 +385,7 @@ def test_preprocessing_is_what_it_says() -> None:
     unit = fitted("unit", x, "test")(x)
     assert unit.shape == (50, 64) and np.linalg.norm(unit, axis=1) == pytest.approx(1)
     parts = fitted("pca", x, "test")(x)
-    values, vectors = np.linalg.eigh(np.cov(x.T))
+    _, vectors = np.linalg.eigh(np.cov(x.T))
     theirs = (x - x.mean(axis=0)) @ vectors[:, ::-1][:, : parts.shape[1]]
     assert parts.std() == pytest.approx(1) and parts.shape == (50, 50)
     assert np.abs(parts[:, :40]) == pytest.approx(np.abs(theirs / theirs.std())[:, :40], abs=1e-6)
@@ -395,7 +395,7 @@ def test_preprocessing_is_what_it_says() -> None:
 
 
 def test_unknown_preprocessing_and_options() -> None:
-    with pytest.raises(UsageError, match="unknown preprocess 'pcs'. Did you mean 'pca'"):
+    with pytest.raises(UsageError, match=r"unknown preprocess 'pcs'\. Did you mean 'pca'"):
         fitted("pcs", X, "test")
     for options in ({"knn": 0}, {"knn": "ten"}, {"scale": "gauss"}, {"preprocess": "pcs"}, {"k": 1}, {"k": 2.5}):
         with pytest.raises(UsageError):
