@@ -169,6 +169,23 @@ def _stored_graph(entry: Entry) -> Affinity:
     )  # fmt: skip
 
 
+def images_of(name: str, count: int) -> Array | None:
+    """The images (n, height, width) behind the points of a recipe or a registered instance of `count` points, in its
+    order; None where its points are none. For pictures only: no instance holds them.
+    """
+    entry = find_entry(load_index(TOPIC), name)
+    recipe = name if is_recipe(name) else entry.facts.get("recipe", "") if entry is not None else ""
+    if recipe.startswith("digits:"):
+        found = drawn(recipe)[0].x.reshape(-1, 8, 8)
+    elif entry is not None and entry.facts.get("name") == "digits":
+        found = _points(name).reshape(-1, 8, 8)
+    elif entry is not None and entry.facts.get("kind") == "array":
+        found = _points(name)
+    else:
+        return None
+    return found if found.ndim == 3 and len(found) == count else None
+
+
 def truth(name: str) -> Array | None:
     """The true classes (n,) int64 of a recipe or a registered instance, in its order, 0 where the source calls a point
     noise; None where they are not known. Nothing but the evaluation of answers calls this.
