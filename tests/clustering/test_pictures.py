@@ -82,5 +82,6 @@ def test_other_points_have_no_images() -> None:
     for name in ("shipped/iris", "blobs/train-0", "moons:n=40", "points.npz"):
         assert images_of(name, 40) is None
     assert images_of("digits:n=100", 99) is None  # another instance of that name
+    assert images_of("digits:mine", 40) is None
     if (PUBLIC / "clustering").exists():
         assert images_of("cifar-effnet/cifar10", 4000) is None

@@ -171,19 +171,24 @@ def _stored_graph(entry: Entry) -> Affinity:
 
 def images_of(name: str, count: int) -> Array | None:
     """The images (n, height, width) behind the points of a recipe or a registered instance of `count` points, in its
-    order; None where its points are none. For pictures only: no instance holds them.
+    order; None where its points are none, or cannot be had here. For pictures only: no instance holds them.
     """
+    try:
+        found = _images(name)
+    except UsageError:  # a name of the user's own, or no file of that set
+        return None
+    return found if found is not None and found.ndim == 3 and len(found) == count else None
+
+
+def _images(name: str) -> Array | None:
     entry = find_entry(load_index(TOPIC), name)
     recipe = name if is_recipe(name) else entry.facts.get("recipe", "") if entry is not None else ""
     if recipe.startswith("digits:"):
-        found = drawn(recipe)[0].x.reshape(-1, 8, 8)
-    elif entry is not None and entry.facts.get("name") == "digits":
-        found = _points(name).reshape(-1, 8, 8)
-    elif entry is not None and entry.facts.get("kind") == "array":
-        found = _points(name)
-    else:
+        return drawn(recipe)[0].x.reshape(-1, 8, 8)
+    if entry is None or (entry.facts.get("name") != "digits" and entry.facts.get("kind") != "array"):
         return None
-    return found if found.ndim == 3 and len(found) == count else None
+    found: Array = _points(name)
+    return found.reshape(-1, 8, 8) if entry.facts.get("name") == "digits" else found
 
 
 def truth(name: str) -> Array | None:
