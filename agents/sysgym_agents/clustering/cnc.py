@@ -43,11 +43,12 @@ class CNC(StoredLearner):
     """A network from points to clusters, trained without labels on batches of their affinity graph.
 
     `fit` lowers the expected normalised cut of the graph restricted to a batch (some points at random and neighbours
-    of each), by Gumbel-softmax samples, and keeps an average of the weights. Beyond the paper, after a quarter of the
-    training a search merges and splits the network's clusters of the training graphs while NCut falls, and the network
-    imitates them for a while (`guided`). The frozen network assigns unseen points in one forward pass (`predict`), each
-    by itself. `solve` then moves points while that lowers NCut. Without weights it first trains on the instance itself.
-    The weights are for points of one width and for one k.
+    of each), by Gumbel-softmax samples, and keeps an average of the weights. The frozen network assigns unseen points
+    in one forward pass (`predict`), each by itself. `solve` then moves points while that lowers NCut. Without weights
+    it first trains on the instance itself. The weights are for points of one width and for one k.
+
+    With `guided`, which is no part of CNC, a search merges and splits the network's clusters of the training graphs
+    after a quarter of the training, and the network imitates what it found for a while.
 
     Hyper-parameters:
         loss: `expected-ncut` is CNC's with `balance` times the expected imbalance of sizes; `neuncut` is NeuNcut's,
@@ -55,7 +56,7 @@ class CNC(StoredLearner):
         gumbel: whether noise is added to the logits in training; else it is a softmax.
         hidden, layers: width and number of hidden layers.
         learning_rate: of Adam, after a warm-up; cosine decay in the last part. average: share of the averaged weights
-            that stays in a step. guided: whether the search takes part; else the gradient has to find the way alone.
+            that stays in a step. guided: whether a search takes part; else the gradient finds the way alone.
         memory: share of running averages over batches in the estimates of volumes, cuts and sizes, in the last step; it
             grows from 0, which is CNC's own.
         iterations: gradient steps on a family. solve_iterations: those on a single instance. An explicit budget of
@@ -75,13 +76,13 @@ class CNC(StoredLearner):
     gumbel: bool = True
     hidden: Annotated[int, Range(1, 8192)] = 512
     layers: Annotated[int, Range(0, 16)] = 2
-    learning_rate: Annotated[float, Range(1e-9, 1.0)] = 4e-3
+    learning_rate: Annotated[float, Range(1e-9, 1.0)] = 1e-3
     balance: Annotated[float, Range(0.0, 1e9)] = 6.55
     penalty: Annotated[float, Range(0.0, 1e9)] = 80.0
-    memory: Annotated[float, Range(0.0, 0.999999)] = 0.9
-    guided: bool = True
+    memory: Annotated[float, Range(0.0, 0.999999)] = 0.0
+    guided: bool = False
     average: Annotated[float, Range(0.0, 0.999999)] = 0.999
-    iterations: Annotated[int, Range(1, 10**9)] = 8000
+    iterations: Annotated[int, Range(1, 10**9)] = 12000
     solve_iterations: Annotated[int, Range(1, 10**9)] = 2000
     seeds: Annotated[int, Range(1, 100_000)] = 64
     neighbours: Annotated[int, Range(0, 10_000)] = 3

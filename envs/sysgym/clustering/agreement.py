@@ -29,6 +29,9 @@ def agreement(labels: Array, classes: Array, noise: Any = None) -> dict[str, flo
     if len(labels) != len(classes):
         raise UsageError(f"{len(labels)} labels do not fit {len(classes)} classes; both must be of the same points.")
     kept = np.ones(len(classes), bool) if noise is None else np.asarray(classes != noise)
+    for what, values in (("labels", labels), ("classes", classes)):
+        if values.dtype.kind == "f" and not np.isfinite(values[kept]).all():
+            raise UsageError(f"the {what} hold values that are not finite; give every point one.")
     if not kept.any():
         raise UsageError("every point is noise, so there is nothing to compare.")
     own, found = (np.unique(values[kept], return_inverse=True)[1] for values in (classes, labels))
@@ -59,7 +62,7 @@ def read_labels(path: str | Path, names: tuple[str, ...] = ("labels", "y")) -> A
         elif ending == ".npy":
             found = parse_npy(data)
         else:
-            lines = [line.split("#")[0].strip() for line in as_text(path, data).splitlines()]
+            lines = [line.split("%")[0].split("#")[0].strip() for line in as_text(path, data).splitlines()]
             found = [line for line in lines if line]
         labels = np.asarray(found)
     if labels.ndim != 1 or labels.dtype.kind not in "iufU" or not len(labels):
@@ -67,12 +70,31 @@ def read_labels(path: str | Path, names: tuple[str, ...] = ("labels", "y")) -> A
             f"{path}: expected one label a point, got an array of {labels.dtype} and shape {labels.shape}."
         )
     if ending not in (".json", ".npz", ".npy") and any(len(line.split()) > 1 for line in labels.tolist()):
-        raise UsageError(f"{path}: expected one label a line, in the order of the points.")
+        raise UsageError(f"{path}: expected one label a line, in the order of the points, not two words or more.")
     return labels
+
+
+def noise_of(word: str | None, classes: Array, path: str) -> Any:
+    """The class that a word names among classes (n,), in their type; UsageError if no point has it."""
+    if word is None:
+        return None
+    if classes.dtype.kind == "U":
+        found: Any = word
+    else:
+        try:
+            found = float(word)
+        except ValueError:
+            raise UsageError(f"the classes in {path} are numbers; --noise {word!r} is none.") from None
+    if not (classes == found).any():
+        known = ", ".join(map(str, np.unique(classes)[:12].tolist()))
+        raise UsageError(f"no point in {path} has the class --noise {word}; its classes are {known}.")
+    return found
 
 
 def _named(path: str | Path, content: Any, names: tuple[str, ...]) -> Any:
     if isinstance(content, Mapping):
+        if isinstance(content.get("solution"), Mapping):  # of `sysgym solve --json`
+            content = content["solution"]
         for name in names:
             if name in content:
                 return content[name]

@@ -67,11 +67,14 @@ def built(raw: Any, name: str, how: Neighbours, preprocess: str | None, k: int |
         if preprocess not in (None, "none"):
             raise UsageError(f"{name} holds affinities, no points: leave preprocess={preprocess} out.")
         return raw
-    graph = affinity_graph(fitted(preprocess or "none", raw, name)(raw), name=name, k=k, how=how)
+    points = fitted(preprocess or "none", raw, name)(raw)
+    graph = affinity_graph(points, name=name, k=k, how=how)
+    if how.nearest > len(points) - 1 + how.own:
+        announce(f"{name}: {len(points)} points have no {how.nearest} neighbours (-O knn=...); all are each other's.")
     if graph.components and graph.components > 1 and how.joined:
         announce(
             f"{name}: the graph of neighbours has {graph.components} components; each is joined to its nearest point "
-            "by an affinity of 0.001 (-O joined=false leaves them apart)."
+            "by an affinity of 0.001 (-O connect=false leaves them apart)."
         )
     return graph
 
@@ -86,7 +89,9 @@ def _registered(name: str, how: Neighbours, preprocess: str | None) -> Affinity:
         graph = affinity_graph(fitted(preprocess or made.preprocess, made.x, name)(made.x), name=name, k=k, how=how)
     elif facts["kind"] == "graph":
         if preprocess not in (None, "none") or how != Neighbours():
-            raise UsageError(f"{name} is a graph of its own; leave knn, scale, mutual, own and preprocess out.")
+            raise UsageError(
+                f"{name} is a graph of its own; leave knn, scale, mutual, own, connect and preprocess out."
+            )
         graph = _stored_graph(entry)
     else:
         raw = _points(name)
@@ -170,6 +175,28 @@ def _stored_graph(entry: Entry) -> Affinity:
         entry.name, graph.xadj, graph.adjncy, graph.adjwgt, graph.degree, x=x.astype(np.float32), k=entry.facts["k"],
         unit=2.0**-24, components=entry.facts["components"],
     )  # fmt: skip
+
+
+def images_of(name: str, count: int) -> Array | None:
+    """The images (n, height, width) behind the points of a recipe or a registered instance of `count` points, in its
+    order; None where its points are none, or cannot be had here. For pictures only: no instance holds them.
+    """
+    try:
+        found = _images(name)
+    except UsageError:  # a name of the user's own, or no file of that set
+        return None
+    return found if found is not None and found.ndim == 3 and len(found) == count else None
+
+
+def _images(name: str) -> Array | None:
+    entry = find_entry(load_index(TOPIC), name)
+    recipe = name if is_recipe(name) else entry.facts.get("recipe", "") if entry is not None else ""
+    if recipe.startswith("digits:"):
+        return drawn(recipe)[0].x.reshape(-1, 8, 8)
+    if entry is None or (entry.facts.get("name") != "digits" and entry.facts.get("kind") != "array"):
+        return None
+    found: Array = _points(name)
+    return found.reshape(-1, 8, 8) if entry.facts.get("name") == "digits" else found
 
 
 def truth(name: str) -> Array | None:

@@ -50,6 +50,9 @@ def digits(rng: np.random.Generator, n: int, k: int) -> Made:
 
     x, y = load_digits(return_X_y=True)
     classes = np.sort(rng.permutation(10)[:k])
+    there = int(np.isin(y, classes).sum())
+    if n > there:
+        raise UsageError(f"n={n} is more than the {there} digits of the {k} classes that are drawn; ask for fewer.")
     kept = rng.permutation(np.flatnonzero(np.isin(y, classes)))[:n]
     return Made(x[kept], np.searchsorted(classes, y[kept]), "pca")
 
@@ -89,12 +92,14 @@ def drawn(recipe: str) -> tuple[Made, int]:
     family = FAMILIES[name]
     values = {"n": family.n, "k": family.k, "seed": 0}
     most = {"n": family.most_points, "k": family.most_clusters, "seed": 2**63 - 1}
-    for item in filter(None, rest.split(",")):
-        key, _, value = item.partition("=")
+    given = [item.partition("=")[::2] for item in rest.split(",") if item]
+    for key, value in given:
         if key not in values:
             raise unknown(f"option of {name}", key, values)
-        if not (value.isascii() and value.isdecimal()):
-            raise UsageError(f"{recipe!r}: {key} must be a whole number, got {value!r}.")
+        if not (value.isascii() and value.isdecimal() and len(value) < 20):
+            raise UsageError(f"{recipe!r}: {key} must be a whole number, {most[key]} at most, got {value[:40]!r}.")
+        if sum(other == key for other, _ in given) > 1:
+            raise UsageError(f"{recipe!r}: {key} is given more than once.")
         values[key] = int(value)
     for key, least in (("n", 8), ("k", 2), ("seed", 0)):
         if not least <= values[key] <= most[key]:

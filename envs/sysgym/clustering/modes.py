@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from functools import partial
 from typing import Any
 
@@ -53,12 +54,15 @@ def _no_limit(graph: Graph) -> int:
 def library_labels(start: str, rules: Rules, graph: Affinity, rng: np.random.Generator) -> Array:
     """Labels (n,) by one run of k-means: of the points, or of the eigenvectors of the graph's Laplacian."""
     from sklearn.cluster import KMeans
+    from sklearn.exceptions import ConvergenceWarning
 
     k = rules.count(graph)
     if start == "kmeans" and graph.x is None:
         raise UsageError(f"{graph.name} holds affinities, no points, which start=kmeans needs; use start=spectral.")
     x = graph.x if start == "kmeans" else laplacian_eigenvectors(graph, k)
-    found: Array = KMeans(k, n_init=1, random_state=int(rng.integers(2**31))).fit_predict(x)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)  # fewer places than clusters: some start empty
+        found: Array = KMeans(k, n_init=1, random_state=int(rng.integers(2**31))).fit_predict(x)
     return found
 
 

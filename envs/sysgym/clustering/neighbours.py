@@ -1,7 +1,8 @@
 """Graphs of affinities between points: K nearest neighbours, exact and so the same on every machine.
 
 Points are put on a grid of a power of two, so that squared distances are whole numbers that float64 holds; affinities
-are whole multiples of 2^-24. Neither a library's order of summation nor a tie decides an edge.
+are whole multiples of 2^-24. Neither a library's order of summation nor a tie decides an edge. Its step is about 2^-20
+of the largest coordinate; where that moves a point's distance to its last neighbour by more than 2%, a Notice says so.
 """
 
 from __future__ import annotations
@@ -11,13 +12,16 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 
 from sysgym.clustering.instance import Affinity
-from sysgym.core.errors import UsageError
+from sysgym.core.errors import UsageError, announce
 from sysgym.core.problem import Array
 from sysgym.graphs.csr import from_edges
 
 UNIT = 2.0**-24  # of affinities of our own making
 JOINT = 1e-3  # the affinity that joins components
 BLOCK = 2**22  # distances held at once
+FAR = 8  # points are moved to the origin if they lie farther from it than so many times their spread
+LEAST, MOST = 1e-30, 1e30  # coordinates that float32 features can show
+SHIFTED = 0.02  # share of a distance by which the grid may change it without a word
 Scale = Literal["global", "local", "binary"]
 
 
@@ -35,10 +39,14 @@ class Neighbours(NamedTuple):
 
 def on_grid(x: Any) -> tuple[Array, float]:
     """Points (n, d) as whole numbers in float64, and what 1 of them is: a power of two, so fine that every squared
-    distance is a whole number below 2^53.
+    distance is a whole number below 2^53. Points far from the origin beside their spread are moved there first, so
+    that the grid tells them apart.
     """
     x = np.asarray(x, np.float64)
     most = float(np.abs(x).max(initial=0.0))
+    if len(x) and most > FAR * float(np.ptp(x, axis=0).max()):
+        x = x - x.min(axis=0)
+        most = float(x.max(initial=0.0))
     bits = min(20, (50 - int(np.ceil(np.log2(max(x.shape[1], 1))))) // 2)
     grid = 2.0 ** (int(np.ceil(np.log2(most))) - bits) if most > 0 else 1.0
     return np.rint(x / grid), grid
@@ -46,7 +54,7 @@ def on_grid(x: Any) -> tuple[Array, float]:
 
 def nearest_neighbours(whole: Array, count: int, own: bool) -> tuple[Array, Array]:
     """The nearest points of each, (n, count) int64, nearest first, and squared distances (n, count) float64, of points
-    (n, d) that `on_grid` gave. Ties go to the lower index.
+    (n, d) that `on_grid` gave. Ties go to the lower index, but with `own` a point is the first of its own.
     """
     from sysgym.clustering.neighbour_kernels import nearest
 
@@ -73,12 +81,11 @@ def affinity_graph(
     x = np.asarray(x)
     if x.ndim != 2 or len(x) < 2 or x.shape[1] < 1 or x.dtype.kind not in "biuf":
         raise UsageError(f"{name}: expected two or more points, (n, d) numbers, got {x.dtype} of shape {x.shape}.")
-    if not np.isfinite(x).all():
-        row = int(np.flatnonzero(~np.isfinite(x).all(axis=1))[0])
-        raise UsageError(f"{name}: point {row} has a coordinate that is not finite; leave it out or fill it in.")
+    _check_range(x, name)
     whole, grid = on_grid(x)
     points = (whole * grid).astype(np.float32)
     near, squares = nearest_neighbours(whole, min(rule.nearest, len(x) - 1 + rule.own), rule.own)
+    _tell(x, near, squares, grid, name, rule)
     pairs, weights = _symmetric(near, _affinities(near, squares, rule), len(x))
     if rule.mutual:
         pairs, weights = _mutual(near, pairs, weights)
@@ -93,15 +100,53 @@ def affinity_graph(
     )
 
 
+def _check_range(x: Array, name: str) -> None:
+    """UsageError for coordinates that are not finite, or too large or small to be shown as features."""
+    if not np.isfinite(x).all():
+        row = int(np.flatnonzero(~np.isfinite(x).all(axis=1))[0])
+        raise UsageError(f"{name}: point {row} has a coordinate that is not finite; leave it out or fill it in.")
+    wide = x.astype(np.float64)
+    most = float(np.abs(wide).max())
+    spread = float(np.ptp(wide, axis=0).max()) if most <= MOST else most
+    if spread > MOST or 0 < spread < LEAST:
+        raise UsageError(
+            f"{name}: coordinates reach {most:.3g} and spread over {spread:.3g}, expected {LEAST:g} to {MOST:g}; "
+            "scale the points."
+        )
+
+
+def _tell(x: Array, near: Array, squares: Array, grid: float, name: str, rule: Neighbours) -> None:
+    """A Notice if the grid's rounding is felt in the distance of points to their last neighbour, or if that is 0."""
+    wide = x.astype(np.float64)
+    true = np.sqrt(((wide - wide[near[:, -1]]) ** 2).sum(axis=1))
+    felt = int(np.count_nonzero(np.abs(np.sqrt(squares[:, -1]) * grid - true) > SHIFTED * true))
+    if felt:
+        announce(
+            f"{name}: {felt} of {len(x)} points lie too close together, beside the largest coordinate, for the grid of "
+            f"distances, whose step is {grid:.3g}: their neighbours are not exact; scale the columns "
+            "(preprocess=standard) or leave outliers out."
+        )
+    elif rule.scale != "binary" and np.median(true) == 0 and squares.any():
+        announce(
+            f"{name}: most points have {near.shape[1]} neighbours at their own place, so the median distance of the "
+            "positive ones scales the affinities; leave duplicates out, or give a larger knn."
+        )
+
+
 def _affinities(near: Array, squares: Array, rule: Neighbours) -> Array:
-    """Affinities of points to their neighbours, (n, K) float64, from squared distances on the grid."""
+    """Affinities of points to their neighbours, (n, K) float64, from squared distances on the grid.
+
+    A scale of 0, where K neighbours are at a point's own place, gives way to the median of the positive distances.
+    """
     if rule.scale == "binary":
         return np.ones(squares.shape)
     reach = np.sqrt(squares[:, -1])
+    positive = squares[squares > 0]
+    instead = float(np.sqrt(np.median(positive))) if len(positive) else 1.0
     if rule.scale == "local":
-        own = np.where(reach > 0, reach, 1.0)
+        own = np.where(reach > 0, reach, instead)
         return np.asarray(np.exp(-squares / (own[:, None] * own[near])))
-    middle = float(np.median(reach)) or 1.0
+    middle = float(np.median(reach)) or instead
     return np.asarray(np.exp(-squares / (2 * middle * middle)))
 
 

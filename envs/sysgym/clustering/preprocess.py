@@ -26,6 +26,7 @@ from sysgym.core.problem import Array
 VERSION = 1
 NAMES = ("none", "standard", "pca", "deskew", "tfidf", "unit")
 COMPONENTS, TOPICS = 50, 64
+MOST = 1e30  # a coordinate
 SIDE = 28  # of images, in pixels, once they are upright
 Transform = Callable[[Any], Array]  # raw features (m, ...) to (m, d) float64
 
@@ -37,6 +38,7 @@ def fitted(name: str, raw: Any, source: str) -> Transform:
     """
     if name not in NAMES:
         raise unknown("preprocess", name, NAMES)
+    _check_numbers(raw, source)
     if name == "tfidf":
         return _tfidf(raw, source)
     if name == "deskew":
@@ -57,10 +59,41 @@ def fitted(name: str, raw: Any, source: str) -> Transform:
     return lambda given: find(_flat(given, source))
 
 
-def _flat(raw: Any, source: str) -> Array:
+def _check_numbers(given: Any, source: str) -> None:
+    """UsageError for anything but two or more rows of finite numbers that float64 holds, dense or sparse."""
+    sparse = hasattr(given, "toarray")
+    raw: Any = given if sparse else np.asarray(given)
+    if raw.ndim < 2 or raw.dtype.kind not in "biuf" or raw.shape[0] < 2 or 0 in raw.shape:
+        raise UsageError(
+            f"{source}: expected two or more points, numbers of shape (n, d), got {raw.dtype} of shape {raw.shape}."
+        )
+    values = raw.tocoo().data if sparse else raw
+    strange = ~np.isfinite(values)
+    if strange.any():
+        rows = raw.tocoo().row[strange] if sparse else np.nonzero(strange)[0]
+        row = int(rows.min())
+        raise UsageError(f"{source}: point {row} has a coordinate that is not finite; leave it out or fill it in.")
+    if values.size and max(float(values.max()), -float(values.min())) > MOST:
+        raise UsageError(f"{source}: coordinates must be from {-MOST:g} to {MOST:g}; scale the points.")
+    if values.dtype.itemsize >= 8 and values.dtype != np.float64 and values.size:
+        _check_exact(values, source)
+
+
+def _check_exact(values: Array, source: str) -> None:
+    """UsageError for numbers that are others in float64."""
+    if values.dtype.kind == "f":
+        exact = bool((values.astype(np.float64) == values).all())
+    else:
+        exact = int(values.max()) <= 2**53 and int(values.min()) >= -(2**53)
+    if not exact:
+        raise UsageError(
+            f"{source}: coordinates of {values.dtype} do not fit float64; take a common offset off, or round them."
+        )
+
+
+def _flat(given: Any, source: str) -> Array:
     """Features as (n, d) float64; pixels of 8 bits as 0 to 1."""
-    if hasattr(raw, "toarray"):
-        raw = raw.toarray()
+    raw: Any = given.toarray() if hasattr(given, "toarray") else given
     raw = np.asarray(raw)
     if raw.ndim < 2 or raw.dtype.kind not in "biuf":
         raise UsageError(f"{source}: expected numbers of shape (n, d), got {raw.dtype} of shape {raw.shape}.")
@@ -73,7 +106,8 @@ def _principal(flat: Array) -> Transform:
     from sklearn.decomposition import PCA
 
     model = PCA(min(COMPONENTS, *flat.shape), svd_solver="full" if len(flat) < flat.shape[1] else "covariance_eigh")
-    found = model.fit_transform(flat)
+    with np.errstate(invalid="ignore"):  # shares of a variance of 0, where all points are equal
+        found = model.fit_transform(flat)
     spread = float(found.std()) or 1.0
     return lambda given: np.asarray(model.transform(given) / spread)
 
@@ -85,17 +119,19 @@ def _tfidf(counts: Any, source: str) -> Transform:
     from sklearn.feature_extraction.text import TfidfTransformer
 
     def checked(given: Any) -> Any:
-        matrix = given if issparse(given) else csr_array(np.asarray(given))
-        if matrix.ndim != 2 or (matrix.nnz and matrix.data.min() < 0):
-            raise UsageError(f"{source}: preprocess=tfidf needs counts of words (n, words), none of them negative.")
-        return matrix.astype(np.float64)
+        matrix: Any = given if issparse(given) else np.asarray(given)
+        values = matrix.tocoo().data if issparse(given) else matrix
+        if matrix.ndim != 2 or (values < 0).any() or (values != np.rint(values)).any():
+            raise UsageError(f"{source}: preprocess=tfidf needs counts of words (n, words), whole and not negative.")
+        return csr_array(matrix).astype(np.float64)
 
     weigh = TfidfTransformer(norm="l2", sublinear_tf=True)
     weighed = weigh.fit_transform(checked(counts))
     most = min(TOPICS, min(weighed.shape) - 1)
-    if most < 1:
-        raise UsageError(f"{source}: preprocess=tfidf needs two documents and two words at least.")
-    model = TruncatedSVD(most, algorithm="arpack", random_state=0).fit(weighed)
+    if most < 1 or not weighed.nnz:
+        raise UsageError(f"{source}: preprocess=tfidf needs two documents and two words at least, and some counts.")
+    with np.errstate(divide="ignore", invalid="ignore"):  # shares of a variance of 0, where all documents are equal
+        model = TruncatedSVD(most, algorithm="arpack", random_state=0).fit(weighed)
     return lambda given: _rows_of_length_one(model.transform(weigh.transform(checked(given))))
 
 
@@ -123,7 +159,8 @@ def _framed(image: Array) -> Array:
         return image
     if max(image.shape) > SIDE:
         raise UsageError(f"preprocess=deskew is for images of up to {SIDE} x {SIDE} pixels, got {image.shape}.")
-    large = np.clip(zoom(image, 20 / max(image.shape), order=1), 0, 1) if max(image.shape) < 20 else image
+    low, high = min(float(image.min()), 0.0), max(float(image.max()), 1.0)
+    large = np.clip(zoom(image, 20 / max(image.shape), order=1), low, high) if max(image.shape) < 20 else image
     found = np.zeros((SIDE, SIDE))
     top, left = ((SIDE - side) // 2 for side in large.shape)
     found[top : top + large.shape[0], left : left + large.shape[1]] = large

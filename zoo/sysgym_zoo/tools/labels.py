@@ -50,7 +50,7 @@ def _run(folder: Path, write: Path | None, name: str, as_json: bool) -> None:
 
 
 def _file(solution: Path, truth: str, noise: str | None, as_json: bool) -> None:
-    from sysgym.clustering.agreement import agreement, read_labels
+    from sysgym.clustering.agreement import agreement, noise_of, read_labels
     from sysgym.clustering.catalogue import truth as classes_of
     from sysgym.core.errors import UsageError
     from sysgym_zoo.jobs.console import number, show_json, tell
@@ -61,9 +61,7 @@ def _file(solution: Path, truth: str, noise: str | None, as_json: bool) -> None:
     if known is not None and noise is not None:
         raise UsageError(f"the points of {truth} that are noise are known; leave --noise out.")
     classes = read_labels(truth, ("y", "labels", "classes")) if known is None else known
-    left_out: Any = 0 if known is not None else noise
-    if noise is not None and classes.dtype.kind != "U":
-        left_out = float(noise)
+    left_out = 0 if known is not None else noise_of(noise, classes, truth)
     found = agreement(read_labels(solution), classes, left_out)
     if as_json:
         show_json("agreement", {"solution": str(solution), "truth": truth, **found})
