@@ -193,7 +193,10 @@ PROBLEMS = {
     "Raises-v0": ("raises_plugin:Thing", "cannot be imported (ImportError: no module named nowhere)"),
     "Exits-v0": ("exits_plugin:Thing", "cannot be imported (SystemExit: licence expired)"),
     "Absent-v0": ("hollow_plugin:Thing", "cannot be imported (AttributeError"),
-    "Hollow-v0": ("hollow_plugin:Hollow", "which lacks adopt, canonical, choice_names, default_instances, describe,"),
+    "Hollow-v0": (
+        "hollow_plugin:Hollow",
+        "which lacks adopt, beside, canonical, choice_names, default_instances, describe,",
+    ),
     "Crash-v0": ("crash_plugin:Crash", "it cannot be built (RuntimeError: no GPU)"),
     "Blind-v0": ("crash_plugin:Blind", "it cannot be built (OSError: no disk)"),
     "Other-v0": ("crash_plugin:Other", "registered as 'Other-v0' but calls itself Partitioning-v3"),
@@ -294,7 +297,7 @@ def test_the_rest_works_beside_broken_plugins(broken: Run, packages: Path, path:
     assert "of Partitioning" in broken("show", "tiny/grid-test").stdout
     assert "cannot be imported" in broken("show", "Raises", code=2).stderr
     assert "which lacks solve" in broken("solve", "tiny/grid-test", "-a", "idle", code=2).stderr
-    assert "which lacks adopt, canonical" in broken("solve", "tiny/grid-test", "-p", "Hollow", code=2).stderr
+    assert "which lacks adopt, beside, canonical" in broken("solve", "tiny/grid-test", "-p", "Hollow", code=2).stderr
     assert "feasible" in broken("solve", "tiny/grid-test").stdout
     code = (
         "import gymnasium as gym, sysgym\n"

@@ -23,7 +23,7 @@ from sysgym_leaderboards.events import GENESIS, Event, entry_hash, parse_row
 from sysgym_leaderboards.verify import Judged
 
 _HEAD = re.compile(r"(?:(\d+):)?([0-9a-f]{12,64})")
-_JUDGED = ("feasible", "cost", "reference", "violations", "solution", "canonical")
+_JUDGED = ("feasible", "cost", "reference", "violations", "solution", "canonical", "beside")
 _CLAIMED = ("claimed", "seconds", "evaluations")
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -27,11 +27,13 @@ class Row:
     evaluations: int | None = None  # self-reported
     solution: str = ""  # SHA-256 of the judged arrays
     canonical: str = ""  # SHA-256 of their canonical form: equal for the same solution, however it is written
+    beside: tuple[str, ...] = ()  # which of the metrics no judge found: see `Problem.beside`
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain data for JSON; an infinite cost becomes None."""
+        """Plain data for JSON; an infinite cost becomes None, and `beside` stands only where there is something."""
         plain = {**vars(self), "metrics": dict(self.metrics), "violations": list(self.violations)}
-        return {**plain, "cost": self.cost if math.isfinite(self.cost) else None}
+        plain |= {"cost": self.cost if math.isfinite(self.cost) else None, "beside": list(self.beside)}
+        return {key: value for key, value in plain.items() if key != "beside" or value}
 
 
 @dataclass(frozen=True)
@@ -64,11 +66,14 @@ class Certificate:
 def parse_row(table: Mapping[str, Any]) -> Row:
     """A row from plain data; KeyError, TypeError or ValueError if it is none."""
     cost = math.inf if table["cost"] is None else float(table["cost"])
-    row = Row(**{**table, "cost": cost, "violations": tuple(table["violations"])})
+    lists = {"violations": tuple(table["violations"]), "beside": tuple(table.get("beside", ()))}
+    row = Row(**{**table, "cost": cost, **lists})
     if type(row.feasible) is not bool or type(row.seed) is not int or math.isnan(cost):
         raise ValueError(f"no row of a certificate: {table!r:.200}")
     if row.feasible and not math.isfinite(cost):
         raise ValueError(f"a feasible answer without a finite cost: {table!r:.200}")
+    if not set(row.beside) <= set(row.metrics):
+        raise ValueError(f"no metrics stand under what is beside the cost: {table!r:.200}")
     return row
 
 
@@ -88,3 +93,15 @@ def parse_certificate(table: Mapping[str, Any]) -> Certificate:
     if type(certificate.accepted) is not bool:
         raise ValueError("no certificate: accepted is neither true nor false")
     return certificate
+
+
+def means_beside(rows: Sequence[Row]) -> dict[str, float]:
+    """The mean over an entry's answers of each figure that stands beside their costs, by name."""
+    names = dict.fromkeys(name for row in rows for name in row.beside)
+    found = {name: [float(row.metrics[name]) for row in rows if name in row.beside] for name in names}
+    return {name: math.fsum(values) / len(values) for name, values in found.items()}
+
+
+def names_beside(figures: Iterable[Mapping[str, float]]) -> list[str]:
+    """The names of all figures that stand beside the costs of some entries."""
+    return list(dict.fromkeys(name for found in figures for name in found))

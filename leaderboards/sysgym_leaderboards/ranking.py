@@ -17,14 +17,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
 from sysgym.core.errors import UsageError
 from sysgym_leaderboards.board import Board
-from sysgym_leaderboards.certificates import Row
+from sysgym_leaderboards.certificates import Row, means_beside
 from sysgym_leaderboards.events import Entry
 from sysgym_leaderboards.judge import judge_of
 from sysgym_leaderboards.statistics import (
@@ -78,10 +78,12 @@ class Standing:
     different: int  # answers that differ from those of the other seeds of their instance
     over: str  # what the intervals draw again: "seeds" or "instances"
     results: tuple[Result, ...]
+    beside: Mapping[str, float] = field(default_factory=dict)  # means over the answers that decide nothing
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain data for JSON."""
-        return {**vars(self), "results": [vars(result) for result in self.results]}
+        """Plain data for JSON; `beside` stands only where there is something."""
+        plain = {**vars(self), "results": [vars(result) for result in self.results], "beside": dict(self.beside)}
+        return {key: value for key, value in plain.items() if key != "beside" or value}
 
 
 @dataclass(frozen=True)
@@ -185,6 +187,7 @@ def _line(board: Board, entry: Entry, names: Sequence[str], references: Mapping[
         gap=gap[0], gap_low=gap[1], gap_high=gap[2], wins=0,
         feasible=math.fsum(result.feasible for result in results) / len(names), same_as=None,
         answers=len(rows), different=sum(different), over="seeds" if runs > 1 else "instances", results=results,
+        beside={name: round(value, DIGITS) for name, value in means_beside(entry.certificate.rows).items()},
     )  # fmt: skip
 
 

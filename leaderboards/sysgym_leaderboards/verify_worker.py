@@ -27,7 +27,7 @@ import numpy as np
 
 import sysgym
 from sysgym.core.errors import InvalidSolution, UsageError
-from sysgym.core.problem import AnyProblem, Array
+from sysgym.core.problem import AnyProblem, Array, Solution, Verdict
 from sysgym.core.solutions import check_arrays, freedom_of, restricted
 from sysgym_leaderboards.archive import check_size, read_zip, write_zip
 from sysgym_leaderboards.board import Board, board_names, instance_hash, load_board, parse_board
@@ -199,12 +199,27 @@ def _judge(
     feasible, cost = bool(verdict.feasible), float(verdict.cost)
     if math.isnan(cost) or (feasible and not math.isfinite(cost)):
         raise InvalidSolution(f"{name} seed {seed}: the judged cost is {cost}, which cannot be ranked.")
-    metrics = {str(key): float(value) for key, value in verdict.metrics.items() if math.isfinite(value)}
+    beside = _beside(problem, instance, judged, verdict)
+    metrics = {str(key): float(value) for key, value in verdict.metrics.items() if math.isfinite(value)} | beside
     violations = tuple(bounded(text, 300) for text in verdict.violations[:20])
     claims = (answer.cost, answer.seconds, answer.evaluations)
     canonical = judged if problem.canonical is None else problem.canonical(instance, judged)
     hashes = solution_hash(arrays), solution_hash({key: np.asarray(value) for key, value in canonical.items()})
-    return Row(name, seed, feasible, cost, reference, metrics, violations, *claims, *hashes)
+    return Row(name, seed, feasible, cost, reference, metrics, violations, *claims, *hashes, beside=tuple(beside))
+
+
+def _beside(problem: AnyProblem, instance: Any, solution: Solution, verdict: Verdict) -> dict[str, float]:
+    """What stands beside the cost of a solution; BoardError if the problem cannot say it here, or says it wrongly."""
+    if problem.beside is None:
+        return {}
+    try:
+        found = {str(name): float(value) for name, value in problem.beside(instance, solution).items()}
+    except UsageError as error:
+        raise BoardError(f"what stands beside the cost on {instance.name} is not known here: {error}") from error
+    for name, value in found.items():
+        if name in verdict.metrics or not math.isfinite(value):
+            raise BoardError(f"{problem.name} puts {name} = {value} beside the cost: a metric already, or not finite.")
+    return found
 
 
 def claim_mismatch(rows: Sequence[Row]) -> str:

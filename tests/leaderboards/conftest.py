@@ -34,7 +34,7 @@ class Toy:
     variants = ({},)
     generate = size = static = describe = lambda *_: None  # it is only judged
     dynamics = reads = adopt = parse_solution = format_solution = named_solution = legend = None
-    frames = timeline = canonical = None
+    frames = timeline = canonical = beside = None
     restrict = None
     choice_names, secondary, freedoms, published, tradeoff = (), False, {}, (), ()
     def __init__(self, *, behave="well"): self.behave = behave

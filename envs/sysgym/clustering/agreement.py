@@ -1,4 +1,6 @@
-"""How far labels agree with true classes. Nothing that solves, trains or judges imports this."""
+"""How far labels agree with true classes. Nothing that solves or trains calls this, and no cost, reward or rank depends
+on it; boards show it beside them.
+"""
 
 from __future__ import annotations
 

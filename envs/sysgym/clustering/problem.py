@@ -181,6 +181,17 @@ class Clustering:
         """The labels with clusters renumbered by their first point: all clusters are alike."""
         return {"labels": renumbered(solution["labels"])}
 
+    def beside(self, instance: Affinity, solution: Solution) -> Mapping[str, float]:
+        """How far labels agree with the true classes (acc, nmi, ari), where those are known; for boards alone."""
+        from sysgym.clustering.agreement import agreement
+        from sysgym.clustering.catalogue import truth
+
+        classes = truth(instance.name)
+        if classes is None:
+            return {}
+        found = agreement(solution["labels"], classes, 0)
+        return {name: found[name] for name in ("acc", "nmi", "ari")}
+
     def reference_costs(self, instance: Affinity) -> Mapping[str, float]:
         """Known normalised cuts of registered instances, with their own k and graph, `who -> ncut`: spectral clustering
         first; and all points in one cluster, which costs k - 1.

@@ -368,7 +368,7 @@ class _ProblemDefaults:
     freedoms: Mapping[str, Freedom] = MappingProxyType({})
     published: tuple[Mapping[str, str], ...] = ()
     reads = adopt = parse_solution = format_solution = named_solution = legend = None
-    frames = timeline = canonical = restrict = None
+    frames = timeline = canonical = beside = restrict = None
 
     @property
     def dynamics(self: Any) -> Any:

@@ -177,6 +177,9 @@ class Problem(Protocol[I, S]):
     # a form that equal solutions share (parts renumbered, coordinates on a grid), by which boards know copies; None:
     # solutions are equal where all their numbers are
     canonical: Callable[[I, Solution], Solution] | None
+    # what boards show beside the cost of a solution, such as its agreement with an answer key: finite numbers, by names
+    # that are no metrics. No judge, reward or agent may use it; None where a problem has none
+    beside: Callable[[I, Solution], Mapping[str, float]] | None
 
     @property
     def dynamics(self) -> Dynamics[I, S]:

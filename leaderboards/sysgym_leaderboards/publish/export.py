@@ -13,6 +13,7 @@ from typing import Any
 
 from sysgym.core.errors import UsageError, unknown
 from sysgym_leaderboards.board import Board, load_board
+from sysgym_leaderboards.certificates import names_beside
 from sysgym_leaderboards.events import Entry
 from sysgym_leaderboards.names import normal
 from sysgym_leaderboards.publish.charts import SHOWN
@@ -26,6 +27,7 @@ CSV_COLUMNS = (
     "board", "division", "freedom", "rank", "entry", "agent", *_SCORES,
     "instance", "ratio", "cost", "reference", "instance_feasible",
 )  # fmt: skip
+OF_ENTRY = CSV_COLUMNS.index("instance")  # so many columns are about an entry
 
 
 def board_report(store: Store, board: Board) -> dict[str, Any]:
@@ -142,11 +144,12 @@ def csv_text(report: Mapping[str, Any]) -> str:
     """A report as CSV: one line an entry and instance."""
     stream = io.StringIO()
     writer = csv.writer(stream, lineterminator="\n")
-    writer.writerow(CSV_COLUMNS)
+    beside = names_beside(line.get("beside", {}) for line in report["standings"])
+    writer.writerow([*CSV_COLUMNS[:OF_ENTRY], *map(_cell, beside), *CSV_COLUMNS[OF_ENTRY:]])
     for line in report["standings"]:
         head = [report["board"][key] for key in ("id", "division", "freedom")]
         head += [line["rank"], line["number"], _cell(line["agent"])]
-        head += [line[key] for key in _SCORES]
+        head += [line[key] for key in _SCORES] + [line.get("beside", {}).get(name) for name in beside]
         for result in line["results"]:
             values = [result[key] for key in ("ratio", "cost", "reference", "feasible")]
             writer.writerow([*head, _cell(result["instance"]), *values])

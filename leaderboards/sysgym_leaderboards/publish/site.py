@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from html import escape
 from typing import TYPE_CHECKING, Any
 
+from sysgym_leaderboards.certificates import names_beside
 from sysgym_leaderboards.names import shown_authors
 from sysgym_leaderboards.publish.charts import COLOURS, SHOWN, interval_axis, interval_bar, profile_chart, scale_of
 
@@ -209,6 +210,7 @@ def _ranking(report: Mapping[str, Any]) -> str:
     standings = report["standings"]
     low, high = scale_of([(line["score"], line["low"], line["high"]) for line in standings])
     agents = {line["number"]: line["agent"] for line in standings}
+    beside = names_beside(line.get("beside", {}) for line in standings)
     lines = []
     for line in standings:
         entry, about = line["entry"], line["entry"]["about"]
@@ -227,6 +229,7 @@ def _ranking(report: Mapping[str, Any]) -> str:
             f'<td class="bar">{interval_bar(line["score"], line["low"], line["high"], low, high)}</td>',
             f"<td>{_with_range(line['iqm'], line['iqm_low'], line['iqm_high'])}</td>",
             f"<td>{_with_range(line['gap'], line['gap_low'], line['gap_high'])}</td>",
+            *(f"<td>{_number(line.get('beside', {}).get(name))}</td>" for name in beside),
             f"<td>{'–' if line['rank'] is None else line['wins']}</td>",
             f"<td>{_percent(line['feasible'])}</td>",
             f"<td>{_seconds(entry['claimed_seconds'])}</td>",
@@ -236,7 +239,8 @@ def _ranking(report: Mapping[str, Any]) -> str:
     head = (
         '<tr><th>Rank</th><th class="text fixed">Agent</th><th>Score</th>'
         f'<th class="bar"><small>Score, log scale</small>{interval_axis(low, high)}</th>'
-        "<th>IQM</th><th>Gap</th><th>Wins</th><th>Feasible</th><th>Seconds<br>(claimed)</th><th>Verified</th></tr>"
+        f"<th>IQM</th><th>Gap</th>{''.join(f'<th>{escape(name)}</th>' for name in beside)}<th>Wins</th>"
+        "<th>Feasible</th><th>Seconds<br>(claimed)</th><th>Verified</th></tr>"
     )
     beyond = ", an arrow a score beyond the scale" if any(line["score"] > high for line in standings) else ""
     drawn = "instances drawn again"
@@ -246,11 +250,19 @@ def _ranking(report: Mapping[str, Any]) -> str:
         f'<p class="muted">Bars and brackets: 95 % bootstrap intervals ({drawn}), the dashed line is the '
         f"reference{beyond}. IQM: mean of the middle half of reference / cost, higher is better. "
         "Gap: what reference / cost lacks to 1 on average (optimality gap), lower is better. "
+        f"{_about_beside(beside)}"
         "Wins: instances on which no entry is better. Of equal scores, more feasible answers rank first. "
         "An entry with the solutions of an earlier one has no rank. "
         "Seconds and hardware are the authors' claims.</p>"
     )
     return f"{_table(head, lines)}\n{note}"
+
+
+def _about_beside(names: Sequence[str]) -> str:
+    what = (
+        "means over the answers, such as of agreement with true classes, beside the ranking, which they do not decide"
+    )
+    return f"{escape(', '.join(names))}: {what}. " if names else ""
 
 
 def _with_range(value: float | None, low: float | None, high: float | None) -> str:

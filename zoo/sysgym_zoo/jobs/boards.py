@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from sysgym import UsageError
 from sysgym_leaderboards import Board, Store, board_names, load_board, rank
+from sysgym_leaderboards.certificates import names_beside
 from sysgym_leaderboards.ranking import apart
 from sysgym_zoo.jobs.console import say, show_json, tell
 
@@ -76,7 +77,8 @@ def standings(board_name: str, store_path: Path | None) -> list[dict[str, Any]]:
         for line in others
     ]  # fmt: skip
     freedom = freedom_on(board)
-    return [{**line, "freedom": freedom} if freedom else line for line in waiting_last(rows, waiting)]
+    lines = with_beside(waiting_last(rows, waiting), [row.beside for row in rows])
+    return [{**line, "freedom": freedom} if freedom else line for line in lines]
 
 
 COLUMNS = ("rank", "agent", "score", "low", "high", "iqm", "gap", "wins", "feasible", "entry", "same_as", "note")
@@ -101,6 +103,15 @@ def waiting_last(rows: Sequence[Any], waiting: list[dict[str, Any]]) -> list[dic
         }
         for row in rows
     ] + waiting
+
+
+def with_beside(lines: list[dict[str, Any]], found: Sequence[Mapping[str, float]]) -> list[dict[str, Any]]:
+    """Rows of a table with a column after `gap` for each figure that stands beside the ranking of the first of them."""
+    names = [name for name in names_beside(found) if name not in COLUMNS]
+    place = COLUMNS.index("gap") + 1
+    order = (*COLUMNS[:place], *names, *COLUMNS[place:])
+    known = [*found, *({} for _ in lines[len(found) :])]
+    return [{**dict.fromkeys(order), **figures, **line} for line, figures in zip(lines, known, strict=True)]
 
 
 def audit_rows(results: Path, published: Path | None) -> list[dict[str, Any]]:
