@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from sysgym.clustering.instance import Affinity
@@ -34,9 +36,7 @@ def judge_clusters(graph: Affinity, labels: Array, k: int) -> Verdict:
     """
     cut, volume, sizes = cluster_values(graph, labels, k)
     terms = ncut_terms(cut, volume)
-    cost = 0.0
-    for term in terms:  # in this order, as the kernels add them up
-        cost += term
+    cost = math.fsum(terms)  # so that the names of clusters do not matter
     used = sizes[sizes > 0]
     share = used / used.sum()
     metrics = {
