@@ -298,9 +298,9 @@ def test_a_search_guides_the_training(monkeypatch) -> None:
         return (blobs()[1] + 1) % 3
 
     monkeypatch.setattr(cnc_model, "merge_split", search)
-    agent = fitted(400)
+    agent = fitted(400, guided=True)
     assert searched == [(120, 3)] and np.mean(agent.predict(blobs()[0].x) == (blobs()[1] + 1) % 3) > 0.97
-    fitted(400, guided=False)
+    fitted(400)
     assert len(searched) == 1
 
 

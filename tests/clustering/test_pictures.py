@@ -66,7 +66,7 @@ def test_many_clusters_and_long_names() -> None:
 @pytest.mark.parametrize(
     ("name", "how"),
     [
-        ("shipped/digits", "standard"), ("digits:n=100,k=4,seed=3", "pca"), ("digits/train-1", "pca"),
+        ("shipped/digits", "none"), ("digits:n=100,k=4,seed=3", "pca"), ("digits/train-1", "pca"),
         pytest.param("usps/train", "deskew", marks=[needs_clustering, pytest.mark.slow]),
     ],
 )  # fmt: skip
