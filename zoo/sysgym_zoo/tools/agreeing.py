@@ -36,7 +36,7 @@ def of_row(folder: Path, row: dict[str, Any]) -> dict[str, float]:
 
 def compared(folders: Sequence[Path]) -> tuple[list[dict[str, Any]], str]:
     """A line an agent of evaluation runs: cost and ratio, the means of ACC, NMI and ARI, and the 95 % bootstrap
-    interval of ARI (over runs within instances, or over instances of one seed); and the same as Markdown.
+    interval of ARI over the instances, seeds averaged; and the same as Markdown.
     """
     lines, notes = [], []
     for folder in folders:
@@ -45,7 +45,7 @@ def compared(folders: Sequence[Path]) -> tuple[list[dict[str, Any]], str]:
         for line in summarise(rows):
             mine = [row for row in measured if row["agent"] == line["agent"]]
             scores = {key: _by_seed(mine, key) for key in MEASURES}
-            low, high = bootstrap_interval(scores["ari"], mean)
+            low, high = bootstrap_interval(scores["ari"].mean(axis=0, keepdims=True), mean)
             means = {key: float(value.mean()) for key, value in scores.items()}
             lines.append({
                 "agent": line["agent"], "cost": line["cost"], "ratio": line["ratio"], **means, "ari low": float(low),
