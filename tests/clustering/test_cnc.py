@@ -17,8 +17,9 @@ from sysgym.clustering.instance import Affinity
 from sysgym.core.errors import UsageError
 from sysgym_agents.clustering import cnc_model
 from sysgym_agents.clustering.cnc import CNC
+from sysgym_agents.clustering.cnc_batches import DIAGONAL, Source
 from sysgym_agents.clustering.cnc_loss import blended, expected_imbalance, expected_ncut, neuncut, sums_of
-from sysgym_agents.clustering.cnc_model import DIAGONAL, CncNet, Source
+from sysgym_agents.clustering.cnc_model import CncNet
 from sysgym_agents.clustering.estimator import CNCClusterer
 from sysgym_agents.core import Budget, completed, is_learner
 from sysgym_agents.learning.learner import undisturbed
