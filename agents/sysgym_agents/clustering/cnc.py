@@ -107,8 +107,8 @@ class CNC(StoredLearner):
     ) -> None:  # fmt: skip
         """Train on graphs of one width and k, on from weights that are there already, or from `load_training`.
 
-        `callback` hears loss, expected ncut and imbalance of the batches, or the contrastive loss of an embedding, every
-        100 steps and after the last one.
+        `callback` hears loss, expected ncut and imbalance of the batches, and the contrastive loss while an embedding
+        is learnt, every 100 steps and after the last one.
         """
         from sysgym_agents.clustering.cnc_model import Progress
         from sysgym_agents.learning.stepwise import resumed, run
@@ -158,8 +158,8 @@ class CNC(StoredLearner):
             return self.net.labels(inputs_of(x, self.net.hops))
         if self.net.hops:
             raise UsageError(
-                f"these weights of agent 'cnc' look at a point's neighbours (hops={self.net.hops}), which points alone do "
-                "not have; give an instance, such as affinity_graph(x)."
+                f"these weights of agent 'cnc' look at a point's neighbours (hops={self.net.hops}), which points alone "
+                "do not have; give an instance, such as affinity_graph(x)."
             )
         return self.net.labels(points)
 

@@ -17,7 +17,7 @@ DIAGONAL = 1e-3  # added to the affinity of a point of a batch to itself
 
 
 def inputs_of(instance: Affinity, hops: int) -> Array:
-    """The points (n, d), and beside them their means over 1..hops steps of the random walk: (n, d * (1 + hops)) float32.
+    """The points (n, d), beside them their means over 1..hops steps of the random walk: (n, d * (1 + hops)) float32.
 
     The walk is D^-1 W: a point's affinity to itself is a step that stays, and a point without any affinity stays. These
     are the features of SIGN (Rossi et al., arXiv 2004.11198), whose last ones are those of SGC (Wu et al., 1902.07153).

@@ -56,10 +56,10 @@ def batch_reach(points: Array) -> float:
     Where that is 0, the median of the positive distances; 1 where there is none.
     """
     squares, last = _squares(points), min(REACH, len(points)) - 1
-    found = float(np.median(np.maximum(np.partition(squares, last, axis=1)[:, last], 0.0)))
-    positive = squares[squares > 0]
-    instead = float(np.median(positive)) if len(positive) else 1.0
-    return float(np.sqrt(found or instead))
+    distances = np.sqrt(np.maximum(squares, 0.0))
+    found = float(np.median(np.partition(distances, last, axis=1)[:, last]))
+    positive = distances[distances > 0]
+    return found or (float(np.median(positive)) if len(positive) else 1.0)
 
 
 @njit

@@ -28,7 +28,7 @@ CHUNK = 4096  # points that are embedded at once
 
 
 def contrastive(a: Tensor, b: Tensor, alike: Tensor) -> Tensor:
-    """mean(y max(d - 0.05, 0)^2 + (1 - y) max(1 - d, 0)^2), d the distances of rows (m, e), y = `alike` (m,) of 0, 1."""
+    """mean(y max(d - 0.05, 0)^2 + (1 - y) max(1 - d, 0)^2), d the distances of rows (m, e), y `alike` (m,) of 0, 1."""
     d = (a - b).square().sum(dim=1).clamp(min=LEAST).sqrt()
     near, far = torch.relu(d - MARGINS[0]).square(), torch.relu(MARGINS[1] - d).square()
     return (alike * near + (1 - alike) * far).mean()
@@ -68,7 +68,7 @@ class Pairs:
         self.anchors = np.flatnonzero(np.diff(instance.xadj))  # points that have neighbours
         if not len(self.anchors):
             raise UsageError(
-                f"{instance.name} has no affinities between points for affinity='siamese' of agent 'cnc' to learn from; "
+                f"{instance.name} has no affinities between points, and affinity='siamese' of agent 'cnc' needs some; "
                 "choose affinity='batch'."
             )
         self.nearest = np.full((instance.nodes, ALIKE), -1, np.int64)
