@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -108,10 +109,9 @@ def test_weights_with_hops_are_restored_and_drawn_anew(walking: CNC, tmp_path: P
     assert (loaded.predict(instance) == walking.predict(instance)).all()
     assert loaded.forget(np.random.default_rng(0)) and loaded.net.hops == 2
     assert torch.equal(loaded.net.mean, walking.net.mean) and not same(loaded, walking)
-    fitted_on = CNC()
-    fitted_on.load(tmp_path)
-    fitted_on.fit(problem(3), [instance], np.random.default_rng(0), Budget(steps=2))
-    assert not same(fitted_on, walking)
+    loaded.load(tmp_path)
+    loaded.fit(problem(3), [instance], np.random.default_rng(0), Budget(steps=2))
+    assert not same(loaded, walking) and loaded.net.hops == 2
 
 
 def test_weights_for_other_hops_are_refused_before_a_network_is_built(walking: CNC, tmp_path: Path) -> None:
@@ -244,6 +244,26 @@ def test_training_goes_on_exactly_in_every_stage(
         assert other.load_training(tmp_path, Budget(steps=100 - stop))
         with pytest.raises(UsageError, match="does not fit agent 'cnc'"):
             other.fit(problem(3), graphs, np.random.default_rng(9), Budget(steps=100 - stop))
+
+
+@pytest.mark.parametrize(
+    ("key", "value"), [("before", 101), ("before", -1), ("reach", [0.0]), ("reach", []), ("reach", [None])]
+)
+def test_a_damaged_state_of_both_stages_is_refused(key: str, value: Any, tmp_path: Path) -> None:
+    hyper: dict[str, Any] = FAST | {"affinity": "siamese", "seeds": 4}
+    first, second, graphs = CNC(**hyper), CNC(**hyper), [blobs()[0]]
+    first.fit(
+        problem(3),
+        graphs,
+        np.random.default_rng(3),
+        Budget(steps=200),
+        lambda row: first.save_training(tmp_path) and False,
+    )
+    file = tmp_path / "training.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | {key: value}))
+    assert second.load_training(tmp_path, Budget(steps=100))
+    with pytest.raises(UsageError, match="does not fit agent 'cnc'"):
+        second.fit(problem(3), graphs, np.random.default_rng(9), Budget(steps=100))
 
 
 # ------------------------------------------------------------------------------------------------ what cannot be done

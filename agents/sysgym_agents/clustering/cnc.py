@@ -66,7 +66,7 @@ class CNC(StoredLearner):
             own features (SIGN, arXiv 2004.11198). Its weights then assign points of instances, not points alone.
         affinity: `graph` is the instance's; `batch` is CNC's own, between the nearest of seeds * (1 + neighbours)
             random points; `siamese` the same in an embedding by a Siamese network, which the first fifth of the
-            training learns from neighbours in the graph. Neither is needed to assign points.
+            training learns from neighbours in the graph. Only the training uses it.
         repair: `refine` moves points while that lowers NCut, `merge-split` merges and splits clusters too.
     """
 

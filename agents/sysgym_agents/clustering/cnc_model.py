@@ -257,6 +257,8 @@ class Progress:
         if self.siamese is not None:
             put_learner(snapshot, self.siamese.net, self.siamese.optimiser, SIAMESE)
             self.embedding, self.before = bool(facts["embedding"]), int(facts["before"])
+            if not 0 <= self.before <= int(facts["done"]):
+                raise ValueError(f"it says that {self.before} of its {facts['done']} steps were those of the embedding")
             if self.embedding:
                 return
             self._look(self.siamese.spaces())
