@@ -62,6 +62,11 @@ class CNC(StoredLearner):
         iterations: gradient steps on a family. solve_iterations: those on a single instance. An explicit budget of
             steps takes their place.
         seeds, neighbours: points of a batch that are drawn, and neighbours that come with each.
+        hops: the network sees the means of the points over 1..hops steps of the graph's random walk beside a point's
+            own features (SIGN, arXiv 2004.11198). Its weights then assign points of instances, not points alone.
+        affinity: `graph` is the instance's; `batch` is CNC's own, between the nearest of seeds * (1 + neighbours)
+            random points; `siamese` the same in an embedding by a Siamese network, which the first fifth of the
+            training learns from neighbours in the graph. Only the training uses it.
         repair: `refine` moves points while that lowers NCut, `merge-split` merges and splits clusters too.
     """
 
@@ -86,6 +91,8 @@ class CNC(StoredLearner):
     solve_iterations: Annotated[int, Range(1, 10**9)] = 2000
     seeds: Annotated[int, Range(1, 100_000)] = 64
     neighbours: Annotated[int, Range(0, 10_000)] = 3
+    hops: Annotated[int, Range(0, 8)] = 0
+    affinity: Literal["graph", "batch", "siamese"] = "graph"
     repair: Literal["none", "refine", "merge-split"] = "refine"
 
     def __post_init__(self) -> None:
@@ -100,7 +107,8 @@ class CNC(StoredLearner):
     ) -> None:  # fmt: skip
         """Train on graphs of one width and k, on from weights that are there already, or from `load_training`.
 
-        `callback` hears loss, expected ncut and imbalance of the batches, every 100 steps and after the last one.
+        `callback` hears loss, expected ncut and imbalance of the batches, and the contrastive loss while an embedding
+        is learnt, every 100 steps and after the last one.
         """
         from sysgym_agents.clustering.cnc_model import Progress
         from sysgym_agents.learning.stepwise import resumed, run
@@ -117,10 +125,12 @@ class CNC(StoredLearner):
 
     def solve(self, problem: Clustering, instance: Affinity, rng: np.random.Generator, budget: Budget) -> Solution:
         """The network's labels (after a fit on the instance if there are no weights), then repaired."""
+        from sysgym_agents.clustering.cnc_batches import inputs_of
+
         clock, k = Clock(budget), problem.clusters(instance)
         self._shape(problem, [instance])
         net = self.net or self._fit_one(k, instance, rng, budget)
-        labels = net.labels(points_of(instance))
+        labels = net.labels(inputs_of(instance, net.hops))
         if self.repair == "none" or clock.spent():
             return {"labels": labels}
         from sysgym_agents.clustering.local_search import merge_split, refined
@@ -129,17 +139,29 @@ class CNC(StoredLearner):
             return {"labels": refined(instance, labels, k, rng)}
         return {"labels": merge_split(instance, labels, k, rng, clock)}
 
-    def predict(self, x: Array) -> Array:
-        """The clusters (m,) int32 of any points (m, d), by the frozen network; UsageError if there are no weights."""
+    def predict(self, x: Array | Affinity) -> Array:
+        """The clusters (m,) int32 of any points (m, d) or of an instance's, by the frozen network.
+
+        UsageError if there are no weights, or they look at neighbours (`hops`) and `x` is no instance.
+        """
+        from sysgym_agents.clustering.cnc_batches import inputs_of
+
         if self.net is None:
             raise UsageError("agent 'cnc' has no weights to predict with; call fit or load first.")
-        x = np.asarray(x)
-        if x.ndim != 2 or x.shape[1] != self.net.features:
+        points = points_of(x) if isinstance(x, Affinity) else np.asarray(x)
+        if points.ndim != 2 or points.shape[1] != self.net.features:
             raise UsageError(
                 f"these weights of agent 'cnc' are for points of {self.net.features} features, got an array of shape "
-                f"{x.shape}; give (points, {self.net.features}), prepared as those of the training."
+                f"{points.shape}; give (points, {self.net.features}), prepared as those of the training."
             )
-        return self.net.labels(x)
+        if isinstance(x, Affinity):
+            return self.net.labels(inputs_of(x, self.net.hops))
+        if self.net.hops:
+            raise UsageError(
+                f"these weights of agent 'cnc' look at a point's neighbours (hops={self.net.hops}), which points alone "
+                "do not have; give an instance, such as affinity_graph(x)."
+            )
+        return self.net.labels(points)
 
     def weights(self) -> Mapping[str, Any] | None:
         """Those of the network, which are averages, and the mean and spread of the points that it was trained on."""
@@ -157,7 +179,7 @@ class CNC(StoredLearner):
             return False
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(int(rng.integers(2**31)))
-            fresh = self._empty(self.net.features, self.net.clusters)
+            fresh = self._empty(self.net.features, self.net.clusters, self.net.hops)
         fresh.mean, fresh.scale = self.net.mean, self.net.scale
         self.net = fresh
         return True
@@ -176,7 +198,7 @@ class CNC(StoredLearner):
                 "save the agent again."
             )
         with torch.random.fork_rng(devices=[]):
-            self.net = filled(lambda: self._empty(features, clusters), weights, path)
+            self.net = filled(lambda: self._empty(features, clusters, self.hops), weights, path)
 
     def save_training(self, path: Path) -> bool:
         """Write the state of the last `fit` into a folder; may be called from its callback. False if there was none."""
@@ -204,6 +226,11 @@ class CNC(StoredLearner):
             raise UsageError("agent 'cnc' needs at least one graph to train on.")
         shapes = [(points_of(instance).shape[1], problem.clusters(instance)) for instance in instances]
         wanted, what = shapes[0], f"{instances[0].name} has"
+        if self.net is not None and self.net.hops != self.hops:
+            raise UsageError(
+                f"these weights of agent 'cnc' are for hops={self.net.hops}, not {self.hops}; leave hops as it was in "
+                "their training, or train a new agent."
+            )
         if self.net is not None:
             wanted, what = (self.net.features, self.net.clusters), "these weights of agent 'cnc' are for"
         for instance, found in zip(instances, shapes, strict=True):
@@ -215,10 +242,10 @@ class CNC(StoredLearner):
                 )
         return wanted
 
-    def _empty(self, features: int, clusters: int) -> CncNet:
+    def _empty(self, features: int, clusters: int, hops: int) -> CncNet:
         from sysgym_agents.clustering.cnc_model import CncNet
 
-        return CncNet(features, self.hidden, self.layers, clusters)
+        return CncNet(features, self.hidden, self.layers, clusters, hops)
 
     def _setting(self, clusters: int, iterations: int) -> Training:
         from sysgym_agents.clustering.cnc_model import Training
@@ -227,6 +254,7 @@ class CNC(StoredLearner):
             hidden=self.hidden, layers=self.layers, clusters=clusters, learning_rate=self.learning_rate,
             iterations=iterations, seeds=self.seeds, neighbours=self.neighbours, loss=self.loss, balance=self.balance,
             penalty=self.penalty, gumbel=self.gumbel, memory=self.memory, guided=self.guided, average=self.average,
+            hops=self.hops, affinity=self.affinity,
         )  # fmt: skip
 
     def _fit_one(self, clusters: int, instance: Affinity, rng: np.random.Generator, budget: Budget) -> CncNet:

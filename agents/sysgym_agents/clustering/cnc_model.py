@@ -1,4 +1,4 @@
-"""What CNC computes: its network, the batches of a graph, and the training on them (Nazi et al., arXiv 1910.07623)."""
+"""What CNC computes: its network, and the training on batches of graphs (Nazi et al., arXiv 1910.07623)."""
 
 from __future__ import annotations
 
@@ -13,39 +13,42 @@ from torch import Tensor, nn
 
 from sysgym.clustering.instance import Affinity
 from sysgym.core.problem import Array
-from sysgym_agents.clustering.cnc_kernels import restrict
+from sysgym_agents.clustering.cnc_batches import Sampled, Source, standard
 from sysgym_agents.clustering.cnc_loss import Sums, blended, expected_imbalance, expected_ncut, neuncut, sums_of
+from sysgym_agents.clustering.cnc_siamese import Siamese
 from sysgym_agents.clustering.local_search import merge_split
 from sysgym_agents.core import Budget, Clock
 from sysgym_agents.learning.memory import afford
 from sysgym_agents.learning.snapshot import Snapshot, learner_tensors, put_learner
 from sysgym_agents.learning.stepwise import rate
 
-DIAGONAL = 1e-3  # added to the affinity of a point of a batch to itself
 WARM = 100  # steps in which the learning rate grows
 GUIDED = (0.25, 0.4)  # shares of a training between which it imitates what a search made of its labels
 TRIES = 200  # candidates of that search
+EMBEDDING = 0.2  # share of a training with affinities 'siamese' in which their embedding is learnt
 HELD = 0.6  # share of a training in which the learning rate stays: its noise leads out of worse minima
 TAU = (1.5, 1.0)  # temperature of the Gumbel-softmax at the start and at the end
 CHUNK = 256  # points of a forward pass; always as many, so that a point's logits depend on no other point
-AVERAGED, PAST, GUIDES = "averaged/", "past/", "guides/"
+AVERAGED, PAST, GUIDES, SIAMESE = "averaged/", "past/", "guides/", "siamese/"
 
 
 class CncNet(nn.Module):
     """A perceptron from points to logits of clusters, tanh between its layers.
 
-    It takes points as they come: their mean and spread in the training are among its weights.
+    It takes points as they come: their mean and spread in the training are among its weights. With `hops` it takes the
+    means of `inputs_of` beside them.
     """
 
-    mean: Tensor  # (features,) float32
+    mean: Tensor  # (features * (1 + hops),) float32
     scale: Tensor  # () float32
 
-    def __init__(self, features: int, hidden: int, layers: int, clusters: int) -> None:
+    def __init__(self, features: int, hidden: int, layers: int, clusters: int, hops: int = 0) -> None:
         super().__init__()
-        widths = [features] + [hidden] * layers
+        self.hops = hops
+        widths = [features * (1 + hops)] + [hidden] * layers
         self.dense = nn.ModuleList(nn.Linear(a, b) for a, b in itertools.pairwise(widths))
         self.out = nn.Linear(widths[-1], clusters)
-        self.register_buffer("mean", torch.zeros(features))
+        self.register_buffer("mean", torch.zeros(widths[0]))
         self.register_buffer("scale", torch.ones(()))
         for layer in (*self.dense, self.out):
             nn.init.xavier_uniform_(layer.weight)
@@ -54,7 +57,7 @@ class CncNet(nn.Module):
     @property
     def features(self) -> int:
         """Columns of the points."""
-        return len(self.mean)
+        return len(self.mean) // (1 + self.hops)
 
     @property
     def clusters(self) -> int:
@@ -62,24 +65,23 @@ class CncNet(nn.Module):
         return self.out.out_features
 
     def forward(self, x: Tensor) -> Tensor:
-        """Points (b, features) to logits (b, clusters)."""
+        """Points and their means (b, features * (1 + hops)) to logits (b, clusters)."""
         x = (x - self.mean) * self.scale
         for layer in self.dense:
             x = torch.tanh(layer(x))
         return self.out(x)
 
     def fitted(self, x: Array) -> None:
-        """Take mean and spread of points (n, features): one spread for all features."""
-        mean = x.mean(axis=0, dtype=np.float64)
-        spread = float(np.sqrt(np.mean((x - mean) ** 2)))
+        """Take mean and spread of inputs (n, features * (1 + hops)): one spread for all columns."""
+        mean, scale = standard(x)
         self.mean.copy_(torch.from_numpy(mean))
-        self.scale.fill_(1 / spread if spread > 0 else 1.0)
+        self.scale.fill_(scale)
 
     @torch.no_grad()
     def labels(self, x: Array) -> Array:
-        """The cluster of each point (n, features), (n,) int32: the largest logit, without noise."""
+        """The clusters (n,) int32 of inputs (n, features * (1 + hops)): the largest logit, without noise."""
         found = np.empty(len(x), np.int32)
-        rows = torch.zeros(CHUNK, self.features)
+        rows = torch.zeros(CHUNK, len(self.mean))
         for first in range(0, len(x), CHUNK):
             part = x[first : first + CHUNK]
             rows[: len(part)] = torch.from_numpy(np.array(part, np.float32))
@@ -104,35 +106,8 @@ class Training(NamedTuple):
     memory: float  # of the running averages in the estimates of volumes and sizes
     guided: bool
     average: float  # how much of the averaged weights stays in a step
-
-
-class Source:
-    """A graph whose batches are drawn."""
-
-    def __init__(self, instance: Affinity) -> None:
-        self.instance = instance
-        self.graph = instance.xadj, instance.adjncy, instance.adjwgt
-        self.x = torch.from_numpy(np.array(instance.x, np.float32))
-        own = instance.vwgt - instance.degree
-        self.scale = 1.0 / max(float(instance.adjwgt.max(initial=0)), float(own.max()), 1.0)
-        self.own = (own * self.scale + DIAGONAL).astype(np.float32)
-        self.place = np.full(instance.nodes, -1, np.int32)
-
-    def draw(self, rng: np.random.Generator, seeds: int, neighbours: int) -> Array:
-        """Distinct points, ascending: some at random, and of each some neighbours in the graph."""
-        xadj, adjncy, _ = self.graph
-        first = rng.integers(0, len(self.x), seeds)
-        many = xadj[first + 1] - xadj[first]
-        at = xadj[first][:, None] + (rng.random((seeds, neighbours)) * many[:, None]).astype(np.int64)
-        found = [first, adjncy[at[many > 0]].ravel()]
-        return np.unique(np.concatenate(found))
-
-    def affinity(self, chosen: Array) -> Array:
-        """The weights between chosen points (b, b) float32, the largest of the graph being 1, and the diagonal."""
-        out = np.zeros((len(chosen), len(chosen)), np.float32)
-        restrict(chosen, self.graph, self.scale, self.place, out)
-        out[np.arange(len(chosen)), np.arange(len(chosen))] = self.own[chosen]
-        return out
+    hops: int  # steps of the random walk whose means are inputs
+    affinity: str  # "graph", "batch" or "siamese"
 
 
 class Progress:
@@ -144,29 +119,54 @@ class Progress:
         self.setting, self.rng, self.done = setting, rng, 0
         most = max(instance.nodes for instance in instances)
         batch, drawn = setting.seeds * (1 + setting.neighbours), setting.seeds * setting.neighbours
-        needed = 16.0 * min(most, batch) ** 2 + 24.0 * drawn
+        needed = (16.0 if setting.affinity == "graph" else 56.0) * min(most, batch) ** 2 + 24.0 * drawn
         afford(needed, f"a batch of {batch} of {most} points", "seeds or neighbours of agent 'cnc'")
-        self.sources = [Source(instance) for instance in instances]
+        kind = Source if setting.affinity == "graph" else Sampled
+        self.sources = [kind(instance, setting.hops) for instance in instances]
         self.seed = int(rng.integers(2**31))
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.seed)
-            self.raw = copy.deepcopy(start) or self._empty(instances)
+            self.raw = copy.deepcopy(start) or self._empty()
+            self.siamese = Siamese(instances) if setting.affinity == "siamese" else None
         self.net = copy.deepcopy(self.raw)  # the averaged weights
         self.past: Sums | None = None  # running averages
         self.guides: list[Tensor] | None = None  # labels (n,) int64 of each graph to imitate
         self.optimiser = torch.optim.Adam(self.raw.parameters(), setting.learning_rate)
+        self.embedding = self.siamese is not None  # whether that is what is trained
+        self.before = 0  # steps of that
+        if setting.affinity == "batch":
+            self._look([np.array(source.instance.x, np.float32) for source in self.sources])
 
-    def _empty(self, instances: Sequence[Affinity]) -> CncNet:
-        width = self.sources[0].x.shape[1]
-        net = CncNet(width, self.setting.hidden, self.setting.layers, self.setting.clusters)
-        net.fitted(np.concatenate([instance.x for instance in instances]))
+    def _empty(self) -> CncNet:
+        features, setting = self.sources[0].x.shape[1] // (1 + self.setting.hops), self.setting
+        net = CncNet(features, setting.hidden, setting.layers, setting.clusters, setting.hops)
+        net.fitted(np.concatenate([source.x.numpy() for source in self.sources]))
         return net
 
+    def _look(self, spaces: Sequence[Array]) -> None:
+        """Let the batches take distances in spaces (n, e), one a graph, from now on."""
+        for source, space in zip(self.sources, spaces, strict=True):
+            assert isinstance(source, Sampled)
+            source.look(space, self.rng, self.setting.seeds * (1 + self.setting.neighbours))
+
     def step(self, share: float) -> dict[str, float]:
-        """One gradient step at a share of the budget; the loss, and the expected cut and imbalance of its batch."""
+        """One gradient step at a share of the budget, of the embedding or of the network; the metrics of its batch."""
         share = max(share, self.done / self.setting.iterations)
+        if self.siamese is None:
+            return self._step(share)
+        if self.embedding and share < EMBEDDING:
+            loss = self.siamese.step(self.rng, self.done, share / EMBEDDING)
+            self.done += 1
+            return {"contrastive": loss}
+        if self.embedding:
+            self.embedding, self.before = False, self.done
+            self._look(self.siamese.spaces())
+        return self._step(max(0.0, share - EMBEDDING) / (1 - EMBEDDING))
+
+    def _step(self, share: float) -> dict[str, float]:
+        """One of the network, at a share of its own training; the loss, and the expected cut and imbalance."""
         late = max(0.0, (share - HELD) / (1 - HELD))
-        self.optimiser.param_groups[0]["lr"] = rate(self.setting.learning_rate, self.done, WARM, late)
+        self.optimiser.param_groups[0]["lr"] = rate(self.setting.learning_rate, self.done - self.before, WARM, late)
         self._guided(share)
         index = int(self.rng.integers(len(self.sources)))
         source = self.sources[index]
@@ -214,7 +214,8 @@ class Progress:
     @torch.no_grad()
     def _averaged(self) -> None:
         """Move the averaged weights towards those of this step: further in the first steps, then by a fixed share."""
-        stays = min(self.setting.average, self.done / (self.done + 10))
+        done = self.done - self.before
+        stays = min(self.setting.average, done / (done + 10))
         pairs = zip(self.net.parameters(), self.raw.parameters(), strict=True)
         for mean, value in pairs:
             mean.lerp_(value, 1 - stays)
@@ -222,11 +223,13 @@ class Progress:
     def snapshot(self) -> Snapshot:
         """The training as it stands."""
         averaged = {f"{AVERAGED}{name}": value.detach().clone() for name, value in self.net.state_dict().items()}
-        facts = {"done": self.done, "iterations": self.setting.iterations, "seed": self.seed,
-                 "rng": self.rng.bit_generator.state}  # fmt: skip
+        facts = {"done": self.done, "iterations": self.setting.iterations, "seed": self.seed, "before": self.before,
+                 "rng": self.rng.bit_generator.state, "affinity": self.setting.affinity, "embedding": self.embedding,
+                 "reach": [getattr(source, "reach", None) for source in self.sources]}  # fmt: skip
         past = {} if self.past is None else {f"{PAST}{name}": value for name, value in self.past._asdict().items()}
         guides = {f"{GUIDES}{index}": value for index, value in enumerate(self.guides or [])}
-        return Snapshot(learner_tensors(self.raw, self.optimiser) | averaged | past | guides, facts)
+        twin = {} if self.siamese is None else learner_tensors(self.siamese.net, self.siamese.optimiser, SIAMESE)
+        return Snapshot(learner_tensors(self.raw, self.optimiser) | averaged | past | guides | twin, facts)
 
     def restore(self, snapshot: Snapshot) -> None:
         """Go on from a snapshot of the same setting and graphs."""
@@ -240,5 +243,27 @@ class Progress:
         self.guides = [guides[str(index)] for index in range(len(self.sources))] if guides else None
         if guides and [value.shape for value in self.guides or ()] != [source.x.shape[:1] for source in self.sources]:
             raise ValueError("what it imitates are labels of other graphs")
+        self._restore_affinity(snapshot)
         self.done, self.seed = int(snapshot.facts["done"]), int(snapshot.facts["seed"])
         self.rng.bit_generator.state = snapshot.facts["rng"]
+
+    def _restore_affinity(self, snapshot: Snapshot) -> None:
+        """The embedding, and the scales of affinities within batches."""
+        facts = snapshot.facts
+        if facts.get("affinity", "graph") != self.setting.affinity:
+            raise ValueError(f"it has affinity={facts.get('affinity', 'graph')!r}, not {self.setting.affinity!r}")
+        if self.setting.affinity == "graph":
+            return
+        if self.siamese is not None:
+            put_learner(snapshot, self.siamese.net, self.siamese.optimiser, SIAMESE)
+            self.embedding, self.before = bool(facts["embedding"]), int(facts["before"])
+            if not 0 <= self.before <= int(facts["done"]):
+                raise ValueError(f"it says that {self.before} of its {facts['done']} steps were those of the embedding")
+            if self.embedding:
+                return
+            self._look(self.siamese.spaces())
+        for source, reach in zip(self.sources, facts["reach"], strict=True):
+            assert isinstance(source, Sampled)
+            if not 0 < float(reach) < np.inf:
+                raise ValueError(f"a scale of its affinities is {reach}")
+            source.reach = float(reach)

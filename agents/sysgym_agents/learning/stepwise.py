@@ -42,7 +42,7 @@ def resumed(progress: Progress, snapshot: Snapshot | None, name: str) -> None:
 
 def run(progress: Progress, total: int, clock: Clock, callback: Callback | None, every: int) -> None:
     """Take steps until `total` are done, the budget is spent or the callback says stop. It hears the means of the
-    metrics since the last time, every so many steps and at the end.
+    metrics since the last time, of the steps that have them, every so many steps and at the end.
     """
     first, rows = progress.done, list[dict[str, float]]()
     whole = first == 0  # else the share of the budget is that of the first start, which the steps tell
@@ -55,7 +55,8 @@ def run(progress: Progress, total: int, clock: Clock, callback: Callback | None,
         last = progress.done >= total or clock.spent(int(row["steps"]))
         if callback is None or (progress.done % every and not last):
             return True
-        means = {key: float(np.mean([told[key] for told in rows])) for key in rows[0]}
+        keys = dict.fromkeys(key for told in rows for key in told)
+        means = {key: float(np.mean([told[key] for told in rows if key in told])) for key in keys}
         rows.clear()
         return callback({**row, **means})
 
