@@ -15,8 +15,9 @@ from cnc_cases import FAST, affinity, agreement, blobs, dense, fitted, ncut, nea
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from sysgym.clustering.instance import Affinity
+from sysgym.clustering.judge import judge_clusters
 from sysgym.core.errors import UsageError
-from sysgym_agents.clustering import cnc_model
+from sysgym_agents.clustering import cnc, cnc_model
 from sysgym_agents.clustering.cnc import CNC
 from sysgym_agents.clustering.cnc_batches import DIAGONAL, Source
 from sysgym_agents.clustering.cnc_loss import blended, expected_imbalance, expected_ncut, neuncut, sums_of
@@ -383,3 +384,33 @@ def test_the_estimator_takes_few_points(points: int) -> None:
 def test_the_estimator_refuses_what_is_below_one(name: str) -> None:
     with pytest.raises(UsageError, match=f"{name} of CNCClusterer must be at least 1, got 0"):
         CNCClusterer(**{name: 0}).fit(np.eye(5))
+
+
+def test_of_several_trainings_the_one_of_least_cut_counts() -> None:
+    """No worse on the training graph than the same two trainings each by itself, and the very weights of one."""
+    (graph, _), agent = blobs(), fitted(60, trials=2)
+    rng = np.random.default_rng(0)
+    alone = []
+    for _ in range(2):
+        single = CNC(**FAST)
+        single.fit(problem(3), [graph], rng, Budget(steps=30))
+        alone.append(single)
+    costs = [judge_clusters(graph, each.predict(graph.x), 3).cost for each in alone]
+    assert same(agent, alone[int(np.argmin(costs))])
+
+
+@pytest.mark.parametrize("stopped", [20, 45])
+def test_several_trainings_go_on_where_they_were_stopped(stopped: int, tmp_path) -> None:
+    whole, first = fitted(60, trials=2), CNC(**FAST, trials=2)
+
+    def stop(row: dict[str, float]) -> bool:
+        first.save_training(tmp_path)
+        return False
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(cnc, "TOLD", stopped)
+        first.fit(problem(3), [blobs()[0]], np.random.default_rng(0), Budget(steps=60), stop)
+    again = CNC(**FAST, trials=2)
+    assert again.load_training(tmp_path, Budget(steps=60 - stopped))
+    again.fit(problem(3), [blobs()[0]], np.random.default_rng(9), Budget(steps=60 - stopped))
+    assert same(again, whole)

@@ -18,7 +18,8 @@ from sysgym_agents.learning.learner import StoredLearner
 
 if TYPE_CHECKING:
     from sysgym.clustering.problem import Clustering
-    from sysgym_agents.clustering.cnc_model import CncNet, Progress, Training
+    from sysgym_agents.clustering.cnc_model import CncNet, Training
+    from sysgym_agents.clustering.cnc_trials import Trials
     from sysgym_agents.learning.snapshot import Snapshot
 
 TOLD = 100  # steps between two reports of a training
@@ -59,6 +60,7 @@ class CNC(StoredLearner):
             that stays in a step. guided: whether a search takes part; else the gradient finds the way alone.
         memory: share of running averages over batches in the estimates of volumes, cuts and sizes, in the last step; it
             grows from 0, which is CNC's own.
+        trials: trainings that share the steps, of which the one of least normalised cut on the training graphs counts.
         iterations: gradient steps on a family. solve_iterations: those on a single instance. An explicit budget of
             steps takes their place.
         seeds, neighbours: points of a batch that are drawn, and neighbours that come with each.
@@ -87,6 +89,7 @@ class CNC(StoredLearner):
     memory: Annotated[float, Range(0.0, 0.999999)] = 0.0
     guided: bool = False
     average: Annotated[float, Range(0.0, 0.999999)] = 0.999
+    trials: Annotated[int, Range(1, 1000)] = 1
     iterations: Annotated[int, Range(1, 10**9)] = 12000
     solve_iterations: Annotated[int, Range(1, 10**9)] = 2000
     seeds: Annotated[int, Range(1, 100_000)] = 64
@@ -98,7 +101,7 @@ class CNC(StoredLearner):
     def __post_init__(self) -> None:
         super().__post_init__()
         self.net: CncNet | None = None
-        self._progress: Progress | None = None
+        self._progress: Trials | None = None
         self._resume: Snapshot | None = None
 
     def fit(
@@ -110,7 +113,7 @@ class CNC(StoredLearner):
         `callback` hears loss, expected ncut and imbalance of the batches, and the contrastive loss while an embedding
         is learnt, every 100 steps and after the last one.
         """
-        from sysgym_agents.clustering.cnc_model import Progress
+        from sysgym_agents.clustering.cnc_trials import Trials
         from sysgym_agents.learning.stepwise import resumed, run
 
         _, clusters = self._shape(problem, instances)
@@ -118,10 +121,18 @@ class CNC(StoredLearner):
         planned = self.iterations if budget.steps is None else max(budget.steps, 1)
         total = planned if resume is None else resume.facts["iterations"]
         start = None if resume is not None else self.net
-        progress = Progress(instances, self._setting(clusters, total), rng, start)
+        progress = Trials(instances, self._setting(clusters, total), rng, self.trials, start)
         resumed(progress, resume, self.name)
         self._progress, self.net = progress, progress.net
-        run(progress, total, clock, callback, TOLD)
+
+        def told(row: dict[str, float]) -> bool:
+            self.net = progress.net
+            return callback is None or callback(row)
+
+        run(progress, total, clock, told, TOLD)
+        if progress.count > 1:
+            progress.close()
+        self.net = progress.net
 
     def solve(self, problem: Clustering, instance: Affinity, rng: np.random.Generator, budget: Budget) -> Solution:
         """The network's labels (after a fit on the instance if there are no weights), then repaired."""

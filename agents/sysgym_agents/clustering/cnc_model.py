@@ -126,7 +126,7 @@ class Progress:
         self.seed = int(rng.integers(2**31))
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.seed)
-            self.raw = copy.deepcopy(start) or self._empty()
+            self.raw = copy.deepcopy(start) or self.empty()
             self.siamese = Siamese(instances) if setting.affinity == "siamese" else None
         self.net = copy.deepcopy(self.raw)  # the averaged weights
         self.past: Sums | None = None  # running averages
@@ -137,7 +137,8 @@ class Progress:
         if setting.affinity == "batch":
             self._look([np.array(source.instance.x, np.float32) for source in self.sources])
 
-    def _empty(self) -> CncNet:
+    def empty(self) -> CncNet:
+        """A network without training, that knows mean and spread of the inputs."""
         features, setting = self.sources[0].x.shape[1] // (1 + self.setting.hops), self.setting
         net = CncNet(features, setting.hidden, setting.layers, setting.clusters, setting.hops)
         net.fitted(np.concatenate([source.x.numpy() for source in self.sources]))

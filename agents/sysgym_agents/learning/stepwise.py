@@ -19,7 +19,8 @@ MAX_ITERATIONS = 10**9
 class Progress(Protocol):
     """A training between two steps."""
 
-    done: int  # steps so far
+    @property
+    def done(self) -> int: ...  # steps so far
 
     def step(self, share: float) -> dict[str, float]: ...  # one more, at a share of the budget; its metrics
 
