@@ -141,8 +141,7 @@ def test_affinities_within_a_batch_are_those_of_scikit_learn(seed: int) -> None:
 def test_affinities_of_points_at_one_place() -> None:
     x = np.zeros((8, 2), np.float32)
     assert batch_reach(x) == 1 and batch_reach(x[:1]) == 1
-    w = batch_affinity(x, 1.0)
-    assert (np.diag(w) == 1).all() and w.sum() == 24
+    assert (np.diag(batch_affinity(x, 1.0)) == 1).all() and batch_affinity(x, 1.0).sum() == 24
     x[0] = 3, 4
     assert batch_reach(x) == pytest.approx(5)  # the median of the positive distances
     assert np.allclose(batch_affinity(x[:2], 5.0), [[1, np.exp(-0.5)], [np.exp(-0.5), 1]])
