@@ -7,8 +7,12 @@ from typing import Any
 import numpy as np
 import pytest
 
+from sysgym.clustering.points import of_graph
+from sysgym.clustering.problem import Clustering
 from sysgym.core.env import ProblemEnv
 from sysgym.core.vector import ProblemVectorEnv
+from sysgym.graphs.csr import from_edges
+from sysgym_agents.core import Budget, make_agent
 from sysgym_agents.general.random import sample_action
 
 MODES: dict[str, dict[str, Any]] = {
@@ -69,3 +73,12 @@ def test_rows_of_different_k_play_as_they_do_alone(mode: str) -> None:
             alone[i], reward, over[i], _, _ = env.step(actions[i])
             assert (rewards[i], ended[i]) == (reward, over[i])
     assert ks == {2, 4}
+
+
+@pytest.mark.parametrize(("ties", "labels"), [("first", [0, 0, 1, 2]), ("last", [2, 2, 0, 1])])
+def test_the_first_or_the_last_of_equal_gains_is_played(ties: str, labels: list[int]) -> None:
+    """A path 0-1-2-3 with k = 3: all clusters gain point 0 as little, and the last points must found the others."""
+    path = of_graph(from_edges("path", 4, [0, 1, 2], [1, 2, 3]))
+    agent, problem = make_agent("greedy", ties=ties), Clustering(k=3, order="natural")
+    found = agent.solve(problem, path, np.random.default_rng(0), Budget())["labels"].tolist()
+    assert found == labels

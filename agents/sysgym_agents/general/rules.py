@@ -5,7 +5,7 @@ What learns in an action mode is worth its training only where it beats them in 
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from gymnasium import spaces
@@ -46,7 +46,14 @@ class First:
 
 
 class Greedy(First):
-    """Plays the action of the largest gain, in modes that list one for each candidate; ties go to the first."""
+    """Plays the action of the largest gain, in modes that list one for each candidate.
+
+    Hyper-parameters:
+        ties: of equal gains the "first" listed action is played, or the "last".
+    """
+
+    def __init__(self, *, ties: Literal["first", "last"] = "first") -> None:
+        self.ties = ties
 
     def choose(self, env: ProblemEnv) -> Any:
         """The top gain among the legal actions; UsageError where no gain is listed."""
@@ -59,7 +66,8 @@ class Greedy(First):
             )
         gains = env.dynamics.candidates(env.instance, env.state, env.size)[0][:, names.index(GAIN)]
         legal = np.asarray(env.dynamics.mask(env.instance, env.state, env.size), bool)
-        return int(np.where(legal, gains, -np.inf).argmax())
+        gains = np.where(legal, gains, -np.inf)
+        return int(gains.argmax() if self.ties == "first" else len(gains) - 1 - gains[::-1].argmax())
 
 
 def first_action(space: spaces.Space[Any], mask: Array) -> Any:
