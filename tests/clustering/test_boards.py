@@ -82,6 +82,7 @@ def solved_by_half(board: Board) -> dict[tuple[str, int], Answer]:
     return found
 
 
+@pytest.mark.slow
 def test_a_run_on_a_board_shows_what_labels_says(sysgym: Any, mine: Board, tmp_path: Path) -> None:
     names = [word for name in NAMES for word in ("--instances", name)]
     sysgym("evaluate", "-p", "Clustering", "-a", "merge-split", *names, "--seeds", "2", "--out", "run")

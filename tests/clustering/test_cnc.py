@@ -142,7 +142,10 @@ def test_two_triangles_are_told_apart() -> None:
     assert labels.dtype == np.int32 and ncut(dense(instance), labels, 2) == pytest.approx(2 / 7, abs=1e-6)
 
 
-@pytest.mark.parametrize("hyper", [{}, {"gumbel": False}, {"loss": "neuncut"}, {"memory": 0.0}, {"layers": 0}])
+VARIANTS = [{"gumbel": False}, {"loss": "neuncut"}, {"memory": 0.9}, {"layers": 0}]
+
+
+@pytest.mark.parametrize("hyper", [{}, *(pytest.param(hyper, marks=pytest.mark.slow) for hyper in VARIANTS)])
 def test_it_learns_blobs_and_assigns_unseen_points(hyper: dict[str, Any]) -> None:
     agent, (unseen, truth) = fitted(400, **hyper), blobs(7)
     assert agreement(agent.predict(unseen.x), truth) > 0.97
@@ -238,7 +241,7 @@ def test_forgetting_draws_the_weights_anew(trained: CNC, tmp_path) -> None:
 
 
 @pytest.mark.parametrize("stop", [100, 200])
-@pytest.mark.parametrize("hyper", [{}, {"memory": 0.0, "loss": "neuncut"}])
+@pytest.mark.parametrize("hyper", [{}, {"memory": 0.9, "loss": "neuncut"}])
 def test_training_goes_on_exactly_where_it_was_saved(hyper: dict[str, Any], stop: int, tmp_path) -> None:
     """While it is guided, and after; the new agent gets nothing but the folder."""
     graphs, whole, first = [blobs(s)[0] for s in range(2)], CNC(**(FAST | hyper)), CNC(**(FAST | hyper))
