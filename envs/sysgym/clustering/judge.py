@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 
 from sysgym.clustering.instance import Affinity
@@ -36,7 +34,9 @@ def judge_clusters(graph: Affinity, labels: Array, k: int) -> Verdict:
     """
     cut, volume, sizes = cluster_values(graph, labels, k)
     terms = ncut_terms(cut, volume)
-    cost = math.fsum(terms)  # so that the names of clusters do not matter
+    cost = 0.0
+    for term in terms:  # in this order, as the kernels add them up
+        cost += term
     used = sizes[sizes > 0]
     share = used / used.sum()
     metrics = {
