@@ -53,7 +53,7 @@ class CNC(StoredLearner):
 
     Hyper-parameters:
         loss: `expected-ncut` is CNC's with `balance` times the expected imbalance of sizes; `neuncut` is NeuNcut's,
-            whose orthogonality counts `penalty`.
+            whose orthogonality counts `penalty`; `pgcuts` is PGCuts' bound in the place of CNC's cut.
         gumbel: whether noise is added to the logits in training; else it is a softmax.
         hidden, layers: width and number of hidden layers.
         learning_rate: of Adam, after a warm-up; cosine decay in the last part. average: share of the averaged weights
@@ -79,7 +79,7 @@ class CNC(StoredLearner):
     step: ClassVar[str] = "a gradient step: a batch of points whose expected cut and imbalance are computed"
     indivisible: ClassVar[str] = "a gradient step, the search in a training, a forward pass, or refinement"
 
-    loss: Literal["expected-ncut", "neuncut"] = "expected-ncut"
+    loss: Literal["expected-ncut", "neuncut", "pgcuts"] = "expected-ncut"
     gumbel: bool = True
     hidden: Annotated[int, Range(1, 8192)] = 512
     layers: Annotated[int, Range(0, 16)] = 2

@@ -14,7 +14,15 @@ from torch import Tensor, nn
 from sysgym.clustering.instance import Affinity
 from sysgym.core.problem import Array
 from sysgym_agents.clustering.cnc_batches import Sampled, Source, standard
-from sysgym_agents.clustering.cnc_loss import Sums, blended, expected_imbalance, expected_ncut, neuncut, sums_of
+from sysgym_agents.clustering.cnc_loss import (
+    Sums,
+    blended,
+    expected_imbalance,
+    expected_ncut,
+    neuncut,
+    pgcuts,
+    sums_of,
+)
 from sysgym_agents.clustering.cnc_siamese import Siamese
 from sysgym_agents.clustering.local_search import merge_split
 from sysgym_agents.core import Budget, Clock
@@ -174,8 +182,10 @@ class Progress:
         chosen = source.draw(self.rng, self.setting.seeds, self.setting.neighbours)
         w, at = torch.from_numpy(source.affinity(chosen)), torch.from_numpy(chosen)
         logits = self.raw(source.x[at])
-        sums = sums_of(self._soft(logits, share), w)
-        loss, ncut, imbalance = self._loss(blended(self.past, sums, self.setting.memory * late))
+        y = self._soft(logits, share)
+        loss, ncut, imbalance = self._loss(blended(self.past, sums_of(y, w), self.setting.memory * late))
+        if self.setting.loss == "pgcuts":
+            loss = pgcuts(y, w) + self.setting.balance * imbalance
         if self.guides is not None:
             loss = loss + nn.functional.cross_entropy(logits, self.guides[index][at])
         self.optimiser.zero_grad()
