@@ -183,7 +183,7 @@ ERRORS = [
     ("solve folder.graph", 2, "folder.graph cannot be read: Is a directory"),
     ("solve empty.mtx", 2, "empty.mtx is no usable MatrixMarket file"),
     ("solve damaged.graph.gz", 2, "damaged.graph.gz is a damaged gzip file"),
-    ("solve bytes.npz", 2, "no problem is known by the file bytes.npz; add -p NAME, one of"),
+    ("solve bytes.npz", 2, "bytes.npz is damaged or not of its format (File is not a zip file)"),
     ("solve bytes.npz -p Partitioning", 2, "unknown graph format '.npz'"),
     ("solve delaunay:n=x", 2, "n must be a number, got 'x'"),
     ("solve delaunay:n=1", 2, "n must be 3 to 10000000 and seed not negative"),

@@ -39,7 +39,8 @@ def here(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "renamed.txt").write_bytes(gzip.decompress(netlist))
     for name, text in {
         "a.graph": "2 1\n2\n1\n", "b.mtx": "%%MatrixMarket", "c.txt": "# edges\n0 1\n", "d.el": "0 1\n",
-        "e.txt": "Hello\n", "f.block": "x", "g.aux": "x", "h.csv": "1,2", "i.txt.gz": "0 1\n",
+        "e.txt": "Hello\n", "f.block": "x", "g.aux": "x", "h.csv": "a,b\nc,d\n",
+        "p.csv": "1,2\n3,4\n", "i.txt.gz": "0 1\n",
     }.items():  # fmt: skip
         (folder / name).write_bytes(gzip.compress(text.encode()) if name.endswith(".gz") else text.encode())
     return folder
@@ -54,7 +55,7 @@ def here(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ("netlist.pb.txt", "ChipPlacement"), ("renamed.txt", "ChipPlacement"), ("f.block", "ChipPlacement"),
         ("g.aux", "ChipPlacement"), ("tiles:rows=3,columns=3", "ChipPlacement"), ("tiles/test", "ChipPlacement"),
         ("model.json", "DevicePlacement"), ("model.json.gz", "DevicePlacement"), ("seeds", "DevicePlacement"),
-        ("layered:depth=4", "DevicePlacement"),
+        ("layered:depth=4", "DevicePlacement"), ("p.csv", "Clustering"), ("moons:n=40", "Clustering"),
     ],
 )  # fmt: skip
 def test_data_tells_the_problem(word: str, problem: str, here: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -80,7 +80,12 @@ def test_freedoms_are_nested(name: str) -> None:
             restricted(problem, instance, given, "no such freedom")
 
 
-@pytest.mark.parametrize("name", board_names())
+DEAR = {"clustering-unseen-v1"}  # whose images take seconds to prepare
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.slow) if name in DEAR else name for name in board_names()]
+)
 def test_every_board_is_complete(name: str, request: pytest.FixtureRequest) -> None:
     """Its instances exist, have the content that the index promises, and a reference cost."""
     board = load_board(name)
