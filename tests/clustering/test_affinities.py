@@ -124,7 +124,7 @@ def test_guesses_about_matrices_are_said() -> None:
     nan[2, 3] = nan[3, 2] = np.nan
     with pytest.warns(Notice), pytest.raises(UsageError, match="point 2 has a coordinate that is not finite"):
         Clustering(k=2).adopt(sparse.csr_array(nan))
-    with pytest.warns(Notice), pytest.raises(UsageError, match="holds affinities, no points: leave preprocess=pca out"):
+    with pytest.warns(Notice), pytest.raises(UsageError, match="holds affinities, no points: leave knn, scale"):
         Clustering(k=2, preprocess="pca").adopt(sparse.csr_array(w))
     assert Clustering().adopt([[1, 2], [3, 4]]) is None
 
@@ -138,7 +138,11 @@ def test_graph_files_are_affinities(here: Here) -> None:
     assert np.array_equal(weighed.vwgt, graph.vwgt)
     with pytest.raises(UsageError, match="edge weights must be integers"):
         load(here("c.mtx", "%%MatrixMarket matrix coordinate real symmetric\n3 3 2\n2 1 0.5\n3 1 1.25\n"))
-    with pytest.raises(UsageError, match="holds affinities, no points: leave preprocess=standard out"):
+    options: list[dict[str, Any]] = [{"knn": 3}, {"own": True}, {"connect": False}, {"scale": "local"}]
+    for option in options:  # which would change nothing
+        with pytest.raises(UsageError, match="holds affinities, no points: leave knn, scale, mutual, own, connect and"):
+            load("a.graph", **option)
+    with pytest.raises(UsageError, match="holds affinities, no points: leave knn, scale"):
         load("a.graph", preprocess="standard")
 
 

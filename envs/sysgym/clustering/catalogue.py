@@ -30,7 +30,7 @@ from sysgym.graphs.csr import from_edges
 from sysgym.graphs.io import READERS
 
 TOPIC = "clustering"
-SHIPPED = ("iris", "wine", "breast_cancer", "digits")  # with scikit-learn
+OF_POINTS = "leave knn, scale, mutual, own, connect and preprocess out, which are for points."
 
 
 def published_figures() -> tuple[Mapping[str, str], ...]:
@@ -64,8 +64,8 @@ def load_affinity(name: str, how: Neighbours, preprocess: str | None) -> Affinit
 def built(raw: Any, name: str, how: Neighbours, preprocess: str | None, k: int | None = None) -> Affinity:
     """The instance of raw features, or of affinities that are there already; the latter take no preprocessing."""
     if isinstance(raw, Affinity):
-        if preprocess not in (None, "none"):
-            raise UsageError(f"{name} holds affinities, no points: leave preprocess={preprocess} out.")
+        if preprocess not in (None, "none") or how != Neighbours():
+            raise UsageError(f"{name} holds affinities, no points: {OF_POINTS}")
         return raw
     points = fitted(preprocess or "none", raw, name)(raw)
     graph = affinity_graph(points, name=name, k=k, how=how)
@@ -89,9 +89,7 @@ def _registered(name: str, how: Neighbours, preprocess: str | None) -> Affinity:
         graph = affinity_graph(fitted(preprocess or made.preprocess, made.x, name)(made.x), name=name, k=k, how=how)
     elif facts["kind"] == "graph":
         if preprocess not in (None, "none") or how != Neighbours():
-            raise UsageError(
-                f"{name} is a graph of its own; leave knn, scale, mutual, own, connect and preprocess out."
-            )
+            raise UsageError(f"{name} is a graph of its own; {OF_POINTS}")
         graph = _stored_graph(entry)
     else:
         raw = _points(name)

@@ -7,18 +7,17 @@ from functools import partial
 from typing import Any
 
 import numpy as np
-from gymnasium import spaces
 
 from sysgym.clustering.instance import Affinity
 from sysgym.core.defaults import complete
 from sysgym.core.errors import UsageError
-from sysgym.core.problem import Array, Size, Solution
+from sysgym.core.problem import Array, Solution
 from sysgym.graphs.csr import Graph
 from sysgym.graphs.labels import kernels, sweep_kernels
-from sysgym.graphs.labels.batch import LabelBatch
 from sysgym.graphs.labels.modes import (
     NO_LIMIT,
     Assign,
+    Focused,
     LabelMode,
     OneShot,
     Refine,
@@ -26,7 +25,6 @@ from sysgym.graphs.labels.modes import (
     RefineOptions,
     RefineRaw,
     Rules,
-    padded,
 )
 from sysgym.graphs.labels.state import State
 from sysgym.graphs.spectral import laplacian_eigenvectors
@@ -67,15 +65,10 @@ def library_labels(start: str, rules: Rules, graph: Affinity, rng: np.random.Gen
 
 
 @complete
-class RefineSweep(Refine):
+class RefineSweep(Focused, Refine):
     """Points take turns to change their cluster, so that the action space does not grow with the graph."""
 
     candidate_features: tuple[str, ...] = kernels.CLUSTER_FEATURES
-    focused = True
-
-    def action_space(self, size: Size) -> spaces.Space[Any]:
-        """The cluster of the focused point."""
-        return spaces.Discrete(self.rules.most(size))
 
     def listed(self, graph: Graph) -> int:
         """Each cluster."""
@@ -94,33 +87,12 @@ class RefineSweep(Refine):
                            state.cand_x, state.mask)  # fmt: skip
         return state
 
-    def mask(self, graph: Graph, state: State, size: Size) -> Array:
-        """Clusters in use, and an empty one where there is any, (k,) int8."""
-        return padded(state.mask, self.rules.most(size))
-
-    def candidates(self, graph: Graph, state: State, size: Size) -> tuple[Array, Array]:
-        """Features of each cluster (k, 8) float32, and the focused point for each (k,) int32."""
-        most = self.rules.most(size)
-        return padded(state.cand_x, most), padded(state.cand_node, most, -1)
-
-    def focus(self, graph: Graph, state: State) -> int:
-        """The point whose turn it is."""
-        return int(state.cand_node[0])
-
-    def legal(self, graph: Graph, state: State, action: Any, size: Size) -> bool:
-        """The mask's answer in constant time."""
-        return bool(0 <= action < len(state.mask) and state.mask[action])
-
     def step(self, graph: Graph, state: State, action: Any) -> State:
         """Put the focused point into a cluster."""
         sweep_kernels.turn(graph.xadj, graph.adjncy, graph.adjwgt, graph.vwgt, graph.degree, state.part, state.conn,
                            state.load, state.volume, state.inside, state.order, state.trail, state.s, state.f,
                            state.cand_node, state.cand_x, state.mask, action)  # fmt: skip
         return state
-
-    def batch(self, num_envs: int, size: Size) -> LabelBatch:
-        """Episodes side by side."""
-        return LabelBatch(self, num_envs, size, self.rules.most(size))
 
     def step_all(self, graphs: dict[str, Array], rows: dict[str, Array], actions: Array, live: Array) -> None:
         """Give the focused point of every live row its cluster."""

@@ -23,7 +23,6 @@ import numpy as np
 from sysgym.core.errors import UsageError, unknown
 from sysgym.core.problem import Array
 
-VERSION = 1
 NAMES = ("none", "standard", "pca", "deskew", "tfidf", "unit")
 COMPONENTS, TOPICS = 50, 64
 MOST = 1e30  # a coordinate

@@ -180,12 +180,42 @@ class OneShot(LabelMode):
         return made
 
 
+class Focused(LabelMode):
+    """Modes whose actions are the labels that one node, the focused one, may have; the kernels describe each."""
+
+    focused = True
+
+    def action_space(self, size: Size) -> spaces.Space[Any]:
+        """The label of the focused node."""
+        return spaces.Discrete(self.rules.most(size))
+
+    def mask(self, graph: Graph, state: State, size: Size) -> Array:
+        """Labels that the node may have, (k,) int8."""
+        return padded(state.mask, self.rules.most(size))
+
+    def candidates(self, graph: Graph, state: State, size: Size) -> tuple[Array, Array]:
+        """Features of each label (k, Fa) float32, and the focused node for each (k,) int32."""
+        most = self.rules.most(size)
+        return padded(state.cand_x, most), padded(state.cand_node, most, -1)
+
+    def legal(self, graph: Graph, state: State, action: Any, size: Size) -> bool:
+        """The mask's answer in constant time."""
+        return bool(0 <= action < len(state.mask) and state.mask[action])
+
+    def batch(self, num_envs: int, size: Size) -> LabelBatch:
+        """Episodes side by side."""
+        return LabelBatch(self, num_envs, size, self.rules.most(size))
+
+    def focus(self, graph: Graph, state: State) -> int:
+        """The node of the next action."""
+        return int(state.cand_node[0])
+
+
 @complete
-class Assign(LabelMode):
+class Assign(Focused):
     """Nodes get their part one after the other."""
 
     candidate_features: tuple[str, ...] = kernels.PART_FEATURES  # CLUSTER_FEATURES with the normalised cut
-    focused = True
 
     def __init__(self, rules: Rules, order: str) -> None:
         super().__init__(rules)
@@ -193,12 +223,12 @@ class Assign(LabelMode):
         if rules.rule != kernels.CUT_RULE:
             self.candidate_features = kernels.CLUSTER_FEATURES
 
-    def action_space(self, size: Size) -> spaces.Space[Any]:
-        """The part of the focused node."""
-        return spaces.Discrete(self.rules.most(size))
-
     def start(self, graph: Graph, rng: np.random.Generator, solution: Solution | None = None) -> State:
-        """Nothing assigned but what is fixed; a starting solution is refused."""
+        """Nothing assigned but what is fixed; a starting solution is refused.
+
+        Legal are parts that a node fits in, only the lightest where it fits in none; with the normalised cut those in
+        use and an empty one.
+        """
         _refuse_start(graph, solution, "assign")
         free = graph.given < 0
         count = int(np.count_nonzero(free))
@@ -212,21 +242,6 @@ class Assign(LabelMode):
                            state.cand_node, state.cand_x, state.mask)  # fmt: skip
         return state
 
-    def mask(self, graph: Graph, state: State, size: Size) -> Array:
-        """Parts that the node fits in, only the lightest where it fits in none; with the normalised cut those in use
-        and an empty one. (k,) int8.
-        """
-        return padded(state.mask, self.rules.most(size))
-
-    def candidates(self, graph: Graph, state: State, size: Size) -> tuple[Array, Array]:
-        """Features of each part (k, 4 or 8) float32, and the focused node for each (k,) int32."""
-        most = self.rules.most(size)
-        return padded(state.cand_x, most), padded(state.cand_node, most, -1)
-
-    def legal(self, graph: Graph, state: State, action: Any, size: Size) -> bool:
-        """The mask's answer in constant time."""
-        return bool(0 <= action < len(state.mask) and state.mask[action])
-
     def step(self, graph: Graph, state: State, action: Any) -> State:
         """Assign the focused node."""
         kernels.place(graph.xadj, graph.adjncy, graph.adjwgt, graph.vwgt, graph.degree, state.part, state.conn,
@@ -234,20 +249,12 @@ class Assign(LabelMode):
                       state.cand_node, state.cand_x, state.mask, action)  # fmt: skip
         return state
 
-    def batch(self, num_envs: int, size: Size) -> LabelBatch:
-        """Episodes side by side."""
-        return LabelBatch(self, num_envs, size, self.rules.most(size))
-
     def step_all(self, graphs: dict[str, Array], rows: dict[str, Array], actions: Array, live: Array) -> None:
         """Assign the focused node of every live row."""
         g, r = graphs, rows
         kernels.place_all(g["xadj"], g["adjncy"], g["adjwgt"], g["vwgt"], g["degree"], r["part"], r["conn"], r["load"],
                           r["volume"], r["inside"], r["settled"], r["order"], r["s"], r["f"], r["cand_node"],
                           r["cand_x"], r["mask"], actions, live)  # fmt: skip
-
-    def focus(self, graph: Graph, state: State) -> int:
-        """The next node in the order."""
-        return int(state.cand_node[0])
 
 
 class Refine(LabelMode):
