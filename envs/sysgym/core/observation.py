@@ -206,13 +206,16 @@ def observe(
     found["action_mask"] = dynamics.mask(instance, state, size)
     fixed, width = (padded["nodes"].shape[1] if form == "full" else 0), len(dynamics.node_features)
     changing = dynamics.nodes(instance, state) if width else np.zeros((0, 0), np.float32)
-    if form == "dynamic" and len(changing) == size.nodes:
-        return found | {"graph_id": np.array([graph], np.int32), "dynamic": changing}
-    nodes = np.zeros((size.nodes, fixed + width), np.float32)
-    if width:
-        nodes[: len(changing), fixed:] = changing
+    if fixed or len(changing) != size.nodes:
+        nodes = np.zeros((size.nodes, fixed + width), np.float32)
+        if width:
+            nodes[: len(changing), fixed:] = changing
+    else:
+        nodes = changing
     if form == "dynamic":
         found["graph_id"] = np.array([graph], np.int32)
-        return found | ({"dynamic": nodes} if width else {})
+        if width:
+            found["dynamic"] = nodes
+        return found
     nodes[:, :fixed] = padded["nodes"]
     return found | join_static(padded, nodes)

@@ -14,8 +14,6 @@ both ends counted: its cut is their difference. Only the first `s[PARTS]` labels
 
 from __future__ import annotations
 
-import numpy as np
-
 from sysgym.compiled import njit
 
 (
@@ -138,128 +136,6 @@ def best_part(part, trail, s):
 
 
 @njit
-def show_clusters(v, xadj, adjncy, adjwgt, vwgt, degree, part, conn, load, volume, inside, settled, s, cand_node,
-                  cand_x):  # fmt: skip
-    """Describe each part to node `v` for the normalised cut; columns CLUSTER_FEATURES. Volumes are over those of an
-    even share, `gain` is what joining the part saves, `settled` counts the cut to other parts alone, and `pull` is the
-    share of the part among the neighbours of `v`'s neighbours that have none, or of all where `v` has one.
-    """
-    current = part[v]
-    parts, per, known, used, leaving = s[PARTS], 1.0 / max(vwgt[v], 1), 0, 0, 0.0
-    per_share = parts / max(s[WEIGHT], 1)
-    row, weight, reach = conn[v], vwgt[v], degree[v]
-    for p in range(parts):
-        known += row[p]
-        used += load[p] > 0
-    if current >= 0:
-        p = current
-        leaving = part_ncut(load[p], volume[p], inside[p])
-        leaving -= part_ncut(load[p] - weight, volume[p] - reach, inside[p] - 2 * row[p])
-    unassigned, share_used = (reach - known) * per, used / parts
-    for p in range(parts):
-        term = part_ncut(load[p], volume[p], inside[p])
-        joined = part_ncut(load[p] + weight, volume[p] + reach, inside[p] + 2 * row[p])
-        cand_node[p] = v
-        cand_x[p, 0] = row[p] * per
-        cand_x[p, 1] = 0.0 if p == current else leaving + term - joined
-        cand_x[p, 2] = load[p] * per_share
-        cand_x[p, 3] = 1.0 - term
-        cand_x[p, 4] = load[p] == 0
-        cand_x[p, 5] = unassigned
-        cand_x[p, 6] = share_used
-        cand_x[p, 7] = p == current
-        cand_x[p, 8] = settled[p] / max(load[p], 1)
-        cand_x[p, 9] = 0.0
-    for e in range(xadj[v], xadj[v + 1]):
-        u = adjncy[e]
-        if part[u] < 0 or current >= 0:
-            near, share = conn[u], adjwgt[e] * per / vwgt[u]
-            for p in range(parts):
-                cand_x[p, 9] += near[p] * share
-
-
-@njit
-def first_empty(load, s, mask):
-    """Mask the parts in use and the first empty one, so that no two answers differ by the names of parts alone; only
-    the empty one where each node that is left must found a part. Returns how many.
-    """
-    parts, left = s[PARTS], s[NODES] - s[CURSOR]
-    empty, first = 0, -1
-    for p in range(parts):
-        mask[p] = 1
-        if load[p] == 0:
-            mask[p] = 0
-            empty += 1
-            first = p if first < 0 else first
-    if empty == parts:
-        mask[:parts] = 1  # the first node founds any
-        return parts
-    if left <= empty:
-        mask[:] = 0
-    if first >= 0:
-        mask[first] = 1
-    return mask.sum()
-
-
-@njit
-def show_parts(xadj, adjncy, adjwgt, vwgt, degree, part, conn, load, volume, inside, settled, order, s, cand_node,
-               cand_x, mask):  # fmt: skip
-    """Describe each part to the node that is next, and mask those it fits in (the lightest where it fits in none)."""
-    parts = s[PARTS]
-    cursor = s[CURSOR]
-    if cursor >= s[NODES]:
-        cand_x[:] = 0.0
-        cand_node[:] = -1
-        mask[:] = 0
-        mask[0] = 1
-        s[COUNT] = 0
-        return
-    v = order[cursor]
-    if s[RULE] != CUT_RULE:
-        show_clusters(v, xadj, adjncy, adjwgt, vwgt, degree, part, conn, load, volume, inside, settled, s, cand_node,
-                      cand_x)  # fmt: skip
-        s[COUNT] = first_empty(load, s, mask)
-        return
-    placed, limit = max(load.sum(), 1), max(s[L_MAX], 1)
-    count = 0
-    for p in range(parts):
-        cand_node[p] = v
-        mask[p] = load[p] + vwgt[v] <= s[L_MAX]
-        count += mask[p]
-        cand_x[p, 0] = conn[v, p] / max(degree[v], 1)
-        cand_x[p, 1] = load[p] / limit
-        cand_x[p, 2] = (s[L_MAX] - load[p] - vwgt[v]) / limit
-        cand_x[p, 3] = load[p] * parts / placed - 1.0
-    if count == 0:
-        mask[np.argmin(load[:parts])] = 1
-    s[COUNT] = max(count, 1)
-
-
-@njit
-def place(xadj, adjncy, adjwgt, vwgt, degree, part, conn, load, volume, inside, settled, order, s, f, cand_node, cand_x,
-          mask, p):  # fmt: skip
-    """Put the next node into part `p`, then describe the parts to the one after it."""
-    v = order[s[CURSOR]]
-    leaving = conn[v].sum() - conn[v, p]
-    s[CUT] += leaving
-    for q in range(s[PARTS]):
-        settled[q] += leaving if q == p else conn[v, q]
-    volume[p] += degree[v]
-    inside[p] += 2 * conn[v, p]
-    load[p] += vwgt[v]
-    f[NOW] = f[BEST] = total_cost(load, volume, inside, s)
-    part[v] = p
-    for e in range(xadj[v], xadj[v + 1]):
-        conn[adjncy[e], p] += adjwgt[e]
-    s[CURSOR] += 1
-    s[STEPS] += 1
-    if s[CURSOR] >= s[NODES]:
-        s[STOPPED] = 1
-    show_parts(xadj, adjncy, adjwgt, vwgt, degree, part, conn, load, volume, inside, settled, order, s, cand_node,
-               cand_x, mask)  # fmt: skip
-
-
-@njit
 def node_rows(degree, part, conn, load, tabu, s, active, out):
     """Changing node features, columns NODE_FEATURES; `active` is the focused node or -1."""
     for v in range(s[NODES]):
@@ -297,16 +173,6 @@ def move_all(xadj, adjncy, adjwgt, vwgt, degree, part, conn, load, volume, insid
                  trail[i], s[i], f[i], actions[i, 0], actions[i, 1])  # fmt: skip
             if s[i, STEPS] >= s[i, HORIZON]:
                 s[i, STOPPED] = 1
-
-
-@njit
-def place_all(xadj, adjncy, adjwgt, vwgt, degree, part, conn, load, volume, inside, settled, order, s, f, cand_node,
-              cand_x, mask, actions, live):  # fmt: skip
-    """`place` in every live row of a batch."""
-    for i in range(len(actions)):
-        if live[i]:
-            place(xadj[i], adjncy[i], adjwgt[i], vwgt[i], degree[i], part[i], conn[i], load[i], volume[i], inside[i],
-                  settled[i], order[i], s[i], f[i], cand_node[i], cand_x[i], mask[i], actions[i])  # fmt: skip
 
 
 @njit

@@ -25,7 +25,7 @@ from sysgym.core.defaults import complete
 from sysgym.core.errors import UsageError
 from sysgym.core.problem import Array, Size, Solution
 from sysgym.graphs.csr import Graph
-from sysgym.graphs.labels import candidate_kernels, growing_kernels, kernels
+from sysgym.graphs.labels import candidate_kernels, growing_kernels, kernels, placing_kernels
 from sysgym.graphs.labels.batch import LabelBatch
 from sysgym.graphs.labels.state import State, copy_state
 
@@ -134,14 +134,14 @@ class LabelMode:
 
     def nodes(self, graph: Graph, state: State) -> Array:
         """Changing node features, (n, 5) float32."""
-        rows = np.zeros((graph.nodes, len(self.node_features)), np.float32)
+        rows = np.empty((graph.nodes, len(self.node_features)), np.float32)
         kernels.node_rows(graph.degree, state.part, state.conn, state.load, state.tabu, state.s,
                           self.focus(graph, state), rows)  # fmt: skip
         return rows
 
     def globals(self, graph: Graph, state: State) -> Array:
         """Instance and progress features, (8,) float32."""
-        row = np.zeros(len(self.global_features), np.float32)
+        row = np.empty(len(self.global_features), np.float32)
         kernels.global_row(state.load, state.s, state.f, self.rules.slack, state.sizes, row)
         return row
 
@@ -237,24 +237,24 @@ class Assign(Focused):
         order = node_order(graph, self.order, rng)
         state.order = np.concatenate([order[~free[order]], order[free[order]]])
         state.s[kernels.CURSOR] = graph.nodes - count
-        kernels.show_parts(graph.xadj, graph.adjncy, graph.adjwgt, graph.vwgt, graph.degree, state.part, state.conn,
-                           state.load, state.volume, state.inside, state.settled, state.order, state.s,
-                           state.cand_node, state.cand_x, state.mask)  # fmt: skip
+        placing_kernels.show(graph.xadj, graph.adjncy, graph.adjwgt, graph.vwgt, graph.degree, state.part, state.conn,
+                             state.load, state.volume, state.inside, state.settled, state.order, state.s,
+                             state.cand_node, state.cand_x, state.mask)  # fmt: skip
         return state
 
     def step(self, graph: Graph, state: State, action: Any) -> State:
         """Assign the focused node."""
-        kernels.place(graph.xadj, graph.adjncy, graph.adjwgt, graph.vwgt, graph.degree, state.part, state.conn,
-                      state.load, state.volume, state.inside, state.settled, state.order, state.s, state.f,
-                      state.cand_node, state.cand_x, state.mask, action)  # fmt: skip
+        placing_kernels.place(graph.xadj, graph.adjncy, graph.adjwgt, graph.vwgt, graph.degree, state.part, state.conn,
+                              state.load, state.volume, state.inside, state.settled, state.order, state.s, state.f,
+                              state.cand_node, state.cand_x, state.mask, action)  # fmt: skip
         return state
 
     def step_all(self, graphs: dict[str, Array], rows: dict[str, Array], actions: Array, live: Array) -> None:
         """Assign the focused node of every live row."""
         g, r = graphs, rows
-        kernels.place_all(g["xadj"], g["adjncy"], g["adjwgt"], g["vwgt"], g["degree"], r["part"], r["conn"], r["load"],
-                          r["volume"], r["inside"], r["settled"], r["order"], r["s"], r["f"], r["cand_node"],
-                          r["cand_x"], r["mask"], actions, live)  # fmt: skip
+        placing_kernels.place_all(g["xadj"], g["adjncy"], g["adjwgt"], g["vwgt"], g["degree"], r["part"], r["conn"],
+                                  r["load"], r["volume"], r["inside"], r["settled"], r["order"], r["s"], r["f"],
+                                  r["cand_node"], r["cand_x"], r["mask"], actions, live)  # fmt: skip
 
 
 class Refine(LabelMode):

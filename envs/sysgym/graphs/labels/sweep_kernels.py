@@ -5,6 +5,8 @@ Arrays as in `sysgym.graphs.labels.kernels`.
 
 from __future__ import annotations
 
+import numpy as np
+
 from sysgym.compiled import njit
 from sysgym.graphs.labels.kernels import (
     COUNT,
@@ -14,34 +16,45 @@ from sysgym.graphs.labels.kernels import (
     QUIET,
     STEPS,
     STOPPED,
-    first_empty,
     move,
-    show_clusters,
 )
+from sysgym.graphs.labels.placing_kernels import first_empty, show_clusters
+
+
+@njit(inline="always")
+def show_row(
+    i, xadj, adjncy, adjwgt, vwgt, degree, part, conn, load, volume, inside, order, s, cand_node, cand_x, mask
+):
+    """Describe each label to the node whose turn it is; labels in use and an empty one are legal."""
+    show_clusters(i, order[i, s[i, CURSOR]], xadj, adjncy, adjwgt, vwgt, degree, part, conn, load, volume, inside,
+                  volume, s, cand_node, cand_x)  # fmt: skip
+    s[i, COUNT] = first_empty(i, 2 * s[i, NODES], load, s, mask)  # every node has a label: none has to found a part
 
 
 @njit
 def show(xadj, adjncy, adjwgt, vwgt, degree, part, conn, load, volume, inside, order, s, cand_node, cand_x, mask):
-    """Describe each label to the node whose turn it is; labels in use and an empty one are legal."""
-    v = order[s[CURSOR]]
-    show_clusters(v, xadj, adjncy, adjwgt, vwgt, degree, part, conn, load, volume, inside, volume - inside, s,
-                  cand_node, cand_x)  # fmt: skip
-    cursor = s[CURSOR]
-    s[CURSOR] = -s[NODES]  # every node has a label already: none has to found a part
-    s[COUNT] = first_empty(load, s, mask)
-    s[CURSOR] = cursor
+    """`show_row` of a single episode, whose arrays are not stacked."""
+    one = np.expand_dims
+    show_row(0, one(xadj, 0), one(adjncy, 0), one(adjwgt, 0), one(vwgt, 0), one(degree, 0), one(part, 0), one(conn, 0),
+             one(load, 0), one(volume, 0), one(inside, 0), one(order, 0), one(s, 0), one(cand_node, 0),
+             one(cand_x, 0), one(mask, 0))  # fmt: skip
 
 
 @njit
-def turn(xadj, adjncy, adjwgt, vwgt, degree, part, conn, load, volume, inside, order, trail, s, f, cand_node, cand_x,
-         mask, label):  # fmt: skip
-    """Give the node whose turn it is a label, then the next one its turn. A round without a change ends the episode."""
+def _take(xadj, adjncy, adjwgt, vwgt, degree, part, conn, load, volume, inside, order, trail, s, f, label):
     v = order[s[CURSOR]]
     s[QUIET] = s[QUIET] + 1 if label == part[v] else 0
     move(xadj, adjncy, adjwgt, vwgt, degree, part, conn, load, volume, inside, trail, s, f, v, label)
     s[CURSOR] = (s[CURSOR] + 1) % s[NODES]
     if s[QUIET] >= s[NODES] or s[STEPS] >= s[HORIZON]:
         s[STOPPED] = 1
+
+
+@njit
+def turn(xadj, adjncy, adjwgt, vwgt, degree, part, conn, load, volume, inside, order, trail, s, f, cand_node, cand_x,
+         mask, label):  # fmt: skip
+    """Give the node whose turn it is a label, then the next one its turn. A round without a change ends the episode."""
+    _take(xadj, adjncy, adjwgt, vwgt, degree, part, conn, load, volume, inside, order, trail, s, f, label)
     show(xadj, adjncy, adjwgt, vwgt, degree, part, conn, load, volume, inside, order, s, cand_node, cand_x, mask)
 
 
@@ -51,5 +64,7 @@ def turn_all(xadj, adjncy, adjwgt, vwgt, degree, part, conn, load, volume, insid
     """`turn` in every live row of a batch."""
     for i in range(len(labels)):
         if live[i]:
-            turn(xadj[i], adjncy[i], adjwgt[i], vwgt[i], degree[i], part[i], conn[i], load[i], volume[i], inside[i],
-                 order[i], trail[i], s[i], f[i], cand_node[i], cand_x[i], mask[i], labels[i])  # fmt: skip
+            _take(xadj[i], adjncy[i], adjwgt[i], vwgt[i], degree[i], part[i], conn[i], load[i], volume[i], inside[i],
+                  order[i], trail[i], s[i], f[i], labels[i])  # fmt: skip
+            show_row(i, xadj, adjncy, adjwgt, vwgt, degree, part, conn, load, volume, inside, order, s, cand_node,
+                     cand_x, mask)  # fmt: skip
