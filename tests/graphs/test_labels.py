@@ -14,7 +14,7 @@ from sysgym.core.problem import Size
 from sysgym.graphs.csr import Graph, from_edges
 from sysgym.graphs.generate import generate_graph
 from sysgym.graphs.labels import kernels
-from sysgym.graphs.labels.modes import NO_LIMIT, Assign, OneShot, RefineCandidates, RefineOptions, RefineRaw, Rules
+from sysgym.graphs.labels.modes import Assign, OneShot, RefineCandidates, RefineOptions, RefineRaw, Rules
 from sysgym_agents.general.random import sample_action
 
 K = 3
@@ -23,7 +23,7 @@ OPTIONS = RefineOptions("random", 40)
 
 
 def rules(rule: str) -> Rules:
-    return Rules(K, lambda graph: NO_LIMIT if rule == "ncut" else graph.nodes // 2, RULES[rule])
+    return Rules(K, lambda graph: kernels.NO_LIMIT if rule == "ncut" else graph.nodes // 2, RULES[rule])
 
 
 def modes(rule: str) -> dict[str, Any]:
@@ -103,7 +103,7 @@ def test_following_the_best_candidate_finds_the_cliques(rule: str) -> None:
     edges = [(4 * c + i, 4 * c + j) for c in range(3) for i in range(4) for j in range(i)] + [(0, 4), (4, 8)]
     u, v = (np.array(side) for side in zip(*edges, strict=True))
     graph, size = by_degree(from_edges("cliques", 12, u, v), rule), Size(12, 2 * len(edges))
-    own = Rules(K, lambda graph: NO_LIMIT if rule == "ncut" else 5, RULES[rule])
+    own = Rules(K, lambda graph: kernels.NO_LIMIT if rule == "ncut" else 5, RULES[rule])
     best = np.inf
     for seed in range(20):
         mode = RefineCandidates(own, OPTIONS._replace(tenure=2))

@@ -15,7 +15,6 @@ from sysgym.core.problem import Array, Solution
 from sysgym.graphs.csr import Graph
 from sysgym.graphs.labels import kernels, sweep_kernels
 from sysgym.graphs.labels.modes import (
-    NO_LIMIT,
     Assign,
     Focused,
     LabelMode,
@@ -46,7 +45,7 @@ def choose_mode(problem: Any) -> LabelMode:
 
 
 def _no_limit(graph: Graph) -> int:
-    return NO_LIMIT
+    return kernels.NO_LIMIT
 
 
 def library_labels(start: str, rules: Rules, graph: Affinity, rng: np.random.Generator) -> Array:
@@ -97,6 +96,6 @@ class RefineSweep(Focused, Refine):
     def step_all(self, graphs: dict[str, Array], rows: dict[str, Array], actions: Array, live: Array) -> None:
         """Give the focused point of every live row its cluster."""
         g, r = graphs, rows
-        sweep_kernels.turn_all(g["xadj"], g["adjncy"], g["adjwgt"], g["vwgt"], g["degree"], r["part"], r["conn"],
-                               r["load"], r["volume"], r["inside"], r["order"], r["trail"], r["s"], r["f"],
+        sweep_kernels.turn_all(g["held"], g["xadj"], g["adjncy"], g["adjwgt"], g["vwgt"], g["degree"], r["part"],
+                               r["conn"], r["load"], r["volume"], r["inside"], r["order"], r["trail"], r["s"], r["f"],
                                r["cand_node"], r["cand_x"], r["mask"], actions, live)  # fmt: skip

@@ -14,13 +14,14 @@ from sysgym.graphs.labels.state import State
 
 GRAPH = ("xadj", "adjncy", "adjwgt", "vwgt", "degree")
 STATE = tuple(item.name for item in fields(State))
-CHOICES = ("load", "cand_node", "cand_x", "mask")
+SHORTER = ("load", "cand_node", "cand_x", "mask", "shown")
 
 
 class Stepped(Protocol):
     """What a batch asks of its mode."""
 
     focused: bool
+    kept: bool
     candidate_features: tuple[str, ...]
     node_features: tuple[str, ...]
     global_features: tuple[str, ...]
@@ -34,17 +35,20 @@ class LabelBatch:
 
     def __init__(self, mode: Stepped, num_envs: int, size: Size, actions: int) -> None:
         self.mode, self.size, self.num_envs = mode, size, num_envs
-        self.held: list[Graph | None] = [None] * num_envs  # whose arrays stand in each row
+        self.unseen = np.zeros((num_envs, 1, len(mode.node_features)), np.float32)  # nodes that nobody asks for
+        self.kept: list[Graph | None] = [None] * num_envs  # whose arrays stand in each row of `graphs`
         n, e, k, width = size.nodes, size.edges, mode.rules.most(size), len(mode.candidate_features)
         self.graphs: dict[str, Array] = {
             "xadj": np.zeros((num_envs, n + 1), np.int64), "adjncy": np.zeros((num_envs, e), np.int32),
             "adjwgt": np.zeros((num_envs, e), np.int64), "vwgt": np.zeros((num_envs, n), np.int64),
             "degree": np.zeros((num_envs, n), np.int64),
+            "held": np.zeros(num_envs, np.int64),  # which of these rows is the graph of each episode
         }  # fmt: skip
         self.rows: dict[str, Array] = {
             "part": np.zeros((num_envs, n), np.int32), "conn": np.zeros((num_envs, n, k), np.int64),
             "load": np.zeros((num_envs, k), np.int64), "volume": np.zeros((num_envs, k), np.int64),
             "inside": np.zeros((num_envs, k), np.int64), "settled": np.zeros((num_envs, k), np.int64),
+            "shown": np.zeros((num_envs, 0, len(mode.node_features)), np.float32),  # until nodes are asked for
             "tabu": np.zeros((num_envs, n), np.int64),
             "trail": np.zeros((num_envs, 1, 2), np.int32), "order": np.zeros((num_envs, n), np.int32),
             "cand_node": np.zeros((num_envs, actions), np.int32), "cand_part": np.zeros((num_envs, actions), np.int32),
@@ -56,11 +60,7 @@ class LabelBatch:
 
     def put(self, row: int, graph: Graph, state: State) -> None:
         """Place an episode in a row, fresh or under way."""
-        if self.held[row] is not graph:
-            self.held[row] = graph
-            for name in GRAPH:
-                value = getattr(graph, name)
-                self.graphs[name][row, : len(value)] = value
+        self.graphs["held"][row] = self._place_of(graph, row)
         longest = self.rows["trail"].shape[1]
         if len(state.trail) > longest:
             self.rows["trail"] = np.pad(self.rows["trail"], ((0, 0), (0, len(state.trail) - longest), (0, 0)))
@@ -69,9 +69,22 @@ class LabelBatch:
             if value.ndim == 2 and value.shape[1] < target.shape[1]:
                 target[:, value.shape[1] :] = 0
                 target = target[:, : value.shape[1]]
-            elif name in CHOICES and len(value) < len(target):  # fewer labels than those of a graph before it
+            elif name in SHORTER and len(value) < len(target):  # fewer labels or nodes than of a graph before it
                 target[len(value) :] = -1 if name == "cand_node" else 0
-            target[: len(value)] = value
+            target[: len(value)] = value[: len(target)]
+
+    def _place_of(self, graph: Graph, row: int) -> int:
+        """Where the arrays of the graph of a row's next episode stand; they are copied if they are not there yet."""
+        for place, other in enumerate(self.kept):
+            if other is graph:
+                return place
+        used = set(np.delete(self.graphs["held"], row).tolist())
+        place = next(place for place in range(self.num_envs) if place not in used or self.kept[place] is None)
+        self.kept[place] = graph
+        for name in GRAPH:
+            value = getattr(graph, name)
+            self.graphs[name][place, : len(value)] = value
+        return place
 
     def state(self, row: int) -> State:
         """The state of a row, as views."""
@@ -93,9 +106,9 @@ class LabelBatch:
             inside = (actions >= 0).all(axis=1) & (actions[:, 0] < nodes) & (actions[:, 1] < parts)
             chosen = self.rows["tabu"][np.arange(self.num_envs), np.where(inside, actions[:, 0], 0)]
             return np.asarray(inside & (chosen == 0))  # else it is fixed
-        mask = self.rows["mask"]
-        inside = (actions >= 0) & (actions < mask.shape[1])
-        return np.asarray(inside & (mask[np.arange(self.num_envs), np.where(inside, actions, 0)] != 0))
+        legal = np.empty(self.num_envs, bool)
+        kernels.legal_all(self.rows["mask"], actions, legal)
+        return legal
 
     def step(self, actions: Array, live: Array) -> None:
         """Step the live rows with the mode's kernel."""
@@ -103,18 +116,22 @@ class LabelBatch:
 
     def observe(self, nodes: Array | None, column: int) -> dict[str, Array]:
         """See `sysgym.core.problem.Batch`."""
-        rows, graphs = self.rows, self.graphs
-        shown = np.zeros((self.num_envs, 1, len(self.mode.node_features)), np.float32)
-        globals_ = np.zeros((self.num_envs, len(self.mode.global_features)), np.float32)
-        focused = len(self.mode.candidate_features) > 0 and self.mode.focused
-        target, first = (shown, 0) if nodes is None else (nodes, column)
-        kernels.rows_all(graphs["degree"], rows["part"], rows["conn"], rows["load"], rows["tabu"], rows["s"],
-                         rows["f"], rows["order"], focused, self.mode.rules.slack, rows["sizes"], first, target,
-                         globals_, nodes is not None)  # fmt: skip
-        focus = rows["cand_node"][:, :1].copy() if focused else np.full((self.num_envs, 1), -1, np.int32)
+        rows, mode = self.rows, self.mode
+        globals_ = np.empty((self.num_envs, len(mode.global_features)), np.float32)
+        wanted = nodes is not None and not rows["shown"].shape[1]  # else they are kept up to date
+        target, first = (self.unseen, 0) if nodes is None else (nodes, column)
+        kernels.rows_all(self.graphs["held"], self.graphs["degree"], rows["part"], rows["conn"], rows["load"],
+                         rows["tabu"], rows["s"], rows["f"], rows["order"], mode.focused, mode.rules.slack,
+                         rows["sizes"], first, target, globals_, wanted)  # fmt: skip
+        focus = rows["cand_node"][:, :1].copy() if mode.focused else np.full((self.num_envs, 1), -1, np.int32)
         found = {"globals": globals_, "focus": focus}
         if nodes is None:
             return found
+        if mode.kept and wanted:
+            rows["shown"] = nodes[:, :, column:].copy()
+        elif mode.kept:
+            nodes[:, :, column:] = rows["shown"]
+            kernels.loads_all(rows["part"], rows["load"], rows["s"], column, nodes)
         if self.mode.candidate_features:
             found["candidates"] = rows["cand_x"].copy()
             found["candidate_nodes"] = rows["cand_node"].copy()

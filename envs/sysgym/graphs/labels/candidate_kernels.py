@@ -255,11 +255,12 @@ def choose(xadj, adjncy, adjwgt, vwgt, degree, part, conn, load, volume, inside,
 
 
 @njit
-def choose_all(xadj, adjncy, adjwgt, vwgt, degree, part, conn, load, volume, inside, tabu, trail, s, f, cand_node,
+def choose_all(held, xadj, adjncy, adjwgt, vwgt, degree, part, conn, load, volume, inside, tabu, trail, s, f, cand_node,
                cand_part, cand_other, cand_x, mask, actions, live, tenure):  # fmt: skip
-    """`choose` in every live row of a batch."""
+    """`choose` in every live row of a batch; `held` (B,) are the rows of their graphs."""
     for i in range(len(actions)):
         if live[i]:
-            choose(xadj[i], adjncy[i], adjwgt[i], vwgt[i], degree[i], part[i], conn[i], load[i], volume[i], inside[i],
+            g = held[i]
+            choose(xadj[g], adjncy[g], adjwgt[g], vwgt[g], degree[g], part[i], conn[i], load[i], volume[i], inside[i],
                    tabu[i], trail[i], s[i], f[i], cand_node[i], cand_part[i], cand_other[i], cand_x[i], mask[i],
                    actions[i], tenure)  # fmt: skip

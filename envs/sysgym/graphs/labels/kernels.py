@@ -35,9 +35,11 @@ from sysgym.compiled import njit
     QUIET,
 ) = range(16)
 SCALARS = 16
+NO_LIMIT = 2**62  # of `s[L_MAX]`
 NOW, BEST, START = range(3)
 CUT_RULE, NCUT_RULE = range(2)
 
+ASSIGNED, INTERNAL, EXTERNAL, PART_LOAD, ACTIVE = range(5)  # columns of NODE_FEATURES
 NODE_FEATURES = ("assigned", "internal", "external", "part_load", "active")
 GLOBAL_FEATURES = ("nodes", "edges", "parts", "eps", "cut", "best", "max_load", "progress")
 PART_FEATURES = ("share", "load", "room", "relative_load")
@@ -136,6 +138,15 @@ def best_part(part, trail, s):
 
 
 @njit
+def show_loads(part, load, s, out):
+    """Column PART_LOAD of the node features: the load of a node's part over its limit, 0 where there is none."""
+    if s[L_MAX] < NO_LIMIT:
+        limit = max(s[L_MAX], 1)
+        for v in range(s[NODES]):
+            out[v, PART_LOAD] = min(load[part[v]] / limit, 10.0) if part[v] >= 0 else 0.0
+
+
+@njit
 def node_rows(degree, part, conn, load, tabu, s, active, out):
     """Changing node features, columns NODE_FEATURES; `active` is the focused node or -1."""
     for v in range(s[NODES]):
@@ -145,11 +156,12 @@ def node_rows(degree, part, conn, load, tabu, s, active, out):
             if p != a and conn[v, p] > outside:
                 outside = conn[v, p]
         whole = max(degree[v], 1)
-        out[v, 0] = 1.0 if a >= 0 else 0.0
-        out[v, 1] = conn[v, a] / whole if a >= 0 else 0.0
-        out[v, 2] = outside / whole
-        out[v, 3] = min(load[a] / max(s[L_MAX], 1), 10.0) if a >= 0 else 0.0
-        out[v, 4] = 1.0 if v == active or tabu[v] > s[STEPS] else 0.0
+        out[v, ASSIGNED] = 1.0 if a >= 0 else 0.0
+        out[v, INTERNAL] = conn[v, a] / whole if a >= 0 else 0.0
+        out[v, EXTERNAL] = outside / whole
+        out[v, PART_LOAD] = 0.0
+        out[v, ACTIVE] = 1.0 if v == active or tabu[v] > s[STEPS] else 0.0
+    show_loads(part, load, s, out)
 
 
 @njit
@@ -160,29 +172,46 @@ def global_row(load, s, f, eps, sizes, out):
     out[3] = min(eps, 10.0)
     out[4] = f[NOW] * per_total
     out[5] = f[BEST] * per_total
-    out[6] = min(load.max() / max(s[L_MAX], 1), 10.0)
+    out[6] = min(load.max() / max(s[L_MAX], 1), 10.0) if s[L_MAX] < NO_LIMIT else 0.0
     out[7] = 1.0 if s[STOPPED] else min(s[STEPS] / max(s[HORIZON], 1), 1.0)
 
 
 @njit
-def move_all(xadj, adjncy, adjwgt, vwgt, degree, part, conn, load, volume, inside, trail, s, f, actions, live):
-    """`move` in every live row of a batch; actions (B, 2)."""
+def move_all(held, xadj, adjncy, adjwgt, vwgt, degree, part, conn, load, volume, inside, trail, s, f, actions, live):
+    """`move` in every live row of a batch; actions (B, 2); `held` (B,) are the rows of their graphs."""
     for i in range(len(actions)):
         if live[i]:
-            move(xadj[i], adjncy[i], adjwgt[i], vwgt[i], degree[i], part[i], conn[i], load[i], volume[i], inside[i],
+            g = held[i]
+            move(xadj[g], adjncy[g], adjwgt[g], vwgt[g], degree[g], part[i], conn[i], load[i], volume[i], inside[i],
                  trail[i], s[i], f[i], actions[i, 0], actions[i, 1])  # fmt: skip
             if s[i, STEPS] >= s[i, HORIZON]:
                 s[i, STOPPED] = 1
 
 
 @njit
-def rows_all(degree, part, conn, load, tabu, s, f, order, focused, eps, sizes, column, nodes, globals_, with_nodes):
+def rows_all(
+    held, degree, part, conn, load, tabu, s, f, order, focused, eps, sizes, column, nodes, globals_, with_nodes
+):
     """`node_rows` (written from `column` on, if wanted) and `global_row` of every row of a batch."""
     for i in range(len(s)):
         if with_nodes:
             active = order[i, s[i, CURSOR]] if focused and s[i, CURSOR] < s[i, NODES] else -1
-            node_rows(degree[i], part[i], conn[i], load[i], tabu[i], s[i], active, nodes[i, :, column:])
+            node_rows(degree[held[i]], part[i], conn[i], load[i], tabu[i], s[i], active, nodes[i, :, column:])
         global_row(load[i], s[i], f[i], eps, sizes[i], globals_[i])
+
+
+@njit
+def loads_all(part, load, s, column, nodes):
+    """`show_loads` of every row of a batch, to `nodes` from `column` on."""
+    for i in range(len(s)):
+        show_loads(part[i], load[i], s[i], nodes[i, :, column:])
+
+
+@njit
+def legal_all(mask, actions, legal):
+    """Which actions (B,) the masks (B, A) allow, to `legal` (B,)."""
+    for i in range(len(actions)):
+        legal[i] = 0 <= actions[i] < mask.shape[1] and mask[i, actions[i]] != 0
 
 
 @njit

@@ -29,7 +29,6 @@ from sysgym.graphs.labels import candidate_kernels, growing_kernels, kernels, pl
 from sysgym.graphs.labels.batch import LabelBatch
 from sysgym.graphs.labels.state import State, copy_state
 
-NO_LIMIT = 2**62
 FOREVER = 2**62  # the step at which a fixed node may move
 
 
@@ -65,6 +64,7 @@ class RefineOptions(NamedTuple):
 
 
 NONE = np.zeros(0, np.int32)
+NOT_KEPT = np.zeros((0, len(kernels.NODE_FEATURES)), np.float32)
 
 
 @lru_cache(maxsize=1024)
@@ -90,7 +90,7 @@ def _state(graph: Graph, part: Array, rules: Rules, actions: int, width: int, ho
     s[kernels.HORIZON] = horizon
     sizes = _sizes(graph.nodes, graph.edges, parts)
     return State(
-        part, conn, load, volume, inside, volume - inside, np.zeros(graph.nodes, np.int64),
+        part, conn, load, volume, inside, volume - inside, NOT_KEPT, np.zeros(graph.nodes, np.int64),
         np.zeros((max(horizon, 1), 2), np.int32), NONE.copy(), np.full(actions, -1, np.int32),
         np.full(actions, -1, np.int32), np.full(actions, -1, np.int32),
         np.zeros((actions, width), np.float32), np.zeros(actions, np.int8), sizes, s, f,
@@ -104,6 +104,7 @@ class LabelMode:
     global_features: tuple[str, ...] = kernels.GLOBAL_FEATURES
     candidate_features: tuple[str, ...] = ()
     focused = False  # whether each action concerns one given node
+    kept = False  # whether states keep the changing node features up to date
 
     def __init__(self, rules: Rules) -> None:
         self.rules = rules
@@ -215,6 +216,7 @@ class Focused(LabelMode):
 class Assign(Focused):
     """Nodes get their part one after the other."""
 
+    kept = True
     candidate_features: tuple[str, ...] = kernels.PART_FEATURES  # CLUSTER_FEATURES with the normalised cut
 
     def __init__(self, rules: Rules, order: str) -> None:
@@ -237,24 +239,36 @@ class Assign(Focused):
         order = node_order(graph, self.order, rng)
         state.order = np.concatenate([order[~free[order]], order[free[order]]])
         state.s[kernels.CURSOR] = graph.nodes - count
+        state.shown = np.empty((graph.nodes, len(self.node_features)), np.float32)
+        kernels.node_rows(graph.degree, state.part, state.conn, state.load, state.tabu, state.s,
+                          state.order[-count] if count else -1, state.shown)  # fmt: skip
         placing_kernels.show(graph.xadj, graph.adjncy, graph.adjwgt, graph.vwgt, graph.degree, state.part, state.conn,
                              state.load, state.volume, state.inside, state.settled, state.order, state.s,
                              state.cand_node, state.cand_x, state.mask)  # fmt: skip
         return state
 
+    def nodes(self, graph: Graph, state: State) -> Array:
+        """Changing node features, (n, 5) float32, as they are kept (a batch whose nodes nobody wants keeps none)."""
+        if not len(state.shown):
+            return super().nodes(graph, state)
+        rows = state.shown.copy()
+        if self.rules.rule == kernels.CUT_RULE:
+            kernels.show_loads(state.part, state.load, state.s, rows)
+        return rows
+
     def step(self, graph: Graph, state: State, action: Any) -> State:
         """Assign the focused node."""
         placing_kernels.place(graph.xadj, graph.adjncy, graph.adjwgt, graph.vwgt, graph.degree, state.part, state.conn,
-                              state.load, state.volume, state.inside, state.settled, state.order, state.s, state.f,
-                              state.cand_node, state.cand_x, state.mask, action)  # fmt: skip
+                              state.load, state.volume, state.inside, state.settled, state.shown, state.order, state.s,
+                              state.f, state.cand_node, state.cand_x, state.mask, action)  # fmt: skip
         return state
 
     def step_all(self, graphs: dict[str, Array], rows: dict[str, Array], actions: Array, live: Array) -> None:
         """Assign the focused node of every live row."""
         g, r = graphs, rows
-        placing_kernels.place_all(g["xadj"], g["adjncy"], g["adjwgt"], g["vwgt"], g["degree"], r["part"], r["conn"],
-                                  r["load"], r["volume"], r["inside"], r["settled"], r["order"], r["s"], r["f"],
-                                  r["cand_node"], r["cand_x"], r["mask"], actions, live)  # fmt: skip
+        placing_kernels.place_all(g["held"], g["xadj"], g["adjncy"], g["adjwgt"], g["vwgt"], g["degree"], r["part"],
+                                  r["conn"], r["load"], r["volume"], r["inside"], r["settled"], r["shown"], r["order"],
+                                  r["s"], r["f"], r["cand_node"], r["cand_x"], r["mask"], actions, live)  # fmt: skip
 
 
 class Refine(LabelMode):
@@ -375,10 +389,10 @@ class RefineCandidates(Refine):
     def step_all(self, graphs: dict[str, Array], rows: dict[str, Array], actions: Array, live: Array) -> None:
         """Play a candidate in every live row."""
         g, r = graphs, rows
-        candidate_kernels.choose_all(g["xadj"], g["adjncy"], g["adjwgt"], g["vwgt"], g["degree"], r["part"], r["conn"],
-                                     r["load"], r["volume"], r["inside"], r["tabu"], r["trail"], r["s"], r["f"],
-                                     r["cand_node"], r["cand_part"], r["cand_other"], r["cand_x"], r["mask"], actions,
-                                     live, self.tenure)  # fmt: skip
+        candidate_kernels.choose_all(g["held"], g["xadj"], g["adjncy"], g["adjwgt"], g["vwgt"], g["degree"], r["part"],
+                                     r["conn"], r["load"], r["volume"], r["inside"], r["tabu"], r["trail"], r["s"],
+                                     r["f"], r["cand_node"], r["cand_part"], r["cand_other"], r["cand_x"], r["mask"],
+                                     actions, live, self.tenure)  # fmt: skip
 
 
 @complete
@@ -417,8 +431,8 @@ class RefineRaw(Refine):
     def step_all(self, graphs: dict[str, Array], rows: dict[str, Array], actions: Array, live: Array) -> None:
         """Move a node in every live row."""
         g, r = graphs, rows
-        kernels.move_all(g["xadj"], g["adjncy"], g["adjwgt"], g["vwgt"], g["degree"], r["part"], r["conn"], r["load"],
-                         r["volume"], r["inside"], r["trail"], r["s"], r["f"], actions, live)  # fmt: skip
+        kernels.move_all(g["held"], g["xadj"], g["adjncy"], g["adjwgt"], g["vwgt"], g["degree"], r["part"], r["conn"],
+                         r["load"], r["volume"], r["inside"], r["trail"], r["s"], r["f"], actions, live)  # fmt: skip
 
 
 def padded(values: Array, length: int, fill: int = 0) -> Array:
