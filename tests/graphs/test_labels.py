@@ -138,3 +138,32 @@ def test_batches_step_as_single_episodes(name: str, rule: str) -> None:
             batch.observe(None, 0)["globals"],
             np.stack([mode.globals(g, s) for g, s in zip(graphs, alone, strict=True)]),
         )
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_assign_shows_nodes_as_they_are_from_scratch(rule: str) -> None:
+    """Node features that are kept step by step, of one episode and of a batch whose rows change their graphs."""
+    graphs = [weighted(2, rule), by_degree(generate_graph("delaunay:n=20,seed=2"), rule), weighted(3, rule)]
+    size = Size(max(graph.nodes for graph in graphs), max(len(graph.adjncy) for graph in graphs))
+    mode, rng = modes(rule)["assign"], np.random.default_rng(0)
+    batch = mode.batch(2, size)
+    for turn in range(7):
+        row, graph = turn % 2, graphs[turn % 3]
+        state = mode.start(graph, rng)
+        batch.put(row, graph, mode.copy(state))
+        if turn == 0:
+            batch.put(1, graph, mode.copy(state))
+        for _ in range(9):
+            fresh = np.zeros((graph.nodes, len(kernels.NODE_FEATURES)), np.float32)
+            kernels.node_rows(graph.degree, state.part, state.conn, state.load, state.tabu, state.s,
+                              mode.focus(graph, state), fresh)  # fmt: skip
+            assert np.array_equal(mode.nodes(graph, state), fresh)
+            if turn > 1:  # nodes are asked for when episodes are under way
+                shown = np.zeros((2, size.nodes, 2 + fresh.shape[1]), np.float32)
+                batch.observe(shown, 2)
+                assert np.array_equal(shown[row, : graph.nodes, 2:], fresh)
+                assert not shown[row, graph.nodes :].any() and not shown[:, :, :2].any()
+            action = sample_action(rng, mode.action_space(size), mode.mask(graph, state, size))
+            assert isinstance(action, int)
+            state = mode.step(graph, state, action)
+            batch.step(np.full(2, action), np.arange(2) == row)

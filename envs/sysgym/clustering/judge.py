@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from sysgym.clustering.instance import Affinity
 from sysgym.core.problem import Array, Verdict
+from sysgym.graphs.labels.kernels import label_sums
 
 
 def cluster_values(graph: Affinity, labels: Array, k: int) -> tuple[Array, Array, Array]:
-    """Cut and volume of each cluster, in units of weight, and how many points it has: (k,) float64, float64, int64.
+    """Cut and volume of each cluster, in units of weight, and how many points it has: (k,) int64 each.
 
     Sums of whole numbers below 2^53, so the same on every machine.
     """
-    source = labels[graph.sources]
-    crossing = source != labels[graph.adjncy]
-    cut = np.bincount(source, graph.adjwgt * crossing, k)
-    return cut, np.bincount(labels, graph.vwgt, k), np.bincount(labels, minlength=k)
+    cut, volume = np.zeros(k, np.int64), np.zeros(k, np.int64)
+    label_sums(graph.xadj, graph.adjncy, graph.adjwgt, graph.vwgt, labels, cut, volume)
+    return cut, volume, np.bincount(labels, minlength=k)
 
 
 def ncut_terms(cut: Array, volume: Array) -> list[float]:
@@ -37,15 +39,15 @@ def judge_clusters(graph: Affinity, labels: Array, k: int) -> Verdict:
     cost = 0.0
     for term in terms:  # in this order, as the kernels add them up
         cost += term
-    used = sizes[sizes > 0]
-    share = used / used.sum()
+    used = [size for size in sizes.tolist() if size]
+    entropy = -math.fsum(size / len(labels) * math.log(size / len(labels)) for size in used)
     metrics = {
         "ncut": cost,
         "worst": max(terms),
         "clusters": float(len(used)),
-        "largest": float(used.max()),
-        "smallest": float(used.min()),
-        "entropy": float(-(share * np.log(share)).sum() / np.log(k)) + 0.0,
+        "largest": float(max(used)),
+        "smallest": float(min(used)),
+        "entropy": entropy / math.log(k) + 0.0,
         "components": float(graph.parts),
     }
     return Verdict(True, cost, metrics)

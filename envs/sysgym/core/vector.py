@@ -81,6 +81,9 @@ class ProblemVectorEnv(gym.vector.VectorEnv[dict[str, Array], Any, Any]):
         self.positions = np.zeros(num_envs, np.int64)
         self._scale = np.ones(num_envs)
         self._over = np.zeros(num_envs, bool)
+        self._metrics: tuple[str, ...] = ()  # names, once they are known
+        self._zeros, self._ones = np.zeros(num_envs), np.ones(num_envs, bool)  # of infos, the same at every step
+        self._zeros.flags.writeable = self._ones.flags.writeable = False
         self._rngs = [seeding.np_random(None)[0] for _ in range(num_envs)]
         self._replay: Replay | None = None  # None before the first reset
         self._static = self._static_block()
@@ -118,7 +121,7 @@ class ProblemVectorEnv(gym.vector.VectorEnv[dict[str, Array], Any, Any]):
 
     def _restart(self, over: Array) -> None:
         """Start the rows that are over, and drop the actions older than every episode under way."""
-        rows = np.flatnonzero(over).tolist()
+        rows = over.nonzero()[0].tolist()
         for row in rows:
             self._start(row)
         if rows and self._replay is not None:
@@ -202,12 +205,10 @@ class ProblemVectorEnv(gym.vector.VectorEnv[dict[str, Array], Any, Any]):
         before = self.batch.costs()
         self.batch.step(actions, live)
         ended = self.batch.done() & live
-        rewards = np.zeros(self.num_envs)
         after = self.batch.costs()
-        if self.reward_name == "improvement":
-            rewards[live] = ((before - after) / self._scale)[live]
-        rewards[illegal] = -ILLEGAL
-        verdicts = {row: self._verdict(row) for row in np.flatnonzero(ended).tolist()}
+        improved = (before - after) / self._scale if self.reward_name == "improvement" else 0.0
+        rewards = np.where(live, improved, np.where(illegal, -ILLEGAL, 0.0))
+        verdicts = {row: self._verdict(row) for row in ended.nonzero()[0].tolist()}
         for row, verdict in verdicts.items():
             rewards[row] = reward(self.reward_name, before[row], after[row], self._scale[row], verdict)
         infos = self._infos(verdicts, ended, illegal)
@@ -234,22 +235,23 @@ class ProblemVectorEnv(gym.vector.VectorEnv[dict[str, Array], Any, Any]):
 
         def column(values: list[Any], dtype: Any) -> Array:
             made = np.zeros(self.num_envs, dtype)
-            made[rows] = values
+            if rows:
+                made[rows] = values
             return made
 
-        names = self.instances.metrics(self.instances.items[self.positions[0]], self.batch.state(0))
-        zeros = np.zeros(self.num_envs)  # one array for all metrics, where no row is judged
-        zeros.flags.writeable = False
+        if not self._metrics:
+            self._metrics = self.instances.metrics(self.instances.items[self.positions[0]], self.batch.state(0))
         table = {
             "feasible": column([verdict.feasible for verdict in found], bool),
             "cost": column([verdict.cost for verdict in found], np.float64),
             "metrics": {
-                name: column([v.metrics[name] for v in found], np.float64) if found else zeros for name in names
+                name: column([v.metrics[name] for v in found], np.float64) if found else self._zeros
+                for name in self._metrics
             },
         }
         return {
-            "verdict": table, "_verdict": ended.copy(), "judged": ended.copy(), "_judged": np.ones(self.num_envs, bool),
-            "illegal": illegal.copy(), "_illegal": np.ones(self.num_envs, bool),
+            "verdict": table, "_verdict": ended.copy(), "judged": ended.copy(), "_judged": self._ones,
+            "illegal": illegal.copy(), "_illegal": self._ones,
         }  # fmt: skip
 
     @staticmethod

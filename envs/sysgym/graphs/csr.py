@@ -58,6 +58,11 @@ class Graph:
         return np.asarray(sums[self.xadj[1:]] - sums[self.xadj[:-1]], np.int64)
 
     @cached_property
+    def by_degree(self) -> Array:
+        """The nodes from the largest weighted degree on, (n,) int32; equal ones as they are numbered."""
+        return np.argsort(-self.degree, kind="stable").astype(np.int32)
+
+    @cached_property
     def total_edge_weight(self) -> int:
         """Sum of the weights of the undirected edges."""
         return int(self.adjwgt.sum()) // 2

@@ -27,6 +27,8 @@ class Stepped(Protocol):
     global_features: tuple[str, ...]
     rules: Any
 
+    def nodes(self, graph: Graph, state: State) -> Array: ...
+
     def step_all(self, graphs: dict[str, Array], rows: dict[str, Array], actions: Array, live: Array) -> None: ...
 
 
@@ -66,6 +68,8 @@ class LabelBatch:
             self.rows["trail"] = np.pad(self.rows["trail"], ((0, 0), (0, len(state.trail) - longest), (0, 0)))
         for name in STATE:
             value, target = getattr(state, name), self.rows[name][row]
+            if name == "shown" and len(value) < len(target):
+                value = self.mode.nodes(graph, state)
             if value.ndim == 2 and value.shape[1] < target.shape[1]:
                 target[:, value.shape[1] :] = 0
                 target = target[:, : value.shape[1]]

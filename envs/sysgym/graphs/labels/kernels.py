@@ -80,12 +80,15 @@ def build(xadj, adjncy, adjwgt, vwgt, degree, part, conn, load, volume, inside, 
     load[:] = 0
     volume[:] = 0
     inside[:] = 0
-    twice = 0
+    twice, assigned = 0, 0
     for v in range(s[NODES]):
         a = part[v]
         if a >= 0:
             load[a] += vwgt[v]
             volume[a] += degree[v]
+            assigned += 1
+    for v in range(s[NODES] if assigned else 0):
+        a = part[v]
         for e in range(xadj[v], xadj[v + 1]):
             b = part[adjncy[e]]
             if b >= 0:
@@ -97,6 +100,17 @@ def build(xadj, adjncy, adjwgt, vwgt, degree, part, conn, load, volume, inside, 
     s[CUT] = twice // 2
     s[BEST_FEASIBLE] = load.max() <= s[L_MAX]
     f[NOW] = f[BEST] = f[START] = total_cost(load, volume, inside, s)
+
+
+@njit
+def label_sums(xadj, adjncy, adjwgt, vwgt, part, cut, load):
+    """Add the weight of the edges that leave each label to `cut` and that of its nodes to `load`, both (K,) int64."""
+    for v in range(len(part)):
+        a = part[v]
+        load[a] += vwgt[v]
+        for e in range(xadj[v], xadj[v + 1]):
+            if part[adjncy[e]] != a:
+                cut[a] += adjwgt[e]
 
 
 @njit

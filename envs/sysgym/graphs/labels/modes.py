@@ -104,7 +104,7 @@ class LabelMode:
     global_features: tuple[str, ...] = kernels.GLOBAL_FEATURES
     candidate_features: tuple[str, ...] = ()
     focused = False  # whether each action concerns one given node
-    kept = False  # whether states keep the changing node features up to date
+    kept = False  # whether states keep the changing node features up to date, once they are asked for
 
     def __init__(self, rules: Rules) -> None:
         self.rules = rules
@@ -237,20 +237,17 @@ class Assign(Focused):
         labels = self.rules.count(graph)
         state = _state(graph, graph.given.copy(), self.rules, labels, len(self.candidate_features), count)
         order = node_order(graph, self.order, rng)
-        state.order = np.concatenate([order[~free[order]], order[free[order]]])
+        state.order = order if count == graph.nodes else np.concatenate([order[~free[order]], order[free[order]]])
         state.s[kernels.CURSOR] = graph.nodes - count
-        state.shown = np.empty((graph.nodes, len(self.node_features)), np.float32)
-        kernels.node_rows(graph.degree, state.part, state.conn, state.load, state.tabu, state.s,
-                          state.order[-count] if count else -1, state.shown)  # fmt: skip
         placing_kernels.show(graph.xadj, graph.adjncy, graph.adjwgt, graph.vwgt, graph.degree, state.part, state.conn,
                              state.load, state.volume, state.inside, state.settled, state.order, state.s,
                              state.cand_node, state.cand_x, state.mask)  # fmt: skip
         return state
 
     def nodes(self, graph: Graph, state: State) -> Array:
-        """Changing node features, (n, 5) float32, as they are kept (a batch whose nodes nobody wants keeps none)."""
+        """Changing node features, (n, 5) float32; once they are asked for, the state keeps them up to date."""
         if not len(state.shown):
-            return super().nodes(graph, state)
+            state.shown = super().nodes(graph, state)
         rows = state.shown.copy()
         if self.rules.rule == kernels.CUT_RULE:
             kernels.show_loads(state.part, state.load, state.s, rows)
@@ -464,7 +461,7 @@ def node_order(graph: Graph, order: str, rng: np.random.Generator) -> Array:
     if order == "random":
         return rng.permutation(graph.nodes).astype(np.int32)
     if order == "degree":
-        return np.argsort(-graph.degree, kind="stable").astype(np.int32)
+        return graph.by_degree
     visited = np.empty(graph.nodes, np.int32)
     growing_kernels.breadth_first(graph.xadj, graph.adjncy, rng.permutation(graph.nodes), visited)
     return visited

@@ -17,7 +17,7 @@ class State:
     volume: Array  # (K,) int64, sums of degrees
     inside: Array  # (K,) int64, edge weights inside, both ends counted
     settled: Array  # (K,) int64, of `assign`: edge weight to the other labels
-    shown: Array  # (n, 5) float32, of `assign`: the changing node features but the loads of parts; else (0, 5)
+    shown: Array  # (n, 5) float32, the changing node features but the loads of parts, where they are kept; else (0, 5)
     tabu: Array  # (n,) int64, first step at which the node may move again
     trail: Array  # (T, 2) int32, moves since the best partition
     order: Array  # (n,) int32, in which nodes are assigned
