@@ -10,7 +10,7 @@ CELLS = {"gru": nn.GRUCell, "lstm": nn.LSTMCell, "vanilla": nn.RNNCell}
 
 
 class TorchRecurrent:
-    """Without residual connections."""
+    """Log-probabilities of one text after the other."""
 
     def __init__(self, model):
         self.config = model.config
@@ -37,49 +37,57 @@ class TorchRecurrent:
     def affine(self, name, x):
         return x @ self.t[f"{name}.weight"].T + self.t.get(f"{name}.bias", 0.0)
 
-    def run(self, cells, x, kind):
-        for cell in cells:
+    def joined(self, residual, inputs, output):
+        """x_(l+1) of the outputs and all inputs so far (spec: h_l + x_l, or h_l + the sum of x_j, j <= l)."""
+        if residual == "none":
+            return output
+        return output + (inputs[-1] if residual == "add" else sum(inputs))
+
+    def run(self, way, x):
+        kind, residual, inputs = self.config.cell, self.config.encoder_residual, []
+        x = x.flip(0) if way == "backward" else x
+        if f"encoder.{way}.transform.weight" in self.t:
+            x = self.affine(f"encoder.{way}.transform", x)
+        for cell in self.encoders[way]:
             state, out = None, []
             for each in x:
                 state = cell(each[None], state)
                 out.append((state[0] if kind == "lstm" else state)[0])
-            x = torch.stack(out)
-        return x
+            inputs.append(x)
+            last, x = out[-1], self.joined(residual, inputs, torch.stack(out))
+        return (x.flip(0) if way == "backward" else x), last
 
     @torch.no_grad()
     def log_probabilities(self, source, tokens):
         config, units = self.config, self.config.units
         x = self.t["source.embedding"][torch.tensor(source)]
-        sides, finals = [], []
-        for way, cells in self.encoders.items():
-            out = self.run(cells, x.flip(0) if way == "backward" else x, config.cell)
-            finals.append(out[-1])
-            sides.append(out.flip(0) if way == "backward" else out)
+        sides, finals = zip(*(self.run(way, x) for way in self.encoders), strict=True)
         memory, final = torch.cat(sides, 1), torch.cat(finals)
-        states = self.first(final)
-        context = torch.zeros(memory.shape[1], dtype=torch.float64)
-        found = []
+        states, own, found = self.first(final), [], []
+        fed = final if config.feed == "final" else torch.zeros(memory.shape[1], dtype=torch.float64)
         for token in tokens:
             x = self.t["target.embedding"][int(token)]
-            if config.feed == "context":
-                x = torch.cat([x, context])
-            residual = None
-            if self.transform:
-                x = self.affine("decoder.transform", x)
+            x = torch.cat([x, fed]) if config.feed != "none" else x
+            x = self.affine("decoder.transform", x) if self.transform else x
+            inputs = []
             for place, cell in enumerate(self.decoder):
-                residual = x if config.decoder_residual == "add" else 0.0
                 states[place] = cell(x[None], states[place])
-                x = (states[place][0] if self.kind == "lstm" else states[place])[0] + residual
+                inputs.append(x)
+                output = (states[place][0] if self.kind == "lstm" else states[place])[0]
+                x = self.joined(config.decoder_residual, inputs, output)
+            parts = [x]
             if config.attention != "none":
                 keys, query = self.affine("attention.key", memory), self.affine("attention.query", x)
-                if config.attention == "additive":
-                    scores = torch.tanh(keys + query) @ self.t["attention.score"]
-                else:
-                    scores = keys @ query
-                context = scores.softmax(0) @ memory
-                x = torch.tanh(self.affine("mix", torch.cat([x, context])))
+                additive = config.attention == "additive"
+                scores = torch.tanh(keys + query) @ self.t["attention.score"] if additive else keys @ query
+                parts.append(scores.softmax(0) @ memory)
+                fed = parts[1] if config.feed == "context" else fed
+            if config.self_attention:
+                own.append(x)
+                past = torch.stack(own)
+                parts.append((past @ self.affine("self_attention.query", x) / units**0.5).softmax(0) @ past)
+            x = torch.tanh(self.affine("mix", torch.cat(parts))) if len(parts) > 1 else x
             found.append(self.affine("softmax", x).log_softmax(0).numpy())
-        assert x.shape == (units,)
         return np.stack(found)
 
     def first(self, final):
