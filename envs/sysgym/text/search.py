@@ -1,0 +1,366 @@
+"""Greedy and beam search over many sentences at once, in the two conventions that published figures use.
+
+`wu` (tf-seq2seq; Wu et al. 2016, section 7): every step keeps the B candidates of greatest log P / lp + cp, lp =
+((5 + |Y|) / 6)^alpha, |Y| without the end token; ended hypotheses keep their slots; stops when all have ended.
+`length` (CTranslate2): every step keeps the B greatest log P that have not ended; ended ones go to a list, ranked by
+log P / length^alpha with the end token counted; stops when B are on it (with alpha 0 when the best candidate ends).
+Equal scores go to the lower token, then to the lower slot. Hypotheses are back-pointers until the end.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+import numpy as np
+
+from sysgym.core.errors import UsageError
+from sysgym.core.problem import Array
+from sysgym.text.model import TextModel
+from sysgym.text.models.interface import Memory, State
+from sysgym.text.search_kernels import best_tokens, coverage_penalties
+
+ROWS = 320  # hypotheses that are stepped together; their number changes no result
+WIDEST = 256
+
+
+class Hypotheses(NamedTuple):
+    """Up to B hypotheses of each of S sentences, best first; slots without one have a score of -inf."""
+
+    tokens: Array  # (S, B, T) int64; behind a hypothesis the end token
+    lengths: Array  # (S, B) int64, without the end token
+    logp: Array  # (S, B) float64, with the end token where there is one
+    scores: Array  # (S, B) float64, by which they are ranked
+    ended: Array  # (S, B) bool
+    forwards: Array  # (S,) int64: steps of hypotheses, those that had ended not counted
+
+    def best(self, sentence: int, place: int = 0) -> Array:
+        """The tokens of one hypothesis, without the end token."""
+        found: Array = self.tokens[sentence, place, : self.lengths[sentence, place]]
+        return found
+
+    def take(self, sentences: Array) -> Hypotheses:
+        """The hypotheses of some sentences."""
+        return Hypotheses(*(part[sentences] for part in self))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Beam:
+    """How to search."""
+
+    width: int = 5
+    alpha: float = 1.0  # of the length penalty
+    beta: float = 0.0  # of the coverage penalty
+    convention: Literal["wu", "length"] = "wu"
+    best: int = 0  # hypotheses that are asked for, at most the width; 0 for all (`length` may stop earlier for fewer)
+
+    def check(self) -> None:
+        """UsageError for what cannot be searched with."""
+        if not 1 <= self.width <= WIDEST or not 0 <= self.best <= self.width:
+            raise UsageError(f"a beam is 1 to {WIDEST} wide, and gives no more; got {self.width} and {self.best}.")
+        if not 0 <= self.alpha <= 10 or not 0 <= self.beta <= 10:
+            raise UsageError(f"alpha and beta are 0 to 10, got {self.alpha} and {self.beta}.")
+        if self.convention == "length" and self.beta:
+            raise UsageError("the coverage penalty goes with the convention wu.")
+
+
+class Begin(NamedTuple):
+    """Where a search begins: one hypothesis of each sentence."""
+
+    memory: Memory
+    state: State
+    tokens: Array  # (S,) last tokens
+
+
+Search = Callable[[TextModel, Begin, int], Hypotheses]
+
+
+def beam_search(
+    model: TextModel, sources: Sequence[Array], beam: Beam | None = None, max_length: int | None = None
+) -> Hypotheses:
+    """The hypotheses of sentences, each its token ids (`model.ids`), by beam search; at most `max_length` tokens, the
+    end among them (the model's own length if None)."""
+    beam = beam or Beam()
+    beam.check()
+    run = wu_beams if beam.convention == "wu" else length_beams
+    return in_chunks(model, sources, beam.width, max_length, lambda of, begin, limit: run(of, begin, limit, beam))
+
+
+def greedy(model: TextModel, sources: Sequence[Array], max_length: int | None = None) -> Hypotheses:
+    """The most probable token at every step: one hypothesis of each sentence."""
+    return in_chunks(model, sources, 1, max_length, greedy_beams)
+
+
+def in_chunks(
+    model: TextModel, sources: Sequence[Array], width: int, max_length: int | None, search: Search
+) -> Hypotheses:
+    """Search sentences of like length together, `ROWS` hypotheses at a time."""
+    limit = model.max_length if max_length is None else max_length
+    check_whole(model, len(sources), limit)
+    order = np.argsort([len(source) for source in sources], kind="stable")
+    many, parts = max(1, ROWS // width), list[Hypotheses]()
+    for first in range(0, len(order), many):
+        chunk = [sources[i] for i in order[first : first + many]]
+        parts.append(search(model, Begin(*model.begin(chunk)), limit))
+    return joined(parts, model.special.end).take(np.argsort(order))
+
+
+def check_whole(model: TextModel, sentences: int, limit: int) -> None:
+    """UsageError where nothing can be decoded, or a model has segments and cannot be decoded in one go."""
+    if limit < 1 or not sentences:
+        raise UsageError("there is nothing to decode: no sentence, or no token that it may have.")
+    if model.special.segment:
+        raise UsageError(
+            f"{model.name} reads what it has written anew every {model.special.segment} tokens: decode it with "
+            "segment_beams or stochastic_beams (width 1 and samples 1 for plain sampling)."
+        )
+
+
+def joined(parts: Sequence[Hypotheses], end: int) -> Hypotheses:
+    """The sentences of several results, one after the other."""
+    longest = max(part.tokens.shape[2] for part in parts)
+    wide = [((0, 0), (0, 0), (0, longest - part.tokens.shape[2])) for part in parts]
+    tokens = [np.pad(part.tokens, pad, constant_values=end) for part, pad in zip(parts, wide, strict=True)]
+    others = (np.concatenate(fields) for fields in zip(*(part[1:] for part in parts), strict=True))
+    return Hypotheses(np.concatenate(tokens), *others)
+
+
+def length_penalty(lengths: Array, alpha: float) -> Array:
+    """((5 + |Y|) / 6)^alpha."""
+    found: Array = ((5.0 + lengths) / 6.0) ** alpha
+    return found
+
+
+def top_tokens(values: Array, count: int) -> tuple[Array, Array]:
+    """The greatest values of each row (N, V) and their tokens, (N, count) each, in order, equal ones by token."""
+    tokens = np.empty((len(values), count), dtype=np.int64)
+    found = np.empty((len(values), count), dtype=values.dtype)
+    best_tokens(values, tokens, found)
+    return tokens, found
+
+
+def candidates(logp: Array, count: int, end: int) -> tuple[Array, Array]:
+    """Next tokens of each row, the end token first and the `count` best others behind: tokens and log-probabilities
+    (N, count + 1). `logp` (N, V) loses its end token's."""
+    of_end = logp[:, end].copy()
+    logp[:, end] = -np.inf
+    tokens, values = top_tokens(logp, count)
+    tokens = np.concatenate([np.full((len(logp), 1), end), tokens], axis=1)
+    return tokens, np.concatenate([of_end[:, None], values], axis=1).astype(np.float64)
+
+
+def greatest(scores: Array, tokens: Array, count: int) -> Array:
+    """Places (S, count) of the greatest scores (S, M) of each row, in order; equal ones by token, then by place."""
+    order: Array = np.lexsort((tokens, -scores), axis=-1)[:, :count]
+    return order
+
+
+class Slots:
+    """B slots of each of S sentences: hypotheses that go on, whose states stand in the rows of one State."""
+
+    def __init__(self, begin: Begin, width: int) -> None:
+        many = len(begin.tokens)
+        self.memory, self.state, self.width = begin.memory, begin.state, width
+        self.row = np.full((many, width), -1)  # of the state; -1 where a slot is empty or has ended
+        self.row[:, 0] = np.arange(many)
+        self.last = np.zeros((many, width), dtype=np.int64)
+        self.last[:, 0] = begin.tokens
+        self.total = np.full((many, width), -np.inf)  # log P
+        self.total[:, 0] = 0.0
+        self.forwards = np.zeros(many, dtype=np.int64)
+        self.parents, self.tokens = list[Array](), list[Array]()  # (S, B) of every step
+
+    @property
+    def live(self) -> Array:
+        """Sentences (L,) with a hypothesis that goes on."""
+        return np.flatnonzero((self.row >= 0).any(axis=1))
+
+    def step(self, model: TextModel) -> tuple[Array, Array, tuple[Array, Array]]:
+        """One step of all that go on: log-probabilities (N, V), attention (N, S), and sentence and slot of each."""
+        at = np.nonzero(self.row >= 0)
+        logp, attention, self.state = model.network.step(self.memory, self.state.take(self.row[at]), self.last[at])
+        self.row[at] = np.arange(len(at[0]))
+        self.forwards += np.bincount(at[0], minlength=len(self.forwards))
+        return logp, attention, (at[0], at[1])
+
+    def advance(self, live: Array, parents: Array, tokens: Array, total: Array, on: Array) -> None:
+        """Put the chosen (L, B) into the slots of the live sentences; `on` says which of them go on."""
+        rows = np.take_along_axis(self.row[live], parents, axis=1)
+        self.row[live] = np.where(on, rows, -1)
+        self.last[live], self.total[live] = tokens, total
+        whole_parents = np.tile(np.arange(self.width), (len(self.row), 1))
+        whole_tokens = self.last.copy()
+        whole_parents[live] = parents
+        self.parents.append(whole_parents)
+        self.tokens.append(whole_tokens)
+
+    def traced(self, slots: Array, steps: Array) -> Array:
+        """Tokens (S, K, T) of hypotheses that stood in slots (S, K) behind so many steps (S, K); behind them -1."""
+        long = len(self.tokens)
+        found = np.full((*slots.shape, long), -1, dtype=np.int64)
+        at = slots.copy()
+        for t in reversed(range(long)):
+            inside = steps > t
+            found[:, :, t] = np.where(inside, np.take_along_axis(self.tokens[t], at, axis=1), -1)
+            at = np.where(inside, np.take_along_axis(self.parents[t], at, axis=1), at)
+        return found
+
+
+def greedy_beams(model: TextModel, begin: Begin, limit: int) -> Hypotheses:
+    """Greedy search from where it begins."""
+    many, end = len(begin.tokens), model.special.end
+    tokens = np.full((many, 1, limit), end)
+    lengths, forwards = np.zeros(many, dtype=np.int64), np.zeros(many, dtype=np.int64)
+    total, ended, rows = np.zeros(many), np.zeros(many, dtype=bool), np.arange(many)
+    state, last = begin.state, begin.tokens
+    for t in range(limit):
+        logp, _, state = model.network.step(begin.memory, state, last)
+        last = logp.argmax(axis=1)
+        forwards[rows] += 1
+        total[rows] += logp[np.arange(len(rows)), last]
+        tokens[rows, 0, t] = last
+        on = last != end
+        lengths[rows[on]] += 1
+        ended[rows[~on]] = True
+        if not on.all():
+            rows, last, state = rows[on], last[on], state.take(np.flatnonzero(on))
+        if not len(rows):
+            break
+    cut, logp_all = tokens[:, :, : int(forwards.max())], total[:, None]
+    return Hypotheses(cut, lengths[:, None], logp_all, logp_all, ended[:, None], forwards)
+
+
+def wu_beams(model: TextModel, begin: Begin, limit: int, beam: Beam) -> Hypotheses:
+    """Beam search in the convention `wu` from where it begins."""
+    width, end, slots = beam.width, model.special.end, Slots(begin, beam.width)
+    many, steps = len(begin.tokens), 0
+    length, coverage = np.zeros((many, width), dtype=np.int64), _Coverage(begin.memory, beam)
+    scores = np.full((many, width), -np.inf)
+    while steps < limit and len(live := slots.live):
+        logp, attention, at = slots.step(model)
+        tokens = np.full((many, width, width + 1), end)
+        values = np.full((many, width, width + 1), -np.inf)
+        values[:, :, 0] = np.where(slots.row < 0, 0.0, -np.inf)  # ended hypotheses stand again as they are
+        tokens[at], values[at] = candidates(logp, width, end)
+        total = slots.total[:, :, None] + values
+        longer = length[:, :, None] + (tokens != end)
+        with np.errstate(invalid="ignore"):
+            ranked = total / length_penalty(longer, beam.alpha) + coverage.after(attention, at)[:, :, None]
+        flat = [each[live].reshape(len(live), -1) for each in (ranked, tokens, total, longer)]
+        place = greatest(flat[0], flat[1], width)
+        new, chosen, totals, lengths = (np.take_along_axis(each, place, axis=1) for each in flat)
+        parents = place // (width + 1)
+        slots.advance(live, parents, chosen, totals, (chosen != end) & (new > -np.inf))
+        length[live], scores[live] = lengths, new
+        coverage.move(live, parents)
+        steps += 1
+    every = np.tile(np.arange(width), (many, 1))
+    found = slots.traced(every, np.full((many, width), steps))
+    return _results(found, length, (slots.total, scores), slots.row < 0, (slots.forwards, end))
+
+
+class _Coverage:
+    """The attention that each source position has had in every hypothesis, if it is penalised."""
+
+    def __init__(self, memory: Memory, beam: Beam) -> None:
+        self.beta, self.lengths = beam.beta, memory.lengths
+        many, long = len(memory.lengths), memory.keys.shape[2] if beam.beta else 0
+        self.sums = np.zeros((many, beam.width, long), dtype=np.float32)
+        self.penalties = np.zeros((many, beam.width))
+
+    def after(self, attention: Array, at: tuple[Array, Array]) -> Array:
+        """Penalties (S, B) with the attention (N, S) of a step of some hypotheses."""
+        if self.beta:
+            self.sums[at] += attention
+            found = np.empty(len(attention))
+            coverage_penalties(self.sums[at], self.lengths[at[0]], found)
+            self.penalties[at] = self.beta * found
+        return self.penalties
+
+    def move(self, live: Array, parents: Array) -> None:
+        """Every slot of the live sentences takes over what its parent has."""
+        if self.beta:
+            self.sums[live] = self.sums[live[:, None], parents]
+            self.penalties[live] = self.penalties[live[:, None], parents]
+
+
+def length_beams(model: TextModel, begin: Begin, limit: int, beam: Beam) -> Hypotheses:
+    """Beam search in the convention `length` from where it begins."""
+    width, end, slots = beam.width, model.special.end, Slots(begin, beam.width)
+    many, wanted = len(begin.tokens), beam.best or beam.width
+    done = _Ended(many, 2 * width, beam.alpha)
+    for t in range(limit):
+        live = slots.live
+        if not len(live):
+            break
+        logp, _, at = slots.step(model)
+        tokens = np.full((many, width, 2 * width + 1), end)
+        values = np.full((many, width, 2 * width + 1), -np.inf)
+        tokens[at], values[at] = candidates(logp, 2 * width, end)
+        total = (slots.total[:, :, None] + values)[live].reshape(len(live), -1)
+        flat = tokens[live].reshape(len(live), -1)
+        place = greatest(total, flat, 2 * width)
+        chosen, totals = np.take_along_axis(flat, place, axis=1), np.take_along_axis(total, place, axis=1)
+        parents, there = place // (2 * width + 1), totals > -np.inf
+        ends = (chosen == end) & there
+        if t + 1 == limit:  # cut: the best go on the list as they are
+            rows, places = np.nonzero(there[:, :width])
+        else:
+            rows, places = np.nonzero(ends[:, :width])
+        done.add(live[rows], t, parents[rows, places], totals[rows, places], chosen[rows, places])
+        stop = done.count[live] >= (width if beam.alpha else wanted)
+        stop &= ends[:, 0] | (done.count[live] >= width)
+        kept = np.argsort(chosen == end, axis=1, kind="stable")[:, :width]
+        parents, chosen, totals = (np.take_along_axis(each, kept, axis=1) for each in (parents, chosen, totals))
+        slots.advance(live, parents, chosen, totals, ~stop[:, None] & (totals > -np.inf) & (chosen != end))
+    return done.results(slots, wanted, end)
+
+
+class _Ended:
+    """The list of ended hypotheses of each sentence."""
+
+    def __init__(self, many: int, most: int, alpha: float) -> None:
+        self.alpha, self.count = alpha, np.zeros(many, dtype=np.int64)
+        self.steps, self.parents = np.zeros((many, most), dtype=np.int64), np.zeros((many, most), dtype=np.int64)
+        self.token = np.zeros((many, most), dtype=np.int64)
+        self.logp = np.full((many, most), -np.inf)
+
+    def add(self, sentences: Array, step: int, parents: Array, logp: Array, tokens: Array) -> None:
+        """Hypotheses that end at a step: those of one sentence stand next to each other."""
+        before = np.searchsorted(sentences, sentences)  # the first of each sentence
+        place = self.count[sentences] + np.arange(len(sentences)) - before
+        self.steps[sentences, place], self.parents[sentences, place] = step, parents
+        self.logp[sentences, place], self.token[sentences, place] = logp, tokens
+        self.count += np.bincount(sentences, minlength=len(self.count))
+
+    def results(self, slots: Slots, wanted: int, end: int) -> Hypotheses:
+        """The best of each sentence, ranked by log P / length^alpha."""
+        ended = self.token == end
+        scores = np.where(self.logp > -np.inf, self.logp, -np.inf) / (self.steps + 1.0) ** self.alpha
+        order = np.argsort(-scores, axis=1, kind="stable")[:, :wanted]
+        steps, parents, logp, token, scores, ended = (
+            np.take_along_axis(each, order, axis=1)
+            for each in (self.steps, self.parents, self.logp, self.token, scores, ended)
+        )
+        found = slots.traced(parents, steps)
+        rows, places = np.nonzero(logp > -np.inf)
+        found[rows, places, steps[rows, places]] = token[rows, places]
+        return _results(found, steps + ~ended, (logp, scores), ended, (slots.forwards, end))
+
+
+def _results(
+    tokens: Array, lengths: Array, ranked: tuple[Array, Array], ended: Array, more: tuple[Array, int]
+) -> Hypotheses:
+    forwards, end = more
+    logp, scores = ranked
+    there = scores > -np.inf
+    lengths = np.where(there, lengths, 0)
+    inside = np.arange(tokens.shape[2]) < lengths[:, :, None]
+    return Hypotheses(np.where(inside, tokens, end), lengths, logp, scores, ended & there, forwards)
+
+
+def texts(model: TextModel, found: Hypotheses) -> Iterator[str]:
+    """The text of every sentence's best hypothesis."""
+    for sentence in range(len(found.lengths)):
+        yield model.text(found.best(sentence))
