@@ -105,7 +105,7 @@ def test_weights_with_hops_are_restored_and_drawn_anew(walking: CNC, tmp_path: P
     walking.save(tmp_path)
     loaded, instance = CNC(), blobs(3)[0]
     loaded.load(tmp_path)
-    assert loaded.hops == loaded.net.hops == 2 and loaded.facts() == {"features": 4, "clusters": 3}
+    assert loaded.hops == loaded.net.hops == 2 and loaded.facts() == {"features": 4, "clusters": 3, "prepared": ""}
     assert (loaded.predict(instance) == walking.predict(instance)).all()
     assert loaded.forget(np.random.default_rng(0)) and loaded.net.hops == 2
     assert torch.equal(loaded.net.mean, walking.net.mean) and not same(loaded, walking)

@@ -70,6 +70,17 @@ def test_brightness_does_not_matter_to_upright_images() -> None:
     assert one == pytest.approx(two, abs=1e-9)
 
 
+def test_upright_images_have_no_negative_pixels() -> None:
+    with pytest.raises(UsageError, match=r"preprocess=deskew needs pixels of 0 or more, .* got -0\..* take the images"):
+        Clustering(k=2, preprocess="deskew").adopt(np.random.default_rng(0).random((20, 8, 8)) - np.eye(8) / 2)
+
+
+def test_columns_that_unit_leaves_out_are_said() -> None:
+    with pytest.warns(Notice, match="preprocess=unit takes the first 64 of 70 columns; the others are left out"):
+        found = Clustering(k=2, preprocess="unit").adopt(np.random.default_rng(0).standard_normal((30, 70)))
+    assert found is not None and found.x is not None and found.x.shape == (30, 64)
+
+
 @pytest.mark.parametrize("form", ["csr", "csc", "coo"])
 def test_sparse_archives(here: Here, form: str) -> None:
     counts = sparse.random(60, 25, 0.3, format=form, random_state=np.random.default_rng(0))
@@ -133,6 +144,8 @@ def test_what_a_csv_may_hide_is_said(here: Here) -> None:
     with pytest.warns(Notice, match="its first line is a point; take it out if these are the numbers of the columns"):
         graph = load(here("n.csv", "0,1,2\n5,3,4\n5,5,5\n"), knn=1)
     assert graph.nodes == 3
+    with pytest.warns(Notice, match="column 1 counts the lines and is taken for a coordinate; is it one"):
+        load(here("i.csv", "id,x\n7,2\n8,4\n9,5\n"), knn=1)
 
 
 @pytest.mark.parametrize(
@@ -151,6 +164,7 @@ def test_what_a_csv_may_hide_is_said(here: Here) -> None:
         ("k.npz", {}, "has the arrays none"),
         ("l.csv", "1,2\n3,4\n".encode("utf-16"), "byte order mark says UTF-16"),
         ("m.csv", bytes(range(200, 256)), "a byte that is no text"),
+        ("n.tsv", "1\t2\n3\t4\n", "n.tsv ends in neither .npz, .npy, .csv, as files of points do, nor .graph"),
     ],
 )
 def test_damaged_files_get_a_sentence(here: Here, name: str, content: Any, sentence: str) -> None:
@@ -199,6 +213,7 @@ SENTENCES = {
 
 @pytest.mark.parametrize("how", NAMES)
 @pytest.mark.parametrize("kind", DATA)
+@pytest.mark.filterwarnings("ignore:.*all points lie at one place")
 def test_preprocessing_of_every_kind_of_data(how: Any, kind: str) -> None:
     problem = Clustering(k=2, knn=4, preprocess=how)
     if (how, kind) in SENTENCES:

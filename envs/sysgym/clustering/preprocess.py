@@ -24,6 +24,7 @@ from sysgym.core.errors import UsageError, unknown
 from sysgym.core.problem import Array
 
 NAMES = ("none", "standard", "pca", "deskew", "tfidf", "unit")
+FITTED = ("standard", "pca", "deskew", "tfidf")  # those that depend on the set they were fitted on
 COMPONENTS, TOPICS = 50, 64
 MOST = 1e30  # a coordinate
 SIDE = 28  # of images, in pixels, once they are upright
@@ -144,6 +145,11 @@ def upright(images: Any) -> Array:
     MNIST has its digits), sheared so that their vertical moments stand upright.
     """
     images = np.asarray(images)
+    if images.min(initial=0) < 0:
+        raise UsageError(
+            f"preprocess=deskew needs pixels of 0 or more, which weigh the moments, got {images.min():.3g}; take the "
+            "images before they were centred."
+        )
     found = np.empty((len(images), SIDE * SIDE))
     scale = 255.0 if images.dtype == np.uint8 else 1.0
     for row, image in enumerate(images):
