@@ -23,6 +23,7 @@ from sysgym.clustering import catalogue
 from sysgym.clustering.agreement import agreement, read_labels
 from sysgym.clustering.problem import Clustering
 from sysgym.core.env import ProblemEnv
+from sysgym.core.errors import Notice
 from sysgym.core.problem import content_hash
 
 Inline = Callable[..., Any]
@@ -157,6 +158,20 @@ def test_an_answer_of_the_command_line_against_known_classes(inline: Inline, tmp
 def test_zipped_labels_are_read(tmp_path: Path) -> None:
     (tmp_path / "y.txt.gz").write_bytes(gzip.compress(b"1\n2\n"))
     assert read_labels(tmp_path / "y.txt.gz").tolist() == ["1", "2"]
+
+
+def test_what_may_be_no_classes_is_said_or_refused(tmp_path: Path) -> None:
+    np.savez(tmp_path / "two.npz", y=np.zeros(12, int), labels=np.arange(12) % 2)
+    with pytest.warns(Notice, match=r"two.npz has labels and y, which differ; labels is compared"):
+        assert read_labels(tmp_path / "two.npz").max() == 1
+    np.savez(tmp_path / "same.npz", y=np.arange(12) % 2, labels=np.arange(12) % 2)
+    assert read_labels(tmp_path / "same.npz").max() == 1
+    with pytest.warns(Notice, match="every point has a class of its own, so the figures say nothing"):
+        assert agreement(np.arange(12) % 3, np.arange(12) / 7)["ari"] == 0
+    for text in ("0.1,0.2\n0.3,0.4\n", "1;2\n3;4\n", "1\t2\n"):
+        (tmp_path / "points.csv").write_text(text)
+        with pytest.raises(UsageError, match="expected one label a line, in the order of the points, not two words"):
+            read_labels(tmp_path / "points.csv")
 
 
 # ------------------------------------------------------------------------------------------------ secrecy
