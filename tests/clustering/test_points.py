@@ -9,11 +9,12 @@ from typing import Any
 import numpy as np
 import pytest
 from scipy import sparse
+from scipy.ndimage import affine_transform
 
 from sysgym import UsageError
 from sysgym.clustering.generate import FAMILIES, drawn
 from sysgym.clustering.instance import Affinity
-from sysgym.clustering.preprocess import NAMES, fitted
+from sysgym.clustering.preprocess import NAMES, fitted, upright
 from sysgym.clustering.problem import Clustering
 from sysgym.core.errors import Notice
 from sysgym.core.instances import expand
@@ -68,6 +69,30 @@ def test_brightness_does_not_matter_to_upright_images() -> None:
     images = np.random.default_rng(0).random((20, 8, 8))
     one, two = (fitted("deskew", images * bright, "test")(images * bright) for bright in (1.0, 16.0))
     assert one == pytest.approx(two, abs=1e-9)
+
+
+def by_scipy(image: Any) -> Any:
+    """An image (28, 28) sheared upright, alone."""
+    mass = image.sum()
+    y, x = np.mgrid[:28, :28]
+    cy, cx = ((axis * image).sum() / mass for axis in (y, x))
+    shear = ((y - cy) * (x - cx) * image).sum() / mass / (((y - cy) ** 2 * image).sum() / mass or 1.0)
+    matrix = np.array([[1.0, 0.0], [shear, 1.0]])
+    return affine_transform(image, matrix, np.array([cy, cx]) - matrix @ np.full(2, 13.5), order=1)
+
+
+def test_upright_images_are_those_of_scipy_to_the_bit() -> None:
+    """Hashes of instances hang on it. Dense and sparse images, bars, single pixels, strokes, and layouts in memory."""
+    rng = np.random.default_rng(0)
+    dense, sparse_ones = rng.random((60, 28, 28)), rng.random((60, 28, 28)) * (rng.random((60, 28, 28)) < 0.02)
+    one, strokes = np.eye(784).reshape(784, 28, 28)[::13], np.stack([np.eye(28, k=k) for k in range(-27, 28)])
+    bars = np.stack([np.ones((28, 28)), np.tril(np.ones((28, 28))), np.pad(np.ones((1, 28)), ((5, 22), (0, 0)))])
+    images = np.concatenate([dense, sparse_ones, one, strokes, bars])
+    wanted = np.stack([by_scipy(image).ravel() for image in images])
+    assert np.array_equal(upright(images), wanted) and np.array_equal(upright(np.asfortranarray(images)), wanted)
+    pixels = rng.integers(0, 256, (40, 28, 28)).astype(np.uint8)
+    assert np.array_equal(upright(pixels), np.stack([by_scipy(image / 255.0).ravel() for image in pixels]))
+    assert (upright(np.zeros((2, 28, 28))) == 0).all()
 
 
 def test_upright_images_have_no_negative_pixels() -> None:
