@@ -24,6 +24,7 @@ from sysgym.core.instances import find_entry
 from sysgym.core.solutions import parse_npz, renumbered
 from sysgym_leaderboards import Answer, Board, Store, board_names, load_board, pack
 from sysgym_leaderboards.events import entry_hash
+from sysgym_leaderboards.judge import judge_of
 from sysgym_leaderboards.publish.export import board_report, csv_text
 from sysgym_leaderboards.publish.site import board_page
 
@@ -128,6 +129,7 @@ def check_pages(store: Store, board: Board, line: dict[str, Any]) -> None:
 def test_names_of_clusters_change_nothing_and_a_changed_figure_is_found(mine: Board, tmp_path: Path) -> None:
     for name in ("scipy.optimize", "sklearn.datasets", "sklearn.decomposition", "sklearn.metrics"):
         import_module(name)  # once, not in each fork
+    judge_of(mine.make_problem())  # its hash as well
     store, answers = Store(tmp_path / "s.sqlite"), solved_by_half(mine)
     turned = {
         key: Answer({"labels": (answer.arrays["labels"] + 1) % (3 if key[0] == "shipped/iris" else 10)})
