@@ -102,6 +102,8 @@ def _one_way(w: Any) -> None:
         (nx.Graph(), "two nodes or more, this one has 0"),
         (nx.Graph([(0, 1, {"weight": -2.0})]), "finite and not negative"),
         (nx.Graph([(0, 1, {"weight": "heavy"})]), "the networkx graph .*could not convert string to float"),
+        (nx.Graph([(0, 1, {"weight": 2.0}), (1, 2, {})]), "1 of the 2 edges have no 'weight'; give one to all, or to"),
+        (igraph.Graph(n=3, edges=[(0, 1), (1, 2)], edge_attrs={"weight": [2.0, None]}), "1 of the 2 edges have no"),
         (igraph.Graph(n=3, edges=[(0, 1)], directed=True), "expected an undirected igraph.Graph"),
         (igraph.Graph(n=3, edges=[(0, 1), (0, 1)]), "without parallel edges"),
         (igraph.Graph(), "two nodes or more, this one has 0"),
@@ -127,6 +129,16 @@ def test_guesses_about_matrices_are_said() -> None:
     with pytest.warns(Notice), pytest.raises(UsageError, match="holds affinities, no points: leave knn, scale"):
         Clustering(k=2, preprocess="pca").adopt(sparse.csr_array(w))
     assert Clustering().adopt([[1, 2], [3, 4]]) is None
+
+
+@pytest.mark.parametrize("attribute", ["affinity", "Weight"])
+def test_weights_of_another_name_are_not_looked_at(attribute: str) -> None:
+    graphs = nx.Graph([(0, 1, {attribute: 2.0}), (1, 2, {attribute: 3.0})]), igraph.Graph([(0, 1), (1, 2)])
+    graphs[1].es[attribute] = [2.0, 3.0]
+    for graph in graphs:
+        with pytest.warns(Notice, match=f"no 'weight', so each counts 1; their '{attribute}' is not looked at"):
+            found = Clustering(k=2).adopt(graph)
+        assert found is not None and (found.adjwgt == found.adjwgt[0]).all()
 
 
 def test_graph_files_are_affinities(here: Here) -> None:

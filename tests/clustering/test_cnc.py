@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import importlib.util
 import sys
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -16,7 +17,8 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from sysgym.clustering.instance import Affinity
 from sysgym.clustering.judge import judge_clusters
-from sysgym.core.errors import UsageError
+from sysgym.clustering.problem import Clustering
+from sysgym.core.errors import Notice, UsageError
 from sysgym_agents.clustering import cnc, cnc_model
 from sysgym_agents.clustering.cnc import CNC
 from sysgym_agents.clustering.cnc_batches import DIAGONAL, Source
@@ -147,7 +149,7 @@ VARIANTS = [{"gumbel": False}, {"loss": "neuncut"}, {"memory": 0.9}, {"layers": 
 
 @pytest.mark.parametrize("hyper", [{}, *(pytest.param(hyper, marks=pytest.mark.slow) for hyper in VARIANTS)])
 def test_it_learns_blobs_and_assigns_unseen_points(hyper: dict[str, Any]) -> None:
-    agent, (unseen, truth) = fitted(400, **hyper), blobs(7)
+    agent, (unseen, truth) = fitted(200, **hyper), blobs(7)
     assert agreement(agent.predict(unseen.x), truth) > 0.97
 
 
@@ -219,9 +221,9 @@ def test_a_search_guides_the_training(monkeypatch) -> None:
         return (blobs()[1] + 1) % 3
 
     monkeypatch.setattr(cnc_model, "merge_split", search)
-    agent = fitted(400, guided=True)
+    agent = fitted(200, guided=True)
     assert searched == [(120, 3)] and np.mean(agent.predict(blobs()[0].x) == (blobs()[1] + 1) % 3) > 0.97
-    fitted(400)
+    fitted(40)
     assert len(searched) == 1
 
 
@@ -240,12 +242,13 @@ def test_forgetting_draws_the_weights_anew(trained: CNC, tmp_path) -> None:
     assert torch.equal(old["mean"], new["mean"]) and not torch.equal(old["out.weight"], new["out.weight"])
 
 
-@pytest.mark.parametrize("stop", [100, 200])
-@pytest.mark.parametrize("hyper", [{}, {"memory": 0.9, "loss": "neuncut"}])
-def test_training_goes_on_exactly_where_it_was_saved(hyper: dict[str, Any], stop: int, tmp_path) -> None:
+@pytest.mark.parametrize("stop", [20, 40])
+@pytest.mark.parametrize("hyper", [{"guided": True}, {"guided": True, "memory": 0.9, "loss": "neuncut"}])
+def test_training_goes_on_exactly_where_it_was_saved(hyper: dict[str, Any], stop: int, monkeypatch, tmp_path) -> None:
     """While it is guided, and after; the new agent gets nothing but the folder."""
+    monkeypatch.setattr(cnc, "TOLD", 20)
     graphs, whole, first = [blobs(s)[0] for s in range(2)], CNC(**(FAST | hyper)), CNC(**(FAST | hyper))
-    whole.fit(problem(3), graphs, np.random.default_rng(3), Budget(steps=300))
+    whole.fit(problem(3), graphs, np.random.default_rng(3), Budget(steps=60))
     assert not first.save_training(tmp_path)
 
     def save(row: dict[str, float]) -> bool:
@@ -253,25 +256,25 @@ def test_training_goes_on_exactly_where_it_was_saved(hyper: dict[str, Any], stop
         first.save_training(tmp_path)
         return row["steps"] < stop
 
-    first.fit(problem(3), graphs, np.random.default_rng(3), Budget(steps=300), save)
+    first.fit(problem(3), graphs, np.random.default_rng(3), Budget(steps=60), save)
     second = CNC()
     second.load(tmp_path)
     assert same(first, second)
     assert not second.load_training(tmp_path, Budget(steps=1000))  # another schedule
-    assert second.load_training(tmp_path, Budget(steps=300 - stop))
+    assert second.load_training(tmp_path, Budget(steps=60 - stop))
     steps = []
     second.fit(
         problem(3),
         graphs,
         np.random.default_rng(9),
-        Budget(steps=300 - stop),
+        Budget(steps=60 - stop),
         lambda row: not steps.append(row["steps"]),
     )
-    assert steps[-1] == 300 - stop and same(whole, second) and not same(first, second)
+    assert steps[-1] == 60 - stop and same(whole, second) and not same(first, second)
     wider = CNC(hidden=32)
-    wider.load_training(tmp_path, Budget(steps=300 - stop))
+    wider.load_training(tmp_path, Budget(steps=60 - stop))
     with pytest.raises(UsageError, match="does not fit agent 'cnc'"):
-        wider.fit(problem(3), graphs, np.random.default_rng(9), Budget(steps=300 - stop))
+        wider.fit(problem(3), graphs, np.random.default_rng(9), Budget(steps=60 - stop))
 
 
 def test_fitting_goes_on_from_weights(tmp_path) -> None:
@@ -364,14 +367,14 @@ def graphs(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setitem(sys.modules, "sysgym.clustering.neighbours", stub)
 
 
-@parametrize_with_checks([CNCClusterer(steps=60, hidden=16, learning_rate=1e-2)])
+@parametrize_with_checks([CNCClusterer(steps=20, hidden=16, learning_rate=2e-2)])
 def test_scikit_learn_takes_it(estimator: CNCClusterer, check: Any) -> None:
     check(estimator)
 
 
 def test_the_estimator_assigns_unseen_points_and_repeats_itself() -> None:
     (seen, truth), (unseen, other) = blobs(), blobs(9)
-    fits = [CNCClusterer(3, steps=300, hidden=16, learning_rate=1e-2, random_state=4).fit(seen.x) for _ in range(2)]
+    fits = [CNCClusterer(3, steps=100, hidden=16, learning_rate=1e-2, random_state=4).fit(seen.x) for _ in range(2)]
     assert (fits[0].labels_ == fits[1].labels_).all() and agreement(fits[0].labels_, truth) > 0.97
     assert fits[0].n_features_in_ == 4 and agreement(fits[0].predict(unseen.x), other) > 0.97
 
@@ -379,14 +382,58 @@ def test_the_estimator_assigns_unseen_points_and_repeats_itself() -> None:
 @pytest.mark.parametrize("points", [2, 10])
 def test_the_estimator_takes_few_points(points: int) -> None:
     x = np.random.default_rng(0).normal(size=(points, 3))
-    model = CNCClusterer(steps=5, hidden=4, random_state=0)
+    model = CNCClusterer(min(8, points), steps=5, hidden=4, random_state=0)
     assert model.fit_predict(x).shape == (points,) and (model.predict(x) == model.labels_).all()
 
 
+@pytest.mark.parametrize("value", [0, 2.0, True, "3"])
 @pytest.mark.parametrize("name", ["n_clusters", "neighbours", "steps"])
-def test_the_estimator_refuses_what_is_below_one(name: str) -> None:
-    with pytest.raises(UsageError, match=f"{name} of CNCClusterer must be at least 1, got 0"):
-        CNCClusterer(**{name: 0}).fit(np.eye(5))
+def test_the_estimator_refuses_what_is_no_count(name: str, value: Any) -> None:
+    with pytest.raises(UsageError, match=f"{name} of CNCClusterer must be a whole number, at least 1, got {value!r}"):
+        CNCClusterer(**{name: value}).fit(np.eye(5))
+
+
+def test_the_estimator_says_that_points_are_too_few() -> None:
+    with pytest.warns(Notice, match="3 points are too few for n_clusters=8; it makes 3"):
+        assert CNCClusterer(steps=5, hidden=4, random_state=0).fit_predict(np.eye(3)).max() < 3
+
+
+@pytest.mark.parametrize("offset", [-1e6, 1e9])
+def test_the_place_of_points_does_not_matter_to_the_estimator(offset: float) -> None:
+    (seen, truth), (unseen, other) = blobs(), blobs(9)
+    model = CNCClusterer(3, steps=100, hidden=16, learning_rate=1e-2, random_state=4)
+    assert agreement(model.fit_predict(seen.x.astype(float) + offset), truth) > 0.97
+    assert agreement(model.predict(unseen.x.astype(float) + offset), other) > 0.97
+    with pytest.raises(UsageError, match=r"coordinates reach 1e\+200, expected 1e\+30 at most"):
+        model.predict(np.full((3, 4), 1e200))
+
+
+def prepared(offset: float = 0.0, seed: int = 0, how: Any = "none") -> Affinity:
+    x = blobs(seed)[0].x.astype(float) + offset
+    found = Clustering(k=3, preprocess=how).adopt(x)
+    assert found is not None
+    return found
+
+
+@pytest.mark.filterwarnings("ignore:.*has . components")
+def test_points_that_were_prepared_otherwise_are_said(tmp_path: Path) -> None:
+    """A fit of the preprocessing, or a move to the origin, is each file's own: frozen weights mean other columns."""
+    problem, rng = Clustering(k=3), np.random.default_rng(0)
+    for how, offset in (("pca", 0.0), ("standard", 0.0), ("none", 1e6)):
+        agent = CNC(**FAST)
+        agent.fit(problem, [prepared(offset, 0, how)], rng, Budget(steps=5))
+        agent.save(tmp_path / how)
+        loaded = CNC()
+        loaded.load(tmp_path / how)
+        loaded.predict(prepared(offset, 0, how))  # the same points
+        for other in (prepared(offset, 9, how), prepared(0.0, 9)):
+            with pytest.warns(Notice, match="those of the training of agent 'cnc' '.*': their columns are not"):
+                loaded.predict(other)
+            with pytest.warns(Notice, match="labels mean little; prepare all points together"):
+                loaded.solve(problem, other, rng, Budget())
+    one, two = (problem.load(f"digits:n=60,seed={seed}") for seed in (1, 2))
+    with pytest.warns(Notice, match="digits:n=60,seed=2: its points are 'pca fitted on digits:n=60,seed=2', those of"):
+        CNC(**FAST).fit(Clustering(k=10), [one, two], rng, Budget(steps=2))
 
 
 def test_of_several_trainings_the_one_of_least_cut_counts() -> None:

@@ -49,7 +49,7 @@ def test_the_bound_lies_above_the_expectation_and_not_far(seed: int) -> None:
 
 
 def test_a_training_with_the_bound_learns_and_its_gradient_is_finite() -> None:
-    agent = fitted(300, loss="pgcuts")
+    agent = fitted(150, loss="pgcuts")
     (graph, _), fresh = blobs(), CNC(hidden=8, loss="pgcuts")
     fresh.fit(problem(3), [graph], np.random.default_rng(0), Budget(steps=1))
     costs = [judge_clusters(graph, each.predict(graph.x), 3).cost for each in (agent, fresh)]

@@ -79,7 +79,7 @@ def test_without_hops_the_weights_are_those_of_before(total: float, hyper: dict[
 
 @pytest.mark.parametrize("hyper", OTHER)
 def test_it_learns_blobs_and_assigns_unseen_ones(hyper: dict[str, Any]) -> None:
-    agent, (unseen, truth) = fitted(250, seeds=16, **hyper), blobs(7)
+    agent, (unseen, truth) = fitted(150, seeds=16, **hyper), blobs(7)
     assert agreement(agent.predict(unseen), truth) > 0.97
     labels = agent.solve(problem(3), unseen, np.random.default_rng(0), Budget())["labels"]
     assert (labels == agent.predict(unseen)).all()
@@ -105,7 +105,7 @@ def test_weights_with_hops_are_restored_and_drawn_anew(walking: CNC, tmp_path: P
     walking.save(tmp_path)
     loaded, instance = CNC(), blobs(3)[0]
     loaded.load(tmp_path)
-    assert loaded.hops == loaded.net.hops == 2 and loaded.facts() == {"features": 4, "clusters": 3}
+    assert loaded.hops == loaded.net.hops == 2 and loaded.facts() == {"features": 4, "clusters": 3, "prepared": ""}
     assert (loaded.predict(instance) == walking.predict(instance)).all()
     assert loaded.forget(np.random.default_rng(0)) and loaded.net.hops == 2
     assert torch.equal(loaded.net.mean, walking.net.mean) and not same(loaded, walking)
@@ -219,50 +219,53 @@ def test_both_stages_count_and_are_told_of(monkeypatch: pytest.MonkeyPatch) -> N
     assert np.isfinite([value for row in rows for value in row.values()]).all()
 
 
-@pytest.mark.parametrize("stop", [10, 20, 50])
+@pytest.mark.parametrize("stop", [5, 10, 25])
 @pytest.mark.parametrize("hyper", OTHER)
 def test_training_goes_on_exactly_in_every_stage(
     hyper: dict[str, Any], stop: int, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """Of 100 steps, 20 are those of the Siamese network; the new agent gets nothing but the folder."""
-    monkeypatch.setattr(cnc, "TOLD", 10)
+    """Of 50 steps, 10 are those of the Siamese network; the new agent gets nothing but the folder."""
+    monkeypatch.setattr(cnc, "TOLD", 5)
     graphs = [blobs(s)[0] for s in range(2)]
     whole, first, second = (CNC(**(FAST | hyper | {"seeds": 16})) for _ in range(3))
-    whole.fit(problem(3), graphs, np.random.default_rng(3), Budget(steps=100))
+    whole.fit(problem(3), graphs, np.random.default_rng(3), Budget(steps=50))
 
     def save(row: dict[str, float]) -> bool:
         first.save_training(tmp_path)
         return row["steps"] < stop
 
-    first.fit(problem(3), graphs, np.random.default_rng(3), Budget(steps=100), save)
-    assert second.load_training(tmp_path, Budget(steps=100 - stop))
-    second.fit(problem(3), graphs, np.random.default_rng(9), Budget(steps=100 - stop))
+    first.fit(problem(3), graphs, np.random.default_rng(3), Budget(steps=50), save)
+    assert second.load_training(tmp_path, Budget(steps=50 - stop))
+    second.fit(problem(3), graphs, np.random.default_rng(9), Budget(steps=50 - stop))
     assert same(whole, second) and not same(first, second)
     for wrong in ({"hops": 3}, {"affinity": "graph" if "affinity" in hyper else "batch"}):
         other = CNC(**(FAST | hyper | wrong | {"seeds": 16}))
-        assert other.load_training(tmp_path, Budget(steps=100 - stop))
+        assert other.load_training(tmp_path, Budget(steps=50 - stop))
         with pytest.raises(UsageError, match="does not fit agent 'cnc'"):
-            other.fit(problem(3), graphs, np.random.default_rng(9), Budget(steps=100 - stop))
+            other.fit(problem(3), graphs, np.random.default_rng(9), Budget(steps=50 - stop))
 
 
 @pytest.mark.parametrize(
     ("key", "value"), [("before", 101), ("before", -1), ("reach", [0.0]), ("reach", []), ("reach", [None])]
 )
-def test_a_damaged_state_of_both_stages_is_refused(key: str, value: Any, tmp_path: Path) -> None:
+def test_a_damaged_state_of_both_stages_is_refused(
+    key: str, value: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(cnc, "TOLD", 10)
     hyper: dict[str, Any] = FAST | {"affinity": "siamese", "seeds": 4}
     first, second, graphs = CNC(**hyper), CNC(**hyper), [blobs()[0]]
     first.fit(
         problem(3),
         graphs,
         np.random.default_rng(3),
-        Budget(steps=200),
+        Budget(steps=20),
         lambda row: first.save_training(tmp_path) and False,
     )
     file = tmp_path / "training.json"
     file.write_text(json.dumps(json.loads(file.read_text()) | {key: value}))
-    assert second.load_training(tmp_path, Budget(steps=100))
+    assert second.load_training(tmp_path, Budget(steps=10))
     with pytest.raises(UsageError, match="does not fit agent 'cnc'"):
-        second.fit(problem(3), graphs, np.random.default_rng(9), Budget(steps=100))
+        second.fit(problem(3), graphs, np.random.default_rng(9), Budget(steps=10))
 
 
 # ------------------------------------------------------------------------------------------------ what cannot be done

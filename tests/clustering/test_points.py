@@ -9,11 +9,12 @@ from typing import Any
 import numpy as np
 import pytest
 from scipy import sparse
+from scipy.ndimage import affine_transform
 
 from sysgym import UsageError
 from sysgym.clustering.generate import FAMILIES, drawn
 from sysgym.clustering.instance import Affinity
-from sysgym.clustering.preprocess import NAMES, fitted
+from sysgym.clustering.preprocess import NAMES, fitted, upright
 from sysgym.clustering.problem import Clustering
 from sysgym.core.errors import Notice
 from sysgym.core.instances import expand
@@ -68,6 +69,41 @@ def test_brightness_does_not_matter_to_upright_images() -> None:
     images = np.random.default_rng(0).random((20, 8, 8))
     one, two = (fitted("deskew", images * bright, "test")(images * bright) for bright in (1.0, 16.0))
     assert one == pytest.approx(two, abs=1e-9)
+
+
+def by_scipy(image: Any) -> Any:
+    """An image (28, 28) sheared upright, alone."""
+    mass = image.sum()
+    y, x = np.mgrid[:28, :28]
+    cy, cx = ((axis * image).sum() / mass for axis in (y, x))
+    shear = ((y - cy) * (x - cx) * image).sum() / mass / (((y - cy) ** 2 * image).sum() / mass or 1.0)
+    matrix = np.array([[1.0, 0.0], [shear, 1.0]])
+    return affine_transform(image, matrix, np.array([cy, cx]) - matrix @ np.full(2, 13.5), order=1)
+
+
+def test_upright_images_are_those_of_scipy_to_the_bit() -> None:
+    """Hashes of instances hang on it. Dense and sparse images, bars, single pixels, strokes, and layouts in memory."""
+    rng = np.random.default_rng(0)
+    dense, sparse_ones = rng.random((60, 28, 28)), rng.random((60, 28, 28)) * (rng.random((60, 28, 28)) < 0.02)
+    one, strokes = np.eye(784).reshape(784, 28, 28)[::13], np.stack([np.eye(28, k=k) for k in range(-27, 28)])
+    bars = np.stack([np.ones((28, 28)), np.tril(np.ones((28, 28))), np.pad(np.ones((1, 28)), ((5, 22), (0, 0)))])
+    images = np.concatenate([dense, sparse_ones, one, strokes, bars])
+    wanted = np.stack([by_scipy(image).ravel() for image in images])
+    assert np.array_equal(upright(images), wanted) and np.array_equal(upright(np.asfortranarray(images)), wanted)
+    pixels = rng.integers(0, 256, (40, 28, 28)).astype(np.uint8)
+    assert np.array_equal(upright(pixels), np.stack([by_scipy(image / 255.0).ravel() for image in pixels]))
+    assert (upright(np.zeros((2, 28, 28))) == 0).all()
+
+
+def test_upright_images_have_no_negative_pixels() -> None:
+    with pytest.raises(UsageError, match=r"preprocess=deskew needs pixels of 0 or more, .* got -0\..* take the images"):
+        Clustering(k=2, preprocess="deskew").adopt(np.random.default_rng(0).random((20, 8, 8)) - np.eye(8) / 2)
+
+
+def test_columns_that_unit_leaves_out_are_said() -> None:
+    with pytest.warns(Notice, match="preprocess=unit takes the first 64 of 70 columns; the others are left out"):
+        found = Clustering(k=2, preprocess="unit").adopt(np.random.default_rng(0).standard_normal((30, 70)))
+    assert found is not None and found.x is not None and found.x.shape == (30, 64)
 
 
 @pytest.mark.parametrize("form", ["csr", "csc", "coo"])
@@ -133,6 +169,8 @@ def test_what_a_csv_may_hide_is_said(here: Here) -> None:
     with pytest.warns(Notice, match="its first line is a point; take it out if these are the numbers of the columns"):
         graph = load(here("n.csv", "0,1,2\n5,3,4\n5,5,5\n"), knn=1)
     assert graph.nodes == 3
+    with pytest.warns(Notice, match="column 1 counts the lines and is taken for a coordinate; is it one"):
+        load(here("i.csv", "id,x\n7,2\n8,4\n9,5\n"), knn=1)
 
 
 @pytest.mark.parametrize(
@@ -151,6 +189,7 @@ def test_what_a_csv_may_hide_is_said(here: Here) -> None:
         ("k.npz", {}, "has the arrays none"),
         ("l.csv", "1,2\n3,4\n".encode("utf-16"), "byte order mark says UTF-16"),
         ("m.csv", bytes(range(200, 256)), "a byte that is no text"),
+        ("n.tsv", "1\t2\n3\t4\n", "n.tsv ends in neither .npz, .npy, .csv, as files of points do, nor .graph"),
     ],
 )
 def test_damaged_files_get_a_sentence(here: Here, name: str, content: Any, sentence: str) -> None:
@@ -199,6 +238,7 @@ SENTENCES = {
 
 @pytest.mark.parametrize("how", NAMES)
 @pytest.mark.parametrize("kind", DATA)
+@pytest.mark.filterwarnings("ignore:.*all points lie at one place")
 def test_preprocessing_of_every_kind_of_data(how: Any, kind: str) -> None:
     problem = Clustering(k=2, knn=4, preprocess=how)
     if (how, kind) in SENTENCES:

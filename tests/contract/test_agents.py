@@ -87,7 +87,7 @@ def test_every_problem_has_its_agents(name: str) -> None:
     variant = next(iter(factory.variants))
     problem = with_options(make_problem(name, **variant), **getattr(agent, "options", {}))
     instance = problem.load(first_instance(problem))
-    solution = agent.solve(problem, instance, np.random.default_rng(0), Budget(seconds=1))
+    solution = agent.solve(problem, instance, np.random.default_rng(0), Budget(seconds=0.3))
     assert problem.judge(instance, solution).feasible
     assert any(is_learner(agent_class(item)) for item in agent_names() if name in solved_by(agent_class(item)))
 
@@ -141,7 +141,7 @@ def test_learners_keep_their_weights_as_data(agent: str, name: str, tmp_path: Pa
         shutil.move(path, elsewhere / path.name)
     again = make_agent(agent)
     again.load(elsewhere)
-    ours, theirs = (a.solve(problem, instance, np.random.default_rng(1), Budget(steps=STEPS)) for a in (learner, again))
+    ours, theirs = (a.solve(problem, instance, np.random.default_rng(1), Budget(steps=6)) for a in (learner, again))
     assert same(ours, theirs)
     problem.judge(instance, ours)
     again.save(saved)

@@ -17,6 +17,7 @@ from sysgym.core.registry import make_problem, problem_class
 from sysgym.core.solutions import freedom_of, restricted, widest_of
 from sysgym_agents.general.random import sample_action
 from sysgym_leaderboards import Answer, Board, Store, board_names, load_board, pack, rank
+from sysgym_leaderboards.judge import judge_of
 
 
 @pytest.mark.parametrize("case", over_cases())
@@ -41,6 +42,7 @@ def test_the_end_of_an_episode_is_the_judged_cost_is_the_certificate(
     seen = {freedom_of(env.problem, env.problem.load(key[0]), answer.arrays) for key, answer in answers.items()}
     board = replace(board, freedom=widest_of(seen, env.problem.freedoms))
     file = pack(tmp_path / "a.zip", board, {"agent": "random"}, answers)
+    judge_of(board.make_problem())  # the hash of its code once, not in each fork
     store = Store(tmp_path / "s.sqlite")
     certificate = store.submit(file, board)
     assert certificate.accepted, certificate.reason

@@ -244,23 +244,24 @@ def told(made: Record, steps: int | None = None) -> Iterator[Any]:
 
 def digest(value: Any) -> str:
     """Hash of nested observations: bits, shapes and types."""
-    found = hashlib.sha256()
+    parts: list[bytes] = []
 
     def feed(item: Any) -> None:
-        if isinstance(item, dict):
+        if isinstance(item, np.ndarray) and item.dtype.kind != "O":
+            parts.append(f"{item.dtype.str}{item.shape}".encode())
+            parts.append(item.tobytes())
+        elif isinstance(item, dict):
             for key in sorted(item):
-                found.update(key.encode())
+                parts.append(key.encode())
                 feed(item[key])
-        elif isinstance(item, list | tuple) or (isinstance(item, np.ndarray) and item.dtype.kind == "O"):
+        elif isinstance(item, list | tuple | np.ndarray):
             for part in item:
                 feed(part)
-        elif isinstance(item, np.ndarray):
-            found.update(f"{item.dtype}{item.shape}".encode() + item.tobytes())
         else:
-            found.update(repr(item).encode())
+            parts.append(repr(item).encode())
 
     feed(value)
-    return found.hexdigest()
+    return hashlib.sha256(b"".join(parts)).hexdigest()
 
 
 # ------------------------------------------------------------------------------------------------ agents, small

@@ -87,7 +87,7 @@ def soft(rows: int, k: int, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
     return torch.from_numpy(rng.dirichlet(np.ones(k), rows)), torch.from_numpy(w + w.T)
 
 
-def fitted(steps: int = 300, seed: int = 0, **hyper: Any) -> CNC:
+def fitted(steps: int = 150, seed: int = 0, **hyper: Any) -> CNC:
     agent = CNC(**(FAST | hyper))
     agent.fit(problem(3), [blobs()[0]], np.random.default_rng(seed), Budget(steps=steps))
     return agent

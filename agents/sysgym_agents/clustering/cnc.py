@@ -101,6 +101,7 @@ class CNC(StoredLearner):
     def __post_init__(self) -> None:
         super().__post_init__()
         self.net: CncNet | None = None
+        self.prepared: str | None = None  # how the points of its training were, where that is known
         self._progress: Trials | None = None
         self._resume: Snapshot | None = None
 
@@ -113,10 +114,14 @@ class CNC(StoredLearner):
         `callback` hears loss, expected ncut and imbalance of the batches, and the contrastive loss while an embedding
         is learnt, every 100 steps and after the last one.
         """
+        from sysgym_agents.clustering.cnc_batches import compare
         from sysgym_agents.clustering.cnc_trials import Trials
         from sysgym_agents.learning.stepwise import resumed, run
 
         _, clusters = self._shape(problem, instances)
+        self.prepared = instances[0].prepared if self.net is None else self.prepared
+        for instance in instances:
+            compare(instance, self.prepared)
         clock, (resume, self._resume) = Clock(budget), (self._resume, None)
         planned = self.iterations if budget.steps is None else max(budget.steps, 1)
         total = planned if resume is None else resume.facts["iterations"]
@@ -136,10 +141,12 @@ class CNC(StoredLearner):
 
     def solve(self, problem: Clustering, instance: Affinity, rng: np.random.Generator, budget: Budget) -> Solution:
         """The network's labels (after a fit on the instance if there are no weights), then repaired."""
-        from sysgym_agents.clustering.cnc_batches import inputs_of
+        from sysgym_agents.clustering.cnc_batches import compare, inputs_of
 
         clock, k = Clock(budget), problem.clusters(instance)
         self._shape(problem, [instance])
+        if self.net is not None:
+            compare(instance, self.prepared)
         net = self.net or self._fit_one(k, instance, rng, budget)
         labels = net.labels(inputs_of(instance, net.hops))
         if self.repair == "none" or clock.spent():
@@ -155,7 +162,7 @@ class CNC(StoredLearner):
 
         UsageError if there are no weights, or they look at neighbours (`hops`) and `x` is no instance.
         """
-        from sysgym_agents.clustering.cnc_batches import inputs_of
+        from sysgym_agents.clustering.cnc_batches import compare, inputs_of
 
         if self.net is None:
             raise UsageError("agent 'cnc' has no weights to predict with; call fit or load first.")
@@ -166,6 +173,7 @@ class CNC(StoredLearner):
                 f"{points.shape}; give (points, {self.net.features}), prepared as those of the training."
             )
         if isinstance(x, Affinity):
+            compare(x, self.prepared)
             return self.net.labels(inputs_of(x, self.net.hops))
         if self.net.hops:
             raise UsageError(
@@ -180,7 +188,10 @@ class CNC(StoredLearner):
 
     def facts(self) -> dict[str, Any]:
         """For how many features and clusters the weights are."""
-        return {} if self.net is None else {"features": self.net.features, "clusters": self.net.clusters}
+        if self.net is None:
+            return {}
+        known = {} if self.prepared is None else {"prepared": self.prepared}
+        return {"features": self.net.features, "clusters": self.net.clusters, **known}
 
     def forget(self, rng: np.random.Generator) -> bool:
         """Draw the network's weights anew; mean and spread of the points stay."""
@@ -208,6 +219,10 @@ class CNC(StoredLearner):
                 f"{path}/agent.json must say under 'features' and 'clusters' for how many its weights are; train and "
                 "save the agent again."
             )
+        prepared = facts.get("prepared")
+        if prepared is not None and not isinstance(prepared, str):
+            raise UsageError(f"{path}/agent.json must say under 'prepared' how points were prepared, by a text.")
+        self.prepared = prepared
         with torch.random.fork_rng(devices=[]):
             self.net = filled(lambda: self._empty(features, clusters, self.hops), weights, path)
 

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 
 from sysgym.clustering.instance import Affinity
+from sysgym.core.errors import announce
 from sysgym.core.problem import Array
 from sysgym_agents.clustering.cnc_kernels import batch_affinity, batch_reach, restrict
 from sysgym_agents.clustering.embedding import matrix_of
@@ -31,6 +32,18 @@ def inputs_of(instance: Affinity, hops: int) -> Array:
         now = walk @ now
         found.append(now.astype(np.float32))
     return np.hstack(found)
+
+
+def compare(instance: Affinity, prepared: str | None) -> None:
+    """A Notice where the columns of an instance's points mean something else than those of a training, whose points
+    were `prepared` so; None: nobody knows.
+    """
+    if prepared is not None and instance.prepared != prepared:
+        own, theirs = (f"'{way}'" if way else "as they were" for way in (instance.prepared, prepared))
+        announce(
+            f"{instance.name}: its points are {own}, those of the training of agent 'cnc' {theirs}: their columns are "
+            "not the same, so that labels mean little; prepare all points together and give them with preprocess=none."
+        )
 
 
 def _walk(instance: Affinity) -> Any:

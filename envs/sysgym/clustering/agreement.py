@@ -4,6 +4,7 @@ on it; boards show it beside them.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,9 +12,11 @@ from typing import Any
 import numpy as np
 
 from sysgym.core.data import as_text, decompress, read_file
-from sysgym.core.errors import UsageError, reading
+from sysgym.core.errors import UsageError, announce, reading
 from sysgym.core.problem import Array
 from sysgym.core.solutions import parse_json, parse_npy, parse_npz
+
+WORDS = re.compile(r"[\s,;]+")  # between two words of a line
 
 
 def agreement(labels: Array, classes: Array, noise: Any = None) -> dict[str, float]:
@@ -36,6 +39,8 @@ def agreement(labels: Array, classes: Array, noise: Any = None) -> dict[str, flo
             raise UsageError(f"the {what} hold values that are not finite; give every point one.")
     if not kept.any():
         raise UsageError("every point is noise, so there is nothing to compare.")
+    if kept.sum() > 8 and len(np.unique(classes[kept])) == kept.sum():
+        announce("every point has a class of its own, so the figures say nothing: are these the classes?")
     own, found = (np.unique(values[kept], return_inverse=True)[1] for values in (classes, labels))
     side = int(max(own.max(), found.max())) + 1
     table = np.zeros((side, side), np.int64)
@@ -71,7 +76,7 @@ def read_labels(path: str | Path, names: tuple[str, ...] = ("labels", "y")) -> A
         raise UsageError(
             f"{path}: expected one label a point, got an array of {labels.dtype} and shape {labels.shape}."
         )
-    if ending not in (".json", ".npz", ".npy") and any(len(line.split()) > 1 for line in labels.tolist()):
+    if ending not in (".json", ".npz", ".npy") and any(len(WORDS.split(line)) > 1 for line in labels.tolist()):
         raise UsageError(f"{path}: expected one label a line, in the order of the points, not two words or more.")
     return labels
 
@@ -97,8 +102,10 @@ def _named(path: str | Path, content: Any, names: tuple[str, ...]) -> Any:
     if isinstance(content, Mapping):
         if isinstance(content.get("solution"), Mapping):  # of `sysgym solve --json`
             content = content["solution"]
-        for name in names:
-            if name in content:
-                return content[name]
+        there = [name for name in names if name in content]
+        if any(not np.array_equal(content[name], content[there[0]]) for name in there[1:]):
+            announce(f"{path} has {' and '.join(there)}, which differ; {there[0]} is compared.")
+        if there:
+            return content[there[0]]
         raise UsageError(f"{path} has none of {', '.join(names)}, but {', '.join(map(str, content)) or 'nothing'}.")
     return content

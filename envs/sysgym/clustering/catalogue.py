@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import io
 import json
+import math
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import lru_cache
 from importlib.resources import files
 from pathlib import Path
@@ -19,9 +21,9 @@ import numpy as np
 
 from sysgym.clustering.generate import FAMILIES, drawn, is_recipe
 from sysgym.clustering.instance import Affinity
-from sysgym.clustering.neighbours import Neighbours, affinity_graph
+from sysgym.clustering.neighbours import Neighbours, affinity_graph, digest
 from sysgym.clustering.points import POINTS, is_points, read_given
-from sysgym.clustering.preprocess import Transform, fitted
+from sysgym.clustering.preprocess import FITTED, TOPICS, Transform, fitted
 from sysgym.core.data import read
 from sysgym.core.errors import UsageError, announce
 from sysgym.core.instances import Entry, as_promised, find_entry, load_index, no_instance
@@ -69,6 +71,11 @@ def built(raw: Any, name: str, how: Neighbours, preprocess: str | None, k: int |
         return raw
     points = fitted(preprocess or "none", raw, name)(raw)
     graph = affinity_graph(points, name=name, k=k, how=how)
+    if preprocess in FITTED:
+        assert graph.x is not None
+        graph = _told(graph, preprocess, name if is_recipe(name) else digest(graph.x))
+    if preprocess == "unit" and (width := math.prod(raw.shape[1:])) > TOPICS:
+        announce(f"{name}: preprocess=unit takes the first {TOPICS} of {width} columns; the others are left out.")
     if how.nearest > len(points) - 1 + how.own:
         announce(f"{name}: {len(points)} points have no {how.nearest} neighbours (-O knn=...); all are each other's.")
     if graph.components and graph.components > 1 and how.joined:
@@ -79,6 +86,12 @@ def built(raw: Any, name: str, how: Neighbours, preprocess: str | None, k: int |
     return graph
 
 
+def _told(graph: Affinity, preprocess: str, source: str) -> Affinity:
+    """The instance that says on which set the preprocessing of its points was fitted."""
+    words = (f"{preprocess} fitted on {source}", graph.prepared)
+    return replace(graph, prepared=", ".join(filter(None, words))) if preprocess in FITTED else graph
+
+
 @lru_cache(maxsize=64)
 def _registered(name: str, how: Neighbours, preprocess: str | None) -> Affinity:
     entry = find_entry(load_index(TOPIC), name)
@@ -86,15 +99,17 @@ def _registered(name: str, how: Neighbours, preprocess: str | None) -> Affinity:
     facts = entry.facts
     if "recipe" in facts:
         made, k = drawn(facts["recipe"])
-        graph = affinity_graph(fitted(preprocess or made.preprocess, made.x, name)(made.x), name=name, k=k, how=how)
+        used = preprocess or made.preprocess
+        graph = _told(affinity_graph(fitted(used, made.x, name)(made.x), name=name, k=k, how=how), used, name)
     elif facts["kind"] == "graph":
         if preprocess not in (None, "none") or how != Neighbours():
             raise UsageError(f"{name} is a graph of its own; {OF_POINTS}")
         graph = _stored_graph(entry)
     else:
         raw = _points(name)
-        find = _fitted(facts.get("fitted", name), preprocess or facts["preprocess"])
-        graph = affinity_graph(find(raw), name=name, k=facts["k"], how=how)
+        source, used = facts.get("fitted", name), preprocess or facts["preprocess"]
+        graph = affinity_graph(_fitted(source, used)(raw), name=name, k=facts["k"], how=how)
+        graph = _told(graph, used, source)
     usual = preprocess in (None, facts.get("preprocess")) and how == Neighbours()
     kept: Affinity = as_promised(entry, graph) if usual else graph
     return kept

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -44,11 +45,20 @@ def circles(rng: np.random.Generator, n: int, k: int) -> Made:
     return Made(x + rng.standard_normal((n, 2)) * 0.1, y, "none")
 
 
-def digits(rng: np.random.Generator, n: int, k: int) -> Made:
-    """Handwritten digits of 8 x 8 pixels out of the 1,797 that come with scikit-learn, of k classes."""
+@lru_cache(maxsize=1)
+def _all_digits() -> tuple[Array, Array]:
+    """Those of scikit-learn, to read: (1797, 64) pixels and their classes."""
     from sklearn.datasets import load_digits
 
-    x, y = load_digits(return_X_y=True)
+    found: tuple[Array, Array] = load_digits(return_X_y=True)
+    for array in found:
+        array.setflags(write=False)
+    return found
+
+
+def digits(rng: np.random.Generator, n: int, k: int) -> Made:
+    """Handwritten digits of 8 x 8 pixels out of the 1,797 that come with scikit-learn, of k classes."""
+    x, y = _all_digits()
     classes = np.sort(rng.permutation(10)[:k])
     there = int(np.isin(y, classes).sum())
     if n > there:

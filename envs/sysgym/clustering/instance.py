@@ -22,6 +22,8 @@ class Affinity(Graph):
     x: Array | None = None  # (n, d) float32, the points after preprocessing; None where only affinities are known
     k: int | None = None  # how many clusters its source asks for, if it says
     unit: float = field(default=1.0)  # the affinity that a weight of 1 stands for
+    prepared: str = field(default="", metadata={"hashed": False})
+    # what points, their own or others, x was fitted on or moved by; x of instances that differ in it is not comparable
     components: int | None = field(default=None, metadata={"hashed": False})  # of the graph before they were joined
 
     @cached_property

@@ -7,6 +7,7 @@ of the largest coordinate; where that moves a point's distance to its last neigh
 
 from __future__ import annotations
 
+import hashlib
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -37,16 +38,22 @@ class Neighbours(NamedTuple):
     joined: bool = True  # components are joined to one
 
 
+def origin_of(x: Any) -> Array | None:
+    """What points (n, d) are moved by, (d,) float64, if they lie far from the origin beside their spread, else None."""
+    x = np.asarray(x, np.float64)
+    far = len(x) and float(np.abs(x).max()) > FAR * float(np.ptp(x, axis=0).max())
+    return np.asarray(x.min(axis=0)) if far else None
+
+
 def on_grid(x: Any) -> tuple[Array, float]:
     """Points (n, d) as whole numbers in float64, and what 1 of them is: a power of two, so fine that every squared
     distance is a whole number below 2^53. Points far from the origin beside their spread are moved there first, so
     that the grid tells them apart.
     """
     x = np.asarray(x, np.float64)
+    moved = origin_of(x)
+    x = x if moved is None else x - moved
     most = float(np.abs(x).max(initial=0.0))
-    if len(x) and most > FAR * float(np.ptp(x, axis=0).max()):
-        x = x - x.min(axis=0)
-        most = float(x.max(initial=0.0))
     bits = min(20, (50 - int(np.ceil(np.log2(max(x.shape[1], 1))))) // 2)
     grid = 2.0 ** (int(np.ceil(np.log2(most))) - bits) if most > 0 else 1.0
     return np.rint(x / grid), grid
@@ -82,7 +89,7 @@ def affinity_graph(
     if x.ndim != 2 or len(x) < 2 or x.shape[1] < 1 or x.dtype.kind not in "biuf":
         raise UsageError(f"{name}: expected two or more points, (n, d) numbers, got {x.dtype} of shape {x.shape}.")
     _check_range(x, name)
-    whole, grid = on_grid(x)
+    moved, (whole, grid) = origin_of(x), on_grid(x)
     points = (whole * grid).astype(np.float32)
     near, squares = nearest_neighbours(whole, min(rule.nearest, len(x) - 1 + rule.own), rule.own)
     _tell(x, near, squares, grid, name, rule)
@@ -96,8 +103,14 @@ def affinity_graph(
         parts = None
     graph = from_edges(name, len(x), pairs[:, 0], pairs[:, 1], weights)
     return Affinity(
-        name, graph.xadj, graph.adjncy, graph.adjwgt, graph.degree + loops, x=points, k=k, unit=UNIT, components=parts
-    )
+        name, graph.xadj, graph.adjncy, graph.adjwgt, graph.degree + loops, x=points, k=k, unit=UNIT, components=parts,
+        prepared="" if moved is None else f"moved by {digest(moved)}",
+    )  # fmt: skip
+
+
+def digest(array: Array) -> str:
+    """A few digits that tell arrays apart."""
+    return hashlib.blake2b(np.ascontiguousarray(array).tobytes(), digest_size=6).hexdigest()
 
 
 def _check_range(x: Array, name: str) -> None:
@@ -126,6 +139,8 @@ def _tell(x: Array, near: Array, squares: Array, grid: float, name: str, rule: N
             f"distances, whose step is {grid:.3g}: their neighbours are not exact; scale the columns "
             "(preprocess=standard) or leave outliers out."
         )
+    elif not np.ptp(wide, axis=0).any():
+        announce(f"{name}: all points lie at one place, so their graph follows their order alone.")
     elif rule.scale != "binary" and np.median(true) == 0 and squares.any():
         announce(
             f"{name}: most points have {near.shape[1]} neighbours at their own place, so the median distance of the "

@@ -11,6 +11,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -64,6 +65,11 @@ def read_given(path: str) -> Any:
     """
     if ending(path) in READERS:
         return of_graph(read_graph(path))
+    if ending(path) not in POINTS:
+        raise UsageError(
+            f"{path} ends in neither {', '.join(POINTS)}, as files of points do, nor {', '.join(READERS)}, as those of "
+            "affinities."
+        )
     data = decompress(path, read_file(Path(path)))
     with reading(path):
         if ending(path) == ".npy":
@@ -92,7 +98,10 @@ def _read_csv(path: str, text: str) -> Array:
         rows.append(row)
     if not rows:
         raise UsageError(f"{path} holds no points; give a line of numbers for each.")
-    return np.array(rows)
+    found = np.array(rows)
+    for column in np.flatnonzero((np.diff(found, axis=0) == 1).all(axis=0)) if len(found) > 2 else ():
+        announce(f"{path}: column {column + 1} counts the lines and is taken for a coordinate; is it one?")
+    return found
 
 
 def _points_at_hand(name: str, array: Array) -> Array:
@@ -147,8 +156,21 @@ def _of_networkx(given: Any) -> Affinity:
     with reading("the networkx graph"):
         if len(given) < 2:
             raise UsageError(f"a graph of affinities needs two nodes or more, this one has {len(given)}.")
+        _check_weights([data for _, _, data in given.edges(data=True)])
         matrix = nx.to_scipy_sparse_array(given, dtype=np.float64)
     return of_matrix(str(given.name or "networkx graph"), matrix)
+
+
+def _check_weights(edges: Sequence[Mapping[str, Any]]) -> None:
+    """UsageError where some edges of a graph have the attribute `weight` and others have none; a Notice where none has
+    it, and so each counts 1, but all have others.
+    """
+    without = sum(edge.get("weight") is None for edge in edges)
+    if 0 < without < len(edges):
+        raise UsageError(f"{without} of the {len(edges)} edges have no 'weight'; give one to all, or to none.")
+    named = [name for name in edges[0] if name != "weight" and all(name in edge for edge in edges)] if without else []
+    if named:
+        announce(f"the edges have no 'weight', so each counts 1; their {', '.join(map(repr, named))} is not looked at.")
 
 
 def _of_igraph(given: Any) -> Affinity:
@@ -161,6 +183,7 @@ def _of_igraph(given: Any) -> Affinity:
     if given.has_multiple():
         raise UsageError("expected an igraph.Graph without parallel edges; convert it with g.simplify(loops=False).")
     with reading("the igraph graph"):
+        _check_weights([edge.attributes() for edge in given.es])
         ends: Array = np.array(given.get_edgelist(), np.int64).reshape(-1, 2)
         known = "weight" in given.es.attributes()
         weights = np.array(given.es["weight"], np.float64) if known else np.ones(len(ends))

@@ -24,9 +24,11 @@ from sysgym.core.errors import UsageError, unknown
 from sysgym.core.problem import Array
 
 NAMES = ("none", "standard", "pca", "deskew", "tfidf", "unit")
+FITTED = ("standard", "pca", "deskew", "tfidf")  # those that depend on the set they were fitted on
 COMPONENTS, TOPICS = 50, 64
 MOST = 1e30  # a coordinate
 SIDE = 28  # of images, in pixels, once they are upright
+BLOCK = 1000  # images that are sheared at once
 Transform = Callable[[Any], Array]  # raw features (m, ...) to (m, d) float64
 
 
@@ -144,11 +146,19 @@ def upright(images: Any) -> Array:
     MNIST has its digits), sheared so that their vertical moments stand upright.
     """
     images = np.asarray(images)
-    found = np.empty((len(images), SIDE * SIDE))
+    if images.min(initial=0) < 0:
+        raise UsageError(
+            f"preprocess=deskew needs pixels of 0 or more, which weigh the moments, got {images.min():.3g}; take the "
+            "images before they were centred."
+        )
+    found = np.empty((len(images), SIDE, SIDE))
     scale = 255.0 if images.dtype == np.uint8 else 1.0
-    for row, image in enumerate(images):
-        found[row] = _sheared(_framed(image / scale)).ravel()
-    return found
+    for first in range(0, len(images), BLOCK):
+        block = images[first : first + BLOCK] / scale
+        if block.shape[1:] != (SIDE, SIDE):
+            block = np.stack([_framed(image) for image in block])
+        _shear(np.ascontiguousarray(block, np.float64), found[first : first + BLOCK])
+    return found.reshape(len(images), -1)
 
 
 def _framed(image: Array) -> Array:
@@ -166,16 +176,22 @@ def _framed(image: Array) -> Array:
     return found
 
 
-def _sheared(image: Array) -> Array:
-    from scipy.ndimage import affine_transform
+def _shear(images: Array, found: Array) -> None:
+    """Fill `found` (b, 28, 28) with images (b, 28, 28) whose moments are made to stand upright; empty ones stay."""
+    from sysgym.clustering.image_kernels import sheared
 
-    mass = image.sum()
-    if mass == 0:
-        return image
-    y, x = np.mgrid[: image.shape[0], : image.shape[1]]
-    cy, cx = (y * image).sum() / mass, (x * image).sum() / mass
-    vertical = ((y - cy) ** 2 * image).sum() / mass
-    shear = ((y - cy) * (x - cx) * image).sum() / mass / vertical if vertical > 0 else 0.0
-    matrix = np.array([[1.0, 0.0], [shear, 1.0]])
-    middle = (np.array(image.shape) - 1) / 2
-    return np.asarray(affine_transform(image, matrix, np.array([cy, cx]) - matrix @ middle, order=1))
+    def total(weighed: Array) -> Array:
+        return np.asarray(weighed.reshape(len(images), -1).sum(axis=1))
+
+    mass = total(images)
+    some = np.where(mass != 0, mass, 1.0)
+    y, x = np.mgrid[: images.shape[1], : images.shape[2]]
+    middle = np.stack([total(y * images) / some, total(x * images) / some], axis=1)
+    dy, dx = y - middle[:, 0, None, None], x - middle[:, 1, None, None]
+    vertical = total(dy**2 * images) / some
+    shears = np.where(vertical > 0, total(dy * dx * images) / some / np.where(vertical > 0, vertical, 1.0), 0.0)
+    matrices = np.zeros((len(images), 2, 2))
+    matrices[:, 0, 0] = matrices[:, 1, 1] = 1.0
+    matrices[:, 1, 0] = shears
+    sheared(images, shears, middle - matrices @ ((np.array(images.shape[1:]) - 1) / 2), found)
+    found[mass == 0] = images[mass == 0]
