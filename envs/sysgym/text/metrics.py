@@ -64,6 +64,12 @@ class SentenceChrF:
         self.counts = _character_ngrams(reference)
         self.totals = [sum(each.values()) for each in self.counts]
 
+    def stats(self, text: str) -> Array:
+        """What a corpus score sums up, (18,) int64: n-grams of text and reference, and matches, each by order."""
+        ours = _character_ngrams(text)
+        matches = [_overlap(*pair) for pair in zip(ours, self.counts, strict=True)]
+        return np.array([*(sum(each.values()) for each in ours), *self.totals, *matches], np.int64)
+
     def __call__(self, text: str) -> float:
         """The score, 0 to 100."""
         precision = recall = 0.0
@@ -91,6 +97,13 @@ class SentenceBLEU:
     def __init__(self, reference: str) -> None:
         words = _words(reference)
         self.counts, self.length = _word_ngrams(words), len(words)
+
+    def stats(self, text: str) -> Array:
+        """What a corpus score sums up, (10,) int64: matches and n-grams by order, words of text and reference."""
+        words = _words(text)
+        matches = [_overlap(*pair) for pair in zip(_word_ngrams(words), self.counts, strict=True)]
+        totals = [max(0, len(words) - order + 1) for order in range(1, WORDS + 1)]
+        return np.array([*matches, *totals, len(words), self.length], np.int64)
 
     def __call__(self, text: str) -> float:
         """The score, 0 to 100."""

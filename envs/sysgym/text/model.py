@@ -57,6 +57,13 @@ class TextModel:
         """Number of target tokens."""
         return self.network.vocabulary
 
+    @cached_property
+    def unwritten(self) -> Array:
+        """Tokens (n,) that no answer holds: padding, begin, separator, and what is unknown."""
+        special = self.special
+        known = {special.begin, special.padding, special.separator, self.target.unknown} - {special.end}
+        return np.array(sorted(token for token in known if 0 <= token < self.vocabulary), dtype=np.int64)
+
     def ids(self, text: str) -> Array:
         """A sentence as token ids (n,), without an end; UsageError if it is too long, or empty."""
         found = self.source.encode(text)

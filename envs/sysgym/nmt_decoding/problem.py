@@ -1,0 +1,222 @@
+"""NMT decoding as a sysgym problem."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cached_property
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import numpy as np
+
+from sysgym.core.defaults import complete
+from sysgym.core.errors import InvalidSolution, UsageError
+from sysgym.core.instances import InstanceSet, Memo, load_index
+from sysgym.core.options import Range
+from sysgym.core.problem import Array, ArraySpec, Size, Solution, Verdict
+from sysgym.core.solutions import check_arrays
+from sysgym.nmt_decoding.catalogue import TOPIC, USUAL, is_instance, load_sentences, split_lines
+from sysgym.text.episodes.sentences import LONGEST, Sentences, arrays_of, checked_lines
+
+if TYPE_CHECKING:
+    from sysgym.text.episodes.rows import Task
+    from sysgym.text.model import TextModel
+
+EXTRA, RATIO = 10, 1.5  # an answer may have 1.5 |X| + 10 tokens
+MOST = 65  # positions that an encoder reads: 64 pieces and an end
+
+
+@complete
+class NMTDecoding:
+    """Write what a frozen translation network answers, better than its most probable next words would.
+
+    Description: an instance is one or more sentences and a trained network (`sysgym.text`). With references, cost =
+    100 - (0.5 BLEU + 0.5 chrF2) of all answers together; without, the mean of -log P / length. Solution: the answers as
+    `text`, bytes of UTF-8, and `ends`, where each ends; where log P ranks also `tokens`, (n, most) ids with the end
+    token behind each answer. As a file of any other ending than .json and .npz: one answer a line.
+
+    Options:
+        mode: "token" (choose among the `k` most probable next tokens).
+        model: a packaged or public model, or a folder of one's own (`sysgym.text.catalogue`); None: the instance's.
+        k: candidates. max_len: most tokens of an answer, its end among them; None: 1.5 |X| + 10, the model's at most.
+        references: a file with a reference a line, for sentences from a file.
+        state: show the decoder's vector, which is of one model; without it a policy fits all models.
+
+    Observation: nodes are the positions that the encoder reads: place, attention now and so far, whether there is one.
+    Candidates: log P and P of the token, its rank, log P and length-normalised log P (Wu et al. 2016) if it is taken,
+    whether it ends, repeats the last token, or a trigram. Globals: steps over the limit and the source, entropy and
+    margin among the candidates, log P so far, source not attended to, sentences that are over, progress.
+
+    Metrics: bleu, chrf and length_ratio; without references logprob (of all) and tokens (a sentence).
+
+    Rewards: see `sysgym.core.rewards`; paid where a sentence ends, sentences not written yet being empty. The scale is
+    100, so that returns lie between 0 and 1; without references 1.
+    Version history: v0, first release.
+    """
+
+    name = "NMTDecoding"
+    version = 0
+    variants = ({"mode": "token"}, {"mode": "token", "state": False, "k": 4})
+    recommended_agent = "beam"
+    default_instances = "ar2en/train"
+
+    mode: Literal["token"] = "token"
+    model: str | None = None
+    k: Annotated[int, Range(2, 64)] = 8
+    max_len: Annotated[int | None, Range(1, 256)] = None
+    references: str | None = None
+    state: bool = True
+
+    @cached_property
+    def text_model(self) -> TextModel:
+        """The network of the option, or the usual one."""
+        from sysgym.text.catalogue import load_model
+
+        return load_model(self.model or USUAL)
+
+    def model_of(self, instance: Sentences) -> TextModel:
+        """The network that decodes an instance."""
+        from sysgym.text.catalogue import load_model
+
+        return self.text_model if self.model else load_model(instance.model)
+
+    @cached_property
+    def _tasks(self) -> Memo:
+        return Memo(self._task, 1024)
+
+    def task(self, instance: Sentences) -> Task:
+        """What an instance asks for, as episodes need it."""
+        found: Task = self._tasks(instance)
+        return found
+
+    def _task(self, instance: Sentences) -> Task:
+        from sysgym.text.episodes.chunk import ChunkScore
+        from sysgym.text.episodes.rows import Task
+
+        model = self.model_of(instance)
+        sources = [model.ids(line) for line in instance.sources]
+        limits = [
+            min(model.max_length, int(RATIO * len(each)) + EXTRA if self.max_len is None else self.max_len)
+            for each in sources
+        ]
+        references = instance.references
+        return Task(sources, limits, ChunkScore(references) if references else None)
+
+    @cached_property
+    def dynamics(self) -> Any:
+        """The dynamics of the chosen mode."""
+        from sysgym.text.episodes.tokens import Tokens
+
+        return Tokens(self)
+
+    def load(self, name: Any) -> Sentences:
+        """Sentences by registered name or file; UsageError if they cannot be had or are malformed."""
+        return load_sentences(str(name), self.model, self.references)
+
+    reads = staticmethod(is_instance)
+
+    def generate(self, rng: np.random.Generator) -> Sentences:
+        """A sentence of the first set's training split."""
+        entries = self.instance_sets()[self.default_instances.partition("/")[0]].names("train")
+        return self.load(entries[int(rng.integers(len(entries)))])
+
+    def instance_sets(self) -> Mapping[str, InstanceSet]:
+        """Registered sets of sentences by name."""
+        return load_index(TOPIC)
+
+    def size(self, instance: Sentences) -> Size:
+        """Positions of the longest sentence, as the encoder reads it."""
+        model = self.model_of(instance)
+        return Size(max(len(model.read(source)) for source in self.task(instance).sources), 0)
+
+    def static(self, instance: Sentences) -> Mapping[str, Array]:
+        """Where each position stands, of all that an encoder can read, (S, 1)."""
+        return {"nodes": (np.arange(self.size(instance).nodes, dtype=np.float32) / MOST)[:, None]}
+
+    def solution_arrays(self, instance: Sentences) -> Mapping[str, ArraySpec]:
+        """`text` and `ends`; where log P ranks, `tokens` too."""
+        count, task = len(instance), self.task(instance)
+        found = {
+            "text": ArraySpec((count * LONGEST,), "int", 0, 255, "the answers in UTF-8, one after the other", True),
+            "ends": ArraySpec((count,), "int", 0, count * LONGEST, "where each answer ends in `text`"),
+        }
+        if task.score is not None:
+            return found
+        last = self.model_of(instance).vocabulary - 1
+        shape = (count, max(task.limits))
+        return found | {"tokens": ArraySpec(shape, "int", 0, last, "token ids, the end token behind each answer")}
+
+    def judge(self, instance: Sentences, solution: Solution) -> Verdict:
+        """Cost and metrics of answers (`judge_texts`, `judge_tokens`); InvalidSolution if they are none."""
+        from sysgym.nmt_decoding.judge import judge_texts, judge_tokens
+
+        arrays, task = check_arrays(self.solution_arrays(instance), solution), self.task(instance)
+        texts = checked_lines(arrays["text"], arrays["ends"], len(instance))
+        if task.score is not None:
+            return judge_texts(task.score, texts)
+        return judge_tokens(self.model_of(instance), task, texts, arrays["tokens"])
+
+    @cached_property
+    def _greedy(self) -> Memo:
+        return Memo(self._greedy_cost)
+
+    def _greedy_cost(self, instance: Sentences) -> float:
+        from sysgym.text.episodes.rows import Rows
+
+        rows = Rows(self.model_of(instance), self, 1, 2)
+        rows.begin(0, instance)
+        while not rows.stopped[0]:
+            rows.ready()
+            rows.play(np.array([0 if rows.next[0, 0] >= 0 else 1]), np.ones(1, bool))
+        return float(rows.cost[0])
+
+    def reference_costs(self, instance: Sentences) -> Mapping[str, float]:
+        """The most probable next token at every step."""
+        return {"greedy": self._greedy(instance)}
+
+    def answer(self, instance: Sentences, texts: list[str], tokens: list[Array] | None = None) -> Solution:
+        """The solution of answers; UsageError if their number is wrong. Where log P ranks, texts without tokens are cut
+        into them by the model's vocabulary.
+        """
+        from sysgym.text.episodes.tokens import answer_arrays
+
+        if len(texts) != len(instance):
+            raise InvalidSolution(
+                f"there are {len(texts)} answers for {len(instance)} sentences: one a line is needed."
+            )
+        model, task = self.model_of(instance), self.task(instance)
+        if task.score is not None:
+            text, ends = arrays_of(texts)
+            return {"text": text.astype(np.int64), "ends": ends}
+        ids = tokens or [model.target.encode(text) if text else np.zeros(0, np.int64) for text in texts]
+        for row, (each, limit) in enumerate(zip(ids, task.limits, strict=True), start=1):
+            if len(each) >= limit:
+                raise UsageError(f"answer {row} has {len(each)} tokens; with its end it may have {limit} (max_len).")
+        return answer_arrays(model, task, texts, ids)
+
+    def parse_solution(self, instance: Sentences, data: bytes, file_name: str) -> Solution:
+        """A text file of one answer a line."""
+        from sysgym.core.data import as_text
+
+        return self.answer(instance, split_lines(as_text(file_name, data)))
+
+    def format_solution(self, instance: Sentences, solution: Solution, file_name: str) -> bytes:
+        """One answer a line."""
+        lines = checked_lines(np.asarray(solution["text"]), np.asarray(solution["ends"]), len(instance))
+        return "".join(f"{line}\n" for line in lines).encode()
+
+    def legend(self, instance: Sentences, solution: Solution) -> list[dict[str, Any]]:
+        """Each sentence and its answer."""
+        lines = checked_lines(np.asarray(solution["text"]), np.asarray(solution["ends"]), len(instance))
+        return [{"source": a, "answer": b} for a, b in zip(instance.sources, lines, strict=True)]
+
+    def describe(self, instance: Sentences, solution: Solution) -> str:
+        """Cost, metrics, and each sentence with its answer, as text."""
+        from sysgym.nmt_decoding.render import describe
+
+        return describe(instance, self.legend(instance, solution), self.judge(instance, solution))
+
+    def render(self, instance: Sentences, solution: Solution) -> Array:
+        """What each token of the first answers attends to, (H, W, 3) uint8."""
+        from sysgym.nmt_decoding.render import draw
+
+        return draw(self.model_of(instance), instance, self.legend(instance, solution), self.judge(instance, solution))

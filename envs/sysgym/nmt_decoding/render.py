@@ -1,0 +1,72 @@
+"""Answers as text, and what each of their tokens attends to as a picture."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+from sysgym.core.drawing.tools import cut, heat
+from sysgym.core.problem import Array, Verdict
+from sysgym.text.episodes.sentences import Sentences
+from sysgym.text.model import TextModel
+from sysgym.text.scoring import attentions
+
+WIDTH, MARGIN, TOP = 960, 24, 64
+SHOWN, LINES = 4, 40  # sentences in a picture, and in a text
+CELL, ROOM, GAP = 20, 110, 18  # pixels of a cell, of the labels beside it, between two sentences
+MOST = 36  # positions and tokens that are shown
+LABEL = 12
+Row = dict[str, Any]  # "source" and "answer"
+
+
+def describe(instance: Sentences, rows: Sequence[Row], verdict: Verdict) -> str:
+    """Cost, metrics, and each sentence with its answer."""
+    figures = ", ".join(f"{name} {value:.4g}" for name, value in verdict.metrics.items())
+    lines = [f"{instance.name}: {len(instance)} sentence(s), cost {verdict.cost:.4f} ({figures})", *verdict.violations]
+    wide = max(len(row["source"]) for row in rows[:LINES])
+    lines += [f"  {row['source']:<{min(wide, 60)}}  ->  {row['answer']}" for row in rows[:LINES]]
+    return "\n".join([*lines, *([f"  and {len(rows) - LINES} more"] if len(rows) > LINES else [])])
+
+
+def draw(model: TextModel, instance: Sentences, rows: Sequence[Row], verdict: Verdict) -> Array:
+    """The attention of the first answers' tokens to the positions of their sources, (H, 960, 3) uint8."""
+    maps = [_map(model, row) for row in rows[:SHOWN]]
+    height = TOP + sum(each.height + GAP for each in maps) + MARGIN
+    image = Image.new("RGB", (WIDTH, height), "white")
+    pen, at = ImageDraw.Draw(image), TOP
+    title = f"{cut(pen, instance.name, 420, 16)}   {len(instance)} sentence(s), {model.name}"
+    pen.text((MARGIN, 12), title, "black", ImageFont.load_default(16))
+    figures = ", ".join(f"{name} {value:.4g}" for name, value in verdict.metrics.items())
+    pen.text((MARGIN, 36), f"cost {verdict.cost:.3f}   ({figures})", "black", ImageFont.load_default(13))
+    for each in maps:
+        image.paste(each, (MARGIN, at))
+        at += each.height + GAP
+    return np.asarray(image, np.uint8).copy()
+
+
+def _map(model: TextModel, row: Row) -> Image.Image:
+    """One sentence: its pieces across, the answer's down, darker where attention is larger."""
+    answer = model.target.encode(row["answer"])[:MOST] if row["answer"] else np.zeros(0, np.int64)
+    read, shares = attentions(model, model.ids(row["source"]), answer)[0]
+    read, shares = read[:MOST], shares[:, :MOST]
+    across = [model.source.piece(int(token)) for token in read]
+    down = [model.target.piece(int(token)) for token in answer]
+    image = Image.new("RGB", (WIDTH - 2 * MARGIN, ROOM + CELL * max(len(down), 1)), "white")
+    pen, font = ImageDraw.Draw(image), ImageFont.load_default(LABEL)
+    for column, piece in enumerate(across):
+        label = Image.new("RGB", (ROOM - 6, CELL), "white")
+        inside = ImageDraw.Draw(label)
+        inside.text((2, 2), cut(inside, piece, ROOM - 8, LABEL), "black", font)
+        image.paste(label.rotate(90, expand=True), (ROOM + CELL * column, 4))
+    for line, (piece, values) in enumerate(zip(down, shares, strict=False)):
+        y = ROOM + CELL * line
+        pen.text((0, y + 2), cut(pen, piece, ROOM - 8, LABEL), "black", font)
+        for column, colour in enumerate(heat(np.asarray(values, np.float64), 1.0).tolist()):
+            x = ROOM + CELL * column
+            pen.rectangle([x, y, x + CELL - 2, y + CELL - 2], fill=tuple(int(part) for part in colour))
+    pen.text((ROOM + CELL * len(across) + 16, ROOM + 2), cut(pen, row["answer"], 260, 14), "black",
+             ImageFont.load_default(14))  # fmt: skip
+    return image

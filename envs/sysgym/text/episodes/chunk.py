@@ -1,0 +1,91 @@
+"""The score of a chunk of sentences against references, kept up to date sentence by sentence.
+
+Both metrics are functions of counts that add up over sentences: matching and written n-grams, lengths. What a sentence
+adds is counted once; the score is sacreBLEU's, of the sums (BLEU nrefs:1|case:mixed|eff:no|tok:13a|smooth:exp, with
+effective order where there is one sentence; chrF2).
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from sysgym.core.problem import Array
+from sysgym.text.metrics import BETA, CHARACTERS, WORDS, SentenceBLEU, SentenceChrF
+
+COUNTS = (
+    2 * WORDS + 2 + 3 * CHARACTERS
+)  # of a sentence: BLEU's matches, totals and lengths; chrF's three counts an order
+KEPT = 4096  # texts whose counts are remembered
+
+
+class ChunkScore:
+    """Scores of answers to one chunk of sentences.
+
+    >>> score = ChunkScore(["ein Hund rennt", "zwei Katzen"])
+    >>> round(score.mix(score.counts(["ein Hund rennt", ""])), 3)
+    54.221
+    """
+
+    def __init__(self, references: Sequence[str]) -> None:
+        self.references = list(references)
+        self._made: dict[int, tuple[SentenceBLEU, SentenceChrF]] = {}
+        self._known: OrderedDict[tuple[int, str], Array] = OrderedDict()
+
+    def of(self, place: int, text: str) -> Array:
+        """The counts (COUNTS,) int64 of one sentence's text; not to be written to."""
+        found = self._known.get((place, text))
+        if found is None:
+            if place not in self._made:
+                self._made[place] = SentenceBLEU(self.references[place]), SentenceChrF(self.references[place])
+            bleu, chrf = self._made[place]
+            found = self._known[place, text] = np.concatenate([bleu.stats(text), chrf.stats(text)])
+            if len(self._known) > KEPT:
+                self._known.popitem(last=False)
+        return found
+
+    def counts(self, texts: Sequence[str]) -> Array:
+        """The sums (COUNTS,) int64 of all sentences."""
+        total = np.zeros(COUNTS, np.int64)
+        for place, text in enumerate(texts):
+            total += self.of(place, text)
+        return total
+
+    def bleu(self, counts: Array) -> float:
+        """BLEU of summed counts."""
+        matches, totals, (ours, theirs) = np.split(counts[: 2 * WORDS + 2], [WORDS, 2 * WORDS])
+        return float(
+            _bleu().compute_bleu(
+                matches.tolist(), totals.tolist(), int(ours), int(theirs), smooth_method="exp",
+                effective_order=len(self.references) == 1,
+            ).score
+        )  # fmt: skip
+
+    def chrf(self, counts: Array) -> float:
+        """chrF2 of summed counts: precision and recall averaged over the orders that both sides have."""
+        written, wanted, matches = counts[2 * WORDS + 2 :].reshape(3, CHARACTERS).tolist()
+        pairs = [(m / w, m / r) for w, r, m in zip(written, wanted, matches, strict=True) if w and r]
+        precision, recall = (
+            sum(side) / max(len(pairs), 1) for side in (zip(*pairs, strict=True) if pairs else ((), ()))
+        )
+        if not precision + recall:
+            return 0.0
+        return float(100.0 * (1 + BETA**2) * precision * recall / (BETA**2 * precision + recall))
+
+    def mix(self, counts: Array) -> float:
+        """0.5 BLEU + 0.5 chrF2: chrF2 alone rewards length, and BLEU alone brevity."""
+        return 0.5 * self.bleu(counts) + 0.5 * self.chrf(counts)
+
+    def length_ratio(self, counts: Array) -> float:
+        """Words written over words of the references."""
+        ours, theirs = counts[2 * WORDS : 2 * WORDS + 2].tolist()
+        return float(ours / max(theirs, 1))
+
+
+def _bleu() -> Any:
+    from sacrebleu.metrics import BLEU
+
+    return BLEU
