@@ -13,7 +13,7 @@ from sysgym.core.errors import UsageError
 from sysgym.core.problem import Array
 from sysgym.text.model import TextModel
 from sysgym.text.sampling import Draw, sample
-from sysgym.text.scoring import choose, mmi, mmi_scores, score, score_parts
+from sysgym.text.scoring import attentions, choose, mmi, mmi_scores, score, score_parts
 from sysgym.text.search import Beam, Begin, greedy
 from sysgym.text.segments import (
     Stochastic,
@@ -22,6 +22,7 @@ from sysgym.text.segments import (
     by_logp,
     by_mmi,
     candidate_segments,
+    committed,
     resumed,
     segment_beams,
     segment_samples,
@@ -157,6 +158,40 @@ def test_reranking_by_mmi_chooses_the_greatest(toy: Callable[..., TextModel], se
         for place, part in enumerate(each.parts):
             expected = mmi_scores(model, [source], [part], phi, end=bool(each.ended[place]))[0]
             assert abs(found[place] - expected) < 1e-9
+
+
+@pytest.mark.parametrize("kind", ["plain", "glimpse"])
+def test_reranking_remembers_what_is_written(toy: Callable[..., TextModel], sentences: list[Array], kind: str) -> None:
+    """The second segment has the same scores whether the first was seen by the same reranking or not."""
+    model, how = glimpse(toy) if kind == "glimpse" else toy("self-attention"), Stochastic(width=3, segment=4)
+    written, numbers = [Written(np.zeros(0, dtype=np.int64), False, 0.0)] * 4, np.arange(4)
+    seen, phi = by_mmi(model, sentences[:4]), sentences[:4]
+    there, _ = candidate_segments(model, sentences[:4], written, how, numbers)
+    seen(sentences[:4], written, there)
+    on = [(s, n) for s in range(4) for n in range(len(there[s].parts)) if not there[s].ended[n]]
+    chosen = [sentences[s] for s, _ in on]
+    after = [committed(written[s], there[s], n) for s, n in on]
+    then, _ = candidate_segments(model, chosen, after, how, numbers[[s for s, _ in on]])
+    both = zip(seen(chosen, after, then), by_mmi(model, phi)(chosen, after, then), strict=True)
+    for place, (old, new) in enumerate(both):
+        assert np.array_equal(old, new)
+        for n, part in enumerate(then[place].parts):
+            whole = np.concatenate([after[place].tokens, part])
+            expected = mmi_scores(model, chosen[place : place + 1], [whole], phi, end=bool(then[place].ended[n]))[0]
+            assert expected == old[n]
+
+
+def test_parts_behind_a_prefix_sum_to_the_whole(every: TextModel, sentences: list[Array]) -> None:
+    text = np.random.default_rng(0).integers(3, 11, size=9)
+    cuts = [(text[:first], text[first:end]) for first, end in ((0, 4), (4, 5), (5, 9))]
+    for source in sentences[:3]:
+        parts = score_parts(every, [(source, *cut) for cut in cuts])
+        assert abs(parts.sum() - score(every, [source], [text], end=False)[0]) < 1e-9
+        read, attention = attentions(every, source, text)[0]
+        assert attention.shape == (9, len(read)) and read[: len(source)].tolist() == source.tolist()
+        shares = attention.sum(axis=1)
+        assert np.allclose(shares, 0 if getattr(every.config, "attention", "") == "none" else 1, atol=1e-5)
+    assert [part[1].shape[0] for part in attentions(every, source, text[:0])] == [0]
 
 
 def test_n_choose_k(toy: Callable[..., TextModel], sentences: list[Array]) -> None:

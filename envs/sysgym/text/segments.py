@@ -18,7 +18,7 @@ from sysgym.core.errors import UsageError
 from sysgym.core.problem import Array
 from sysgym.text.model import NONE, TextModel
 from sysgym.text.sampling import gumbels
-from sysgym.text.scoring import mmi_scores
+from sysgym.text.scoring import Row, mmi_of_samples, score, score_parts, with_others
 from sysgym.text.search import (
     ROWS,
     WIDEST,
@@ -249,16 +249,33 @@ def by_logp(alpha: float = 1.0) -> Rerank:
 
 def by_mmi(model: TextModel, phi: Sequence[Array]) -> Rerank:
     """Rerank by S of all that is written against a sample of sources (token ids)."""
+    known: dict[tuple[bytes, bytes], Array] = {}  # log P of what is written; segments are scored once, in their order
+
+    def past(source: Array, sample: Sequence[Array], tokens: Array) -> Array:
+        kept = known.get((source.tobytes(), tokens.tobytes()))
+        return score(model, sample, [tokens] * len(sample), end=False) if kept is None else kept
 
     def rerank(sources: Sequence[Array], written: Sequence[Written], there: Sequence[Candidates]) -> Sequence[Array]:
-        found = [np.zeros(len(each.parts)) for each in there]
-        for ended in (False, True):
-            at = [(s, n) for s, each in enumerate(there) for n in range(len(each.parts)) if each.ended[n] == ended]
-            if at:
-                whole = [np.concatenate([written[s].tokens, there[s].parts[n]]) for s, n in at]
-                scores = mmi_scores(model, [sources[s] for s, _ in at], whole, phi, ended)
-                for (s, n), value in zip(at, scores, strict=True):
-                    found[s][n] = value
+        samples = [with_others(source, phi) for source in sources]
+        segmented = bool(model.special.segment)  # another model runs over what is written in any case
+        places = [(s, n) for s, each in enumerate(there) for n in range(len(each.parts))]
+        rows = list[Row]()
+        for s, n in places:
+            part = np.append(there[s].parts[n], model.special.end) if there[s].ended[n] else there[s].parts[n]
+            prefix, part = (written[s].tokens, part) if segmented else (NONE, np.concatenate([written[s].tokens, part]))
+            rows += [(source, prefix, part) for source in samples[s]]
+        texts = [each.tokens for each in written]
+        before = [past(*each) for each in zip(sources, samples, texts, strict=True)] if segmented else []
+        known.clear()
+        logp, first, found = score_parts(model, rows), 0, [np.zeros(len(each.parts)) for each in there]
+        for s, n in places:
+            whole = logp[first : first + len(samples[s])]
+            first += len(whole)
+            if segmented:
+                whole = before[s] + whole
+                text = np.concatenate([written[s].tokens, there[s].parts[n]])
+                known[sources[s].tobytes(), text.tobytes()] = whole
+            found[s][n] = mmi_of_samples([samples[s]], whole)[0]
         return found
 
     return rerank
