@@ -65,6 +65,14 @@ class Beam:
             raise UsageError("the coverage penalty goes with the convention wu.")
 
 
+class Trail(NamedTuple):
+    """How the beam of one sentence went: what stood in its B slots after each of T steps, best first."""
+
+    parents: Array  # (T, B) int64: the slot that each was made of
+    tokens: Array  # (T, B) int64: its last token; where a slot is empty anything
+    logp: Array  # (T, B) float64; -inf where a slot is empty
+
+
 class Begin(NamedTuple):
     """Where a search begins: one hypothesis of each sentence."""
 
@@ -85,6 +93,17 @@ def beam_search(
     beam.check()
     run = wu_beams if beam.convention == "wu" else length_beams
     return in_chunks(model, sources, beam.width, max_length, lambda of, begin, limit: run(of, begin, limit, beam))
+
+
+def beam_trail(model: TextModel, source: Array, beam: Beam, max_length: int | None = None) -> tuple[Hypotheses, Trail]:
+    """The hypotheses of one sentence, and every slot of every step on the way to them: the beam as a tree."""
+    beam.check()
+    limit, begin = max_length or model.max_length, Begin(*model.begin([source]))
+    check_whole(model, 1, limit)
+    slots = Slots(begin, beam.width)
+    found = (wu_beams if beam.convention == "wu" else length_beams)(model, begin, limit, beam, slots)
+    steps = (np.concatenate(each) for each in (slots.parents, slots.tokens, slots.totals))
+    return found, Trail(*steps)
 
 
 def greedy(model: TextModel, sources: Sequence[Array], max_length: int | None = None) -> Hypotheses:
@@ -169,7 +188,7 @@ class Slots:
         self.total = np.full((many, width), -np.inf)  # log P
         self.total[:, 0] = 0.0
         self.forwards = np.zeros(many, dtype=np.int64)
-        self.parents, self.tokens = list[Array](), list[Array]()  # (S, B) of every step
+        self.parents, self.tokens, self.totals = list[Array](), list[Array](), list[Array]()  # (S, B) of every step
 
     @property
     def live(self) -> Array:
@@ -194,6 +213,7 @@ class Slots:
         whole_parents[live] = parents
         self.parents.append(whole_parents)
         self.tokens.append(whole_tokens)
+        self.totals.append(self.total.copy())
 
     def traced(self, slots: Array, steps: Array) -> Array:
         """Tokens (S, K, T) of hypotheses that stood in slots (S, K) behind so many steps (S, K); behind them -1."""
@@ -231,9 +251,9 @@ def greedy_beams(model: TextModel, begin: Begin, limit: int) -> Hypotheses:
     return Hypotheses(cut, lengths[:, None], logp_all, logp_all, ended[:, None], forwards)
 
 
-def wu_beams(model: TextModel, begin: Begin, limit: int, beam: Beam) -> Hypotheses:
-    """Beam search in the convention `wu` from where it begins."""
-    width, end, slots = beam.width, model.special.end, Slots(begin, beam.width)
+def wu_beams(model: TextModel, begin: Begin, limit: int, beam: Beam, slots: Slots | None = None) -> Hypotheses:
+    """Beam search in the convention `wu` from where it begins, in slots that a caller may look at afterwards."""
+    width, end, slots = beam.width, model.special.end, slots or Slots(begin, beam.width)
     many, steps = len(begin.tokens), 0
     length, coverage = np.zeros((many, width), dtype=np.int64), _Coverage(begin.memory, beam)
     scores = np.full((many, width), -np.inf)
@@ -285,9 +305,9 @@ class _Coverage:
             self.penalties[live] = self.penalties[live[:, None], parents]
 
 
-def length_beams(model: TextModel, begin: Begin, limit: int, beam: Beam) -> Hypotheses:
-    """Beam search in the convention `length` from where it begins."""
-    width, end, slots = beam.width, model.special.end, Slots(begin, beam.width)
+def length_beams(model: TextModel, begin: Begin, limit: int, beam: Beam, slots: Slots | None = None) -> Hypotheses:
+    """Beam search in the convention `length` from where it begins, in slots that a caller may look at afterwards."""
+    width, end, slots = beam.width, model.special.end, slots or Slots(begin, beam.width)
     many, wanted = len(begin.tokens), beam.best or beam.width
     done = _Ended(many, 2 * width, beam.alpha)
     for t in range(limit):
