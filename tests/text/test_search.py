@@ -10,10 +10,11 @@ from toy_texts import END, LIMIT, SOURCE, leaves, listed
 
 from sysgym.core.errors import UsageError
 from sysgym.core.problem import Array
+from sysgym.text.hypotheses import candidates, length_penalty, top_tokens
 from sysgym.text.model import TextModel
 from sysgym.text.models.interface import State
 from sysgym.text.scoring import score
-from sysgym.text.search import Beam, beam_search, beam_trail, candidates, greedy, length_penalty, top_tokens
+from sysgym.text.search import Beam, beam_search, beam_trail, greedy
 
 
 @pytest.mark.parametrize("alpha", [0.0, 1.0])

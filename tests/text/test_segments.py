@@ -11,10 +11,11 @@ from toy_texts import DRAWS, LIMIT, SOURCE, leaves, within
 
 from sysgym.core.errors import UsageError
 from sysgym.core.problem import Array
+from sysgym.text.hypotheses import Begin
 from sysgym.text.model import TextModel
 from sysgym.text.sampling import Draw, sample
 from sysgym.text.scoring import attentions, choose, mmi, mmi_scores, score, score_parts
-from sysgym.text.search import Beam, Begin, greedy
+from sysgym.text.search import Beam, greedy
 from sysgym.text.segments import (
     Stochastic,
     Written,
@@ -128,8 +129,9 @@ def test_segments_without_a_glimpse_go_on_where_they_stood(
     for row, each in enumerate(parts):
         assert np.array_equal(each.tokens, whole.best(row)) and each.ended == bool(whole.ended[row, 0])
         assert abs(each.logp - whole.logp[row, 0]) < 1e-9
-        assert forwards[row] >= whole.forwards[row]
-    begin, steps = resumed(model, sentences, parts)
+        assert forwards[row] == whole.forwards[row]
+    bare = [each._replace(state=None) for each in parts]
+    begin, steps = resumed(model, sentences, bare)
     assert steps.tolist() == [len(each.tokens) for each in parts]
     assert begin.state.position.tolist() == steps.tolist()
 
@@ -225,3 +227,21 @@ def test_other_segments_than_the_models_are_told(toy: Callable[..., TextModel], 
     with pytest.raises(UsageError, match="D is 1 to 1024"):
         candidate_segments(model, sentences[:1], [Written(np.zeros(0, dtype=np.int64), False, 0.0)],
                            Stochastic(samples=0), np.array([0]))  # fmt: skip
+
+
+def test_a_state_is_carried_from_segment_to_segment(toy: Callable[..., TextModel], sentences: list[Array]) -> None:
+    """Going on from a candidate's state has the same bits as running over what is written, in no step."""
+    model, how = toy("self-attention"), Stochastic(width=3, samples=4, segment=4)
+    empty = [Written(np.zeros(0, dtype=np.int64), False, 0.0)] * len(sentences)
+    there, first = candidate_segments(model, sentences, empty, how, np.arange(len(sentences)))
+    on = [(row, int(np.flatnonzero(~each.ended)[-1])) for row, each in enumerate(there) if not each.ended.all()]
+    assert len(on) > 3
+    chosen, numbers = [sentences[row] for row, _ in on], np.array([row for row, _ in on])
+    carried = [committed(empty[row], there[row], place) for row, place in on]
+    bare = [each._replace(state=None) for each in carried]
+    found, steps = candidate_segments(model, chosen, carried, how, numbers)
+    again, more = candidate_segments(model, chosen, bare, how, numbers)
+    assert np.array_equal(more - steps, np.full(len(on), 4)) and (first > 0).all()
+    for one, other in zip(found, again, strict=True):
+        assert np.array_equal(one.logp, other.logp)
+        assert all(np.array_equal(a, b) for a, b in zip(one.parts, other.parts, strict=True))
