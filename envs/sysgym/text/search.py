@@ -4,6 +4,7 @@
 ((5 + |Y|) / 6)^alpha, |Y| without the end token; ended hypotheses keep their slots; stops when all have ended.
 `length` (CTranslate2): every step keeps the B greatest log P that have not ended; ended ones go to a list, ranked by
 log P / length^alpha with the end token counted; stops when B are on it (with alpha 0 when the best candidate ends).
+With alpha above 0 `wu` prefers going on to ending, so a beam of one is greedy search only without it.
 Equal scores go to the lower token, then to the lower slot. Hypotheses are back-pointers until the end.
 """
 
