@@ -7,9 +7,9 @@ import itertools
 import numpy as np
 
 from sysgym.core.problem import Array
+from sysgym.text.hypotheses import Hypotheses
 from sysgym.text.model import TextModel
 from sysgym.text.scoring import score_parts
-from sysgym.text.search import Hypotheses
 
 LIMIT, END, DRAWS = 3, 2, 4000
 SOURCE = np.array([3, 4, 3])

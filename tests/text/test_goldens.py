@@ -14,10 +14,11 @@ import pytest
 
 from sysgym.core.problem import Array
 from sysgym.text.catalogue import load_model
+from sysgym.text.hypotheses import Hypotheses
 from sysgym.text.metrics import character_error_rate, corpus_bleu, corpus_chrf
 from sysgym.text.model import TextModel
 from sysgym.text.scoring import mmi_scores, score, score_parts
-from sysgym.text.search import Beam, Hypotheses, beam_search, greedy, texts
+from sysgym.text.search import Beam, beam_search, greedy, texts
 
 CT2 = {"beam1_lp0": (1, 0.0), "beam2_lp0": (2, 0.0), "beam5_lp0": (5, 0.0), "beam5_lp0.6": (5, 0.6),
        "beam5_lp1": (5, 1.0), "beam10_lp1": (10, 1.0)}  # fmt: skip

@@ -153,6 +153,7 @@ def test_characters() -> None:
     assert vocabulary.decode(vocabulary.encode("آب?")) == "آب" and vocabulary.decode([0, 1, 2, 50]) == ""
     with pytest.raises(UsageError, match=r"a sentence of 65 pieces is longer than the 64 that are decoded"):
         vocabulary.encode("ا" * 65)
+    assert len(vocabulary.encode("ا" * 65, most=None)) == 65
     with pytest.raises(UsageError, match="an empty sentence"):
         load_model("translit").ids("")
     with pytest.raises(UsageError, match="no text in UTF-8"):

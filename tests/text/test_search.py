@@ -10,10 +10,11 @@ from toy_texts import END, LIMIT, SOURCE, leaves, listed
 
 from sysgym.core.errors import UsageError
 from sysgym.core.problem import Array
+from sysgym.text.hypotheses import candidates, length_penalty, top_tokens
 from sysgym.text.model import TextModel
 from sysgym.text.models.interface import State
 from sysgym.text.scoring import score
-from sysgym.text.search import Beam, beam_search, candidates, greedy, length_penalty, top_tokens
+from sysgym.text.search import Beam, beam_search, beam_trail, greedy
 
 
 @pytest.mark.parametrize("alpha", [0.0, 1.0])
@@ -114,6 +115,27 @@ def test_only_hypotheses_that_go_on_are_stepped(toy: Callable[..., TextModel], s
     network.step = counted  # type: ignore[assignment, method-assign]
     found = beam_search(model, sentences, Beam(width=3, alpha=0.3))
     assert sum(rows) == found.forwards.sum()
+
+
+@pytest.mark.parametrize("convention", ["wu", "length"])
+def test_the_trail_of_a_beam_is_a_tree_of_its_hypotheses(
+    toy: Callable[..., TextModel], sentences: list[Array], convention: str
+) -> None:
+    model, beam = toy("baseline"), Beam(width=4, alpha=0.5, convention=convention)
+    whole = beam_search(model, sentences, beam)
+    for row, source in enumerate(sentences):
+        found, trail = beam_trail(model, source, beam)
+        assert np.array_equal(found.scores[0], whole.scores[row])
+        assert trail.parents.shape == trail.tokens.shape == trail.logp.shape == (len(trail.logp), 4)
+        behind = np.take_along_axis(np.vstack([np.zeros(4), trail.logp[:-1]]), trail.parents, axis=1)
+        assert (trail.logp[1:] <= behind[1:] + 1e-12).all() and (trail.parents[0] == 0).all()
+        if convention == "wu":
+            assert np.array_equal(trail.logp[-1], found.logp[0])
+            tokens, slot = [], 0
+            for step in reversed(range(len(trail.tokens))):
+                tokens.append(int(trail.tokens[step, slot]))
+                slot = int(trail.parents[step, slot])
+            assert [token for token in tokens[::-1] if token != END] == found.best(0).tolist()
 
 
 def test_what_cannot_be_searched_is_told(toy: Callable[..., TextModel], sentences: list[Array]) -> None:

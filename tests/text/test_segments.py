@@ -11,10 +11,11 @@ from toy_texts import DRAWS, LIMIT, SOURCE, leaves, within
 
 from sysgym.core.errors import UsageError
 from sysgym.core.problem import Array
+from sysgym.text.hypotheses import Begin
 from sysgym.text.model import TextModel
 from sysgym.text.sampling import Draw, sample
-from sysgym.text.scoring import choose, mmi, mmi_scores, score, score_parts
-from sysgym.text.search import Beam, Begin, greedy
+from sysgym.text.scoring import attentions, choose, mmi, mmi_scores, score, score_parts
+from sysgym.text.search import Beam, greedy
 from sysgym.text.segments import (
     Stochastic,
     Written,
@@ -22,6 +23,7 @@ from sysgym.text.segments import (
     by_logp,
     by_mmi,
     candidate_segments,
+    committed,
     resumed,
     segment_beams,
     segment_samples,
@@ -127,8 +129,9 @@ def test_segments_without_a_glimpse_go_on_where_they_stood(
     for row, each in enumerate(parts):
         assert np.array_equal(each.tokens, whole.best(row)) and each.ended == bool(whole.ended[row, 0])
         assert abs(each.logp - whole.logp[row, 0]) < 1e-9
-        assert forwards[row] >= whole.forwards[row]
-    begin, steps = resumed(model, sentences, parts)
+        assert forwards[row] == whole.forwards[row]
+    bare = [each._replace(state=None) for each in parts]
+    begin, steps = resumed(model, sentences, bare)
     assert steps.tolist() == [len(each.tokens) for each in parts]
     assert begin.state.position.tolist() == steps.tolist()
 
@@ -157,6 +160,40 @@ def test_reranking_by_mmi_chooses_the_greatest(toy: Callable[..., TextModel], se
         for place, part in enumerate(each.parts):
             expected = mmi_scores(model, [source], [part], phi, end=bool(each.ended[place]))[0]
             assert abs(found[place] - expected) < 1e-9
+
+
+@pytest.mark.parametrize("kind", ["plain", "glimpse"])
+def test_reranking_remembers_what_is_written(toy: Callable[..., TextModel], sentences: list[Array], kind: str) -> None:
+    """The second segment has the same scores whether the first was seen by the same reranking or not."""
+    model, how = glimpse(toy) if kind == "glimpse" else toy("self-attention"), Stochastic(width=3, segment=4)
+    written, numbers = [Written(np.zeros(0, dtype=np.int64), False, 0.0)] * 4, np.arange(4)
+    seen, phi = by_mmi(model, sentences[:4]), sentences[:4]
+    there, _ = candidate_segments(model, sentences[:4], written, how, numbers)
+    seen(sentences[:4], written, there)
+    on = [(s, n) for s in range(4) for n in range(len(there[s].parts)) if not there[s].ended[n]]
+    chosen = [sentences[s] for s, _ in on]
+    after = [committed(written[s], there[s], n) for s, n in on]
+    then, _ = candidate_segments(model, chosen, after, how, numbers[[s for s, _ in on]])
+    both = zip(seen(chosen, after, then), by_mmi(model, phi)(chosen, after, then), strict=True)
+    for place, (old, new) in enumerate(both):
+        assert np.array_equal(old, new)
+        for n, part in enumerate(then[place].parts):
+            whole = np.concatenate([after[place].tokens, part])
+            expected = mmi_scores(model, chosen[place : place + 1], [whole], phi, end=bool(then[place].ended[n]))[0]
+            assert expected == old[n]
+
+
+def test_parts_behind_a_prefix_sum_to_the_whole(every: TextModel, sentences: list[Array]) -> None:
+    text = np.random.default_rng(0).integers(3, 11, size=9)
+    cuts = [(text[:first], text[first:end]) for first, end in ((0, 4), (4, 5), (5, 9))]
+    for source in sentences[:3]:
+        parts = score_parts(every, [(source, *cut) for cut in cuts])
+        assert abs(parts.sum() - score(every, [source], [text], end=False)[0]) < 1e-9
+        read, attention = attentions(every, source, text)[0]
+        assert attention.shape == (9, len(read)) and read[: len(source)].tolist() == source.tolist()
+        shares = attention.sum(axis=1)
+        assert np.allclose(shares, 0 if getattr(every.config, "attention", "") == "none" else 1, atol=1e-5)
+    assert [part[1].shape[0] for part in attentions(every, source, text[:0])] == [0]
 
 
 def test_n_choose_k(toy: Callable[..., TextModel], sentences: list[Array]) -> None:
@@ -190,3 +227,21 @@ def test_other_segments_than_the_models_are_told(toy: Callable[..., TextModel], 
     with pytest.raises(UsageError, match="D is 1 to 1024"):
         candidate_segments(model, sentences[:1], [Written(np.zeros(0, dtype=np.int64), False, 0.0)],
                            Stochastic(samples=0), np.array([0]))  # fmt: skip
+
+
+def test_a_state_is_carried_from_segment_to_segment(toy: Callable[..., TextModel], sentences: list[Array]) -> None:
+    """Going on from a candidate's state has the same bits as running over what is written, in no step."""
+    model, how = toy("self-attention"), Stochastic(width=3, samples=4, segment=4)
+    empty = [Written(np.zeros(0, dtype=np.int64), False, 0.0)] * len(sentences)
+    there, first = candidate_segments(model, sentences, empty, how, np.arange(len(sentences)))
+    on = [(row, int(np.flatnonzero(~each.ended)[-1])) for row, each in enumerate(there) if not each.ended.all()]
+    assert len(on) > 3
+    chosen, numbers = [sentences[row] for row, _ in on], np.array([row for row, _ in on])
+    carried = [committed(empty[row], there[row], place) for row, place in on]
+    bare = [each._replace(state=None) for each in carried]
+    found, steps = candidate_segments(model, chosen, carried, how, numbers)
+    again, more = candidate_segments(model, chosen, bare, how, numbers)
+    assert np.array_equal(more - steps, np.full(len(on), 4)) and (first > 0).all()
+    for one, other in zip(found, again, strict=True):
+        assert np.array_equal(one.logp, other.logp)
+        assert all(np.array_equal(a, b) for a, b in zip(one.parts, other.parts, strict=True))

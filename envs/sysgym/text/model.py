@@ -46,6 +46,14 @@ class TextModel:
     max_length: int = 50  # tokens of a hypothesis, its end among them
     licence: str = ""
 
+    def __getstate__(self) -> dict[str, object]:
+        """Without the network, which is made anew of its tensors."""
+        return {name: value for name, value in self.__dict__.items() if name != "network"}
+
+    def __deepcopy__(self, memo: dict[int, object]) -> TextModel:
+        """The same: nothing in it changes."""
+        return self
+
     @cached_property
     def network(self) -> Network:
         """The network, made of its tensors."""
@@ -72,8 +80,9 @@ class TextModel:
         return found
 
     def text(self, tokens: Iterable[int]) -> str:
-        """The text of target tokens."""
-        return self.target.decode(tokens)
+        """The text of target tokens, special ones left out."""
+        told = self.special
+        return self.target.decode(t for t in tokens if t not in (told.begin, told.end, told.padding, told.separator))
 
     def read(self, source: Array, prefix: Array = NONE) -> Array:
         """What the encoder reads of a sentence's ids and, with segments, of the answer so far."""

@@ -12,9 +12,7 @@ import numpy as np
 
 from sysgym.core.errors import UsageError
 from sysgym.core.problem import Array
-from sysgym.text.model import TextModel
-from sysgym.text.models.linear import log_softmax
-from sysgym.text.search import (
+from sysgym.text.hypotheses import (
     ROWS,
     WIDEST,
     Begin,
@@ -26,6 +24,8 @@ from sysgym.text.search import (
     joined,
     top_tokens,
 )
+from sysgym.text.model import TextModel
+from sysgym.text.models.linear import log_softmax
 from sysgym.text.search_kernels import fill_uniform, keys_of
 
 

@@ -4,12 +4,13 @@
 ((5 + |Y|) / 6)^alpha, |Y| without the end token; ended hypotheses keep their slots; stops when all have ended.
 `length` (CTranslate2): every step keeps the B greatest log P that have not ended; ended ones go to a list, ranked by
 log P / length^alpha with the end token counted; stops when B are on it (with alpha 0 when the best candidate ends).
+With alpha above 0 `wu` prefers going on to ending, so a beam of one is greedy search only without it.
 Equal scores go to the lower token, then to the lower slot. Hypotheses are back-pointers until the end.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
@@ -17,32 +18,20 @@ import numpy as np
 
 from sysgym.core.errors import UsageError
 from sysgym.core.problem import Array
+from sysgym.text.hypotheses import (
+    WIDEST,
+    Begin,
+    Hypotheses,
+    Slots,
+    candidates,
+    check_whole,
+    greatest,
+    in_chunks,
+    length_penalty,
+)
 from sysgym.text.model import TextModel
-from sysgym.text.models.interface import Memory, State
-from sysgym.text.search_kernels import best_tokens, coverage_penalties
-
-ROWS = 320  # hypotheses that are stepped together; their number changes no result
-WIDEST = 256
-
-
-class Hypotheses(NamedTuple):
-    """Up to B hypotheses of each of S sentences, best first; slots without one have a score of -inf."""
-
-    tokens: Array  # (S, B, T) int64; behind a hypothesis the end token
-    lengths: Array  # (S, B) int64, without the end token
-    logp: Array  # (S, B) float64, with the end token where there is one
-    scores: Array  # (S, B) float64, by which they are ranked
-    ended: Array  # (S, B) bool
-    forwards: Array  # (S,) int64: steps of hypotheses, those that had ended not counted
-
-    def best(self, sentence: int, place: int = 0) -> Array:
-        """The tokens of one hypothesis, without the end token."""
-        found: Array = self.tokens[sentence, place, : self.lengths[sentence, place]]
-        return found
-
-    def take(self, sentences: Array) -> Hypotheses:
-        """The hypotheses of some sentences."""
-        return Hypotheses(*(part[sentences] for part in self))
+from sysgym.text.models.interface import Memory
+from sysgym.text.search_kernels import coverage_penalties
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,15 +54,12 @@ class Beam:
             raise UsageError("the coverage penalty goes with the convention wu.")
 
 
-class Begin(NamedTuple):
-    """Where a search begins: one hypothesis of each sentence."""
+class Trail(NamedTuple):
+    """How the beam of one sentence went: what stood in its B slots after each of T steps, best first."""
 
-    memory: Memory
-    state: State
-    tokens: Array  # (S,) last tokens
-
-
-Search = Callable[[TextModel, Begin, int], Hypotheses]
+    parents: Array  # (T, B) int64: the slot that each was made of
+    tokens: Array  # (T, B) int64: its last token; where a slot is empty anything
+    logp: Array  # (T, B) float64; -inf where a slot is empty
 
 
 def beam_search(
@@ -87,124 +73,20 @@ def beam_search(
     return in_chunks(model, sources, beam.width, max_length, lambda of, begin, limit: run(of, begin, limit, beam))
 
 
+def beam_trail(model: TextModel, source: Array, beam: Beam, max_length: int | None = None) -> tuple[Hypotheses, Trail]:
+    """The hypotheses of one sentence, and every slot of every step on the way to them: the beam as a tree."""
+    beam.check()
+    limit, begin = max_length or model.max_length, Begin(*model.begin([source]))
+    check_whole(model, 1, limit)
+    slots = Slots(begin, beam.width)
+    found = (wu_beams if beam.convention == "wu" else length_beams)(model, begin, limit, beam, slots)
+    steps = (np.concatenate(each) for each in (slots.parents, slots.tokens, slots.totals))
+    return found, Trail(*steps)
+
+
 def greedy(model: TextModel, sources: Sequence[Array], max_length: int | None = None) -> Hypotheses:
     """The most probable token at every step: one hypothesis of each sentence."""
     return in_chunks(model, sources, 1, max_length, greedy_beams)
-
-
-def in_chunks(
-    model: TextModel, sources: Sequence[Array], width: int, max_length: int | None, search: Search
-) -> Hypotheses:
-    """Search sentences of like length together, `ROWS` hypotheses at a time."""
-    limit = model.max_length if max_length is None else max_length
-    check_whole(model, len(sources), limit)
-    order = np.argsort([len(source) for source in sources], kind="stable")
-    many, parts = max(1, ROWS // width), list[Hypotheses]()
-    for first in range(0, len(order), many):
-        chunk = [sources[i] for i in order[first : first + many]]
-        parts.append(search(model, Begin(*model.begin(chunk)), limit))
-    return joined(parts, model.special.end).take(np.argsort(order))
-
-
-def check_whole(model: TextModel, sentences: int, limit: int) -> None:
-    """UsageError where nothing can be decoded, or a model has segments and cannot be decoded in one go."""
-    if limit < 1 or not sentences:
-        raise UsageError("there is nothing to decode: no sentence, or no token that it may have.")
-    if model.special.segment:
-        raise UsageError(
-            f"{model.name} reads what it has written anew every {model.special.segment} tokens: decode it with "
-            "segment_beams or stochastic_beams (width 1 and samples 1 for plain sampling)."
-        )
-
-
-def joined(parts: Sequence[Hypotheses], end: int) -> Hypotheses:
-    """The sentences of several results, one after the other."""
-    longest = max(part.tokens.shape[2] for part in parts)
-    wide = [((0, 0), (0, 0), (0, longest - part.tokens.shape[2])) for part in parts]
-    tokens = [np.pad(part.tokens, pad, constant_values=end) for part, pad in zip(parts, wide, strict=True)]
-    others = (np.concatenate(fields) for fields in zip(*(part[1:] for part in parts), strict=True))
-    return Hypotheses(np.concatenate(tokens), *others)
-
-
-def length_penalty(lengths: Array, alpha: float) -> Array:
-    """((5 + |Y|) / 6)^alpha."""
-    found: Array = ((5.0 + lengths) / 6.0) ** alpha
-    return found
-
-
-def top_tokens(values: Array, count: int) -> tuple[Array, Array]:
-    """The greatest values of each row (N, V) and their tokens, (N, count) each, in order, equal ones by token."""
-    tokens = np.empty((len(values), count), dtype=np.int64)
-    found = np.empty((len(values), count), dtype=values.dtype)
-    best_tokens(values, tokens, found)
-    return tokens, found
-
-
-def candidates(logp: Array, count: int, end: int) -> tuple[Array, Array]:
-    """Next tokens of each row, the end token first and the `count` best others behind: tokens and log-probabilities
-    (N, count + 1). `logp` (N, V) loses its end token's."""
-    of_end = logp[:, end].copy()
-    logp[:, end] = -np.inf
-    tokens, values = top_tokens(logp, count)
-    tokens = np.concatenate([np.full((len(logp), 1), end), tokens], axis=1)
-    return tokens, np.concatenate([of_end[:, None], values], axis=1).astype(np.float64)
-
-
-def greatest(scores: Array, tokens: Array, count: int) -> Array:
-    """Places (S, count) of the greatest scores (S, M) of each row, in order; equal ones by token, then by place."""
-    order: Array = np.lexsort((tokens, -scores), axis=-1)[:, :count]
-    return order
-
-
-class Slots:
-    """B slots of each of S sentences: hypotheses that go on, whose states stand in the rows of one State."""
-
-    def __init__(self, begin: Begin, width: int) -> None:
-        many = len(begin.tokens)
-        self.memory, self.state, self.width = begin.memory, begin.state, width
-        self.row = np.full((many, width), -1)  # of the state; -1 where a slot is empty or has ended
-        self.row[:, 0] = np.arange(many)
-        self.last = np.zeros((many, width), dtype=np.int64)
-        self.last[:, 0] = begin.tokens
-        self.total = np.full((many, width), -np.inf)  # log P
-        self.total[:, 0] = 0.0
-        self.forwards = np.zeros(many, dtype=np.int64)
-        self.parents, self.tokens = list[Array](), list[Array]()  # (S, B) of every step
-
-    @property
-    def live(self) -> Array:
-        """Sentences (L,) with a hypothesis that goes on."""
-        return np.flatnonzero((self.row >= 0).any(axis=1))
-
-    def step(self, model: TextModel) -> tuple[Array, Array, tuple[Array, Array]]:
-        """One step of all that go on: log-probabilities (N, V), attention (N, S), and sentence and slot of each."""
-        at = np.nonzero(self.row >= 0)
-        logp, attention, self.state = model.network.step(self.memory, self.state.take(self.row[at]), self.last[at])
-        self.row[at] = np.arange(len(at[0]))
-        self.forwards += np.bincount(at[0], minlength=len(self.forwards))
-        return logp, attention, (at[0], at[1])
-
-    def advance(self, live: Array, parents: Array, tokens: Array, total: Array, on: Array) -> None:
-        """Put the chosen (L, B) into the slots of the live sentences; `on` says which of them go on."""
-        rows = np.take_along_axis(self.row[live], parents, axis=1)
-        self.row[live] = np.where(on, rows, -1)
-        self.last[live], self.total[live] = tokens, total
-        whole_parents = np.tile(np.arange(self.width), (len(self.row), 1))
-        whole_tokens = self.last.copy()
-        whole_parents[live] = parents
-        self.parents.append(whole_parents)
-        self.tokens.append(whole_tokens)
-
-    def traced(self, slots: Array, steps: Array) -> Array:
-        """Tokens (S, K, T) of hypotheses that stood in slots (S, K) behind so many steps (S, K); behind them -1."""
-        long = len(self.tokens)
-        found = np.full((*slots.shape, long), -1, dtype=np.int64)
-        at = slots.copy()
-        for t in reversed(range(long)):
-            inside = steps > t
-            found[:, :, t] = np.where(inside, np.take_along_axis(self.tokens[t], at, axis=1), -1)
-            at = np.where(inside, np.take_along_axis(self.parents[t], at, axis=1), at)
-        return found
 
 
 def greedy_beams(model: TextModel, begin: Begin, limit: int) -> Hypotheses:
@@ -231,9 +113,9 @@ def greedy_beams(model: TextModel, begin: Begin, limit: int) -> Hypotheses:
     return Hypotheses(cut, lengths[:, None], logp_all, logp_all, ended[:, None], forwards)
 
 
-def wu_beams(model: TextModel, begin: Begin, limit: int, beam: Beam) -> Hypotheses:
-    """Beam search in the convention `wu` from where it begins."""
-    width, end, slots = beam.width, model.special.end, Slots(begin, beam.width)
+def wu_beams(model: TextModel, begin: Begin, limit: int, beam: Beam, slots: Slots | None = None) -> Hypotheses:
+    """Beam search in the convention `wu` from where it begins, in slots that a caller may look at afterwards."""
+    width, end, slots = beam.width, model.special.end, slots or Slots(begin, beam.width)
     many, steps = len(begin.tokens), 0
     length, coverage = np.zeros((many, width), dtype=np.int64), _Coverage(begin.memory, beam)
     scores = np.full((many, width), -np.inf)
@@ -285,9 +167,9 @@ class _Coverage:
             self.penalties[live] = self.penalties[live[:, None], parents]
 
 
-def length_beams(model: TextModel, begin: Begin, limit: int, beam: Beam) -> Hypotheses:
-    """Beam search in the convention `length` from where it begins."""
-    width, end, slots = beam.width, model.special.end, Slots(begin, beam.width)
+def length_beams(model: TextModel, begin: Begin, limit: int, beam: Beam, slots: Slots | None = None) -> Hypotheses:
+    """Beam search in the convention `length` from where it begins, in slots that a caller may look at afterwards."""
+    width, end, slots = beam.width, model.special.end, slots or Slots(begin, beam.width)
     many, wanted = len(begin.tokens), beam.best or beam.width
     done = _Ended(many, 2 * width, beam.alpha)
     for t in range(limit):

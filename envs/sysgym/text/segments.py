@@ -16,22 +16,12 @@ import numpy as np
 
 from sysgym.core.errors import UsageError
 from sysgym.core.problem import Array
+from sysgym.text.hypotheses import ROWS, WIDEST, Begin, Hypotheses, Slots, greatest, length_penalty, top_tokens
 from sysgym.text.model import NONE, TextModel
+from sysgym.text.models.interface import State
 from sysgym.text.sampling import gumbels
-from sysgym.text.scoring import mmi_scores
-from sysgym.text.search import (
-    ROWS,
-    WIDEST,
-    Beam,
-    Begin,
-    Hypotheses,
-    Slots,
-    greatest,
-    length_beams,
-    length_penalty,
-    top_tokens,
-    wu_beams,
-)
+from sysgym.text.scoring import Row, mmi_of_samples, score, score_parts, with_others
+from sysgym.text.search import Beam, length_beams, wu_beams
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,6 +47,7 @@ class Written(NamedTuple):
     tokens: Array  # (t,) int64, without an end token
     ended: bool
     logp: float  # of all its tokens, the end token among them if it has ended
+    state: State | None = None  # of one hypothesis, before its last token; where None, a decoder runs over the tokens
 
 
 class Candidates(NamedTuple):
@@ -65,6 +56,7 @@ class Candidates(NamedTuple):
     parts: list[Array]  # tokens (<= H,) without an end token
     ended: Array  # (n,) bool
     logp: Array  # (n,) float64, of the part
+    states: list[State | None]  # of those that go on, where their model continues from a state
 
 
 Rerank = Callable[[Sequence[Array], Sequence[Written], Sequence[Candidates]], Sequence[Array]]
@@ -72,13 +64,13 @@ Rerank = Callable[[Sequence[Array], Sequence[Written], Sequence[Candidates]], Se
 
 
 def segment_samples(
-    model: TextModel, begin: Begin, limit: int, how: Stochastic, where: tuple[Array, Array]
-) -> Hypotheses:  # fmt: skip
+    model: TextModel, begin: Begin, limit: int, how: Stochastic, where: tuple[Array, Array], slots: Slots | None = None
+) -> Hypotheses:
     """B sampled continuations of up to `limit` tokens from where sentences stand; `scores` and `logp` are of the
     segment alone. `where` are the number and the position of each sentence (S,), by which noise is drawn.
     """
     sentences, positions = where
-    width, wide, end, slots = how.width, how.samples, model.special.end, Slots(begin, how.width)
+    width, wide, end, slots = how.width, how.samples, model.special.end, slots or Slots(begin, how.width)
     many, steps = len(begin.tokens), 0
     length = np.zeros((many, width), dtype=np.int64)
     while steps < limit and len(live := slots.live):
@@ -125,8 +117,9 @@ def candidate_segments(
         chunk = slice(first, first + many)
         begin, extra = resumed(model, sources[chunk], written[chunk])
         position = np.array([len(each.tokens) for each in written[chunk]])
-        part = segment_samples(model, begin, how.segment, how, (np.asarray(sentences[chunk]), position))
-        found += [as_candidates(part, row) for row in range(len(begin.tokens))]
+        slots, where = Slots(begin, how.width), (np.asarray(sentences[chunk]), position)
+        part = segment_samples(model, begin, how.segment, how, where, slots)
+        found += [as_candidates(part, row, None if model.special.segment else slots) for row in range(len(position))]
         forwards.append(part.forwards + extra)
     return found, np.concatenate(forwards)
 
@@ -137,24 +130,37 @@ def check_segment(model: TextModel, segment: int) -> None:
         raise UsageError(f"{model.name} has segments of {model.special.segment} tokens, so H cannot be {segment}.")
 
 
-def as_candidates(found: Hypotheses, row: int) -> Candidates:
-    """The hypotheses of one sentence that there are."""
+def as_candidates(found: Hypotheses, row: int, slots: Slots | None) -> Candidates:
+    """The hypotheses of one sentence that there are; with the states of their slots."""
     there = np.flatnonzero(found.scores[row] > -np.inf)
-    return Candidates([found.best(row, int(slot)) for slot in there], found.ended[row, there], found.logp[row, there])
+    parts, states = [found.best(row, int(slot)) for slot in there], list[State | None]()
+    for slot in there:
+        at = -1 if slots is None else int(slots.row[row, slot])
+        states.append(None if slots is None or at < 0 else slots.state.take(np.array([at])))
+    return Candidates(parts, found.ended[row, there], found.logp[row, there], states)
 
 
 def resumed(model: TextModel, sources: Sequence[Array], written: Sequence[Written]) -> tuple[Begin, Array]:
     """Where sentences stand behind what is written, and the steps (S,) that it took to get there: a model with segments
-    encodes the prefix; another one runs its decoder over it."""
+    encodes the prefix; another one goes on from its state, or runs its decoder over what is written."""
     prefixes = [each.tokens for each in written]
     if model.special.segment:
         return Begin(*model.begin(sources, prefixes)), np.zeros(len(sources), dtype=np.int64)
     begin = Begin(*model.begin(sources))
+    states = [each.state for each in written if each.state is not None]
+    if len(states) == len(written):
+        state = State.join(states)._replace(source=np.arange(len(sources)))
+        return begin._replace(state=state, tokens=np.array([prefix[-1] for prefix in prefixes])), 0 * begin.tokens
+    return _run_over(model, begin, prefixes)
+
+
+def _run_over(model: TextModel, begin: Begin, prefixes: Sequence[Array]) -> tuple[Begin, Array]:
+    """Where a decoder stands behind prefixes, and its steps to there: all but the last token of each is read."""
     steps = np.array([len(prefix) for prefix in prefixes])
     if not steps.any():
         return begin, steps
     state, tokens = begin.state, begin.tokens.copy()
-    parts, order = list[tuple[Array, Begin]](), np.arange(len(sources))
+    parts, order = list[tuple[Array, Begin]](), np.arange(len(prefixes))
     for t in range(int(steps.max()) + 1):
         through = steps[order] == t
         if through.any():
@@ -163,9 +169,9 @@ def resumed(model: TextModel, sources: Sequence[Array], written: Sequence[Writte
             order, state, tokens = order[~through], state.take(np.flatnonzero(~through)), tokens[~through]
         if len(order):
             _, _, state = model.network.step(begin.memory, state, tokens)
-            tokens = np.array([prefixes[row][t] for row in order])
+            tokens = np.array([prefixes[int(row)][t] for row in order])
     back = np.argsort(np.concatenate([rows for rows, _ in parts]))
-    joint = type(state).join([each.state for _, each in parts]).take(back)
+    joint = State.join([each.state for _, each in parts]).take(back)
     return Begin(begin.memory, joint, np.concatenate([each.tokens for _, each in parts])[back]), steps
 
 
@@ -204,8 +210,10 @@ def segment_beams(
         for first in range(0, len(rows), many):
             before = written[first : first + many]
             begin, extra = resumed(model, [sources[row] for row in rows[first : first + many]], before)
-            part = run(model, begin, min(every, room), beam)
-            found += [committed(each, as_candidates(part, row), 0) for row, each in enumerate(before)]
+            slots = Slots(begin, beam.width)
+            part = run(model, begin, min(every, room), beam, slots)
+            kept = slots if not model.special.segment and beam.convention == "wu" else None
+            found += [committed(each, as_candidates(part, row, kept), 0) for row, each in enumerate(before)]
             forwards.append(part.forwards + extra)
         return found, np.concatenate(forwards)
 
@@ -231,7 +239,7 @@ def _by_segments(many: int, limit: int, write: Write) -> tuple[list[Written], Ar
 def committed(before: Written, there: Candidates, place: int) -> Written:
     """What is written once a candidate is chosen."""
     tokens = np.concatenate([before.tokens, there.parts[place]])
-    return Written(tokens, bool(there.ended[place]), before.logp + float(there.logp[place]))
+    return Written(tokens, bool(there.ended[place]), before.logp + float(there.logp[place]), there.states[place])
 
 
 def by_logp(alpha: float = 1.0) -> Rerank:
@@ -249,16 +257,33 @@ def by_logp(alpha: float = 1.0) -> Rerank:
 
 def by_mmi(model: TextModel, phi: Sequence[Array]) -> Rerank:
     """Rerank by S of all that is written against a sample of sources (token ids)."""
+    known: dict[tuple[bytes, bytes], Array] = {}  # log P of what is written; segments are scored once, in their order
+
+    def past(source: Array, sample: Sequence[Array], tokens: Array) -> Array:
+        kept = known.get((source.tobytes(), tokens.tobytes()))
+        return score(model, sample, [tokens] * len(sample), end=False) if kept is None else kept
 
     def rerank(sources: Sequence[Array], written: Sequence[Written], there: Sequence[Candidates]) -> Sequence[Array]:
-        found = [np.zeros(len(each.parts)) for each in there]
-        for ended in (False, True):
-            at = [(s, n) for s, each in enumerate(there) for n in range(len(each.parts)) if each.ended[n] == ended]
-            if at:
-                whole = [np.concatenate([written[s].tokens, there[s].parts[n]]) for s, n in at]
-                scores = mmi_scores(model, [sources[s] for s, _ in at], whole, phi, ended)
-                for (s, n), value in zip(at, scores, strict=True):
-                    found[s][n] = value
+        samples = [with_others(source, phi) for source in sources]
+        segmented = bool(model.special.segment)  # another model runs over what is written in any case
+        places = [(s, n) for s, each in enumerate(there) for n in range(len(each.parts))]
+        rows = list[Row]()
+        for s, n in places:
+            part = np.append(there[s].parts[n], model.special.end) if there[s].ended[n] else there[s].parts[n]
+            prefix, part = (written[s].tokens, part) if segmented else (NONE, np.concatenate([written[s].tokens, part]))
+            rows += [(source, prefix, part) for source in samples[s]]
+        texts = [each.tokens for each in written]
+        before = [past(*each) for each in zip(sources, samples, texts, strict=True)] if segmented else []
+        known.clear()
+        logp, first, found = score_parts(model, rows), 0, [np.zeros(len(each.parts)) for each in there]
+        for s, n in places:
+            whole = logp[first : first + len(samples[s])]
+            first += len(whole)
+            if segmented:
+                whole = before[s] + whole
+                text = np.concatenate([written[s].tokens, there[s].parts[n]])
+                known[sources[s].tobytes(), text.tobytes()] = whole
+            found[s][n] = mmi_of_samples([samples[s]], whole)[0]
         return found
 
     return rerank

@@ -22,8 +22,8 @@ class Vocabulary(Protocol):
     unknown: int  # the id of what is not in the vocabulary
     content: bytes  # of its file
 
-    def encode(self, text: str) -> Array:
-        """Ids (n,) int64 of a sentence; UsageError if there are more than MAX_PIECES."""
+    def encode(self, text: str, most: int | None = MAX_PIECES) -> Array:
+        """Ids (n,) int64 of a sentence; UsageError if there are more than `most`."""
 
     def decode(self, ids: Iterable[int]) -> str:
         """The text of ids; what is unknown is left out."""
@@ -32,11 +32,11 @@ class Vocabulary(Protocol):
         """One token as it may be shown."""
 
 
-def checked(ids: Sequence[int], text: str) -> Array:
+def checked(ids: Sequence[int], text: str, most: int | None) -> Array:
     """The ids of a sentence that is not too long."""
-    if len(ids) > MAX_PIECES:
+    if most is not None and len(ids) > most:
         raise UsageError(
-            f"a sentence of {len(ids)} pieces is longer than the {MAX_PIECES} that are decoded: "
+            f"a sentence of {len(ids)} pieces is longer than the {most} that are decoded: "
             f"{shortened(text, 60)!r}; split it."
         )
     return np.array(ids, dtype=np.int64)
@@ -62,9 +62,9 @@ class SentencePieceVocabulary:
     def __reduce__(self) -> tuple[Any, ...]:
         return SentencePieceVocabulary, (self.name, self.content)
 
-    def encode(self, text: str) -> Array:
-        """Ids (n,) int64 of a sentence; UsageError if there are more than MAX_PIECES."""
-        return checked(self._model.encode(text), text)
+    def encode(self, text: str, most: int | None = MAX_PIECES) -> Array:
+        """Ids (n,) int64 of a sentence; UsageError if there are more than `most`."""
+        return checked(self._model.encode(text), text, most)
 
     def decode(self, ids: Iterable[int]) -> str:
         """The text of ids; what is unknown is left out, and so are tokens without a text (begin, end, padding)."""
@@ -98,9 +98,9 @@ class CharacterVocabulary:
         self.unknown = len(self.tokens)
         self.size = len(self.tokens) + 1
 
-    def encode(self, text: str) -> Array:
-        """Ids (n,) int64 of a sentence; UsageError if there are more than MAX_PIECES."""
-        return checked([self.ids.get(character, self.unknown) for character in text], text)
+    def encode(self, text: str, most: int | None = MAX_PIECES) -> Array:
+        """Ids (n,) int64 of a sentence; UsageError if there are more than `most`."""
+        return checked([self.ids.get(character, self.unknown) for character in text], text, most)
 
     def decode(self, ids: Iterable[int]) -> str:
         """The text of ids; what is unknown is left out, and so are padding, begin and end."""

@@ -91,23 +91,31 @@ def stack_step(layers: Stack, x: Array, state: Array) -> tuple[Array, Array]:
 
 def stack_run(layers: Stack, x: Array, lengths: Array, backward: bool) -> tuple[Array, Array]:
     """A stack over whole sources (B, S, d), from either end: outputs (B, S, units), zeros behind the ends, and the top
-    cell's last output (B, units). Padding is never read."""
+    cell's last output (B, units). Padding is never read.
+
+    Sources stand in order of their lengths, and their tokens packed by position: a step is a slice of the first ones.
+    """
     count, long = x.shape[:2]
-    flat = x.reshape(count * long, -1)
+    order = np.argsort(-lengths, kind="stable")
+    at, row = np.nonzero(np.arange(long)[:, None] < lengths[order])
+    there = np.bincount(at, minlength=long)  # sources that have a token at each position
+    begin = np.cumsum(there) - there
+    flat = x[order[row], at]
     flat = flat if layers.transform is None else product(flat, layers.transform)
-    inside = (np.arange(long) < lengths[:, None]).reshape(-1, 1)
     inputs = list[Array]()
-    last = np.empty((count, 0), dtype=np.float32)
+    state = np.empty((count, 0), dtype=np.float32)
     for cell in layers.cells:
-        projected = product(flat, cell.input).reshape(count, long, -1)
+        projected = product(flat, cell.input)
         state = np.zeros((count, cell.width), dtype=np.float32)
-        outputs = np.zeros((count, long, cell.units), dtype=np.float32)
-        for t in reversed(range(long)) if backward else range(long):
-            live = np.flatnonzero(lengths > t)
-            if len(live):
-                state[live] = cell_step(cell, projected[live, t], state[live])
-                outputs[live, t] = state[live, : cell.units]
-        last = state[:, : cell.units]
+        outputs = np.empty((len(flat), cell.units), dtype=np.float32)
+        for t in reversed(range(int(lengths.max()))) if backward else range(int(lengths.max())):
+            now, live = slice(begin[t], begin[t] + there[t]), there[t]
+            state[:live] = cell_step(cell, projected[now], state[:live])
+            outputs[now] = state[:live, : cell.units]
         inputs.append(flat)
-        flat = _joined(layers.residual, outputs.reshape(count * long, -1), inputs)
-    return (flat * inside).reshape(count, long, -1), last
+        flat = _joined(layers.residual, outputs, inputs)
+    found = np.zeros((count, long, flat.shape[1]), dtype=np.float32)
+    found[order[row], at] = flat
+    last = np.empty((count, layers.cells[-1].units), dtype=np.float32)
+    last[order] = state[:, : last.shape[1]]
+    return found, last

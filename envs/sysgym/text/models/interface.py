@@ -29,8 +29,8 @@ class Memory(NamedTuple):
     def join(cls, parts: Sequence[Self]) -> Self:
         """One memory of several, rows in order."""
         longest = max(part.keys.shape[2] for part in parts)
-        keys = [np.pad(part.keys, ((0, 0), (0, 0), (0, longest - part.keys.shape[2]))) for part in parts]
-        values = [np.pad(part.values, ((0, 0), (0, longest - part.values.shape[1]), (0, 0))) for part in parts]
+        keys = [widened(part.keys, 2, longest) for part in parts]
+        values = [widened(part.values, 1, longest) for part in parts]
         return cls(
             np.concatenate([part.lengths for part in parts]),
             np.concatenate(keys),
@@ -65,7 +65,7 @@ class State(NamedTuple):
     def join(parts: Sequence[State]) -> State:
         """The hypotheses of several states in order; `source` as it is, so they stand on one memory."""
         longest = max(part.cache.shape[1] for part in parts)
-        caches = [np.pad(part.cache, ((0, 0), (0, longest - part.cache.shape[1]), (0, 0))) for part in parts]
+        caches = [widened(part.cache, 1, longest) for part in parts]
         position = np.concatenate([part.position for part in parts])
         return State(
             np.concatenate([part.source for part in parts]),
@@ -91,6 +91,13 @@ class Network(Protocol):
     def step(self, memory: Memory, state: State, tokens: Array) -> tuple[Array, Array, State]:
         """After each hypothesis' last token (N,): log-probabilities of the next one (N, V) float32, the attention
         to the source (N, S) float32, and the state behind that token."""
+
+
+def widened(values: Array, axis: int, length: int) -> Array:
+    """The array with zeros behind, up to a length of one axis."""
+    if values.shape[axis] == length:
+        return values
+    return np.pad(values, [(0, length - size if place == axis else 0) for place, size in enumerate(values.shape)])
 
 
 def padded(length: int) -> int:
