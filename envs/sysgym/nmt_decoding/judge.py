@@ -16,13 +16,13 @@ from sysgym.text.scoring import score
 
 def judge_texts(scorer: ChunkScore, texts: Sequence[str]) -> Verdict:
     """Judge texts, one a sentence, against references: cost = 100 - (0.5 BLEU + 0.5 chrF2) of them all together,
-    sacreBLEU's (13a, exponential smoothing; effective order where there is one sentence). Any text is feasible.
+    sacreBLEU's (13a, exponential smoothing, effective order). Any text is feasible.
 
     Metrics: `bleu`, `chrf`, and `length_ratio`, words written over words of the references.
     """
     counts = scorer.counts(texts)
     metrics = {"bleu": scorer.bleu(counts), "chrf": scorer.chrf(counts), "length_ratio": scorer.length_ratio(counts)}
-    return Verdict(True, 100.0 - scorer.mix(counts), metrics)
+    return Verdict(True, scorer.cost(counts), metrics)
 
 
 def judge_tokens(model: TextModel, task: Task, texts: Sequence[str], tokens: Array) -> Verdict:

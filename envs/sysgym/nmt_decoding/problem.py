@@ -161,8 +161,9 @@ class NMTDecoding:
 
     def _greedy_cost(self, instance: Sentences) -> float:
         from sysgym.text.episodes.rows import Rows
+        from sysgym.text.memory_bank import MemoryBank
 
-        rows = Rows(self.model_of(instance), self, 1, 2)
+        rows = Rows(MemoryBank(self.model_of(instance), 1), self, 1, 2)
         rows.begin(0, instance)
         while not rows.stopped[0]:
             rows.ready()

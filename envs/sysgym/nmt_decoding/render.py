@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
+from importlib.resources import files
 from typing import Any
 
 import numpy as np
@@ -18,8 +20,17 @@ WIDTH, MARGIN, TOP = 960, 24, 64
 SHOWN, LINES = 4, 40  # sentences in a picture, and in a text
 CELL, ROOM, GAP = 20, 110, 18  # pixels of a cell, of the labels beside it, between two sentences
 MOST = 36  # positions and tokens that are shown
-LABEL = 12
+LABEL, LETTERS = 12, 12  # size of labels, and letters of a piece
 Row = dict[str, Any]  # "source" and "answer"
+
+
+@lru_cache(maxsize=4)
+def font(size: int) -> Any:
+    """A font with the letters of most languages, if matplotlib has brought its; else Pillow's own."""
+    try:
+        return ImageFont.truetype(str(files("matplotlib") / "mpl-data" / "fonts" / "ttf" / "DejaVuSans.ttf"), size)
+    except (ModuleNotFoundError, OSError):
+        return ImageFont.load_default(size)
 
 
 def describe(instance: Sentences, rows: Sequence[Row], verdict: Verdict) -> str:
@@ -54,19 +65,21 @@ def _map(model: TextModel, row: Row) -> Image.Image:
     read, shares = read[:MOST], shares[:, :MOST]
     across = [model.source.piece(int(token)) for token in read]
     down = [model.target.piece(int(token)) for token in answer]
-    image = Image.new("RGB", (WIDTH - 2 * MARGIN, ROOM + CELL * max(len(down), 1)), "white")
-    pen, font = ImageDraw.Draw(image), ImageFont.load_default(LABEL)
+    room = 12 + 8 * min(max(map(len, across)), LETTERS)
+    image = Image.new("RGB", (WIDTH - 2 * MARGIN, room + CELL * max(len(down), 1)), "white")
+    pen = ImageDraw.Draw(image)
     for column, piece in enumerate(across):
-        label = Image.new("RGB", (ROOM - 6, CELL), "white")
-        inside = ImageDraw.Draw(label)
-        inside.text((2, 2), cut(inside, piece, ROOM - 8, LABEL), "black", font)
-        image.paste(label.rotate(90, expand=True), (ROOM + CELL * column, 4))
+        label = Image.new("RGB", (room, CELL), "white")
+        ImageDraw.Draw(label).text((2, 2), piece[:LETTERS], "black", font(LABEL))
+        image.paste(label.rotate(90, expand=True), (ROOM + CELL * column, 0))
     for line, (piece, values) in enumerate(zip(down, shares, strict=False)):
-        y = ROOM + CELL * line
-        pen.text((0, y + 2), cut(pen, piece, ROOM - 8, LABEL), "black", font)
+        y = room + CELL * line
+        pen.text((0, y + 2), piece[:LETTERS], "black", font(LABEL))
         for column, colour in enumerate(heat(np.asarray(values, np.float64), 1.0).tolist()):
             x = ROOM + CELL * column
             pen.rectangle([x, y, x + CELL - 2, y + CELL - 2], fill=tuple(int(part) for part in colour))
-    pen.text((ROOM + CELL * len(across) + 16, ROOM + 2), cut(pen, row["answer"], 260, 14), "black",
-             ImageFont.load_default(14))  # fmt: skip
+    beside = ROOM + CELL * len(across) + 16
+    for line, text in enumerate((row["source"], row["answer"])):
+        shown = text if len(text) * 7 < WIDTH - beside - MARGIN else f"{text[: (WIDTH - beside - MARGIN) // 7 - 4]} ..."
+        pen.text((beside, room + 2 + 20 * line), shown, "black", font(LABEL))
     return image

@@ -1,8 +1,9 @@
 """The score of a chunk of sentences against references, kept up to date sentence by sentence.
 
 Both metrics are functions of counts that add up over sentences: matching and written n-grams, lengths. What a sentence
-adds is counted once; the score is sacreBLEU's, of the sums (BLEU nrefs:1|case:mixed|eff:no|tok:13a|smooth:exp, with
-effective order where there is one sentence; chrF2).
+adds is counted once; the score is sacreBLEU's, of the sums (BLEU nrefs:1|case:mixed|tok:13a|smooth:exp; chrF2). BLEU
+has effective order: that changes nothing where the answers have n-grams of every order, and else counts those that they
+have, so that single names are right or wrong instead of all worth 0.
 """
 
 from __future__ import annotations
@@ -60,7 +61,7 @@ class ChunkScore:
         return float(
             _bleu().compute_bleu(
                 matches.tolist(), totals.tolist(), int(ours), int(theirs), smooth_method="exp",
-                effective_order=len(self.references) == 1,
+                effective_order=True,
             ).score
         )  # fmt: skip
 
@@ -78,6 +79,10 @@ class ChunkScore:
     def mix(self, counts: Array) -> float:
         """0.5 BLEU + 0.5 chrF2: chrF2 alone rewards length, and BLEU alone brevity."""
         return 0.5 * self.bleu(counts) + 0.5 * self.chrf(counts)
+
+    def cost(self, counts: Array) -> float:
+        """100 - mix, and no less than 0: a perfect score may round to a little more than 100."""
+        return max(0.0, 100.0 - self.mix(counts))
 
     def length_ratio(self, counts: Array) -> float:
         """Words written over words of the references."""

@@ -16,9 +16,9 @@ import numpy as np
 from sysgym.core.problem import Array
 from sysgym.text.episodes.chunk import COUNTS, ChunkScore
 from sysgym.text.episodes.token_kernels import with_end
-from sysgym.text.model import TextModel
-from sysgym.text.models.interface import Memory, State
-from sysgym.text.search import top_tokens
+from sysgym.text.hypotheses import top_tokens
+from sysgym.text.memory_bank import MemoryBank
+from sysgym.text.models.interface import State
 
 
 class Task(NamedTuple):
@@ -41,12 +41,12 @@ GROWING = ("tokens", "coverage", "attention")  # as wide as the longest row yet
 class Rows:
     """N episodes; arrays have N rows."""
 
-    def __init__(self, model: TextModel, rules: Rules, count: int, choices: int) -> None:
-        self.model, self.rules, self.choices = model, rules, choices
+    def __init__(self, bank: MemoryBank, rules: Rules, count: int, choices: int) -> None:
+        self.bank, self.model, self.rules, self.choices = bank, bank.model, rules, choices
         self.instances: list[Any] = [None] * count
         self.answers: list[list[Array]] = [[] for _ in range(count)]  # tokens of the sentences that are over
         self.texts: list[list[str]] = [[] for _ in range(count)]
-        self.memory: Memory | None = None
+        self.read: list[Array] = [np.array([bank.model.special.end])] * count  # what the encoder reads
         self.network: State | None = None
         self.sentence, self.steps, self.length, self.limit, self.source = np.zeros((5, count), np.int64)
         self.total, self.last, self.cost = np.zeros((3, count))  # log P of the sentence, of its last token; cost
@@ -67,14 +67,15 @@ class Rows:
         self.instances[row], self.answers[row], self.texts[row] = instance, [], []
         self.sentence[row], self.stopped[row], self.ranked[row] = 0, False, task.score is None
         self.sums[row] = 0 if task.score is None else task.score.counts([""] * len(task.sources))
-        self.cost[row] = 0.0 if task.score is None else 100.0 - task.score.mix(self.sums[row])
+        self.cost[row] = 0.0 if task.score is None else task.score.cost(self.sums[row])
         self._expect(row, task)
 
     def _expect(self, row: int, task: Task) -> None:
         """The next sentence of a row is at its beginning, not encoded yet."""
         place = int(self.sentence[row])
         self.limit[row] = task.limits[place]
-        self.source[row] = len(self.model.read(task.sources[place]))
+        self.read[row] = self.model.read(task.sources[place])
+        self.source[row] = len(self.read[row])
         self.steps[row] = self.length[row] = 0
         self.total[row] = self.last[row] = 0.0
         self._widen(tokens=task.limits[place], coverage=int(self.source[row]), attention=int(self.source[row]))
@@ -116,7 +117,7 @@ class Rows:
         self.texts[row].append(text)
         if task.score is not None:
             self.sums[row] += task.score.of(place, text) - task.score.of(place, "")
-            self.cost[row] = 100.0 - task.score.mix(self.sums[row])
+            self.cost[row] = task.score.cost(self.sums[row])
         else:
             self.cost[row] += -self.total[row] / (len(answer) + ended) / len(task.sources)
         self.sentence[row] += 1
@@ -135,16 +136,16 @@ class Rows:
 
     def _forward(self, going: Array, tokens: Array) -> None:
         """One step of the network for the rows that go on and those that begin."""
-        new = np.flatnonzero(self.pending)
-        if len(new):
-            self._encode(new)
-            tokens[new] = self.model.special.begin
         active = going | self.pending
-        self.pending[:] = False
         if not active.any():
             return
-        assert self.memory is not None and self.network is not None
-        logp, attention, after = self.model.network.step(self.memory, self.network, tokens)
+        source = self.bank.rows(self.read)
+        if self.pending.any():
+            tokens[self.pending] = self.model.special.begin
+            self._fresh(np.flatnonzero(self.pending), source)
+            self.pending[:] = False
+        assert self.network is not None
+        logp, attention, after = self.model.network.step(self.bank.memory, self.network._replace(source=source), tokens)
         position = np.where(active, after.position, 0)  # other rows are over: what they hold is nobody's
         self.network = after._replace(position=position, filled=position.copy())
         wide = min(attention.shape[1], self.attention.shape[1])
@@ -167,15 +168,12 @@ class Rows:
         tokens[last[:, None] & (tokens != end)] = -1
         self.next[active], self.next_logp[active] = tokens[active], np.maximum(found[active], -1e3)
 
-    def _encode(self, rows: Array) -> None:
-        """Put the encoded sentences of rows, and fresh hypotheses on them, among the others."""
-        sources = [self.rules.task(self.instances[row]).sources[self.sentence[row]] for row in rows.tolist()]
-        memory, state, _ = self.model.begin(sources)
-        if self.memory is None or self.network is None:
-            self.memory, self.network = blank(memory, state, len(self.pending))
-        self.memory = _placed(self.memory, memory, rows)
-        self.network.hidden[rows], self.network.output[rows] = state.hidden, state.output
-        self.network.position[rows] = self.network.filled[rows] = 0
+    def _fresh(self, rows: Array, source: Array) -> None:
+        """Put fresh hypotheses into rows."""
+        state = self.model.network.start(self.bank.memory, source[rows])
+        if self.network is None:
+            self.network = blank(state, len(self.pending))
+        self.network = placed(self.network, state, rows)
 
     def take(self, row: int) -> Self:
         """One row by itself."""
@@ -185,9 +183,9 @@ class Rows:
         )  # fmt: skip
         for name in self.ARRAYS:
             setattr(found, name, getattr(self, name)[row : row + 1].copy())
-        if self.memory is not None and self.network is not None:
-            found.memory = self.memory.take(np.array([row]))
-            found.network = self.network.take(np.array([row]))._replace(source=np.zeros(1, np.int64))
+        found.read = [self.read[row]]
+        if self.network is not None:
+            found.network = self.network.take(np.array([row]))
         return found
 
     def put(self, row: int, other: Rows) -> None:
@@ -200,37 +198,20 @@ class Rows:
             target, value = getattr(self, name), getattr(other, name)
             target[row] = 0
             target[(row, slice(value.shape[1])) if value.ndim == 2 else row] = value[0]
-        if other.pending[0] or other.stopped[0] or other.memory is None or other.network is None:
+        self.read[row] = other.read[0]
+        if other.pending[0] or other.stopped[0] or other.network is None:
             return
-        if self.memory is None or self.network is None:
-            self.memory, self.network = blank(other.memory, other.network, len(self.pending))
-        rows = np.array([row])
-        self.memory = _placed(self.memory, other.memory, rows)
-        self.network = placed_state(self.network, other.network, rows)
+        if self.network is None:
+            self.network = blank(other.network, len(self.pending))
+        self.network = placed(self.network, other.network, np.array([row]))
 
 
-def blank(memory: Memory, state: State, count: int) -> tuple[Memory, State]:
-    """Room for `count` sentences and hypotheses like those given; one position of zeros each."""
-    whole = Memory(*(np.zeros((count, *part.shape[1:]), part.dtype) for part in memory))
-    whole.lengths[:] = 1
-    rows = State(*(np.zeros((count, *part.shape[1:]), part.dtype) for part in state))
-    return whole, rows._replace(source=np.arange(count))
+def blank(state: State, count: int) -> State:
+    """Room for `count` hypotheses like those given."""
+    return State(*(np.zeros((count, *part.shape[1:]), part.dtype) for part in state))
 
 
-def _placed(whole: Memory, part: Memory, rows: Array) -> Memory:
-    """A memory with some of its rows replaced; wider where they are."""
-    extra = part.keys.shape[2] - whole.keys.shape[2]
-    if extra > 0:
-        whole = whole._replace(
-            keys=np.pad(whole.keys, ((0, 0), (0, 0), (0, extra))),
-            values=np.pad(whole.values, ((0, 0), (0, extra), (0, 0))),
-        )
-    whole.lengths[rows], whole.hidden[rows] = part.lengths, part.hidden
-    whole.keys[rows, :, : part.keys.shape[2]], whole.values[rows, : part.values.shape[1]] = part.keys, part.values
-    return whole
-
-
-def placed_state(whole: State, part: State, rows: Array) -> State:
+def placed(whole: State, part: State, rows: Array) -> State:
     """Hypotheses with some of their rows replaced."""
     extra = part.cache.shape[1] - whole.cache.shape[1]
     if extra > 0:

@@ -22,6 +22,7 @@ from sysgym.text.episodes.token_kernels import (
     show_candidates,
     show_rows,
 )
+from sysgym.text.memory_bank import MemoryBank
 from sysgym.text.model import TextModel
 
 LIMIT = 1e3  # features stay within
@@ -51,6 +52,7 @@ class Tokens:
     def __init__(self, problem: TokenProblem) -> None:
         self.problem = problem
         self.model = problem.text_model
+        self.bank = MemoryBank(self.model)
         if problem.state:
             wide = self.model.network.start(self.model.begin([np.array([self.model.special.end])])[0]).output.shape[1]
             self.state_features = tuple(f"decoder_{i}" for i in range(wide))
@@ -68,7 +70,7 @@ class Tokens:
                 f"{instance.name} is for the model {own.name}, and this environment has {self.model.name}: give "
                 f"model={own.name}."
             )
-        rows = Rows(self.model, self.problem, 1, self.problem.k)
+        rows = Rows(self.bank, self.problem, 1, self.problem.k)
         rows.begin(0, instance)
         return rows
 
@@ -147,7 +149,7 @@ class TokenBatch:
 
     def __init__(self, mode: Tokens, num_envs: int, size: Size) -> None:
         self.mode, self.size = mode, size
-        self.rows = Rows(mode.model, mode.problem, num_envs, mode.problem.k)
+        self.rows = Rows(mode.bank, mode.problem, num_envs, mode.problem.k)
 
     def put(self, row: int, instance: Any, state: Rows) -> None:
         """Place an episode in a row, fresh or under way."""
