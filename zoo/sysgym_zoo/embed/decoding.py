@@ -22,7 +22,7 @@ from sysgym.text.vocabulary import CharacterVocabulary
 
 TARGET = Path(__file__).parents[3] / "envs" / "sysgym" / "data" / "decoding"
 HALF = False  # float16 moves the goldens' scores by up to 0.02, float32 not at all
-MIT = "MIT (OpenNMT/CTranslate2, tests/data/models/v2/aren-transliteration, Copyright (c) 2018 SYSTRAN)"
+MIT = "MIT (OpenNMT/CTranslate2, tests/data/models/v2/aren-transliteration, SYSTRAN and the OpenNMT Authors)"
 RESEARCH = "trained on Multi30k, whose captions are for non-commercial research and education"
 REFERENCE = {
     "source_vocabulary": 4000, "target_vocabulary": 4000, "embedding": 192, "units": 192, "recurrent_bias": True,
@@ -45,6 +45,8 @@ NOTICE = """Transliteration of Arabic names into Latin letters: a Transformer of
 Weights and vocabularies: from OpenNMT/CTranslate2, tests/data/models/v2/aren-transliteration, under the MIT licence:
 
     Copyright (c) 2018-     SYSTRAN.
+    Copyright (c) 2019-     The OpenNMT Authors.
+
     Permission is hereby granted, free of charge, to any person obtaining a copy of this software and associated
     documentation files (the "Software"), to deal in the Software without restriction, including without limitation
     the rights to use, copy, modify, merge, publish, distribute, sublicense, and/or sell copies of the Software, and
