@@ -49,7 +49,7 @@ def split_lines(text: str) -> list[str]:
     return lines[:-1] if lines and not lines[-1] else lines
 
 
-@lru_cache(maxsize=64)
+@lru_cache(maxsize=1024)
 def _registered(name: str) -> Sentences:
     entry = find_entry(load_index(TOPIC), name)
     assert entry is not None
@@ -60,11 +60,11 @@ def _registered(name: str) -> Sentences:
 def of_entry(entry: Entry) -> Sentences:
     """The instance that an entry describes."""
     facts = entry.facts
-    columns = [_lines(file) for file in entry.files]
     chosen = slice(facts["first"], facts["first"] + facts["count"])
+    columns: list[list[str]] = [_lines(file)[chosen] for file in entry.files]
     if facts["pairs"]:
         columns = [list(column) for column in zip(*(line.split("\t") for line in columns[0]), strict=True)]
-    return sentences(entry.name, facts["model"], columns[0][chosen], columns[1][chosen])
+    return sentences(entry.name, facts["model"], *columns)
 
 
 @lru_cache(maxsize=8)
