@@ -126,6 +126,7 @@ class Rows:
         else:
             self.stopped[row] = True
             self.next[row] = -1
+            self.attention[row] = 0.0
             self.steps[row] = self.length[row] = 0
 
     def ready(self) -> Self:
@@ -145,20 +146,30 @@ class Rows:
             self._fresh(np.flatnonzero(self.pending), source)
             self.pending[:] = False
         assert self.network is not None
-        logp, attention, after = self.model.network.step(self.bank.memory, self.network._replace(source=source), tokens)
-        position = np.where(active, after.position, 0)  # other rows are over: what they hold is nobody's
-        self.network = after._replace(position=position, filled=position.copy())
+        rows = np.flatnonzero(active)
+        whole = bool((active | self.stopped).all())  # what a row holds that is over is nobody's
+        state = self.network if whole else self.network.take(rows)
+        at = slice(None) if whole else rows
+        logp, attention, after = self.model.network.step(
+            self.bank.memory, state._replace(source=source[at]), tokens[at]
+        )
+        if whole:
+            position = np.where(active, after.position, 0)
+            self.network = after._replace(position=position, filled=position.copy())
+            logp, attention = (logp, attention) if len(rows) == len(active) else (logp[rows], attention[rows])
+        else:
+            self.network = placed(self.network, after, rows)
         wide = min(attention.shape[1], self.attention.shape[1])
-        self.attention[:, :wide] = attention[:, :wide]
-        self.coverage += self.attention
-        self._candidates(active, logp)
+        self.attention[rows, :wide] = attention[:, :wide]
+        self.coverage[rows] += self.attention[rows]
+        self._candidates(rows, logp)
 
-    def _candidates(self, active: Array, logp: Array) -> None:
-        """The most probable tokens of each active row, the end among them. An answer that is worth its log-probability
-        has one token at least, and an end.
+    def _candidates(self, rows: Array, logp: Array) -> None:
+        """The most probable tokens of rows, given all log-probabilities (R, V), the end among them. An answer that is
+        worth its log-probability has one token at least, and an end.
         """
-        end = self.model.special.end
-        first, last = active & self.ranked & (self.steps == 0), active & self.ranked & (self.steps + 1 >= self.limit)
+        end, ranked, steps = self.model.special.end, self.ranked[rows], self.steps[rows]
+        first, last = ranked & (steps == 0), ranked & (steps + 1 >= self.limit[rows])
         may_end, of_end = ~first | last, logp[:, end].astype(np.float64)
         logp[:, self.model.unwritten] = -np.inf
         logp[~may_end, end] = -np.inf
@@ -166,7 +177,7 @@ class Rows:
         found = found.astype(np.float64)
         with_end(of_end, end, tokens, found, may_end)
         tokens[last[:, None] & (tokens != end)] = -1
-        self.next[active], self.next_logp[active] = tokens[active], np.maximum(found[active], -1e3)
+        self.next[rows], self.next_logp[rows] = tokens, np.maximum(found, -1e3)
 
     def _fresh(self, rows: Array, source: Array) -> None:
         """Put fresh hypotheses into rows."""

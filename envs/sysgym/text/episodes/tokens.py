@@ -233,10 +233,10 @@ def focuses(rows: Rows) -> Array:
 
 
 def vectors(rows: Rows, wide: int) -> Array:
-    """(N, wide) float32."""
+    """(N, wide) float32; zeros where an episode is over."""
     if rows.network is None:
         return np.zeros((len(rows.cost), wide), np.float32)
-    return np.asarray(np.clip(rows.network.output, -LIMIT, LIMIT))
+    return np.asarray(np.clip(np.where(rows.stopped[:, None], 0.0, rows.network.output), -LIMIT, LIMIT), np.float32)
 
 
 def answer_arrays(model: TextModel, task: Task, texts: list[str], answers: list[Array]) -> Solution:
