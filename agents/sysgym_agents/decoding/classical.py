@@ -11,7 +11,7 @@ from sysgym.core.problem import Array, Solution
 from sysgym_agents.core import Budget
 
 if TYPE_CHECKING:
-    from sysgym.nmt_decoding.problem import NMTDecoding
+    from sysgym.text.episodes.rows import Writing
     from sysgym.text.episodes.sentences import Sentences
     from sysgym.text.hypotheses import Hypotheses
     from sysgym.text.model import TextModel
@@ -38,7 +38,7 @@ def usable(model: TextModel, answer: Array, limit: int, ranked: bool) -> bool:
     return not ranked or (0 < len(answer) < limit and not np.isin(answer, model.unwritten).any())
 
 
-def answered(problem: NMTDecoding, instance: Sentences, found: Hypotheses, places: Array | None = None) -> Solution:
+def answered(problem: Writing, instance: Sentences, found: Hypotheses, places: Array | None = None) -> Solution:
     """The solution of one hypothesis a sentence: the best one that may stand, or that of `places` (S,)."""
     model, task = problem.model_of(instance), problem.task(instance)
     ranked, answers = task.score is None, list[Array]()
@@ -71,7 +71,7 @@ class Beam(_Given):
     ) -> None:  # fmt: skip
         self.width, self.alpha, self.beta, self.convention = width, alpha, beta, convention
 
-    def solve(self, problem: NMTDecoding, instance: Sentences, rng: np.random.Generator, budget: Budget) -> Solution:
+    def solve(self, problem: Writing, instance: Sentences, rng: np.random.Generator, budget: Budget) -> Solution:
         """The best hypothesis of each sentence."""
         from sysgym.text import search
 
@@ -92,13 +92,13 @@ class Sampling(_Given):
     ) -> None:  # fmt: skip
         self.samples, self.temperature, self.top = samples, temperature, top
 
-    def solve(self, problem: NMTDecoding, instance: Sentences, rng: np.random.Generator, budget: Budget) -> Solution:
+    def solve(self, problem: Writing, instance: Sentences, rng: np.random.Generator, budget: Budget) -> Solution:
         """The best sample of each sentence."""
         found = self.drawn(problem, instance, rng)
         scores = np.where(found.scores > -np.inf, found.logp / (found.lengths + 1.0), -np.inf)
         return answered(problem, instance, found, scores.argmax(axis=1))
 
-    def drawn(self, problem: NMTDecoding, instance: Sentences, rng: np.random.Generator) -> Hypotheses:
+    def drawn(self, problem: Writing, instance: Sentences, rng: np.random.Generator) -> Hypotheses:
         """All samples, (S, samples)."""
         from sysgym.text.hypotheses import Hypotheses
         from sysgym.text.sampling import Draw, sample
@@ -123,7 +123,7 @@ class MBR(_Given):
     ) -> None:  # fmt: skip
         self.width, self.gain, self.weighted = width, gain, weighted
 
-    def solve(self, problem: NMTDecoding, instance: Sentences, rng: np.random.Generator, budget: Budget) -> Solution:
+    def solve(self, problem: Writing, instance: Sentences, rng: np.random.Generator, budget: Budget) -> Solution:
         """The hypothesis of least risk of each sentence."""
         from sysgym.text import search
         from sysgym.text.metrics import least_risk

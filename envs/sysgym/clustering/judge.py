@@ -8,7 +8,6 @@ import numpy as np
 
 from sysgym.clustering.instance import Affinity
 from sysgym.core.problem import Array, Verdict
-from sysgym.graphs.labels.kernels import label_sums
 
 
 def cluster_values(graph: Affinity, labels: Array, k: int) -> tuple[Array, Array, Array]:
@@ -16,6 +15,8 @@ def cluster_values(graph: Affinity, labels: Array, k: int) -> tuple[Array, Array
 
     Sums of whole numbers below 2^53, so the same on every machine.
     """
+    from sysgym.graphs.labels.kernels import label_sums
+
     cut, volume = np.zeros(k, np.int64), np.zeros(k, np.int64)
     label_sums(graph.xadj, graph.adjncy, graph.adjwgt, graph.vwgt, labels, cut, volume)
     return cut, volume, np.bincount(labels, minlength=k)

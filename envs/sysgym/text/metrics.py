@@ -65,10 +65,13 @@ class SentenceChrF:
         self.totals = [sum(each.values()) for each in self.counts]
 
     def stats(self, text: str) -> Array:
-        """What a corpus score sums up, (18,) int64: n-grams of text and reference, and matches, each by order."""
+        """What a corpus score sums up, (18,) int64: n-grams of text and reference, and matches, each by order.
+        As in sacreBLEU, orders that the reference is too short for count nothing.
+        """
         ours = _character_ngrams(text)
         matches = [_overlap(*pair) for pair in zip(ours, self.counts, strict=True)]
-        return np.array([*(sum(each.values()) for each in ours), *self.totals, *matches], np.int64)
+        written = [sum(each.values()) if of_theirs else 0 for each, of_theirs in zip(ours, self.totals, strict=True)]
+        return np.array([*written, *self.totals, *matches], np.int64)
 
     def __call__(self, text: str) -> float:
         """The score, 0 to 100."""

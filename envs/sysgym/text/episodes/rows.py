@@ -13,11 +13,12 @@ from typing import Any, NamedTuple, Protocol, Self
 
 import numpy as np
 
-from sysgym.core.problem import Array
+from sysgym.core.problem import Array, Solution
 from sysgym.text.episodes.chunk import COUNTS, ChunkScore
 from sysgym.text.episodes.token_kernels import with_end
 from sysgym.text.hypotheses import top_tokens
 from sysgym.text.memory_bank import MemoryBank
+from sysgym.text.model import TextModel
 from sysgym.text.models.interface import State
 
 
@@ -33,6 +34,13 @@ class Rules(Protocol):
     """What a problem says of its instances."""
 
     def task(self, instance: Any) -> Task: ...
+
+
+class Writing(Rules, Protocol):
+    """What an agent that writes whole answers asks of a problem."""
+
+    def model_of(self, instance: Any) -> TextModel: ...
+    def answer(self, instance: Any, texts: list[str], tokens: list[Array] | None = None) -> Solution: ...
 
 
 GROWING = ("tokens", "coverage", "attention")  # as wide as the longest row yet
