@@ -8,7 +8,7 @@ import numpy as np
 
 from sysgym.core.errors import InvalidSolution
 from sysgym.core.problem import Array, Verdict
-from sysgym.text.episodes.chunk import ChunkScore
+from sysgym.text.episodes.chunk import ChunkScore, mixed_cost
 from sysgym.text.episodes.rows import Task
 from sysgym.text.model import TextModel
 from sysgym.text.scoring import score
@@ -21,8 +21,9 @@ def judge_texts(scorer: ChunkScore, texts: Sequence[str]) -> Verdict:
     Metrics: `bleu`, `chrf`, and `length_ratio`, words written over words of the references.
     """
     counts = scorer.counts(texts)
-    metrics = {"bleu": scorer.bleu(counts), "chrf": scorer.chrf(counts), "length_ratio": scorer.length_ratio(counts)}
-    return Verdict(True, scorer.cost(counts), metrics)
+    bleu, chrf = scorer.bleu(counts), scorer.chrf(counts)
+    metrics = {"bleu": bleu, "chrf": chrf, "length_ratio": scorer.length_ratio(counts)}
+    return Verdict(True, mixed_cost(bleu, chrf), metrics)
 
 
 def judge_tokens(model: TextModel, task: Task, texts: Sequence[str], tokens: Array) -> Verdict:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Sequence
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -27,8 +28,8 @@ class ChunkScore:
     """Scores of answers to one chunk of sentences.
 
     >>> score = ChunkScore(["ein Hund rennt", "zwei Katzen"])
-    >>> round(score.mix(score.counts(["ein Hund rennt", ""])), 3)
-    56.439
+    >>> round(score.cost(score.counts(["ein Hund rennt", ""])), 3)
+    43.561
     """
 
     def __init__(self, references: Sequence[str]) -> None:
@@ -76,18 +77,27 @@ class ChunkScore:
             return 0.0
         return float(100.0 * (1 + BETA**2) * precision * recall / (BETA**2 * precision + recall))
 
-    def mix(self, counts: Array) -> float:
-        """0.5 BLEU + 0.5 chrF2: chrF2 alone rewards length, and BLEU alone brevity."""
-        return 0.5 * self.bleu(counts) + 0.5 * self.chrf(counts)
-
     def cost(self, counts: Array) -> float:
-        """100 - mix, and no less than 0: a perfect score may round to a little more than 100."""
-        return max(0.0, 100.0 - self.mix(counts))
+        """`mixed_cost` of summed counts."""
+        return mixed_cost(self.bleu(counts), self.chrf(counts))
+
+    @cached_property
+    def nothing(self) -> tuple[Array, float]:
+        """Sums and cost where every answer is empty; not to be written to."""
+        counts = self.counts([""] * len(self.references))
+        return counts, self.cost(counts)
 
     def length_ratio(self, counts: Array) -> float:
         """Words written over words of the references."""
         ours, theirs = counts[2 * WORDS : 2 * WORDS + 2].tolist()
         return float(ours / max(theirs, 1))
+
+
+def mixed_cost(bleu: float, chrf: float) -> float:
+    """100 - (0.5 BLEU + 0.5 chrF2), and no less than 0, as a perfect score may round to a little more than 100: chrF2
+    alone rewards length, and BLEU alone brevity.
+    """
+    return max(0.0, 100.0 - (0.5 * bleu + 0.5 * chrf))
 
 
 def _bleu() -> Any:

@@ -74,8 +74,7 @@ class Rows:
         task = self.rules.task(instance)
         self.instances[row], self.answers[row], self.texts[row] = instance, [], []
         self.sentence[row], self.stopped[row], self.ranked[row] = 0, False, task.score is None
-        self.sums[row] = 0 if task.score is None else task.score.counts([""] * len(task.sources))
-        self.cost[row] = 0.0 if task.score is None else task.score.cost(self.sums[row])
+        self.sums[row], self.cost[row] = (0, 0.0) if task.score is None else task.score.nothing
         self._expect(row, task)
 
     def _expect(self, row: int, task: Task) -> None:
@@ -94,7 +93,9 @@ class Rows:
         for name, width in wanted.items():
             found = getattr(self, name)
             if found.shape[1] < width:
-                setattr(self, name, np.pad(found, ((0, 0), (0, width - found.shape[1]))))
+                wider = np.zeros((len(found), width), found.dtype)
+                wider[:, : found.shape[1]] = found
+                setattr(self, name, wider)
 
     def play(self, actions: Array, live: Array) -> None:
         """The live rows take a candidate each, (N,) int64; then all that go on, and all that begin, are stepped."""
