@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import numpy as np
 
+from sysgym.core.errors import UsageError
 from sysgym.core.options import Range
 from sysgym.core.problem import Array, Solution
 from sysgym_agents.core import Budget
@@ -36,6 +37,12 @@ class _Given:
 def usable(model: TextModel, answer: Array, limit: int, ranked: bool) -> bool:
     """Whether an answer may stand: where log P ranks it is not empty, within the limit, and of real tokens."""
     return not ranked or (0 < len(answer) < limit and not np.isin(answer, model.unwritten).any())
+
+
+def refuse_steering(name: str, problem: Writing) -> None:
+    """UsageError where the search is to be steered, which an agent does not do."""
+    if problem.mode == "beam":
+        raise UsageError(f"agent {name!r} writes answers itself, and mode 'beam' chooses a search; use 'beam'.")
 
 
 def answered(problem: Writing, instance: Sentences, found: Hypotheses, places: Array | None = None) -> Solution:
@@ -75,6 +82,8 @@ class Beam(_Given):
         """The best hypothesis of each sentence."""
         from sysgym.text import search
 
+        if problem.mode == "beam":
+            return problem.steered(instance, self.width, self.alpha)
         beam = search.Beam(width=self.width, alpha=self.alpha, beta=self.beta, convention=self.convention)
         task = problem.task(instance)
         found = search.beam_search(problem.model_of(instance), task.sources, beam, max(task.limits))
@@ -94,6 +103,7 @@ class Sampling(_Given):
 
     def solve(self, problem: Writing, instance: Sentences, rng: np.random.Generator, budget: Budget) -> Solution:
         """The best sample of each sentence."""
+        refuse_steering("sampling", problem)
         found = self.drawn(problem, instance, rng)
         scores = np.where(found.scores > -np.inf, found.logp / (found.lengths + 1.0), -np.inf)
         return answered(problem, instance, found, scores.argmax(axis=1))
@@ -128,6 +138,7 @@ class MBR(_Given):
         from sysgym.text import search
         from sysgym.text.metrics import least_risk
 
+        refuse_steering("mbr", problem)
         task, model = problem.task(instance), problem.model_of(instance)
         found = search.beam_search(model, task.sources, search.Beam(width=self.width), max(task.limits))
         places = np.zeros(len(task.sources), np.int64)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -10,6 +11,7 @@ from sysgym.core.errors import InvalidSolution
 from sysgym.core.problem import Array, Verdict
 from sysgym.text.episodes.chunk import ChunkScore, mixed_cost
 from sysgym.text.episodes.rows import Task
+from sysgym.text.episodes.steering import Replays
 from sysgym.text.model import TextModel
 from sysgym.text.scoring import score
 
@@ -24,6 +26,32 @@ def judge_texts(scorer: ChunkScore, texts: Sequence[str]) -> Verdict:
     bleu, chrf = scorer.bleu(counts), scorer.chrf(counts)
     metrics = {"bleu": bleu, "chrf": chrf, "length_ratio": scorer.length_ratio(counts)}
     return Verdict(True, mixed_cost(bleu, chrf), metrics)
+
+
+class Steered(Protocol):
+    """What judging settings asks of its problem."""
+
+    def task(self, instance: Any) -> Task: ...
+    def replays(self, instance: Any) -> Replays: ...
+    def price(self, instance: Any, forwards: int) -> float: ...
+
+
+def judge_settings(problem: Steered, instance: Any, texts: Sequence[str], settings: Array) -> Verdict:
+    """Judge settings of the search, (n,), by searching again: `judge_texts` of their answers, and a price for the
+    forward passes. InvalidSolution where a text is not what its setting answers.
+
+    Metrics: those of texts, and `forwards`, over the forward passes of greedy decoding.
+    """
+    task, replays = problem.task(instance), problem.replays(instance)
+    if task.score is None:
+        raise InvalidSolution("settings are weighed against references, and there are none.")
+    found = replays.of(settings.tolist())
+    for row, (text, each) in enumerate(zip(texts, found, strict=True), start=1):
+        if text != each.text:
+            raise InvalidSolution(f"line {row} is not what its setting answers, which is {each.text!r}.")
+    told, forwards = judge_texts(task.score, texts), sum(each.forwards for each in found)
+    metrics = {**told.metrics, "forwards": forwards / replays.greedy}
+    return Verdict(True, told.cost + problem.price(instance, forwards), metrics)
 
 
 def judge_tokens(model: TextModel, task: Task, texts: Sequence[str], tokens: Array) -> Verdict:

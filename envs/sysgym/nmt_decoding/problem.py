@@ -19,6 +19,7 @@ from sysgym.text.episodes.sentences import LONGEST, Sentences, arrays_of, checke
 
 if TYPE_CHECKING:
     from sysgym.text.episodes.rows import Task
+    from sysgym.text.episodes.steering import Replays
     from sysgym.text.model import TextModel
 
 EXTRA, RATIO = 10, 1.5  # an answer may have 1.5 |X| + 10 tokens
@@ -34,19 +35,27 @@ class NMTDecoding:
     `text`, bytes of UTF-8, and `ends`, where each ends; where log P ranks also `tokens`, (n, most) ids with the end
     token behind each answer. As a file of any other ending than .json and .npz: one answer a line.
 
+    In mode "beam" also `settings`, (n,) rows of the table of widths and length penalties, whose answers `text` must
+    hold; the cost grows by 100 `lam` for each forward pass over those of greedy decoding.
+
     Options:
-        mode: "token" (choose among the `k` most probable next tokens).
+        mode: "token" (choose among the `k` most probable next tokens) or "beam" (width and length penalty of the search
+            for each sentence; needs references).
         model: a packaged or public model, or a folder of one's own (`sysgym.text.catalogue`); None: the instance's.
         k: candidates. max_len: most tokens of an answer, its end among them; None: 1.5 |X| + 10, the model's at most.
         references: a file with a reference a line, for sentences from a file.
+        lam: price of forward passes in mode "beam".
         state: show the decoder's vector, which is of one model; without it a policy fits all models.
 
     Observation: nodes are the positions that the encoder reads: place, attention now and so far, whether there is one.
     Candidates: log P and P of the token, its rank, log P and length-normalised log P (Wu et al. 2016) if it is taken,
     whether it ends, repeats the last token, or a trigram. Globals: steps over the limit and the source, entropy and
     margin among the candidates, log P so far, source not attended to, sentences that are over, progress.
+    In mode "beam" the globals say what greedy decoding says of the next sentence (log P, the worst and the margins of
+    its tokens, lengths), and candidates are width, length penalty and price.
 
-    Metrics: bleu, chrf and length_ratio; without references logprob (of all) and tokens (a sentence).
+    Metrics: bleu, chrf and length_ratio, in mode "beam" forwards (over those of greedy decoding); without references
+    logprob (of all) and tokens (a sentence).
 
     Rewards: see `sysgym.core.rewards`; paid where a sentence ends, sentences not written yet being empty. The scale is
     100, so that returns lie between 0 and 1; without references 1.
@@ -55,15 +64,16 @@ class NMTDecoding:
 
     name = "NMTDecoding"
     version = 0
-    variants = ({"mode": "token"}, {"mode": "token", "state": False, "k": 4})
+    variants = ({"mode": "token"}, {"mode": "token", "state": False, "k": 4}, {"mode": "beam"})
     recommended_agent = "beam"
     default_instances = "ar2en/train"
 
-    mode: Literal["token"] = "token"
+    mode: Literal["token", "beam"] = "token"
     model: str | None = None
     k: Annotated[int, Range(2, 64)] = 8
     max_len: Annotated[int | None, Range(1, 256)] = None
     references: str | None = None
+    lam: Annotated[float, Range(0, 1)] = 0.002
     state: bool = True
 
     @cached_property
@@ -104,9 +114,28 @@ class NMTDecoding:
     @cached_property
     def dynamics(self) -> Any:
         """The dynamics of the chosen mode."""
+        from sysgym.text.episodes.steering import Steering
         from sysgym.text.episodes.tokens import Tokens
 
-        return Tokens(self)
+        return Steering(self) if self.mode == "beam" else Tokens(self)
+
+    @cached_property
+    def _replays(self) -> Memo:
+        return Memo(self._replay, 1024)
+
+    def _replay(self, instance: Sentences) -> Replays:
+        from sysgym.text.episodes.steering import Replays
+
+        return Replays(self.model_of(instance), self.task(instance))
+
+    def replays(self, instance: Sentences) -> Replays:
+        """What each setting of mode "beam" answers."""
+        found: Replays = self._replays(instance)
+        return found
+
+    def price(self, instance: Sentences, forwards: int) -> float:
+        """What forward passes cost in mode "beam"."""
+        return 100.0 * self.lam * forwards / self.replays(instance).greedy
 
     def load(self, name: Any) -> Sentences:
         """Sentences by registered name or file; UsageError if they cannot be had or are malformed."""
@@ -139,6 +168,10 @@ class NMTDecoding:
             "text": ArraySpec((count * LONGEST,), "int", 0, 255, "the answers in UTF-8, one after the other", True),
             "ends": ArraySpec((count,), "int", 0, count * LONGEST, "where each answer ends in `text`"),
         }
+        if self.mode == "beam":
+            from sysgym.text.episodes.steering import SETTINGS
+
+            return found | {"settings": ArraySpec((count,), "int", 0, len(SETTINGS) - 1, "width and length penalty")}
         if task.score is not None:
             return found
         last = self.model_of(instance).vocabulary - 1
@@ -147,10 +180,12 @@ class NMTDecoding:
 
     def judge(self, instance: Sentences, solution: Solution) -> Verdict:
         """Cost and metrics of answers (`judge_texts`, `judge_tokens`); InvalidSolution if they are none."""
-        from sysgym.nmt_decoding.judge import judge_texts, judge_tokens
+        from sysgym.nmt_decoding.judge import judge_settings, judge_texts, judge_tokens
 
         arrays, task = check_arrays(self.solution_arrays(instance), solution), self.task(instance)
         texts = checked_lines(arrays["text"], arrays["ends"], len(instance))
+        if self.mode == "beam":
+            return judge_settings(self, instance, texts, arrays["settings"])
         if task.score is not None:
             return judge_texts(task.score, texts)
         return judge_tokens(self.model_of(instance), task, texts, arrays["tokens"])
@@ -160,6 +195,10 @@ class NMTDecoding:
         return Memo(self._greedy_cost)
 
     def _greedy_cost(self, instance: Sentences) -> float:
+        if self.mode == "beam":
+            from sysgym.text.episodes.steering import settings_arrays
+
+            return self.judge(instance, settings_arrays(self.replays(instance), [0] * len(instance))).cost
         from sysgym.text.episodes.rows import Rows
         from sysgym.text.memory_bank import MemoryBank
 
@@ -174,6 +213,16 @@ class NMTDecoding:
         """The most probable next token at every step."""
         return {"greedy": self._greedy(instance)}
 
+    def steered(self, instance: Sentences, width: int, alpha: float) -> Solution:
+        """The solution of mode "beam" that searches alike for every sentence; UsageError for another width or alpha."""
+        from sysgym.text.episodes.steering import SETTINGS, settings_arrays
+
+        for setting, beam in enumerate(SETTINGS):
+            if beam.width == width and (beam.alpha == alpha or width == 1):
+                return settings_arrays(self.replays(instance), [setting] * len(instance))
+        known = ", ".join(f"{beam.width}/{beam.alpha:g}" for beam in SETTINGS)
+        raise UsageError(f"mode 'beam' has the widths and alphas {known}; got {width}/{alpha:g}.")
+
     def answer(self, instance: Sentences, texts: list[str], tokens: list[Array] | None = None) -> Solution:
         """The solution of answers; UsageError if their number is wrong. Where log P ranks, texts without tokens are cut
         into them by the model's vocabulary.
@@ -184,15 +233,22 @@ class NMTDecoding:
             raise InvalidSolution(
                 f"there are {len(texts)} answers for {len(instance)} sentences: one a line is needed."
             )
+        if self.mode == "beam":
+            raise InvalidSolution("answers of mode 'beam' need their settings: read and write them as .json or .npz.")
         model, task = self.model_of(instance), self.task(instance)
         if task.score is not None:
-            text, ends = arrays_of(texts)
-            return {"text": text.astype(np.int64), "ends": ends}
+            return self.answer_texts(texts)
         ids = tokens or [model.target.encode(text) if text else np.zeros(0, np.int64) for text in texts]
         for row, (each, limit) in enumerate(zip(ids, task.limits, strict=True), start=1):
             if len(each) >= limit:
                 raise UsageError(f"answer {row} has {len(each)} tokens; with its end it may have {limit} (max_len).")
         return answer_arrays(model, task, texts, ids)
+
+    @staticmethod
+    def answer_texts(texts: list[str]) -> Solution:
+        """The arrays of answers that are judged as texts."""
+        text, ends = arrays_of(texts)
+        return {"text": text.astype(np.int64), "ends": ends}
 
     def parse_solution(self, instance: Sentences, data: bytes, file_name: str) -> Solution:
         """A text file of one answer a line."""

@@ -25,7 +25,7 @@ from sysgym.nmt_decoding.problem import NMTDecoding
 DATA = Path(os.environ.get("SYSGYM_DATA", ".")) / TOPIC
 TARGET = Path(__file__).parents[3] / "envs" / "sysgym" / "data" / TOPIC
 NAMES = {"train": 256, "valid": 4, "test": 8}  # single names to train on; chunks of CHUNK for the other two
-CAPTIONS = {"train": 64, "valid": 10, "test": 10}
+CAPTIONS = {"train": 256, "valid": 10, "test": 10}
 CHUNK, CAPTION_CHUNK = 64, 100
 HELD = 256  # pairs at the end of the training file that make the validation split
 

@@ -39,7 +39,10 @@ class Rules(Protocol):
 class Writing(Rules, Protocol):
     """What an agent that writes whole answers asks of a problem."""
 
+    mode: str
+
     def model_of(self, instance: Any) -> TextModel: ...
+    def steered(self, instance: Any, width: int, alpha: float) -> Solution: ...
     def answer(self, instance: Any, texts: list[str], tokens: list[Array] | None = None) -> Solution: ...
 
 
