@@ -68,6 +68,7 @@ MADE = (
     "moons.png",
     "gantt.png",
     "joint.json",
+    "names.png",
     "my.png",
 )  # by each block
 

@@ -16,7 +16,7 @@ from sysgym.text.episodes.sentences import Sentences, sentences
 
 TOPIC = "decoding"
 USUAL = "translit"  # the model of files, where the options name none
-ENDINGS = (".txt",)
+ENDINGS = (".src", ".ar", ".cs", ".de", ".en", ".es", ".fr", ".it", ".ro", ".ru", ".zh")  # sources by their language
 
 
 def is_instance(name: str, head: bytes = b"") -> bool:

@@ -33,10 +33,9 @@ class NMTDecoding:
     Description: an instance is one or more sentences and a trained network (`sysgym.text`). With references, cost =
     100 - (0.5 BLEU + 0.5 chrF2) of all answers together; without, the mean of -log P / length. Solution: the answers as
     `text`, bytes of UTF-8, and `ends`, where each ends; where log P ranks also `tokens`, (n, most) ids with the end
-    token behind each answer. As a file of any other ending than .json and .npz: one answer a line.
-
-    In mode "beam" also `settings`, (n,) rows of the table of widths and length penalties, whose answers `text` must
-    hold; the cost grows by 100 `lam` for each forward pass over those of greedy decoding.
+    token behind each answer; in mode "beam" also `settings`, (n,) rows of the table of widths and length penalties,
+    whose answers `text` must hold: there the cost grows by 100 `lam` for each forward pass over those of greedy
+    decoding. As a file of any other ending than .json and .npz: one answer a line.
 
     Options:
         mode: "token" (choose among the `k` most probable next tokens) or "beam" (width and length penalty of the search
@@ -50,9 +49,9 @@ class NMTDecoding:
     Observation: nodes are the positions that the encoder reads: place, attention now and so far, whether there is one.
     Candidates: log P and P of the token, its rank, log P and length-normalised log P (Wu et al. 2016) if it is taken,
     whether it ends, repeats the last token, or a trigram. Globals: steps over the limit and the source, entropy and
-    margin among the candidates, log P so far, source not attended to, sentences that are over, progress.
-    In mode "beam" the globals say what greedy decoding says of the next sentence (log P, the worst and the margins of
-    its tokens, lengths), and candidates are width, length penalty and price.
+    margin among the candidates, log P so far, source not attended to, sentences that are over, progress. In mode "beam"
+    the globals say what greedy decoding says of the next sentence (log P, the worst and the margins of its tokens,
+    lengths), and candidates are width, length penalty and price.
 
     Metrics: bleu, chrf and length_ratio, in mode "beam" forwards (over those of greedy decoding); without references
     logprob (of all) and tokens (a sentence).
