@@ -22,7 +22,7 @@ from sysgym_agents.nmt_architecture.searches import SuccessiveHalving
 PROBLEM = sysgym.make_problem("NMTArchitecture")
 GOLDEN = Path(__file__).parents[1] / "golden" / "instances" / "architecture.json"
 FREE = Budget()
-SEARCHES = ("random-search", "regularised-evolution", "successive-halving", "factor-means", "tpe-trials")
+SEARCHES = ("random-search", "regularised-evolution", "successive-halving", "factor-effects", "tpe-trials")
 
 
 def searched(name: str, instance: Any, monkeypatch: pytest.MonkeyPatch, budget: Budget = FREE) -> tuple[Any, Any]:

@@ -100,6 +100,11 @@ def features(state: Any, instance: Configurations) -> tuple[Any, Any]:
             x[row, 5:7] = log(results[hit].min() - results.min()), age / len(state.results)
             x[row, 8:10] = designs[results.argmin(), p] == v, state.answer[p] == v
         x[row, 7], x[row, 10] = state.design[p] == v, state.place == p
+    if done:  # ridge regression on which values a design has, of the centred distances to the best result
+        has = np.array([[design[p] == v for p, v in rows] for design in designs], float) / math.sqrt(len(counts))
+        y = np.log1p(results - results.min())
+        primal = has.T @ has + 0.1 * np.eye(len(rows))
+        x[:, 11] = np.linalg.solve(primal, has.T @ (y - y.mean())) / math.sqrt(len(counts))
     told = np.zeros(len(GLOBALS))
     left = len(state.results) - done
     told[:2] = left / len(state.results), math.log1p(left) / 5

@@ -52,6 +52,11 @@ class Laboratory:
         assert self.count < self.most
         return evaluate(self._table, self._seed, self._trials, np.asarray(design, np.int64))
 
+    @property
+    def effects(self) -> Array:
+        """What a regression says of each value, one parameter after the other, (V,); lower is better."""
+        return self._trials.effect
+
     def allowed(self, chosen: Array) -> Array:
         """Which values of the next parameter are possible after those of the first ones, (count,) bool."""
         return self._table.allowed(chosen)

@@ -1,8 +1,8 @@
-"""Rules of one line: the standard configuration, and of each factor the value of the best mean."""
+"""Rules of one line: the standard configuration, and of each factor the value of the best effect."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import numpy as np
 
@@ -29,11 +29,17 @@ class Standard:
         return {"design": instance.space.baseline.copy()}
 
 
-class FactorMeans(Search):
-    """Evaluates random designs, then again and again that of each factor's value of the best mean result."""
+class FactorEffects(Search):
+    """Evaluates random designs, then again and again that of each factor's value of the best effect.
 
-    def __init__(self, *, explore: Annotated[float, Range(0, 1)] = 0.9) -> None:
-        self.explore = explore  # share of the evaluations that are random
+    explore: the share of the evaluations that are random. by: the "mean" of the results with a value, or its "effect"
+    in a ridge regression on all values, which is 0 of values that were not tried.
+    """
+
+    def __init__(
+        self, *, explore: Annotated[float, Range(0, 1)] = 0.9, by: Literal["mean", "effect"] = "effect"
+    ) -> None:
+        self.explore, self.by = explore, by
 
     def search(self, lab: Laboratory, rng: np.random.Generator) -> None:
         """First the random ones."""
@@ -42,11 +48,14 @@ class FactorMeans(Search):
             lab(new_design(lab, rng) if lab.count < first else self.chosen(lab))
 
     def chosen(self, lab: Laboratory) -> Array:
-        """Each factor's value of the best mean, of those that are possible; untried ones last."""
+        """Each factor's best value, of those that are possible; by means untried ones come last."""
         design = np.zeros(len(lab.counts), np.int64)
         for place, count in enumerate(lab.counts.tolist()):
             tried = np.bincount(lab.designs[:, place], minlength=count)
             means = np.bincount(lab.designs[:, place], lab.results, count) / np.maximum(tried, 1)
-            possible = lab.allowed(design[:place])
-            design[place] = np.where(possible, np.where(tried > 0, means, 1e9), np.inf).argmin()
+            scores = np.where(tried > 0, means, 1e9)
+            if self.by == "effect":
+                first = int(lab.counts[:place].sum())
+                scores = lab.effects[first : first + count]
+            design[place] = np.where(lab.allowed(design[:place]), scores, np.inf).argmin()
         return design

@@ -1,6 +1,7 @@
 """What an agent may know of a search under a budget of noisy evaluations: kept up with each result, told as features.
 
-Numbers of points are shown as sign(x) log1p(|x|), so that collapses and small effects fit one scale.
+Numbers of points are shown as sign(x) log1p(|x|), so that collapses and small effects fit one scale. The effect of a
+value is what a ridge regression on the values of all parameters gives it of the shown distances to the best result.
 """
 
 from __future__ import annotations
@@ -14,12 +15,14 @@ from sysgym.core.problem import Array
 
 VALUE_FEATURES = (
     "tried", "often", "untried", "mean", "mean_to_best", "best", "last", "chosen", "in_best", "in_answer", "focused",
-    "allowed",
+    "effect", "allowed",
 )  # fmt: skip
 GLOBALS = (
     "left", "log_left", "seen", "spread", "best_to_mean", "answer_to_best", "last_to_best", "answer_tried", "changed",
     "place", "parameters",
 )  # fmt: skip
+RIDGE = 0.1  # noise over signal in the regression
+REMEMBERED = 128  # the last results, which the regression is of
 BEST, ANSWER = range(2)  # rows of the trials: of the best result, and of the first evaluation of the answer
 
 
@@ -60,9 +63,57 @@ def heard(counts: Array, designs: Array, results: Array, same: Array, sums: Arra
 
 
 @njit
+def solved(k: Array, y: Array) -> None:
+    """y (n,) becomes the solution of k y, k (n, n) symmetric and positive; k is overwritten (Cholesky)."""
+    n = len(y)
+    for i in range(n):
+        for j in range(i + 1):
+            total = k[i, j]
+            for m in range(j):
+                total -= k[i, m] * k[j, m]
+            k[i, j] = math.sqrt(total) if i == j else total / k[j, j]
+    for i in range(n):
+        for m in range(i):
+            y[i] -= k[i, m] * y[m]
+        y[i] /= k[i, i]
+    for i in range(n - 1, -1, -1):
+        for m in range(i + 1, n):
+            y[i] -= k[m, i] * y[m]
+        y[i] /= k[i, i]
+
+
+@njit
+def regressed(counts: Array, designs: Array, results: Array, best: float, done: int, effect: Array) -> None:
+    """The effects of all values (V,), lower is better; 0 of values that were not tried."""
+    first = max(done - REMEMBERED, 0)
+    n, parameters = done - first, len(counts)
+    k, y = np.empty((n, n)), np.empty(n)
+    mean = 0.0
+    for i in range(n):
+        y[i] = shown(results[first + i] - best)
+        mean += y[i] / n
+        for j in range(i + 1):
+            same = 0
+            for p in range(parameters):
+                if designs[first + i, p] == designs[first + j, p]:
+                    same += 1
+            k[i, j] = same / parameters
+        k[i, i] += RIDGE
+    for i in range(n):
+        y[i] -= mean
+    solved(k, y)
+    effect[:] = 0.0
+    start = 0
+    for p in range(parameters):
+        for i in range(n):
+            effect[start + designs[first + i, p]] += y[i] / parameters
+        start += counts[p]
+
+
+@njit
 def describe(counts: Array, designs: Array, results: Array, sums: Array, hits: Array, chosen: Array, done: int,
-             design: Array, place: int, x: Array, g: Array) -> None:  # fmt: skip
-    """Features of all values x (V, 12), one parameter after the other, and those of the search g (11,).
+             design: Array, place: int, effect: Array, x: Array, g: Array) -> None:  # fmt: skip
+    """Features of all values x (V, 13), one parameter after the other, and those of the search g (11,).
 
     `place` is the parameter whose turn it is, or -1: all, or none.
     """
@@ -98,6 +149,7 @@ def describe(counts: Array, designs: Array, results: Array, sums: Array, hits: A
                 x[row, 9] = 1.0 if designs[chosen[ANSWER], p] == v else 0.0
             x[row, 7] = 1.0 if design[p] == v else 0.0
             x[row, 10] = 1.0 if place == p else 0.0
+            x[row, 11] = effect[row]
             row += 1
         if done and design[p] >= 0 and design[p] != designs[chosen[ANSWER], p]:
             changed += 1

@@ -24,7 +24,7 @@ from sysgym.core.errors import UsageError
 from sysgym.core.problem import Array, Size, Solution
 from sysgym.search.modes import UNSET
 from sysgym.search.tables import Table, result
-from sysgym.search.trial_kernels import ANSWER, GLOBALS, VALUE_FEATURES, describe, heard
+from sysgym.search.trial_kernels import ANSWER, BEST, GLOBALS, VALUE_FEATURES, describe, heard, regressed
 
 I_contra = TypeVar("I_contra", contravariant=True)
 
@@ -56,6 +56,7 @@ class Trials:
     sums: Array  # (N,) float64, of all results of a design, at its first evaluation
     hits: Array  # (N,) int64, and how many there are
     chosen: Array  # (2,) int64, the evaluations of the best result and of the answer
+    effect: Array  # (V,) float64, of the values by a regression, lower is better
     place: int = 0  # the parameter whose turn it is
     done: int = 0  # evaluations
 
@@ -77,6 +78,7 @@ def fresh(table: Table, evaluations: int) -> Trials:
     return Trials(
         np.full(count, UNSET, np.int64), np.full((evaluations, count), UNSET, np.int64), np.zeros(evaluations),
         np.zeros(evaluations, np.int64), np.zeros(evaluations), np.zeros(evaluations, np.int64), np.zeros(2, np.int64),
+        np.zeros(int(table.counts.sum())),
     )  # fmt: skip
 
 
@@ -87,6 +89,8 @@ def evaluate(table: Table, seed: int, trials: Trials, design: Array) -> float:
     trials.results[turn] = result(table, seed, turn, int(table.number(design)))
     heard(table.counts, trials.designs, trials.results, trials.same, trials.sums, trials.hits, trials.chosen, turn)
     trials.done += 1
+    best = float(trials.results[trials.chosen[BEST]])
+    regressed(table.counts, trials.designs, trials.results, best, trials.done, trials.effect)
     return float(trials.results[turn])
 
 
@@ -115,7 +119,7 @@ class TrialMode(Generic[I_contra]):
         """Fork a state."""
         return Trials(
             state.design.copy(), state.designs.copy(), state.results.copy(), state.same.copy(), state.sums.copy(),
-            state.hits.copy(), state.chosen.copy(), state.place, state.done,
+            state.hits.copy(), state.chosen.copy(), state.effect.copy(), state.place, state.done,
         )  # fmt: skip
 
     def answer(self, instance: I_contra, state: Trials) -> Array:
@@ -144,7 +148,7 @@ class TrialMode(Generic[I_contra]):
         table = self.tables.table(instance)
         x, g = np.empty((int(table.counts.sum()), len(VALUE_FEATURES)), np.float32), np.empty(len(GLOBALS), np.float32)
         describe(table.counts, state.designs, state.results, state.sums, state.hits, state.chosen, state.done,
-                 state.design, place, x, g)  # fmt: skip
+                 state.design, place, state.effect, x, g)  # fmt: skip
         if place >= 0:
             first = int(table.counts[:place].sum())
             flags = table.allowed(state.design[:place])

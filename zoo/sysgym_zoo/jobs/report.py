@@ -14,6 +14,7 @@ from sysgym.core.registry import make_problem
 from sysgym_zoo.jobs.ablation import compare, verdict
 from sysgym_zoo.jobs.console import markdown
 from sysgym_zoo.jobs.evaluate import place_in, summarise
+from sysgym_zoo.jobs.figures import with_metrics
 from sysgym_zoo.lookup.records import COMPARED, ROW, load_rows, load_run
 
 
@@ -43,8 +44,12 @@ def telling_options(problem: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def report(folders: Sequence[Path], published: bool = False) -> tuple[list[dict[str, Any]], str]:
-    """Summary rows of all runs, and the same as Markdown with what was run below; on request with what is published."""
+def report(
+    folders: Sequence[Path], published: bool = False, metrics: Sequence[str] = ()
+) -> tuple[list[dict[str, Any]], str]:
+    """Summary rows of all runs, and the same as Markdown with what was run below; on request with what is published,
+    and with the means of metrics.
+    """
     rows: list[dict[str, Any]] = []
     notes, order = [], list[str]()
     places: dict[str, list[tuple[str, str]]] = {}  # label of what was solved -> its instances
@@ -55,7 +60,9 @@ def report(folders: Sequence[Path], published: bool = False) -> tuple[list[dict[
         told = record.get("ablation")
         freedoms = record.get("freedoms", [])
         order += [name for name in freedoms if name not in order]
-        found = compare(read_rows(folder), told, freedoms) if told else summarise(read_rows(folder), freedoms)
+        answers = read_rows(folder)
+        found = compare(answers, told, freedoms) if told else summarise(answers, freedoms)
+        found = with_metrics(found, answers, metrics, told["agent"] if told else "") if metrics else found
         options = ", ".join(f"{key}={value}" for key, value in telling_options(record["problem"]).items())
         options = f" ({options})" if options else ""
         groups = ", ".join(sorted({item["name"].split("/")[0] for item in record["instances"]}))
