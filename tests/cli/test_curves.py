@@ -110,7 +110,7 @@ def test_reports_keep_instance_sets_apart(sysgym: Run) -> None:
 def test_metrics_stand_in_reports_with_paired_differences(sysgym: Run) -> None:
     """Against means and differences counted here, on answers whose metric is known."""
     from sysgym.core.errors import UsageError
-    from sysgym_zoo.jobs.figures import with_metrics
+    from sysgym_zoo.jobs.report import with_metrics
 
     table = {"a": [[1.0, 3.0], [4.0, 4.0]], "b": [[2.0, 2.0], [7.0, 9.0]]}  # agent -> instances -> seeds
     rows = [{"agent": name, "instance": str(i), "metrics": {"size": value}}

@@ -1,11 +1,14 @@
-"""Random spaces of the kind of the published one: small effects, collapses, and results that scatter differently."""
+"""Random spaces of the kind of the published one: small effects, collapses, and results that scatter differently.
+
+All numbers have two decimals, as published ones have, so that a seed gives the same space on every machine.
+"""
 
 from __future__ import annotations
 
 import numpy as np
 
 from sysgym.core.problem import Array
-from sysgym.nmt_architecture.instance import CAP, POINTS, Configurations, Space
+from sysgym.nmt_architecture.instance import POINTS, Configurations, Space
 
 FEWEST, MOST, MOST_DESIGNS = 3, 7, 120_000  # parameters, and designs of a space
 SMALL = 0.4  # points, the deviation of small effects
@@ -27,13 +30,13 @@ def _effects(rng: np.random.Generator, count: int, baseline: int) -> Array:
     found = np.where(kind < collapse + worse, -rng.uniform(0.3, 2.5, count), found)
     found = np.where(kind < collapse, -np.exp(rng.uniform(np.log(3), np.log(20), count)), found)
     found[baseline] = 0
-    return np.asarray(found)
+    return np.round(found, 2)
 
 
 def _spreads(rng: np.random.Generator, count: int) -> Array:
     """Standard deviations of the one-factor changes: mostly a fifth of a point, now and then points."""
     usual = np.exp(rng.normal(np.log(0.2), 0.5, count))
-    return np.asarray(np.where(rng.random(count) < 0.05, rng.uniform(1, 3, count), usual))
+    return np.round(np.where(rng.random(count) < 0.05, rng.uniform(1, 3, count), usual), 2)
 
 
 def drawn_space(rng: np.random.Generator) -> Space:
@@ -42,7 +45,7 @@ def drawn_space(rng: np.random.Generator) -> Space:
     baseline = rng.integers(0, counts)
     effects = [_effects(rng, int(count), int(at)) for count, at in zip(counts, baseline, strict=True)]
     spreads = [_spreads(rng, int(count)) for count in counts]
-    base = float(rng.uniform(15, 60))
+    base = round(float(rng.uniform(15, 60)), 2)
     rows, mean, deviation = [baseline], [base], [0.1]
     for place, (effect, spread) in enumerate(zip(effects, spreads, strict=True)):
         spread[baseline[place]] = 0  # of the reference there is no change
@@ -50,13 +53,13 @@ def drawn_space(rng: np.random.Generator) -> Space:
             row = baseline.copy()
             row[place] = value
             rows.append(row)
-            mean.append(float(np.clip(base + effect[value], 0, POINTS)))
+            mean.append(round(float(np.clip(base + effect[value], 0, POINTS)), 2))
             deviation.append(float(spread[value]))
     return Space(
         tuple(f"factor {place}" for place in range(len(counts))),
         tuple(tuple(f"value {value}" for value in range(count)) for count in counts),
-        baseline.astype(np.int64), np.concatenate(effects), np.minimum(np.concatenate(spreads), 2 * CAP),
-        np.array(rows, np.int64), np.array(mean), np.array(deviation), base, float(rng.uniform(0.1, 0.8)),
+        baseline.astype(np.int64), np.concatenate(effects), np.concatenate(spreads),
+        np.array(rows, np.int64), np.array(mean), np.array(deviation), base, round(float(rng.uniform(0.1, 0.8)), 2),
     )  # fmt: skip
 
 

@@ -24,6 +24,11 @@ class ConfigurationTables:
         """How many there are."""
         return instance.evaluations
 
+    def scale(self, instance: Configurations) -> float:
+        """The baseline's cost; 1 where that is 0."""
+        found = table(instance.space)
+        return float(found.cost[found.number(instance.space.baseline)]) or 1.0
+
 
 def choose_mode(mode: str) -> Any:
     """The dynamics of a mode."""

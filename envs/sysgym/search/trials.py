@@ -44,6 +44,10 @@ class Tables(Protocol[I_contra]):
         """How many there are."""
         ...
 
+    def scale(self, instance: I_contra) -> float:
+        """A cost to compare with."""
+        ...
+
 
 @dataclass
 class Trials:
@@ -132,8 +136,8 @@ class TrialMode(Generic[I_contra]):
         return float(table.cost[table.number(self.answer(instance, state))])
 
     def scale(self, instance: I_contra, state: Trials) -> float:
-        """Rewards are points."""
-        return 1.0
+        """The cost to compare with."""
+        return self.tables.scale(instance)
 
     def solution(self, instance: I_contra, state: Trials) -> Solution:
         """The answer as it stands."""
