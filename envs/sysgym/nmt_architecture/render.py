@@ -56,7 +56,7 @@ def _heading(instance: Configurations, verdict: Verdict) -> list[tuple[str, int,
     return [
         (f"{name}   {instance.backend}, {instance.evaluations} evaluations", 16, BLACK), (figures, 13, ink),
         (f"Each row: {instance.measure} with that value in place of the chosen one, by its distance to the best of the "
-         "table (logarithmic); whiskers are the standard deviation of one result", 12, GREY),
+         "table (logarithmic); whiskers, cut there: one standard deviation of a result", 12, GREY),
     ]  # fmt: skip
 
 
