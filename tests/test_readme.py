@@ -68,6 +68,7 @@ MADE = (
     "moons.png",
     "gantt.png",
     "joint.json",
+    "nmt.png",
     "names.png",
     "my.png",
 )  # by each block

@@ -107,6 +107,27 @@ def test_reports_keep_instance_sets_apart(sysgym: Run) -> None:
     assert "on" not in json.loads(sysgym("report", "a", "--json").stdout)["rows"][0]
 
 
+def test_metrics_stand_in_reports_with_paired_differences(sysgym: Run) -> None:
+    """Against means and differences counted here, on answers whose metric is known."""
+    from sysgym.core.errors import UsageError
+    from sysgym_zoo.jobs.report import with_metrics
+
+    table = {"a": [[1.0, 3.0], [4.0, 4.0]], "b": [[2.0, 2.0], [7.0, 9.0]]}  # agent -> instances -> seeds
+    rows = [{"agent": name, "instance": str(i), "metrics": {"size": value}}
+            for name, given in table.items() for i, values in enumerate(given) for value in values]  # fmt: skip
+    one, two = with_metrics([{"agent": "a"}, {"agent": "b"}], rows, ["size"], "a")
+    assert (one["size"], one["size more"], one["size more low"]) == (3.0, 0.0, 0.0)
+    assert (two["size"], two["size more"]) == (5.0, 2.0) and two["size more low"] == 0.0 and two["size more high"] == 4
+    (alone,) = with_metrics([{"agent": "b"}], rows, ["size"])
+    assert (alone["size"], alone["size low"], alone["size high"]) == (5.0, 2.0, 8.0)
+    with pytest.raises(UsageError, match="Did you mean 'size'"):
+        with_metrics([{"agent": "a"}], rows, ["siz"])
+    sysgym("evaluate", "-a", "ldg", "--seeds", "1", "--instances", "tiny/test", "--out", "m")
+    (line,) = json.loads(sysgym("report", "m", "--metric", "imbalance", "--json").stdout)["rows"]
+    assert line["imbalance low"] <= line["imbalance"] <= line["imbalance high"]
+    assert "Known:" in sysgym("report", "m", "--metric", "absent", code=2).stderr
+
+
 def test_a_training_that_cannot_learn_says_so(sysgym: Run, tmp_path: Path) -> None:
     (tmp_path / "empty.graph").write_text("8 0\n" + "\n" * 8)
     words = ("train", "-a", "maskable-ppo", "--instances", "empty.graph", "--steps", "64", "--set", "n_steps=16")

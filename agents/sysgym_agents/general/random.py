@@ -25,7 +25,7 @@ def sample_action(rng: np.random.Generator, space: spaces.Space[Any], mask: Arra
 
 
 class Random:
-    """Plays uniformly random legal actions and keeps the best feasible of `episodes` episodes."""
+    """Plays uniformly random legal actions, keeps the best feasible of `episodes` (of a sealed problem plays one)."""
 
     problems: tuple[str, ...] = ()
     step = "an episode, whose last state is judged"
@@ -39,7 +39,7 @@ class Random:
         env = ProblemEnv(problem, instance=instance, obs="raw")
         clock, best, best_key = Clock(budget), None, (True, np.inf)
         for episode in range(self.episodes):
-            if episode and clock.spent(episode):
+            if episode and (problem.sealed or clock.spent(episode)):
                 break
             env.reset(seed=int(rng.integers(2**31)))
             over = False

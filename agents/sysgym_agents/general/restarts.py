@@ -16,7 +16,8 @@ ALIKE = 100  # equal answers in a row, after which the agent is taken to draw no
 class Restarted:
     """Solves with the agent within, again while another run fits into the budget; `judge` says which answer is best.
 
-    The first run is the one that the agent would make alone. Without a limit there is no second one.
+    The first run is the one that the agent would make alone. Without a limit there is no second one, nor of a sealed
+    problem, whose judge may not choose.
     """
 
     fit = None
@@ -35,7 +36,7 @@ class Restarted:
         clock, alike = Clock(budget), 0
         best: Solution = self.agent.solve(problem, instance, rng, budget)
         key, self.runs = self._key(problem, instance, best), 1
-        while self._goes_on(clock) and alike < ALIKE:
+        while not problem.sealed and self._goes_on(clock) and alike < ALIKE:
             found = self.agent.solve(problem, instance, rng, clock.left())
             self.runs += 1
             alike = alike + 1 if _equal(found, best) else 0

@@ -364,6 +364,7 @@ class _ProblemDefaults:
     default_instances = f"{GENERATED}/train"
     choice_names: tuple[str, ...] = ()
     secondary = False
+    sealed = False
     tradeoff: tuple[Axis, ...] = ()
     freedoms: Mapping[str, Freedom] = MappingProxyType({})
     published: tuple[Mapping[str, str], ...] = ()

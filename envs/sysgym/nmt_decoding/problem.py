@@ -66,6 +66,7 @@ class NMTDecoding:
     variants = ({"mode": "token"}, {"mode": "token", "state": False, "k": 4}, {"mode": "beam"})
     recommended_agent = "beam"
     default_instances = "ar2en/train"
+    sealed = True  # who is judged by references may not choose by them
 
     mode: Literal["token", "beam"] = "token"
     model: str | None = None

@@ -254,6 +254,9 @@ def report(
     write: Annotated[Path | None, typer.Option(help="Markdown file with report markers to update.")] = None,
     name: Annotated[str, typer.Option(help="Name of the markers.")] = "results",
     published: Annotated[bool, typer.Option("--published", help="Also what the literature reports.")] = False,
+    metric: Annotated[
+        list[str] | None, typer.Option(help="Metric of the verdicts to add, with its interval; repeatable.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """The table of recorded evaluations, as Markdown; --write puts it between the markers of a file."""
@@ -261,7 +264,7 @@ def report(
     from sysgym_zoo.jobs.report import report as make
     from sysgym_zoo.jobs.report import update
 
-    rows, text = make(runs, published)
+    rows, text = make(runs, published, metric or [])
     if write is not None:
         update(write, name, text)
     show_rows("report", rows, True) if as_json else tell(text)

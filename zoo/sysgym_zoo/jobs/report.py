@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from sysgym import UsageError
 from sysgym.core.errors import printable, unknown
 from sysgym.core.options import keyword_options
+from sysgym.core.problem import Array
 from sysgym.core.registry import make_problem
+from sysgym_leaderboards.statistics import bootstrap_interval
 from sysgym_zoo.jobs.ablation import compare, verdict
 from sysgym_zoo.jobs.console import markdown
 from sysgym_zoo.jobs.evaluate import place_in, summarise
@@ -43,8 +47,12 @@ def telling_options(problem: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def report(folders: Sequence[Path], published: bool = False) -> tuple[list[dict[str, Any]], str]:
-    """Summary rows of all runs, and the same as Markdown with what was run below; on request with what is published."""
+def report(
+    folders: Sequence[Path], published: bool = False, metrics: Sequence[str] = ()
+) -> tuple[list[dict[str, Any]], str]:
+    """Summary rows of all runs, and the same as Markdown with what was run below; on request with what is published,
+    and with the means of metrics.
+    """
     rows: list[dict[str, Any]] = []
     notes, order = [], list[str]()
     places: dict[str, list[tuple[str, str]]] = {}  # label of what was solved -> its instances
@@ -55,7 +63,9 @@ def report(folders: Sequence[Path], published: bool = False) -> tuple[list[dict[
         told = record.get("ablation")
         freedoms = record.get("freedoms", [])
         order += [name for name in freedoms if name not in order]
-        found = compare(read_rows(folder), told, freedoms) if told else summarise(read_rows(folder), freedoms)
+        answers = read_rows(folder)
+        found = compare(answers, told, freedoms) if told else summarise(answers, freedoms)
+        found = with_metrics(found, answers, metrics, told["agent"] if told else "") if metrics else found
         options = ", ".join(f"{key}={value}" for key, value in telling_options(record["problem"]).items())
         options = f" ({options})" if options else ""
         groups = ", ".join(sorted({item["name"].split("/")[0] for item in record["instances"]}))
@@ -79,6 +89,51 @@ def report(folders: Sequence[Path], published: bool = False) -> tuple[list[dict[
     if published:
         text += "\n\n" + published_text(dict.fromkeys(load_run(folder)["problem"]["name"] for folder in folders))
     return rows, printable(text)
+
+
+def with_metrics(
+    lines: Sequence[Mapping[str, Any]], rows: Sequence[Mapping[str, Any]], metrics: Sequence[str], agent: str = ""
+) -> list[dict[str, Any]]:
+    """The lines of a table with the mean of each metric and its 95 % interval over instances; beside an `agent` that of
+    the difference to its own, instance by instance. UsageError for a metric that the rows do not have.
+    """
+    known = {name for row in rows for name in row.get("metrics", {})}
+    for metric in metrics:
+        if metric not in known:
+            raise unknown("metric", metric, known)
+    return [{**line, **_columns(line["agent"], rows, metrics, agent)} for line in lines]
+
+
+def _columns(name: str, rows: Sequence[Mapping[str, Any]], metrics: Sequence[str], agent: str) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for metric in metrics:
+        mine = _means(name, rows, metric)
+        found[metric] = float(np.mean(list(mine.values())))
+        if not agent:
+            found |= _interval(metric, np.array(list(mine.values())))
+            continue
+        own = _means(agent, rows, metric)
+        more = np.array([mine[item] - own[item] for item in mine if item in own])
+        found[f"{metric} more"] = float(more.mean()) if len(more) else None
+        found |= _interval(f"{metric} more", more)
+    return found
+
+
+def _means(name: str, rows: Sequence[Mapping[str, Any]], metric: str) -> dict[str, float]:
+    """The mean over the seeds of each instance."""
+    values: dict[str, list[float]] = {}
+    for row in rows:
+        if row["agent"] == name and metric in row.get("metrics", {}):
+            values.setdefault(row["instance"], []).append(float(row["metrics"][metric]))
+    return {instance: float(np.mean(found)) for instance, found in values.items()}
+
+
+def _interval(name: str, values: Array) -> dict[str, Any]:
+    """Low and high of a mean, by drawing instances again."""
+    if not len(values):
+        return {f"{name} low": None, f"{name} high": None}
+    low, high = bootstrap_interval(values[None], lambda drawn: drawn.mean(axis=(-2, -1))).tolist()
+    return {f"{name} low": low, f"{name} high": high}
 
 
 def published_text(names: Iterable[str]) -> str:

@@ -81,6 +81,7 @@ EVALUATED = {"seeds": whole(1, 10**9), "versions": {"sysgym?": text}, "hardware"
 ROW = {
     "agent": text, "instance": text, "seed": whole(0, 2**63), "feasible": one_of(True, False), "cost": maybe(number),
     "seconds": spent, "solution": text, "ratio?": maybe(spent), "freedom?": text, "fallback?": text,
+    "metrics?": {"*": number},
 }  # fmt: skip
 COMPARED = {**ROW, "cpu_seconds": spent}  # of an ablation
 PACKED = {"versions": {"sysgym": text}, "hardware": {"processor": text, "cores": number}}  # of what is submitted

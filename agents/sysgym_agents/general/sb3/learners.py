@@ -4,7 +4,7 @@ Fields are hyper-parameters: those named as in the library go to the algorithm, 
 `hidden` and `layers` shape the network (`layers=0`: no message passing, actions are scored from their own features);
 `num_envs` environments are played side by side; `reward` is that of the environment, divided by the deviation of the
 returns while training if `scaled` (not for a single reward at the end); `episodes` are played when solving (the first
-greedily), the best feasible solution counts.
+greedily), the best feasible solution counts; of a sealed problem (`Problem.sealed`) one episode.
 """
 
 from __future__ import annotations

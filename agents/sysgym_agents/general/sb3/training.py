@@ -251,12 +251,14 @@ def play(
 
 
 def play_episodes(env: ProblemEnv, act: Act, rng: np.random.Generator, budget: Budget, episodes: int) -> Solution:
-    """The best feasible solution of one greedy and then sampled episodes. `act` takes an observation, what it kept of
-    the last one, whether the episode begins, and whether to be greedy; it returns an action and what it keeps.
+    """The best feasible solution of one greedy and then sampled episodes, of a sealed problem the first one's. `act`
+    takes an observation, what it kept of the last one, whether the episode begins, and whether to be greedy; it returns
+    an action and what it keeps.
     """
     clock = Clock(budget)
     best, best_key, episode = None, (True, np.inf), 0
     most = math.inf if budget.timed or budget.steps is not None else episodes
+    most = 1 if env.problem.sealed else most
     while episode < 1 or (not clock.spent(episode) and episode < most):
         observation, _ = env.reset(seed=int(rng.integers(2**31)))
         state, over, played = None, False, 0

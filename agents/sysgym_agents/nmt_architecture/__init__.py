@@ -1,0 +1,1 @@
+"""Searches of configurations by noisy evaluations."""

@@ -1,0 +1,1 @@
+"""Architectures of translation networks: choose a configuration by a few noisy evaluations."""

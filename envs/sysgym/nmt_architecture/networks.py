@@ -1,0 +1,65 @@
+"""The networks behind configurations of the published space, for the number of their parameters."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Any
+
+from sysgym.core.problem import Array
+from sysgym.nmt_architecture.instance import Configurations
+from sysgym.text.models.config import RecurrentConfig, parameter_count
+
+VOCABULARY = 37_007  # on either side, fitted to the published sizes
+RESIDUAL = {"": "none", "Res": "add", "ResD": "dense"}
+
+
+def network(values: dict[str, str]) -> RecurrentConfig:
+    """The network of the published values; beam search needs none.
+
+    >>> network({"embedding": "512", "cell": "LSTM", "encoder": "Bidi-4", "decoder": "8-ResD", "attention": "Add-128"})
+    ... # doctest: +ELLIPSIS
+    RecurrentConfig(source_vocabulary=37007, ..., cell='lstm', ..., decoder_residual='dense', attention='additive', ...)
+    """
+    return RecurrentConfig(
+        source_vocabulary=VOCABULARY, target_vocabulary=VOCABULARY, embedding=int(values["embedding"]),
+        **_cells(values["cell"]), **_encoder(values["encoder"]), **_decoder(values["decoder"]),
+        **_attention(values["attention"]),
+    )  # fmt: skip
+
+
+def _cells(word: str) -> dict[str, Any]:
+    return {"decoder_cell": "vanilla"} if word == "Vanilla-Dec" else {"cell": word.lower()}
+
+
+def _encoder(word: str) -> dict[str, Any]:
+    """Such as Bidi-8-ResD or Uni-2R, whose source is reversed."""
+    kind, depth, *residual = word.split("-")
+    direction = "bidirectional" if kind == "Bidi" else "reversed" if depth.endswith("R") else "unidirectional"
+    found = {"encoder": direction, "encoder_depth": int(depth.removesuffix("R"))}
+    return found | {"encoder_residual": RESIDUAL["".join(residual)]}
+
+
+def _decoder(word: str) -> dict[str, Any]:
+    depth, *residual = word.split("-")
+    return {"decoder_depth": int(depth), "decoder_residual": RESIDUAL["".join(residual)]}
+
+
+def _attention(word: str) -> dict[str, Any]:
+    """Such as Mul-512; without attention the encoder's end is the decoder's first state, or fed at every step."""
+    kind, size = word.split("-")
+    if kind == "None":
+        told = {"feed": "none", "bridge": "linear"} if size == "State" else {"feed": "final"}
+        return {"attention": "none", **told}
+    return {"attention": "additive" if kind == "Add" else "multiplicative", "attention_units": int(size)}
+
+
+@lru_cache(maxsize=4096)
+def _count(values: tuple[tuple[str, str], ...]) -> int:
+    return parameter_count(network(dict(values)))
+
+
+def parameters_of(instance: Configurations, design: Array) -> int:
+    """Trained numbers of the network of a design; 0 where the space is none of published networks."""
+    if instance.backend != "published":
+        return 0
+    return _count(tuple(instance.space.named(design).items()))
