@@ -16,7 +16,7 @@ from sysgym.core.errors import UsageError
 from sysgym.text.catalogue import load_model
 from sysgym.text.scoring import score
 from sysgym.text.search import greedy
-from sysgym_zoo.tools.modelling.recipes import load_model_recipe, model_recipes, read_corpus
+from sysgym_zoo.tools.modelling.corpus import load_model_recipe, model_recipes, read_corpus
 
 Inline = Callable[..., Any]
 FAST = ("--set", "vocabulary=characters", "--set", "units=24", "--set", "embedding=24", "--set", "attention_units=24",
@@ -154,14 +154,14 @@ def test_recipes_are_found_and_say_what_they_read(monkeypatch: pytest.MonkeyPatc
         assert {*recipe.sha256} == {value for value in recipe.data.values() if isinstance(value, str)}
     monkeypatch.setenv("SYSGYM_DATA", str(tmp_path))
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    from sysgym_zoo.tools.modelling.recipes import Files
+    from sysgym_zoo.tools.modelling.corpus import Files
 
     with pytest.raises(UsageError, match=r"multi30k/train.en.gz is not on this machine.*SYSGYM_DATA"):
         read_corpus(load_model_recipe("multi30k"), Files())
 
 
 def test_the_public_texts_are_those_of_the_recipes(public_data: Path) -> None:
-    from sysgym_zoo.tools.modelling.recipes import Files
+    from sysgym_zoo.tools.modelling.corpus import Files
 
     for name, counts in (("multi30k", (29_000, 1_014)), ("dialogue", (50_000, 1_000))):
         corpus = read_corpus(load_model_recipe(name), Files())

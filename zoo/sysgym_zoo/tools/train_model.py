@@ -43,8 +43,8 @@ def train_model(
     from sysgym_agents.core import Budget
     from sysgym_zoo.jobs.console import show_json, tell
     from sysgym_zoo.tools.modelling.card import shown
+    from sysgym_zoo.tools.modelling.corpus import Files
     from sysgym_zoo.tools.modelling.job import Asked, train
-    from sysgym_zoo.tools.modelling.recipes import Files
 
     if out is None:
         raise UsageError("name the folder of the model with --out.")

@@ -23,7 +23,7 @@ from sysgym_agents.decoding.training.texts import make_vocabulary, separator_of
 from sysgym_zoo.jobs.console import Progress, number, say
 from sysgym_zoo.jobs.runs import Run, fresh_folder, keep_metrics, set_threads
 from sysgym_zoo.tools.modelling.card import Spent, finished, heading
-from sysgym_zoo.tools.modelling.recipes import OWN, Corpus, Files, ModelRecipe, load_model_recipe, plain, read_corpus
+from sysgym_zoo.tools.modelling.corpus import OWN, Corpus, Files, ModelRecipe, load_model_recipe, plain, read_corpus
 
 CHECKPOINT, RECORD, EVERY = "checkpoint", "run.json", 20  # steps between rows of metrics
 MOST_BYTES = 2**24
