@@ -144,6 +144,9 @@ def test_what_cannot_go_on(inline: Inline, pairs: Path) -> None:
     ):
         record.write_text(json.dumps(content))
         assert sentence in inline("train-model", "--resume", "--out", "m", code=2).stderr
+    asked = {"name": None, "files": {"pairs": "pairs.tsv"}, "changes": [], "budget": {}, "seed": 0, "threads": 1}
+    record.write_text(json.dumps({"command": "train-model", "status": "interrupted", "asked": asked}))
+    assert "has seed 0" in inline("train-model", "--resume", "--out", "m", "--seed", "4", code=2).stderr
 
 
 def test_recipes_are_found_and_say_what_they_read(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

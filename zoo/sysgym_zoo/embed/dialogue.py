@@ -22,8 +22,7 @@ TARGET = Path(__file__).parents[3] / "envs" / "sysgym" / "data" / "decoding" / N
 FILES = ("model.json", "weights.safetensors", "source.model", CARD)
 NOTICE = """Answers in English conversation: a glimpse model with GRU 192, trained by `sysgym train-model dialogue`;
 training.json says how, on which files and how good it is. Weights and vocabulary are made of the Self-dialogue Corpus
-(jfainberg/self_dialogue_corpus), whose licence is
-this one; its copyright line names no holder:
+(jfainberg/self_dialogue_corpus), whose licence is this one; its copyright line names no holder:
 
     BSD 3-Clause License
 

@@ -225,7 +225,7 @@ class _Watch:
 def _earlier(asked: Asked, folder: Path) -> tuple[Asked, dict[str, Any]]:
     """What a folder's training was asked for, and its record; UsageError if something else is asked for now."""
     if asked.name is not None or asked.files.any or asked.changes or any(limit is not None for limit in asked.budget):
-        raise UsageError("--resume goes on with what the folder says; leave out all but --out, --threads and --seed.")
+        raise UsageError("--resume goes on with what the folder says; leave out all but --out.")
     if not (folder / RECORD).is_file():
         raise UsageError(f"{folder} holds no training that could go on: there is no {RECORD}.")
     record = read_json(folder / RECORD, MOST_BYTES)
@@ -239,6 +239,9 @@ def _earlier(asked: Asked, folder: Path) -> tuple[Asked, dict[str, Any]]:
         found = Asked(told["name"], files, tuple(told["changes"]), budget, int(told["seed"]), int(told["threads"]))
     except (KeyError, TypeError, ValueError) as error:
         raise UsageError(f"{folder / RECORD} does not say what was asked for; start a new folder.") from error
+    for key, usual in (("seed", 0), ("threads", 1)):
+        if getattr(asked, key) not in (usual, getattr(found, key)):
+            raise UsageError(f"the training of {folder} has {key} {getattr(found, key)}; leave --{key} out.")
     return found, record
 
 
