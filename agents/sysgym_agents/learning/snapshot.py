@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -72,7 +73,8 @@ def put_learner(
 def _check_states(states: dict[int, dict[str, Tensor]], optimiser: torch.optim.Optimizer) -> None:
     """ValueError unless each state has the names that this kind of optimiser keeps, in the shape of its parameter."""
     parameters = [value for group in optimiser.param_groups for value in group["params"]]
-    settings = {key: value for key, value in optimiser.param_groups[0].items() if key in optimiser.defaults}
+    known = inspect.signature(type(optimiser)).parameters
+    settings = {key: value for key, value in optimiser.param_groups[0].items() if key in known and key != "params"}
     probe = torch.zeros(1, requires_grad=True)
     probe.grad = torch.ones(1)
     twin = type(optimiser)([probe], **settings)
