@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,6 +12,7 @@ from sysgym.core.errors import UsageError
 from sysgym.core.problem import Array
 from sysgym.text.catalogue import load_model
 from sysgym.text.model import TextModel
+from sysgym.text.models import cells, recurrent, transformer
 from sysgym.text.models.interface import Memory, State
 from sysgym.text.models.linear import linear, product
 
@@ -163,13 +164,23 @@ def test_the_transformer_equals_plain_formulas_in_float64() -> None:
         assert np.allclose([step[0][0] for step in found], expected, atol=2e-5)
 
 
-def test_a_step_costs_no_more_at_the_end(decoding_data: object) -> None:
-    model = load_model("multi30k")
-    memory, state, last = model.begin([model.ids("A man in a blue shirt is standing on a ladder .")] * 32)
-    seconds = []
-    for _ in range(50):
-        started = time.process_time()
+@pytest.mark.parametrize("name", ["translit", "dialogue"])
+def test_a_step_multiplies_no_more_rows_at_the_end(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is written is never computed again: every step puts each hypothesis through each layer once."""
+    rows: list[int] = []
+
+    def counted(x: Array, layer: Any) -> Array:
+        rows.append(len(x))
+        return product(x, layer)
+
+    model = load_model(name)
+    memory, state, last = model.begin([model.ids(text) for text in ("آب", "آتزمون", "محمد")])
+    for module in (cells, recurrent, transformer):
+        monkeypatch.setattr(module, "product", counted)
+    seen = []
+    for _ in range(30):
+        rows.clear()
         logp, _, state = model.network.step(memory, state, last)
         last = logp.argmax(axis=1)
-        seconds.append(time.process_time() - started)
-    assert np.median(seconds[40:]) < 1.2 * np.median(seconds[2:12]) + 2e-4
+        seen.append(list(rows))
+    assert seen[0] and set(seen[0]) == {3} and all(each == seen[0] for each in seen)
