@@ -159,3 +159,11 @@ def test_files_of_sentences(tmp_path: Path) -> None:
         problem.size(problem.load(str(source)))
     with pytest.raises(UsageError, match="leave the option references out"):
         problem.load("ar2en/test-0")
+
+
+def test_sentences_that_a_model_does_not_know_are_for_another_one(tmp_path: Path) -> None:
+    source = tmp_path / "captions.en"
+    source.write_text("A man in a hat.\nTwo dogs.\n")
+    problem = sysgym.make_problem("NMTDecoding")
+    with pytest.raises(UsageError, match=r"translit does not know 9.% of these sentences; name one that reads them"):
+        problem.size(problem.load(str(source)))

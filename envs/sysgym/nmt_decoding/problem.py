@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from sysgym.text.model import TextModel
 
 EXTRA, RATIO = 10, 1.5  # an answer may have 1.5 |X| + 10 tokens
+STRANGE = 0.5  # share of unknown pieces from which on sentences are taken to be for another model
 MOST = 65  # positions that an encoder reads: 64 pieces and an end
 
 
@@ -104,6 +105,12 @@ class NMTDecoding:
 
         model = self.model_of(instance)
         sources = [model.ids(line) for line in instance.sources]
+        unknown = np.concatenate(sources) == model.source.unknown
+        if unknown.mean() > STRANGE:
+            raise UsageError(
+                f"{instance.name}: the model {model.name} does not know {unknown.mean():.0%} of these sentences; name "
+                "one that reads them, as in -O model=multi30k."
+            )
         limits = [
             min(model.max_length, int(RATIO * len(each)) + EXTRA if self.max_len is None else self.max_len)
             for each in sources
