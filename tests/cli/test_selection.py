@@ -65,6 +65,14 @@ OTHERS: dict[str, dict[str, Any]] = {  # the same for every other learner
     "cnc": {"problem": "Clustering", "instances": "blobs/train-0;blobs/train-1", "steps": 100,
             "changes": ["hidden=8", "guided=false", "repair=none"],
             "evaluation": Wanted("blobs/valid-0;blobs/valid-1", 40)},
+    "trainable-greedy": {
+        "problem": "NMTDecoding", "instances": "ar2en/valid-0", "steps": 100, "changes": ["hidden=8", "batch=64"],
+        "evaluation": Wanted("ar2en/valid-1;ar2en/valid-2", 40),
+    },
+    "learnt-beam": {
+        "problem": "NMTDecoding", "options": ["mode=width", "k=3"], "instances": "ar2en/valid-0", "steps": 1000,
+        "changes": ["hidden=8", "batch=64", "sentences=20"], "evaluation": Wanted("ar2en/valid-1;ar2en/valid-2", 400),
+    },
     "edge-gnn": {
         "instances": "tiles:rows=1,columns=1,seed=1", "steps": 32,
         "changes": ["hidden=8", "n_steps=8", "batch_size=16", "num_envs=2", "pretrain=2"],

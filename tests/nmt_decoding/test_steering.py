@@ -83,7 +83,7 @@ def test_agents_search_by_one_setting_or_say_that_they_do_not_steer() -> None:
     assert problem.judge(instance, greedy).cost == problem.reference_costs(instance)["greedy"]
     assert problem.judge(instance, greedy).metrics["forwards"] == 1.0
     for name in ("sampling", "mbr"):
-        with pytest.raises(UsageError, match="chooses a search"):
+        with pytest.raises(UsageError, match="steers a search"):
             make_agent(name).solve(problem, instance, rng, Budget())
 
 

@@ -41,8 +41,10 @@ def usable(model: TextModel, answer: Array, limit: int, ranked: bool) -> bool:
 
 def refuse_steering(name: str, problem: Writing) -> None:
     """UsageError where the search is to be steered, which an agent does not do."""
-    if problem.mode == "beam":
-        raise UsageError(f"agent {name!r} writes answers itself, and mode 'beam' chooses a search; use 'beam'.")
+    if problem.mode != "token":
+        raise UsageError(
+            f"agent {name!r} writes answers itself, and mode {problem.mode!r} steers a search; use 'beam'."
+        )
 
 
 def answered(problem: Writing, instance: Sentences, found: Hypotheses, places: Array | None = None) -> Solution:
@@ -82,7 +84,7 @@ class Beam(_Given):
         """The best hypothesis of each sentence."""
         from sysgym.text import search
 
-        if problem.mode == "beam":
+        if problem.mode != "token":
             return problem.steered(instance, self.width, self.alpha)
         beam = search.Beam(width=self.width, alpha=self.alpha, beta=self.beta, convention=self.convention)
         task = problem.task(instance)

@@ -20,6 +20,7 @@ from sysgym.text.episodes.sentences import LONGEST, Sentences, arrays_of, checke
 if TYPE_CHECKING:
     from sysgym.text.episodes.rows import Task
     from sysgym.text.episodes.steering import Replays
+    from sysgym.text.episodes.widths import Decide, Narrowed
     from sysgym.text.model import TextModel
 
 EXTRA, RATIO = 10, 1.5  # an answer may have 1.5 |X| + 10 tokens
@@ -31,20 +32,23 @@ MOST = 65  # positions that an encoder reads: 64 pieces and an end
 class NMTDecoding:
     """Write what a frozen translation network answers, better than its most probable next words would.
 
-    Description: an instance is one or more sentences and a trained network (`sysgym.text`). With references, cost =
-    100 - (0.5 BLEU + 0.5 chrF2) of all answers together; without, the mean of -log P / length. Solution: the answers as
+    Description: an instance is one or more sentences and a trained network (`sysgym.text`). With references, cost = 100
+    - (0.5 BLEU + 0.5 chrF2) of all answers together; without, the mean of -log P / length. Solution: the answers as
     `text`, bytes of UTF-8, and `ends`, where each ends; where log P ranks also `tokens`, (n, most) ids with the end
     token behind each answer; in mode "beam" also `settings`, (n,) rows of the table of widths and length penalties,
-    whose answers `text` must hold: there the cost grows by 100 `lam` for each forward pass over those of greedy
-    decoding. As a file of any other ending than .json and .npz: one answer a line.
+    whose answers `text` must hold, and in mode "width" `widths`, (n, T) hypotheses that go on in each step, zeros
+    behind: there the cost grows by 100 `lam` for each forward pass over those of greedy decoding. As a file of any
+    other ending than .json and .npz: one answer a line.
 
     Options:
-        mode: "token" (choose among the `k` most probable next tokens) or "beam" (width and length penalty of the search
-            for each sentence; needs references).
+        mode: "token" (choose among the `k` most probable next tokens), "beam" (width and length penalty of the search
+            for each sentence) or "width" (how many of at most `k` hypotheses of a beam go on, step by step); the last
+            two need references.
         model: a packaged or public model, or a folder of one's own (`sysgym.text.catalogue`); None: the instance's.
-        k: candidates. max_len: most tokens of an answer, its end among them; None: 1.5 |X| + 10, the model's at most.
+        k: candidates; in mode "width" most hypotheses. max_len: most tokens of an answer, its end among them; None:
+            1.5 |X| + 10, the model's at most.
         references: a file with a reference a line, for sentences from a file.
-        lam: price of forward passes in mode "beam".
+        lam: price of forward passes in modes "beam" and "width".
         state: show the decoder's vector, which is of one model; without it a policy fits all models.
 
     Observation: nodes are the positions that the encoder reads: place, attention now and so far, whether there is one.
@@ -52,10 +56,12 @@ class NMTDecoding:
     whether it ends, repeats the last token, or a trigram. Globals: steps over the limit and the source, entropy and
     margin among the candidates, log P so far, source not attended to, sentences that are over, progress. In mode "beam"
     the globals say what greedy decoding says of the next sentence (log P, the worst and the margins of its tokens,
-    lengths), and candidates are width, length penalty and price.
+    lengths), and candidates are width, length penalty and price. In mode "width" they are hypotheses: score below the
+    best and below the one before, share of the probability, whether it has ended, log P of its last token, the same of
+    the next one, and how many go on; the globals are step and best score.
 
-    Metrics: bleu, chrf and length_ratio, in mode "beam" forwards (over those of greedy decoding); without references
-    logprob (of all) and tokens (a sentence).
+    Metrics: bleu, chrf and length_ratio, in modes "beam" and "width" forwards (over those of greedy decoding); without
+    references logprob (of all) and tokens (a sentence).
 
     Rewards: see `sysgym.core.rewards`; paid where a sentence ends, sentences not written yet being empty. The scale is
     100, so that returns lie between 0 and 1; without references 1.
@@ -64,12 +70,17 @@ class NMTDecoding:
 
     name = "NMTDecoding"
     version = 0
-    variants = ({"mode": "token"}, {"mode": "token", "state": False, "k": 4}, {"mode": "beam"})
+    variants = (
+        {"mode": "token"},
+        {"mode": "token", "state": False, "k": 4},
+        {"mode": "beam"},
+        {"mode": "width", "k": 4},
+    )
     recommended_agent = "beam"
     default_instances = "ar2en/train"
     sealed = True  # who is judged by references may not choose by them
 
-    mode: Literal["token", "beam"] = "token"
+    mode: Literal["token", "beam", "width"] = "token"
     model: str | None = None
     k: Annotated[int, Range(2, 64)] = 8
     max_len: Annotated[int | None, Range(1, 256)] = None
@@ -123,8 +134,9 @@ class NMTDecoding:
         """The dynamics of the chosen mode."""
         from sysgym.text.episodes.steering import Steering
         from sysgym.text.episodes.tokens import Tokens
+        from sysgym.text.episodes.widths import Widths
 
-        return Steering(self) if self.mode == "beam" else Tokens(self)
+        return {"token": Tokens, "beam": Steering, "width": Widths}[self.mode](self)
 
     @cached_property
     def _replays(self) -> Memo:
@@ -140,8 +152,20 @@ class NMTDecoding:
         found: Replays = self._replays(instance)
         return found
 
+    def narrowed(self, instance: Sentences, decide: Decide) -> Solution:
+        """The solution of mode "width" in whose searches as many hypotheses go on as `decide` says."""
+        from sysgym.text.episodes.widths import narrow, narrowed_arrays
+
+        return narrowed_arrays(narrow(self.model_of(instance), self.task(instance), self.k, decide))
+
+    def replay(self, instance: Sentences, widths: Array) -> Narrowed:
+        """What searches of given widths (n, T) find."""
+        from sysgym.text.episodes.widths import replay
+
+        return replay(self.model_of(instance), self.task(instance), self.k, widths)
+
     def price(self, instance: Sentences, forwards: int) -> float:
-        """What forward passes cost in mode "beam"."""
+        """What forward passes cost in modes "beam" and "width"."""
         return 100.0 * self.lam * forwards / self.replays(instance).greedy
 
     def load(self, name: Any) -> Sentences:
@@ -179,6 +203,9 @@ class NMTDecoding:
             from sysgym.text.episodes.steering import SETTINGS
 
             return found | {"settings": ArraySpec((count,), "int", 0, len(SETTINGS) - 1, "width and length penalty")}
+        if self.mode == "width":
+            shape = (count, max(task.limits))
+            return found | {"widths": ArraySpec(shape, "int", 0, self.k, "hypotheses that go on, by step")}
         if task.score is not None:
             return found
         last = self.model_of(instance).vocabulary - 1
@@ -187,12 +214,14 @@ class NMTDecoding:
 
     def judge(self, instance: Sentences, solution: Solution) -> Verdict:
         """Cost and metrics of answers (`judge_texts`, `judge_tokens`); InvalidSolution if they are none."""
-        from sysgym.nmt_decoding.judge import judge_settings, judge_texts, judge_tokens
+        from sysgym.nmt_decoding.judge import judge_settings, judge_texts, judge_tokens, judge_widths
 
         arrays, task = check_arrays(self.solution_arrays(instance), solution), self.task(instance)
         texts = checked_lines(arrays["text"], arrays["ends"], len(instance))
         if self.mode == "beam":
             return judge_settings(self, instance, texts, arrays["settings"])
+        if self.mode == "width":
+            return judge_widths(self, instance, texts, arrays["widths"])
         if task.score is not None:
             return judge_texts(task.score, texts)
         return judge_tokens(self.model_of(instance), task, texts, arrays["tokens"])
@@ -206,6 +235,8 @@ class NMTDecoding:
             from sysgym.text.episodes.steering import settings_arrays
 
             return self.judge(instance, settings_arrays(self.replays(instance), [0] * len(instance))).cost
+        if self.mode == "width":
+            return self.judge(instance, self.narrowed(instance, lambda asked: np.ones(len(asked.rows), np.int64))).cost
         from sysgym.text.episodes.rows import Rows
         from sysgym.text.memory_bank import MemoryBank
 
@@ -221,9 +252,15 @@ class NMTDecoding:
         return {"greedy": self._greedy(instance)}
 
     def steered(self, instance: Sentences, width: int, alpha: float) -> Solution:
-        """The solution of mode "beam" that searches alike for every sentence; UsageError for another width or alpha."""
+        """The solution of modes "beam" and "width" that searches alike for every sentence; UsageError for a width or
+        alpha that they do not have.
+        """
         from sysgym.text.episodes.steering import SETTINGS, settings_arrays
 
+        if self.mode == "width":
+            if width > self.k or (alpha != 1 and width > 1):
+                raise UsageError(f"mode 'width' has beams of 1 to {self.k} and alpha 1; got {width}/{alpha:g}.")
+            return self.narrowed(instance, lambda asked: np.full(len(asked.rows), width))
         for setting, beam in enumerate(SETTINGS):
             if beam.width == width and (beam.alpha == alpha or width == 1):
                 return settings_arrays(self.replays(instance), [setting] * len(instance))
@@ -240,8 +277,10 @@ class NMTDecoding:
             raise InvalidSolution(
                 f"there are {len(texts)} answers for {len(instance)} sentences: one a line is needed."
             )
-        if self.mode == "beam":
-            raise InvalidSolution("answers of mode 'beam' need their settings: read and write them as .json or .npz.")
+        if self.mode != "token":
+            raise InvalidSolution(
+                f"answers of mode {self.mode!r} need their settings: read and write them as .json or .npz."
+            )
         model, task = self.model_of(instance), self.task(instance)
         if task.score is not None:
             return self.answer_texts(texts)

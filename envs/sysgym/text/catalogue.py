@@ -46,10 +46,11 @@ def public_models() -> dict[str, dict[str, Any]]:
     return found
 
 
-def model_names() -> list[str]:
+@lru_cache(maxsize=1)
+def model_names() -> tuple[str, ...]:
     """Names that `load_model` knows: packaged models, then public ones, whether they are on this machine or not."""
     packaged = sorted(path.name for path in packaged_folder().iterdir() if is_model_folder(path))
-    return [*packaged, *public_models()]
+    return (*packaged, *public_models())
 
 
 def is_here(name: str) -> bool:

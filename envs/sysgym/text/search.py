@@ -115,31 +115,56 @@ def greedy_beams(model: TextModel, begin: Begin, limit: int) -> Hypotheses:
 
 def wu_beams(model: TextModel, begin: Begin, limit: int, beam: Beam, slots: Slots | None = None) -> Hypotheses:
     """Beam search in the convention `wu` from where it begins, in slots that a caller may look at afterwards."""
-    width, end, slots = beam.width, model.special.end, slots or Slots(begin, beam.width)
-    many, steps = len(begin.tokens), 0
-    length, coverage = np.zeros((many, width), dtype=np.int64), _Coverage(begin.memory, beam)
-    scores = np.full((many, width), -np.inf)
-    while steps < limit and len(live := slots.live):
+    search = WuSearch(begin, beam, model.special.end, slots)
+    while search.steps < limit and len(search.slots.live):
+        search.step(model)
+    return search.results()
+
+
+class WuSearch:
+    """Beam search in the convention `wu` of S sentences, step by step. The B slots of a sentence stand in order, best
+    first: `scores` (S, B), -inf where one is empty, and `length` (S, B), tokens without the end."""
+
+    def __init__(self, begin: Begin, beam: Beam, end: int, slots: Slots | None = None) -> None:
+        self.beam, self.end, self.slots, self.steps = beam, end, slots or Slots(begin, beam.width), 0
+        shape = (len(begin.tokens), beam.width)
+        self.length, self.scores = np.zeros(shape, dtype=np.int64), np.full(shape, -np.inf)
+        self.coverage = _Coverage(begin.memory, beam)
+
+    def step(self, model: TextModel) -> None:
+        """One token for every hypothesis that goes on."""
+        slots, width, end = self.slots, self.beam.width, self.end
+        many, live = len(self.length), slots.live
         logp, attention, at = slots.step(model)
         tokens = np.full((many, width, width + 1), end)
         values = np.full((many, width, width + 1), -np.inf)
         values[:, :, 0] = np.where(slots.row < 0, 0.0, -np.inf)  # ended hypotheses stand again as they are
         tokens[at], values[at] = candidates(logp, width, end)
         total = slots.total[:, :, None] + values
-        longer = length[:, :, None] + (tokens != end)
+        longer = self.length[:, :, None] + (tokens != end)
         with np.errstate(invalid="ignore"):
-            ranked = total / length_penalty(longer, beam.alpha) + coverage.after(attention, at)[:, :, None]
+            ranked = total / length_penalty(longer, self.beam.alpha) + self.coverage.after(attention, at)[:, :, None]
         flat = [each[live].reshape(len(live), -1) for each in (ranked, tokens, total, longer)]
         place = greatest(flat[0], flat[1], width)
         new, chosen, totals, lengths = (np.take_along_axis(each, place, axis=1) for each in flat)
         parents = place // (width + 1)
         slots.advance(live, parents, chosen, totals, (chosen != end) & (new > -np.inf))
-        length[live], scores[live] = lengths, new
-        coverage.move(live, parents)
-        steps += 1
-    every = np.tile(np.arange(width), (many, 1))
-    found = slots.traced(every, np.full((many, width), steps))
-    return _results(found, length, (slots.total, scores), slots.row < 0, (slots.forwards, end))
+        self.length[live], self.scores[live] = lengths, new
+        self.coverage.move(live, parents)
+        self.steps += 1
+
+    def keep(self, counts: Array) -> None:
+        """Empty the slots of each sentence behind the first `counts` (S,) of them, before the next step."""
+        gone = np.arange(self.beam.width) >= counts[:, None]
+        self.slots.row[gone], self.slots.total[gone], self.scores[gone] = -1, -np.inf, -np.inf
+
+    def results(self) -> Hypotheses:
+        """What there is."""
+        slots, many = self.slots, len(self.length)
+        every = np.tile(np.arange(self.beam.width), (many, 1))
+        found = slots.traced(every, np.full((many, self.beam.width), self.steps))
+        ranked = (slots.total, self.scores)
+        return _results(found, self.length, ranked, slots.row < 0, (slots.forwards, self.end))
 
 
 class _Coverage:

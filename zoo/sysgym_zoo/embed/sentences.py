@@ -27,6 +27,7 @@ TARGET = Path(__file__).parents[3] / "envs" / "sysgym" / "data" / TOPIC
 NAMES = {"train": 256, "valid": 4, "test": 8}  # single names to train on; chunks of CHUNK for the other two
 CAPTIONS = {"train": 256, "valid": 10, "test": 10}
 CHUNK, CAPTION_CHUNK = 64, 100
+TEXTS = 500  # sentences of a chunk of the sets that hold the whole training split, for learners that read texts
 HELD = 256  # pairs at the end of the training file that make the validation split
 
 
@@ -73,6 +74,24 @@ def caption_sets() -> dict[str, Any]:
     return rows
 
 
+def chunked(files: dict[str, Any], total: int, **facts: Any) -> dict[str, Any]:
+    """All of the training split."""
+    return {
+        f"train-{i}": row("train", files, first, min(TEXTS, total - first), **facts)
+        for i, first in enumerate(range(0, total, TEXTS))
+    }
+
+
+def text_sets() -> dict[str, dict[str, Any]]:
+    """The training splits of names and captions as whole texts."""
+    names = len((DATA / "ar2en" / "train.txt").read_text().splitlines()) - HELD
+    captions = described("multi30k/train.en.gz") | {"companions": [described("multi30k/train.de.gz")]}
+    return {
+        "ar2en-texts": chunked(packed("train"), names, model="translit", pairs=True),
+        "multi30k-texts": chunked(captions, 29_000, model="multi30k", pairs=False),
+    }
+
+
 def filled(group: str, rows: dict[str, Any], embedded: bool) -> dict[str, Any]:
     """Rows with content hashes and sizes."""
     problem = NMTDecoding()
@@ -91,11 +110,16 @@ def main() -> None:
     about = "Arabic names in Latin letters (google/transliteration, mined from Wikipedia)"
     captions = "captions of images, English to German (Multi30k, task 1)"
     terms = "captions derive from Flickr30k: non-commercial research and education"
+    texts = text_sets()
     sets = {
         "ar2en": {"version": 1, "source": "embedded", "licence": "Apache-2.0", "about": about,
                   "instances": filled("ar2en", name_sets(), True)},
         "multi30k": {"version": 1, "source": "public", "licence": terms, "about": captions,
                      "instances": filled("multi30k", caption_sets(), False)},
+        "ar2en-texts": {"version": 1, "source": "embedded", "licence": "Apache-2.0", "about": f"all training {about}",
+                        "instances": filled("ar2en-texts", texts["ar2en-texts"], True)},
+        "multi30k-texts": {"version": 1, "source": "public", "licence": terms, "about": f"all training {captions}",
+                           "instances": filled("multi30k-texts", texts["multi30k-texts"], False)},
     }  # fmt: skip
     (TARGET / "index.json").write_text(json.dumps(sets, indent=1) + "\n")
     print(TARGET / "index.json")

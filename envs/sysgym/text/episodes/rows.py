@@ -177,19 +177,10 @@ class Rows:
         self._candidates(rows, logp)
 
     def _candidates(self, rows: Array, logp: Array) -> None:
-        """The most probable tokens of rows, given all log-probabilities (R, V), the end among them. An answer that is
-        worth its log-probability has one token at least, and an end.
-        """
-        end, ranked, steps = self.model.special.end, self.ranked[rows], self.steps[rows]
+        """The candidates of rows, given all log-probabilities (R, V)."""
+        ranked, steps = self.ranked[rows], self.steps[rows]
         first, last = ranked & (steps == 0), ranked & (steps + 1 >= self.limit[rows])
-        may_end, of_end = ~first | last, logp[:, end].astype(np.float64)
-        logp[:, self.model.unwritten] = -np.inf
-        logp[~may_end, end] = -np.inf
-        tokens, found = top_tokens(logp, self.choices)
-        found = found.astype(np.float64)
-        with_end(of_end, end, tokens, found, may_end)
-        tokens[last[:, None] & (tokens != end)] = -1
-        self.next[rows], self.next_logp[rows] = tokens, np.maximum(found, -1e3)
+        self.next[rows], self.next_logp[rows] = next_tokens(self.model, logp, self.choices, first, last)
 
     def _fresh(self, rows: Array, source: Array) -> None:
         """Put fresh hypotheses into rows."""
@@ -227,6 +218,23 @@ class Rows:
         if self.network is None:
             self.network = blank(other.network, len(self.pending))
         self.network = placed(self.network, other.network, np.array([row]))
+
+
+def next_tokens(model: TextModel, logp: Array, count: int, first: Array, last: Array) -> tuple[Array, Array]:
+    """The `count` most probable next tokens of each row, the end among them, and their log-probabilities, (R, count)
+    each, given all (R, V), which are written over; -1 where there is no candidate. An answer that is worth its
+    log-probability has a token at least, and an end: where it is `first` (R,) the end is none, where it is `last`
+    nothing else is.
+    """
+    end, may_end = model.special.end, ~first | last
+    of_end = logp[:, end].astype(np.float64)
+    logp[:, model.unwritten] = -np.inf
+    logp[~may_end, end] = -np.inf
+    tokens, found = top_tokens(logp, count)
+    found = found.astype(np.float64)
+    with_end(of_end, end, tokens, found, may_end)
+    tokens[last[:, None] & (tokens != end)] = -1
+    return tokens, np.maximum(found, -1e3)
 
 
 def blank(state: State, count: int) -> State:

@@ -13,6 +13,7 @@ import numpy as np
 
 from sysgym.core.errors import UsageError
 from sysgym.core.problem import Array
+from sysgym.text.models.linear import Linear
 
 MULTIPLE = 8  # padded lengths are multiples of it
 
@@ -81,6 +82,7 @@ class Network(Protocol):
     """A trained network."""
 
     vocabulary: int  # size V of the target vocabulary
+    softmax: Linear  # from the vector before the softmax to the logits of V tokens
 
     def encode(self, sources: Sequence[Array]) -> Memory:
         """The memory of some sources, each its token ids as the network was trained to read them."""

@@ -37,6 +37,13 @@ def linear(weight: Array, bias: Array | None = None) -> Linear:
     return Linear(slices, None if bias is None else np.ascontiguousarray(bias, dtype=np.float32), outputs)
 
 
+def weight_of(layer: Linear) -> Array:
+    """The weight (outputs, inputs) that `linear` cut."""
+    inputs = layer.slices.shape[1]
+    found: Array = layer.slices.transpose(0, 2, 1).reshape(-1, inputs)[: layer.outputs]
+    return found
+
+
 def product(x: Array, layer: Linear) -> Array:
     """Rows (N, inputs) float32 through a layer: (N, outputs) float32."""
     count, (slices, inputs, wide) = len(x), layer.slices.shape

@@ -27,6 +27,7 @@ class Transformer:
             name.removesuffix("/weight"): linear(tensors[name], tensors[name.removesuffix("weight") + "bias"])
             for name in tensors if name.endswith("/weight") and not name.endswith("embeddings/weight")
         }  # fmt: skip
+        self.softmax = self.maps["decoder/projection"]
         self.scale = np.float32((config.width // config.heads) ** -0.5)
 
     def encode(self, sources: Sequence[Array]) -> Memory:
