@@ -116,6 +116,7 @@ def reverify(store: Kept, board: Board | str | Path) -> Iterator[str]:
     name = board.id if isinstance(board, Board) else str(board)
     try:
         rules = board if isinstance(board, Board) else load_board(board)
+        precision = float(rules.make_problem().precision)
         for number, where, accepted, submission, text, *_ in store.rows():
             if where != rules.id or not accepted:
                 continue
@@ -135,14 +136,15 @@ def reverify(store: Kept, board: Board | str | Path) -> Iterator[str]:
                 continue
             found = store.judge(submission, rules)
             for certificate in certificates:
-                for sentence in differences(certificate, found, judged=certificate is certificates[-1]):
+                for sentence in differences(certificate, found, certificate is certificates[-1], precision):
                     yield f"entry {number} ({first.agent}): {sentence}"
     except UsageError as error:
         yield f"{name} cannot be verified here: {error}"
 
 
-def differences(stored: Certificate, found: Judged, judged: bool = True) -> list[str]:
-    """How a second verification differs from a stored one; measured seconds do not count, nor do versions.
+def differences(stored: Certificate, found: Judged, judged: bool = True, precision: float = 0.0) -> list[str]:
+    """How a second verification differs from a stored one; measured seconds do not count, nor do versions, nor what
+    machines may differ in (`Problem.precision`).
 
     `judged=False` leaves out what another judge may see otherwise: for certificates that re-judging replaced.
     """
@@ -165,7 +167,7 @@ def differences(stored: Certificate, found: Judged, judged: bool = True) -> list
     for row in now.rows:
         old = before.get((row.instance, row.seed))
         if old is not None:
-            texts += _row_differences(old, row, keys, named=stored.judge is not None)
+            texts += _row_differences(old, row, keys, stored.judge is not None, precision)
     if texts and judged and stored.judge is not None and now.judge is not None and not now.judge.same(stored.judge):
         texts = [f"judged by {stored.judge}, here by {now.judge}: {text}" for text in texts]
     return texts
@@ -175,7 +177,7 @@ def _changed(name: str, was: object, now: object) -> list[str]:
     return [] if was == now else [f"its {name} was {was!r:.200}, is {now!r:.200} now."]
 
 
-def _row_differences(old: Row, row: Row, keys: tuple[str, ...], named: bool) -> Iterator[str]:
+def _row_differences(old: Row, row: Row, keys: tuple[str, ...], named: bool, precision: float) -> Iterator[str]:
     """Sentences about an answer. `named=False`: it is from before judges were named, and lacks what came since."""
     pairs = [(key, getattr(old, key), getattr(row, key)) for key in keys if named or key != "canonical"]
     if "cost" in keys:
@@ -185,10 +187,11 @@ def _row_differences(old: Row, row: Row, keys: tuple[str, ...], named: bool) -> 
             if named or key in old.metrics
         ]
     for key, was, now in pairs:
-        if was != now and not (key.startswith("metric ") and _close(was, now)):
+        near = max(precision, 1e-12 if key.startswith("metric ") else 0.0)
+        if was != now and not ((key in ("cost", "reference") or key.startswith("metric ")) and _close(was, now, near)):
             yield f"{row.instance} seed {row.seed}: {key} was {was!r:.100}, is {now!r:.100} now."
 
 
-def _close(was: float | None, now: float | None) -> bool:
-    """Whether metrics, which are only shown, agree up to the last digits that libraries compute differently."""
-    return was is not None and now is not None and math.isclose(was, now, rel_tol=1e-12)
+def _close(was: float | None, now: float | None, near: float) -> bool:
+    """Whether figures agree up to the last digits that libraries compute differently."""
+    return was is not None and now is not None and math.isclose(was, now, rel_tol=near)

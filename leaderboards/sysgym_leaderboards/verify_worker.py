@@ -36,8 +36,6 @@ from sysgym_leaderboards.judge import judge_of
 from sysgym_leaderboards.names import bounded
 from sysgym_leaderboards.submissions import Answer, Submission, canonical_members, coverage_problem, read_bytes
 
-TOLERANCE = 1e-9  # relative, between a claimed cost and the judged one
-
 
 def die_with_parent(parent: int) -> None:
     """Kill this process when the one that started it is gone: nobody reads the report then."""
@@ -222,15 +220,15 @@ def _beside(problem: AnyProblem, instance: Any, solution: Solution, verdict: Ver
     return found
 
 
-def claim_mismatch(rows: Sequence[Row]) -> str:
-    """A sentence about the first claimed cost that is not the judged one, or ''."""
+def claim_mismatch(rows: Sequence[Row], precision: float) -> str:
+    """A sentence about the first claimed cost that is not the judged one (`Problem.precision`), or ''."""
     for row in rows:
         if row.claimed is None:
             continue
         where = f"{row.instance} seed {row.seed}: the claimed cost is {row.claimed!r}"
         if math.isinf(row.cost):
             return f"{where}, but the answer is infeasible and has no cost."
-        if abs(row.claimed - row.cost) > TOLERANCE * abs(row.cost):
+        if abs(row.claimed - row.cost) > precision * abs(row.cost):
             return f"{where}, but it was judged {row.cost!r}."
     return ""
 
@@ -269,7 +267,7 @@ def report_on(data: bytes, board: Board | None) -> tuple[dict[str, Any], bytes]:
         check_coverage(submission, [(name, seed) for name in names for seed in range(board.seeds)])
         for row in judge_rows(submission, board, problem, names):
             rows.append(row)
-        report["reason"] = claim_mismatch(rows)
+        report["reason"] = claim_mismatch(rows, problem.precision)
         if not report["reason"]:
             ordered = replace(submission, instances={name: submission.instances[name] for name in names})
             members = canonical_members(ordered, board)

@@ -128,7 +128,7 @@ def test_weights_too_large_for_half_are_not_written(toy: Callable[..., TextModel
 
 def test_models_by_name(toy: Callable[..., TextModel], tmp_path: Path) -> None:
     assert (
-        model_names()[:2] == ["dialogue", "translit"]
+        model_names()[:2] == ("dialogue", "translit")
         and {"multi30k", "selfdialogue"} <= {*model_names()}
         and is_here("translit")
     )

@@ -48,6 +48,7 @@ class NMTDecoding:
         k: candidates; in mode "width" most hypotheses. max_len: most tokens of an answer, its end among them; None:
             1.5 |X| + 10, the model's at most.
         references: a file with a reference a line, for sentences from a file.
+        score: "references" (where there are any) or "model": answers are worth their log-probability in any case.
         lam: price of forward passes in modes "beam" and "width".
         state: show the decoder's vector, which is of one model; without it a policy fits all models.
 
@@ -78,15 +79,29 @@ class NMTDecoding:
     )
     recommended_agent = "beam"
     default_instances = "ar2en/train"
-    sealed = True  # who is judged by references may not choose by them
 
     mode: Literal["token", "beam", "width"] = "token"
     model: str | None = None
     k: Annotated[int, Range(2, 64)] = 8
     max_len: Annotated[int | None, Range(1, 256)] = None
     references: str | None = None
+    score: Literal["references", "model"] = "references"
     lam: Annotated[float, Range(0, 1)] = 0.002
     state: bool = True
+
+    def __post_init__(self) -> None:
+        if self.score == "model" and self.mode != "token":
+            raise UsageError(f"mode {self.mode!r} weighs forward passes against references: it needs score=references.")
+
+    @property
+    def sealed(self) -> bool:
+        """Who is judged by references may not choose by them; what the model says of an answer anybody may ask."""
+        return self.score == "references"
+
+    @property
+    def precision(self) -> float:
+        """Log-probabilities are sums of float32 products, whose last digits are the processor's; scores are counts."""
+        return 1e-9 if self.score == "references" else 1e-5
 
     @cached_property
     def text_model(self) -> TextModel:
@@ -126,7 +141,7 @@ class NMTDecoding:
             min(model.max_length, int(RATIO * len(each)) + EXTRA if self.max_len is None else self.max_len)
             for each in sources
         ]
-        references = instance.references
+        references = instance.references if self.score == "references" else []
         return Task(sources, limits, ChunkScore(references) if references else None)
 
     @cached_property
@@ -319,7 +334,11 @@ class NMTDecoding:
         return describe(instance, self.legend(instance, solution), self.judge(instance, solution))
 
     def render(self, instance: Sentences, solution: Solution) -> Array:
-        """What each token of the first answers attends to, (H, W, 3) uint8."""
-        from sysgym.nmt_decoding.render import draw
+        """What each token of the first answers attends to, or the searches for them, (H, W, 3) uint8."""
+        from sysgym.nmt_decoding.render import SHOWN, draw, draw_trees
 
-        return draw(self.model_of(instance), instance, self.legend(instance, solution), self.judge(instance, solution))
+        model, verdict = self.model_of(instance), self.judge(instance, solution)
+        if self.mode == "token":
+            return draw(model, instance, self.legend(instance, solution), verdict)
+        trails = self.dynamics.trails(instance, solution, range(min(SHOWN, len(instance))))
+        return draw_trees(model, instance, verdict, trails)

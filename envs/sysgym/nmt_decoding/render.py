@@ -1,4 +1,4 @@
-"""Answers as text, and what each of their tokens attends to as a picture."""
+"""Answers as text; as pictures what each of their tokens attends to, and the searches that found them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,9 @@ from PIL import Image, ImageDraw, ImageFont
 
 from sysgym.core.drawing.tools import cut, heat
 from sysgym.core.problem import Array, Verdict
+from sysgym.nmt_decoding.tree import LEGEND, OTHER, tree
 from sysgym.text.episodes.sentences import Sentences
+from sysgym.text.hypotheses import Trail
 from sysgym.text.model import TextModel
 from sysgym.text.scoring import attentions
 
@@ -44,15 +46,27 @@ def describe(instance: Sentences, rows: Sequence[Row], verdict: Verdict) -> str:
 
 def draw(model: TextModel, instance: Sentences, rows: Sequence[Row], verdict: Verdict) -> Array:
     """The attention of the first answers' tokens to the positions of their sources, (H, 960, 3) uint8."""
-    maps = [_map(model, row) for row in rows[:SHOWN]]
-    height = TOP + sum(each.height + GAP for each in maps) + MARGIN
-    image = Image.new("RGB", (WIDTH, height), "white")
+    return _page(model, instance, verdict, [_map(model, row) for row in rows[:SHOWN]])
+
+
+def draw_trees(model: TextModel, instance: Sentences, verdict: Verdict, trails: Sequence[tuple[Trail, Array]]) -> Array:
+    """The searches for the first answers, each with how many hypotheses went on, (H, W, 3) uint8."""
+    about = Image.new("RGB", (WIDTH, 20), "white")
+    ImageDraw.Draw(about).text((0, 0), LEGEND, OTHER, font(LABEL))
+    trees = [tree(model, line, *trail, font(LABEL)) for line, trail in zip(instance.sources, trails, strict=False)]
+    return _page(model, instance, verdict, [about, *trees])
+
+
+def _page(model: TextModel, instance: Sentences, verdict: Verdict, parts: Sequence[Image.Image]) -> Array:
+    """Title, figures, and pictures below."""
+    height = TOP + sum(each.height + GAP for each in parts) + MARGIN
+    image = Image.new("RGB", (max(WIDTH, *(each.width + 2 * MARGIN for each in parts)), height), "white")
     pen, at = ImageDraw.Draw(image), TOP
     title = f"{cut(pen, instance.name, 420, 16)}   {len(instance)} sentence(s), {model.name}"
     pen.text((MARGIN, 12), title, "black", ImageFont.load_default(16))
     figures = ", ".join(f"{name} {value:.4g}" for name, value in verdict.metrics.items())
     pen.text((MARGIN, 36), f"cost {verdict.cost:.3f}   ({figures})", "black", ImageFont.load_default(13))
-    for each in maps:
+    for each in parts:
         image.paste(each, (MARGIN, at))
         at += each.height + GAP
     return np.asarray(image, np.uint8).copy()

@@ -113,6 +113,14 @@ def greatest(scores: Array, tokens: Array, count: int) -> Array:
     return order
 
 
+class Trail(NamedTuple):
+    """How the beam of one sentence went: what stood in its B slots after each of T steps, best first."""
+
+    parents: Array  # (T, B) int64: the slot that each was made of
+    tokens: Array  # (T, B) int64: its last token; where a slot is empty anything
+    logp: Array  # (T, B) float64; -inf where a slot is empty
+
+
 class Slots:
     """B slots of each of S sentences: hypotheses that go on, whose states stand in the rows of one State."""
 
@@ -163,3 +171,7 @@ class Slots:
             found[:, :, t] = np.where(inside, np.take_along_axis(self.tokens[t], at, axis=1), -1)
             at = np.where(inside, np.take_along_axis(self.parents[t], at, axis=1), at)
         return found
+
+    def trail(self) -> Trail:
+        """Every slot of every step so far, of one sentence."""
+        return Trail(*(np.concatenate(each) for each in (self.parents, self.tokens, self.totals)))

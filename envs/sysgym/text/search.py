@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import Literal
 
 import numpy as np
 
@@ -23,6 +23,7 @@ from sysgym.text.hypotheses import (
     Begin,
     Hypotheses,
     Slots,
+    Trail,
     candidates,
     check_whole,
     greatest,
@@ -54,14 +55,6 @@ class Beam:
             raise UsageError("the coverage penalty goes with the convention wu.")
 
 
-class Trail(NamedTuple):
-    """How the beam of one sentence went: what stood in its B slots after each of T steps, best first."""
-
-    parents: Array  # (T, B) int64: the slot that each was made of
-    tokens: Array  # (T, B) int64: its last token; where a slot is empty anything
-    logp: Array  # (T, B) float64; -inf where a slot is empty
-
-
 def beam_search(
     model: TextModel, sources: Sequence[Array], beam: Beam | None = None, max_length: int | None = None
 ) -> Hypotheses:
@@ -80,8 +73,7 @@ def beam_trail(model: TextModel, source: Array, beam: Beam, max_length: int | No
     check_whole(model, 1, limit)
     slots = Slots(begin, beam.width)
     found = (wu_beams if beam.convention == "wu" else length_beams)(model, begin, limit, beam, slots)
-    steps = (np.concatenate(each) for each in (slots.parents, slots.tokens, slots.totals))
-    return found, Trail(*steps)
+    return found, slots.trail()
 
 
 def greedy(model: TextModel, sources: Sequence[Array], max_length: int | None = None) -> Hypotheses:

@@ -20,9 +20,9 @@ from sysgym.core.errors import UsageError
 from sysgym.core.problem import Array, Size, Solution
 from sysgym.text.episodes.rows import Task
 from sysgym.text.episodes.sentences import arrays_of
-from sysgym.text.hypotheses import top_tokens
+from sysgym.text.hypotheses import Trail, top_tokens
 from sysgym.text.model import TextModel
-from sysgym.text.search import Beam, beam_search
+from sysgym.text.search import Beam, beam_search, beam_trail
 
 SETTINGS = (Beam(width=1, alpha=0.0), *(Beam(width=w, alpha=a) for w in (2, 5, 10, 25) for a in (0.0, 0.5, 1.0)))
 """Width and length penalty (Wu et al. 2016) of each action; the first is greedy decoding."""
@@ -218,6 +218,16 @@ class Steering:
         """Width, length penalty, and about what the setting costs, (A, 3) float32."""
         rows = [[np.log2(beam.width) / 5, beam.alpha, beam.width / 25] for beam in SETTINGS]
         return np.array(rows, np.float32), np.full(len(SETTINGS), -1, np.int32)
+
+    def trails(self, instance: Any, solution: Solution, places: Sequence[int]) -> list[tuple[Trail, Array]]:
+        """The searches for some sentences of a solution, and how many hypotheses went on from each step, (T,)."""
+        replays, found = self.problem.replays(instance), list[tuple[Trail, Array]]()
+        for place in places:
+            beam = SETTINGS[int(solution["settings"][place])]
+            task = replays.task
+            _, trail = beam_trail(replays.model, task.sources[place], beam, task.limits[place])
+            found.append((trail, np.full(len(trail.parents), beam.width)))
+        return found
 
 
 def _scored(task: Task, name: str) -> Any:

@@ -21,7 +21,7 @@ from sysgym.core.errors import UsageError
 from sysgym.core.problem import Array, Size, Solution
 from sysgym.text.episodes.rows import Task
 from sysgym.text.episodes.sentences import arrays_of
-from sysgym.text.hypotheses import ROWS, Begin
+from sysgym.text.hypotheses import ROWS, Begin, Trail
 from sysgym.text.model import TextModel
 from sysgym.text.search import Beam, WuSearch
 
@@ -305,6 +305,23 @@ class Widths:
             found = np.concatenate([slots, np.roll(slots, -1, axis=0), own], axis=1).astype(np.float32)
             found[-1, len(ABOUT) : 2 * len(ABOUT)] = 0.0
         return found, np.full(k, -1, np.int32)
+
+    def trails(self, instance: Any, solution: Solution, places: Sequence[int]) -> list[tuple[Trail, Array]]:
+        """The searches for some sentences of a solution, and how many hypotheses went on from each step, (T,)."""
+        model, task, found = self.problem.model_of(instance), self.problem.task(instance), list[tuple[Trail, Array]]()
+        for place in places:
+            widths, searches = solution["widths"][place], list[WuSearch]()
+
+            def ask(asked: Asked, given: Array = widths, seen: list[WuSearch] = searches) -> Array:
+                seen.append(asked.search)
+                return given[asked.search.steps - 1 : asked.search.steps]
+
+            narrow(model, Task([task.sources[place]], [task.limits[place]], None), self.problem.k, ask)
+            if searches:
+                steps = searches[-1].slots.trail()
+                kept = np.where(widths > 0, widths, self.problem.k)
+                found.append((steps, np.pad(kept, (0, len(steps.parents)), constant_values=self.problem.k)))
+        return found
 
 
 def _scored(task: Task, name: str) -> Any:
