@@ -126,3 +126,17 @@ def test_what_it_cannot_learn_from_or_answer(tmp_path: Path) -> None:
         again.solve(made, names, rng, Budget())
     with pytest.raises(UsageError, match="mode 'beam' steers a search"):
         agent.solve(sysgym.make_problem("NMTDecoding", mode="beam"), names, rng, Budget())
+
+
+def test_the_oracle_is_a_bound_of_its_beam() -> None:
+    """It is at least as good as what the beam answers, sentence by sentence, and needs references."""
+    made, rng = problem(), np.random.default_rng(0)
+    names = made.load("ar2en/test-0")
+    score = made.task(names).score
+    best = make_agent("oracle", width=5).solve(made, names, rng, Budget())
+    beam = make_agent("beam", width=5).solve(made, names, rng, Budget())
+    for row, (one, two) in enumerate(zip(made.legend(names, best), made.legend(names, beam), strict=True)):
+        assert score.cost(score.of(row, one["answer"])) <= score.cost(score.of(row, two["answer"]))
+    assert made.judge(names, best).cost < made.judge(names, beam).cost
+    with pytest.raises(UsageError, match="chooses by references, and mine has none"):
+        make_agent("oracle").solve(made, sentences("mine", "translit", NAMES), rng, Budget())

@@ -11,7 +11,6 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Sequence
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 
@@ -36,6 +35,7 @@ class ChunkScore:
         self.references = list(references)
         self._made: dict[int, tuple[SentenceBLEU, SentenceChrF]] = {}
         self._known: OrderedDict[tuple[int, str], Array] = OrderedDict()
+        self._scored: tuple[bytes, float, float] = b"", 0.0, 0.0
 
     def of(self, place: int, text: str) -> Array:
         """The counts (COUNTS,) int64 of one sentence's text; not to be written to."""
@@ -56,30 +56,24 @@ class ChunkScore:
             total += self.of(place, text)
         return total
 
+    def scores(self, counts: Array) -> tuple[float, float]:
+        """BLEU and chrF2 of summed counts; those that were asked for last are remembered."""
+        key = counts.tobytes()
+        if self._scored[0] != key:
+            self._scored = key, _bleu_of(counts), _chrf_of(counts)
+        return self._scored[1:]
+
     def bleu(self, counts: Array) -> float:
         """BLEU of summed counts."""
-        matches, totals, (ours, theirs) = np.split(counts[: 2 * WORDS + 2], [WORDS, 2 * WORDS])
-        return float(
-            _bleu().compute_bleu(
-                matches.tolist(), totals.tolist(), int(ours), int(theirs), smooth_method="exp",
-                effective_order=True,
-            ).score
-        )  # fmt: skip
+        return self.scores(counts)[0]
 
     def chrf(self, counts: Array) -> float:
         """chrF2 of summed counts: precision and recall averaged over the orders that both sides have."""
-        written, wanted, matches = counts[2 * WORDS + 2 :].reshape(3, CHARACTERS).tolist()
-        pairs = [(m / w, m / r) for w, r, m in zip(written, wanted, matches, strict=True) if w and r]
-        precision, recall = (
-            sum(side) / max(len(pairs), 1) for side in (zip(*pairs, strict=True) if pairs else ((), ()))
-        )
-        if not precision + recall:
-            return 0.0
-        return float(100.0 * (1 + BETA**2) * precision * recall / (BETA**2 * precision + recall))
+        return self.scores(counts)[1]
 
     def cost(self, counts: Array) -> float:
         """`mixed_cost` of summed counts."""
-        return mixed_cost(self.bleu(counts), self.chrf(counts))
+        return mixed_cost(*self.scores(counts))
 
     @cached_property
     def nothing(self) -> tuple[Array, float]:
@@ -100,7 +94,21 @@ def mixed_cost(bleu: float, chrf: float) -> float:
     return max(0.0, 100.0 - (0.5 * bleu + 0.5 * chrf))
 
 
-def _bleu() -> Any:
+def _bleu_of(counts: Array) -> float:
     from sacrebleu.metrics import BLEU
 
-    return BLEU
+    matches, totals, (ours, theirs) = np.split(counts[: 2 * WORDS + 2], [WORDS, 2 * WORDS])
+    return float(
+        BLEU.compute_bleu(
+            matches.tolist(), totals.tolist(), int(ours), int(theirs), smooth_method="exp", effective_order=True
+        ).score
+    )
+
+
+def _chrf_of(counts: Array) -> float:
+    written, wanted, matches = counts[2 * WORDS + 2 :].reshape(3, CHARACTERS).tolist()
+    pairs = [(m / w, m / r) for w, r, m in zip(written, wanted, matches, strict=True) if w and r]
+    precision, recall = (sum(side) / max(len(pairs), 1) for side in (zip(*pairs, strict=True) if pairs else ((), ())))
+    if not precision + recall:
+        return 0.0
+    return float(100.0 * (1 + BETA**2) * precision * recall / (BETA**2 * precision + recall))
