@@ -10,10 +10,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+from toy_models import NETWORK, prepared, words
 
 from sysgym.core.errors import UsageError
-from sysgym.text.model import Special, TextModel
-from sysgym.text.model_files import built, read_model, write_model
+from sysgym.text.model import TextModel
+from sysgym.text.model_files import read_model, write_model
 from sysgym.text.scoring import score
 from sysgym.text.search import Beam, greedy, texts
 from sysgym.text.segments import segment_beams
@@ -30,34 +31,11 @@ from sysgym_agents.decoding.training.texts import (
     tab_separated,
     two_files,
 )
-from sysgym_agents.decoding.training.training import Training, computes_half, fit
+from sysgym_agents.decoding.training.training import computes_half, fit
 from sysgym_agents.learning.snapshot import Snapshot
 
-TOY = {"dropout": 0.0, "label_smoothing": 0.0, "batch": 256, "learning_rate": 0.02, "warmup": 10,
-       "precision": "float32", "vocabulary": "characters"}  # fmt: skip
-NETWORK = {"embedding": 32, "units": 32, "attention_units": 32, "decoder_depth": 1}
 REFERENCE = {**NETWORK, "recurrent_bias": True, "attention_scale": True, "attention_values": True, "feed": "none",
              "bridge": "tanh", "tied": True}  # fmt: skip
-
-
-def words(count: int = 900) -> list[str]:
-    rng = np.random.default_rng(0)
-    drawn = ("".join(rng.choice(list("abcdef"), size=rng.integers(2, 6))) for _ in range(count))
-    return list(dict.fromkeys(drawn))
-
-
-def prepared(network: dict[str, Any], pairs: Pairs, held: int = 60, **numbers: Any) -> tuple[TextModel, Training]:
-    """A model over the characters of pairs, and its training, the last pairs held out."""
-    want = wanted({**TOY, **numbers}, network)
-    pieces = make_vocabulary("characters", pairs, 0, want.setting.segment > 0)
-    config, segment = want.config(pieces.size), want.setting.segment
-    empty = {name: np.zeros(shape, dtype=np.float32) for name, shape in config.shapes().items()}
-    special = Special(separator=separator_of("characters") if segment else -1, segment=segment)
-    model = built("toy", config, empty, (pieces, pieces), special=special, max_length=30)
-    count = len(pairs.sources)
-    sides = (pairs.take(range(count - held)), pairs.take(range(count - held, count)))
-    train, valid = (examples_of(model, side)[0] for side in sides)
-    return model, Training(config, want.setting, 0, train, valid)
 
 
 def turned(count: int = 900) -> Pairs:

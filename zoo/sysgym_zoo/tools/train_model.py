@@ -28,6 +28,7 @@ def train_model(
     epochs: Annotated[int | None, typer.Option(min=1, help="Passes over the texts; default: the recipe's.")] = None,
     seconds: Annotated[float | None, typer.Option(min=0.0, help="Wall time to train for.")] = None,
     cpu_seconds: Annotated[float | None, typer.Option(min=0.0, help="CPU time to train for.")] = None,
+    start: Annotated[str | None, typer.Option("--from", help="Model to go on from, by name or folder.")] = None,
     seed: Seed = 0,
     threads: Threads = 1,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the training of --out.")] = False,
@@ -37,7 +38,8 @@ def train_model(
     """Train a model that decoding problems use: sysgym solve ... -O model=FOLDER.
 
     The folder holds the model, its card `training.json`, metrics and TensorBoard events. With --seconds or
-    --cpu-seconds and no --epochs it trains until the time is up.
+    --cpu-seconds and no --epochs it trains until the time is up. With --from MODEL --set risk=5 it lowers the expected
+    risk of what that model writes, in the place of cross entropy.
     """
     from sysgym.core.errors import UsageError
     from sysgym_agents.core import Budget
@@ -51,6 +53,7 @@ def train_model(
     asked = Asked(
         name=name, files=Files(source, target, pairs, valid_source, valid_target, valid_pairs),
         changes=tuple(change or ()), budget=Budget(seconds, epochs, cpu_seconds), seed=seed, threads=threads,
+        start=start,
     )  # fmt: skip
     status, card = train(asked, out, resume, save_every)
     if as_json:

@@ -30,6 +30,7 @@ class Setting:
     segment: Annotated[int, Range(0, 1000)] = 0  # tokens after which what is written is encoded again; 0 for never
     max_length: Annotated[int, Range(2, 1000)] = 50  # tokens of what the model writes, the end among them
     sample: Annotated[int, Range(1, 100_000)] = 200  # validation pairs that are decoded for BLEU and chrF
+    risk: Annotated[int, Range(0, 64)] = 0  # hypotheses of each source whose expected risk is lowered; 0: cross entropy
     precision: Literal["auto", "bfloat16", "float32"] = "auto"  # auto: bfloat16 where the processor multiplies it
 
     def __post_init__(self) -> None:

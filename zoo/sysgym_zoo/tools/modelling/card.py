@@ -71,6 +71,7 @@ def heading(about: Mapping[str, Any], spent: Spent) -> dict[str, Any]:
 def command(asked: Any) -> str:
     """The words that train this model again."""
     words = ["sysgym", "train-model", *([asked.name] if asked.name else [])]
+    words += ["--from", Path(asked.start).name] if asked.start else []
     for key, value in asdict(asked.files).items():
         if key != "columns" and value is not None:
             words += [f"--{key.replace('_', '-')}", Path(value).name]

@@ -13,10 +13,13 @@ from typing import Any
 import numpy as np
 
 from sysgym.core.errors import UsageError, announce
+from sysgym.core.options import option_table
 from sysgym.core.solutions import read_json
 from sysgym.resources import limit_pools
+from sysgym.text.catalogue import load_model
 from sysgym.text.model import Special, TextModel
 from sysgym.text.model_files import built
+from sysgym.text.models.config import RecurrentConfig
 from sysgym_agents.core import Budget, Clock, uncounted
 from sysgym_agents.decoding.training.setting import Wanted, wanted
 from sysgym_agents.decoding.training.texts import make_vocabulary, separator_of
@@ -39,11 +42,13 @@ class Asked:
     budget: Budget
     seed: int
     threads: int
+    start: str | None = None  # model to go on from
 
     def record(self) -> dict[str, Any]:
         """It as a run keeps it, so that `--resume` needs no word of it again."""
         return {"name": self.name, "files": plain(self.files), "changes": list(self.changes),
-                "budget": self.budget._asdict(), "seed": self.seed, "threads": self.threads}  # fmt: skip
+                "budget": self.budget._asdict(), "seed": self.seed, "threads": self.threads,
+                "start": self.start}  # fmt: skip
 
 
 def train(asked: Asked, folder: Path, resume: bool = False, save_every: float = 60.0) -> tuple[str, dict[str, Any]]:
@@ -58,12 +63,13 @@ def train(asked: Asked, folder: Path, resume: bool = False, save_every: float = 
         if limit is not None and not 0 < limit < math.inf:
             raise UsageError(f"a time to train for is a positive number of seconds, got {limit:g}.")
     recipe = load_model_recipe(asked.name or OWN)
+    start = None if asked.start is None else _started(asked, asked.start)
     want = wanted(recipe.training, recipe.network, asked.changes)
     corpus = read_corpus(recipe, asked.files)
     set_threads(asked.threads)
     if not before:
         fresh_folder(folder, "", ", or go on with --resume")
-    work = _Work(asked, recipe, want, corpus)
+    work = _Work(asked, recipe, want, corpus, start)
     if before and before.get("vocabulary") != work.vocabulary:
         raise UsageError(f"{folder} was trained on other texts, or with another sentencepiece; start a new folder.")
     spent = _restored(work, folder) if before else Spent()
@@ -84,7 +90,9 @@ def train(asked: Asked, folder: Path, resume: bool = False, save_every: float = 
 class _Work:
     """All that is made of what was asked."""
 
-    def __init__(self, asked: Asked, recipe: ModelRecipe, want: Wanted, corpus: Corpus) -> None:
+    def __init__(
+        self, asked: Asked, recipe: ModelRecipe, want: Wanted, corpus: Corpus, start: TextModel | None
+    ) -> None:
         from sysgym_agents.decoding.training.batches import examples_of
         from sysgym_agents.decoding.training.memory import keep_freed_memory
         from sysgym_agents.decoding.training.training import Training
@@ -93,14 +101,10 @@ class _Work:
         keep_freed_memory()
         setting = want.setting
         self.asked, self.recipe, self.want, self.corpus = asked, recipe, want, corpus
-        pieces = make_vocabulary(setting.vocabulary, corpus.train, setting.pieces, setting.segment > 0)
-        self.vocabulary = hashlib.sha256(pieces.content).hexdigest()
-        config = want.config(pieces.size)
-        separator = separator_of(setting.vocabulary) if setting.segment else -1
-        special = Special(separator=separator, segment=setting.segment)
-        empty = {name: np.zeros(shape, dtype=np.float32) for name, shape in config.shapes().items()}
-        made = {"special": special, "max_length": setting.max_length, "licence": recipe.licence}
-        self.model: TextModel = built(recipe.name, config, empty, (pieces, pieces), **made)
+        self.model = start or _empty(recipe, want, corpus)
+        config = self.model.config
+        assert isinstance(config, RecurrentConfig)
+        self.vocabulary = hashlib.sha256(self.model.target.content).hexdigest()
         self.left_out, found = [], []
         for side, pairs in (("train", corpus.train), ("validate", corpus.valid)):
             examples, left = examples_of(self.model, pairs)
@@ -110,7 +114,16 @@ class _Work:
                 announce(f"{left} of {len(pairs.sources)} pairs to {side} on are too long and left out.")
             found.append(examples)
             self.left_out.append(left)
+        if setting.risk:
+            from sysgym_agents.decoding.training.risk import RiskTraining
+
+            if start is None:
+                raise UsageError("risk is lowered of what a model writes: name one to go on from with --from.")
+            self.training: Training = RiskTraining(self.model, setting, asked.seed, *found)
+            return
         self.training = Training(config, setting, asked.seed, *found)
+        if start is not None:
+            self.training.net.put(self.model.tensors)
 
     @property
     def epochs(self) -> int | None:
@@ -128,6 +141,30 @@ class _Work:
                       "valid": len(corpus.valid.sources) - self.left_out[1], "left_out": sum(self.left_out)},
             "valid": corpus.valid,
         }  # fmt: skip
+
+
+def _empty(recipe: ModelRecipe, want: Wanted, corpus: Corpus) -> TextModel:
+    """A model whose weights are all 0, with a vocabulary of the texts."""
+    setting = want.setting
+    pieces = make_vocabulary(setting.vocabulary, corpus.train, setting.pieces, setting.segment > 0)
+    config = want.config(pieces.size)
+    separator = separator_of(setting.vocabulary) if setting.segment else -1
+    special = Special(separator=separator, segment=setting.segment)
+    empty = {name: np.zeros(shape, dtype=np.float32) for name, shape in config.shapes().items()}
+    made = {"special": special, "max_length": setting.max_length, "licence": recipe.licence}
+    return built(recipe.name, config, empty, (pieces, pieces), **made)
+
+
+def _started(asked: Asked, name: str) -> TextModel:
+    """The model to go on from; UsageError where its network cannot be trained, or another one is asked for."""
+    model = load_model(name)
+    if not isinstance(model.config, RecurrentConfig):
+        raise UsageError(f"{name} is no recurrent network, and only those are trained; name another model.")
+    fixed = {*option_table(RecurrentConfig), "vocabulary", "pieces", "segment"}
+    changed = [change for change in asked.changes if change.partition("=")[0] in fixed]
+    if changed:
+        raise UsageError(f"--from keeps the network and vocabulary of {name}; leave out --set {changed[0]}.")
+    return model
 
 
 class _Watch:
@@ -224,7 +261,8 @@ class _Watch:
 
 def _earlier(asked: Asked, folder: Path) -> tuple[Asked, dict[str, Any]]:
     """What a folder's training was asked for, and its record; UsageError if something else is asked for now."""
-    if asked.name is not None or asked.files.any or asked.changes or any(limit is not None for limit in asked.budget):
+    said = asked.name is not None or asked.files.any or asked.changes or asked.start is not None
+    if said or any(limit is not None for limit in asked.budget):
         raise UsageError("--resume goes on with what the folder says; leave out all but --out.")
     if not (folder / RECORD).is_file():
         raise UsageError(f"{folder} holds no training that could go on: there is no {RECORD}.")
@@ -236,7 +274,8 @@ def _earlier(asked: Asked, folder: Path) -> tuple[Asked, dict[str, Any]]:
     try:
         told = record["asked"]
         files, budget = Files(**told["files"]), Budget(**told["budget"])
-        found = Asked(told["name"], files, tuple(told["changes"]), budget, int(told["seed"]), int(told["threads"]))
+        numbers = int(told["seed"]), int(told["threads"])
+        found = Asked(told["name"], files, tuple(told["changes"]), budget, *numbers, start=told.get("start"))
     except (KeyError, TypeError, ValueError) as error:
         raise UsageError(f"{folder / RECORD} does not say what was asked for; start a new folder.") from error
     for key, usual in (("seed", 0), ("threads", 1)):
