@@ -117,6 +117,7 @@ class Agent(Protocol):
     indivisible: str  # the longest that is not interrupted when a budget is spent
     fallback: str  # what it answers where all that it found is infeasible; empty: what it found
     fell_back: bool  # whether the last answer of `solve` was that
+    admissible: bool  # False: a bound, which looks at what others are to find out, and may not compete
 
     def prepare(self) -> None: ...  # import what solving takes; no budget counts it
 
@@ -166,6 +167,7 @@ class _Defaults:
     indivisible = "the whole answer"
     fallback = ""
     fell_back = False
+    admissible = True
     needs_training = False
     default_instances = ""
     default_budget = Budget(seconds=60)

@@ -19,7 +19,9 @@ MAX_MEMBERS = 5000
 MANIFEST = "submission.json"
 ARRAY_FILE = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,39}\.(npy|json)")
 _NUMBER = "(0|[1-9][0-9]{0,8})"
-_MEMBER = re.compile(rf"submission\.json|solutions/{_NUMBER}/{_NUMBER}/{ARRAY_FILE.pattern}")
+AGENT_FILE = re.compile(r"agent\.json|options\.json|model\.safetensors")
+_SOLUTION = rf"solutions/{_NUMBER}/{_NUMBER}/{ARRAY_FILE.pattern}"
+_MEMBER = re.compile(rf"submission\.json|agent/({AGENT_FILE.pattern})|{_SOLUTION}")
 
 
 def write_zip(members: Mapping[str, bytes]) -> bytes:
@@ -103,7 +105,8 @@ def _check_member(info: zipfile.ZipInfo) -> None:
     shown = repr(info.orig_filename[:80])
     if info.orig_filename != info.filename or not _MEMBER.fullmatch(info.filename):
         raise InvalidSolution(
-            f"the zip holds {shown}; expected only {MANIFEST} and solutions/<instance>/<seed>/<array>.npy (or .json)."
+            f"the zip holds {shown}; expected only {MANIFEST} and solutions/<instance>/<seed>/<array>.npy (or .json), "
+            "or agent/agent.json, agent/options.json and agent/model.safetensors."
         )
     if stat.S_IFMT(info.external_attr >> 16) not in (0, stat.S_IFREG):
         raise InvalidSolution(f"the member {shown} is a link or a special file, expected a regular file.")

@@ -25,7 +25,7 @@ from sysgym.core.registry import find_files
 
 FOLDER = Path(__file__).parent / "boards"
 BOARDS = "sysgym.boards"
-DIVISIONS = ("solutions",)
+DIVISIONS = ("solutions", "policy")  # what is compared: answers, by any computation; agents, which are run again
 BOARD_ID = re.compile(r"[a-z0-9][a-z0-9_-]{0,79}-v[0-9]{1,4}")
 FLOOR = 0.01
 _MAX_FILE = 2**20
@@ -35,8 +35,10 @@ _MAX_FILE = 2**20
 class Board:
     """A ranking over fixed instances. Any change of its content is a new board (`-v2`).
 
-    `penalty` is the ratio to the reference that an infeasible or missing answer counts, and the most that a feasible
-    one counts; `floor` the least. `seconds` is the time that an agent should need for an instance (not enforced).
+    On a board of the division `policy` a submission is an agent as data, which the judge runs: what the agent takes for
+    an instance may be `seconds` of CPU time then. `penalty` is the ratio to the reference that an infeasible or missing
+    answer counts, and the most that a feasible one counts; `floor` the least. `seconds` is the time that an agent
+    should need for an instance (not enforced else).
     """
 
     id: str

@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any
 
 from sysgym.core.errors import InvalidSolution
-from sysgym_leaderboards.archive import ARRAY_FILE, MANIFEST, MAX_MEMBERS
+from sysgym_leaderboards.archive import AGENT_FILE, ARRAY_FILE, MANIFEST, MAX_MEMBERS
 from sysgym_leaderboards.board import BOARD_ID, first_twice
 from sysgym_leaderboards.names import bounded, is_address, is_line
 
@@ -70,6 +70,18 @@ _TOP: dict[str, tuple[Check, str]] = {
     "answers": (lambda v: isinstance(v, list) and len(v) <= MAX_MEMBERS, "a list of answers"),
     **ABOUT,
 }
+_POLICY: dict[str, tuple[Check, str]] = {  # of an agent that is submitted in the place of answers
+    "policy": (
+        lambda v: (
+            isinstance(v, dict)
+            and "agent.json" in v
+            and all(map(AGENT_FILE.fullmatch, v))
+            and all(map(_digest, v.values()))
+        ),
+        "an object of agent.json, options.json and model.safetensors if there are any, and their sha256",
+    ),
+    "answers": (lambda v: v == [], "an empty list, as the agent gives the answers"),
+}
 _INSTANCE: dict[str, tuple[Check, str]] = {
     "name": (_line(1, 300), "the name of an instance"),
     "hash": (_digest, "64 hexadecimal digits"),
@@ -109,7 +121,7 @@ def _check_table(table: Any, checks: Mapping[str, tuple[Check, str]], where: str
 
 def check_manifest(table: Any) -> None:
     """Refuse a manifest that is not exactly of this form."""
-    _check_table(table, _TOP, MANIFEST)
+    _check_table(table, {**_TOP, **_POLICY} if isinstance(table, dict) and "policy" in table else _TOP, MANIFEST)
     for number, item in enumerate(table["instances"]):
         _check_table(item, _INSTANCE, f"{MANIFEST}, instance {number}")
     twice = first_twice(item["name"] for item in table["instances"])

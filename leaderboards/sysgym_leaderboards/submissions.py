@@ -51,6 +51,7 @@ class Submission:
     about: Mapping[str, Any]  # agent, authors, code, licence, hardware, threads, suite_version, created
     instances: Mapping[str, str]  # name -> content hash
     answers: Mapping[tuple[str, int], Answer] = field(repr=False)
+    policy: Mapping[str, bytes] = field(default_factory=dict, repr=False)  # files of an agent that gives the answers
 
 
 def pack(
@@ -58,21 +59,27 @@ def pack(
     board: Board,
     manifest: Mapping[str, Any],
     solutions: Mapping[tuple[str, int], Answer],
+    policy: Mapping[str, bytes] | None = None,
 ) -> Path:
     """Write the submission of one agent to a board; the same arguments give the same bytes.
 
     `manifest` needs `agent`; `authors` (list), `code` (URL), `licence`, `hardware`, `threads` and `created`
-    (`2026-01-31T12:00:00Z`) are optional. `solutions` answers every (instance, seed) of the board.
+    (`2026-01-31T12:00:00Z`) are optional. `solutions` answers every (instance, seed) of the board; on one of the
+    division `policy` there are none, and `policy` holds the files of the agent instead (`agent.json`, and
+    `model.safetensors` of one that learns).
     """
     target = Path(path)
     problem = board.make_problem()
-    pairs = board.pairs(problem)
+    pairs = [] if policy else board.pairs(problem)
     gap = coverage_problem(solutions, pairs)
     if gap:
         raise UsageError(f"board {board.id}: {gap}")
+    wrong = of_division(board, bool(policy))
+    if wrong:
+        raise UsageError(wrong)
     given = Submission(
         "", board.id, board.hash, board.problem, board.options, _complete(manifest), board.instance_hashes(problem),
-        {pair: solutions[pair] for pair in pairs},
+        {pair: solutions[pair] for pair in pairs}, policy or {},
     )  # fmt: skip
     data = write_zip(canonical_members(given, board))
     try:
@@ -84,6 +91,15 @@ def pack(
     except OSError as error:
         raise UsageError(f"cannot write {target}: {error.strerror or error}.") from error
     return target
+
+
+def of_division(board: Board, policy: bool) -> str:
+    """'' or why a board takes no agent, or nothing else."""
+    if policy == (board.division == "policy"):
+        return ""
+    if policy:
+        return f"the board {board.id} takes solutions, and the submission holds an agent."
+    return f"the board {board.id} runs agents itself: it takes an agent's files, and the submission holds solutions."
 
 
 def canonical_members(given: Submission, board: Board) -> dict[str, bytes]:
@@ -109,8 +125,12 @@ def canonical_members(given: Submission, board: Board) -> dict[str, bytes]:
         "options": dict(board.options),  # the same, in the board's order
         "instances": [{"name": name, "hash": digest} for name, digest in given.instances.items()],
     }
-    text = json.dumps({**head, **given.about, "answers": answers}, indent=1, allow_nan=False).encode()
-    return {MANIFEST: text, **members}
+    table = {**head, **given.about, "answers": answers}
+    if given.policy:  # which gives the answers again
+        digests = {file: hashlib.sha256(data).hexdigest() for file, data in sorted(given.policy.items())}
+        table |= {"answers": [], "policy": digests}
+        members = {f"agent/{file}": data for file, data in sorted(given.policy.items())}
+    return {MANIFEST: json.dumps(table, indent=1, allow_nan=False).encode(), **members}
 
 
 def coverage_problem(answered: Iterable[tuple[str, int]], asked: Sequence[tuple[str, int]]) -> str:
@@ -187,6 +207,7 @@ def read_bytes(data: bytes) -> Submission:
         if pair in answers:
             raise InvalidSolution(f"{pair[0]} seed {pair[1]} is answered twice.")
         answers[pair] = Answer(_arrays(members, row), row["cost"], row["seconds"], row["evaluations"])
+    policy = {file: _checked(members, f"agent/{file}", digest) for file, digest in table.get("policy", {}).items()}
     if members:
         raise InvalidSolution(f"the zip holds {min(members)!r}, which {MANIFEST} does not list.")
     return Submission(
@@ -198,6 +219,7 @@ def read_bytes(data: bytes) -> Submission:
         about={key: _normal(table[key]) for key in ABOUT},
         instances={item["name"]: item["hash"] for item in table["instances"]},
         answers=answers,
+        policy=policy,
     )
 
 
@@ -208,16 +230,22 @@ def _normal(value: Any) -> Any:
     return normal(value) if isinstance(value, str) else value
 
 
+def _checked(members: dict[str, bytes], path: str, digest: str) -> bytes:
+    """The content of a listed member, which is taken out of `members`."""
+    if path not in members:
+        raise InvalidSolution(f"{MANIFEST} lists {path}, which the zip does not hold.")
+    data = members.pop(path)
+    if hashlib.sha256(data).hexdigest() != digest:
+        raise InvalidSolution(f"{path} does not have the sha256 that {MANIFEST} gives.")
+    return data
+
+
 def _arrays(members: dict[str, bytes], row: Mapping[str, Any]) -> dict[str, Array]:
     """The arrays of one answer; they are taken out of `members`."""
     arrays: dict[str, Array] = {}
     for file, digest in row["files"].items():
         path = f"solutions/{row['instance']}/{row['seed']}/{file}"
-        if path not in members:
-            raise InvalidSolution(f"{MANIFEST} lists {path}, which the zip does not hold.")
-        data = members.pop(path)
-        if hashlib.sha256(data).hexdigest() != digest:
-            raise InvalidSolution(f"{path} does not have the sha256 that {MANIFEST} gives.")
+        data = _checked(members, path, digest)
         name, _, ending = file.rpartition(".")
         if name in arrays:
             raise InvalidSolution(f"{path}: the array {name!r} is given twice.")

@@ -26,15 +26,27 @@ from typing import Any
 import numpy as np
 
 import sysgym
-from sysgym.core.errors import InvalidSolution, UsageError
+from sysgym.core.errors import InvalidSolution, SysgymError, UsageError
 from sysgym.core.problem import AnyProblem, Array, Solution, Verdict
+from sysgym.core.registry import Registry
 from sysgym.core.solutions import check_arrays, freedom_of, restricted
+from sysgym.resources import compiled
 from sysgym_leaderboards.archive import check_size, read_zip, write_zip
 from sysgym_leaderboards.board import Board, board_names, instance_hash, load_board, parse_board
 from sysgym_leaderboards.certificates import Row
 from sysgym_leaderboards.judge import judge_of
 from sysgym_leaderboards.names import bounded
-from sysgym_leaderboards.submissions import Answer, Submission, canonical_members, coverage_problem, read_bytes
+from sysgym_leaderboards.submissions import (
+    Answer,
+    Submission,
+    canonical_members,
+    coverage_problem,
+    of_division,
+    read_bytes,
+)
+
+PLAYER = "portable"  # who runs the agents of submissions, among entry points
+policy_registry = Registry("sysgym.players")
 
 
 def die_with_parent(parent: int) -> None:
@@ -106,6 +118,9 @@ def check_head(submission: Submission, board: Board) -> None:
             f"the submission solves {submission.problem} with {dict(submission.options)}, "
             f"the board asks for {board.problem} with {dict(board.options)}."
         )
+    wrong = of_division(board, bool(submission.policy))
+    if wrong:
+        raise InvalidSolution(wrong)
 
 
 def check_coverage(submission: Submission, pairs: Sequence[tuple[str, int]]) -> None:
@@ -164,6 +179,38 @@ def judge_rows(submission: Submission, board: Board, problem: AnyProblem, names:
         raise InvalidSolution(
             f"the board is for the freedom {freedom!r}, and every answer is of {found}; submit it to such a board."
         )
+
+
+def played(
+    submission: Submission, board: Board, problem: AnyProblem, names: Sequence[str]
+) -> dict[tuple[str, int], Answer]:
+    """What the submitted agent answers every (instance, seed), run here. InvalidSolution where it fails, or takes more
+    CPU time for one than the board gives; BoardError where nothing here runs agents.
+    """
+    try:
+        play = policy_registry.get(PLAYER)(submission.policy) if PLAYER in policy_registry.names() else None
+    except (UsageError, InvalidSolution) as error:
+        raise InvalidSolution(f"the submitted agent cannot be used: {error}") from error
+    if play is None:
+        raise BoardError(f"board {board.id} runs agents, and no package that does is installed here.")
+    found: dict[tuple[str, int], Answer] = {}
+    for name in names:
+        instance = _load(board, problem, name)[0]
+        for seed in range(board.seeds):
+            begun = compiled().cpu_seconds - time.process_time()
+            try:
+                arrays = {str(key): np.asarray(value) for key, value in play(problem, instance, seed).items()}
+            except Exception as error:  # agents run by numbers from strangers: they may fail in any way
+                what = str(error) if isinstance(error, SysgymError) else f"{type(error).__name__}: {error}"
+                raise InvalidSolution(f"the agent fails at {name} with seed {seed}: {bounded(what, 300)}") from error
+            spent = begun + time.process_time() - compiled().cpu_seconds
+            if found and spent > board.seconds:  # what it imports counts for nothing: the first is not timed
+                raise InvalidSolution(
+                    f"the agent took {spent:.0f} CPU seconds for {name} with seed {seed}; the board gives "
+                    f"{board.seconds:g}."
+                )
+            found[name, seed] = Answer(arrays)
+    return found
 
 
 def _freedom(problem: AnyProblem, freedom: str, instance: Any, answer: Answer) -> str:
@@ -264,6 +311,8 @@ def report_on(data: bytes, board: Board | None) -> tuple[dict[str, Any], bytes]:
         about = dict(submission.about)
         report |= {"agent": about.pop("agent"), "about": about, "instances": names}
         check_head(submission, board)
+        if submission.policy:
+            submission = replace(submission, answers=played(submission, board, problem, names))
         check_coverage(submission, [(name, seed) for name in names for seed in range(board.seeds)])
         for row in judge_rows(submission, board, problem, names):
             rows.append(row)

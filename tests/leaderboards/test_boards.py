@@ -66,7 +66,7 @@ def test_the_hash_sees_every_field(board: Board) -> None:
         ("penalty = 2", "penalty = 0.5", "penalty must be"),
         ("seconds = 5", "", "'seconds' is missing"),
         ("seconds = 5", "secnds = 5", "Did you mean 'seconds'"),
-        ('division = "solutions"', 'division = "policy"', "division must be"),
+        ('division = "solutions"', 'division = "challenge"', "division must be"),
         ("k = 2", "k = [2]", "option k must be"),
         ("seeds = 2", "seeds = = 2", "no valid TOML"),
         ("seeds = 2", f"seeds = {'9' * 5000}", "no valid TOML"),

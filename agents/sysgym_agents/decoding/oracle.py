@@ -25,6 +25,7 @@ class Oracle:
     problems = DECODING
     step = ""
     indivisible = "the whole answer"
+    admissible = False
 
     def __init__(self, *, width: Annotated[int, Range(1, 256)] = 10) -> None:
         self.width = width

@@ -60,7 +60,9 @@ figcaption { font-size: 0.9rem; overflow-wrap: anywhere; }
 
 SEEDS = {  # what they mean, by division
     "solutions": "authors answer each with any computation they like: seeds show how much a method's answers vary only "
-    "as far as its author says so; identical answers count once"
+    "as far as its author says so; identical answers count once",
+    "policy": "the judge runs the submitted agent with each: seeds are those of its random numbers; identical answers "
+    "count once",
 }
 
 

@@ -15,7 +15,7 @@ EntryNumber = Annotated[int, typer.Argument(help="Number of the entry, as `sysgy
 
 @command(app)
 def pack(
-    runs: Annotated[list[Path], typer.Argument(help="Run folders of evaluations, or a folder of solution files.")],
+    runs: Annotated[list[Path], typer.Argument(help="Runs of evaluations, a folder of solution files, or an agent.")],
     board: Annotated[str, typer.Option(help="The board to submit to.", autocompletion=complete.boards)],
     output: Annotated[Path, typer.Option("-o", "--output", help="Submission to write, .zip.")] = Path("submission.zip"),
     agent: Annotated[
@@ -32,7 +32,10 @@ def pack(
     licence: Annotated[str, typer.Option(help="Licence of the solutions.")] = "CC0-1.0",
     as_json: AsJson = False,
 ) -> None:
-    """Build a submission from recorded solutions, or files: INSTANCE.json, with several seeds INSTANCE-s0.json."""
+    """Build a submission from recorded solutions, or files: INSTANCE.json, with several seeds INSTANCE-s0.json.
+
+    For a board of the division policy, which runs agents itself, give the folder of a training or an agent's name.
+    """
     from sysgym_zoo.jobs.packing import pack_runs
 
     show_paths([pack_runs(runs, board, output, agent, author or [], code, licence)], as_json)

@@ -8,11 +8,13 @@ from typing import Any
 
 from sysgym import UsageError
 from sysgym.core.errors import SysgymError, unknown
+from sysgym.core.registry import options_of
 from sysgym.core.solutions import read_solution
 from sysgym_leaderboards import Answer, Board, load_board, pack
 from sysgym_zoo.jobs.boards import freedom_on
 from sysgym_zoo.jobs.console import say
 from sysgym_zoo.jobs.report import read_rows
+from sysgym_zoo.lookup.naming import InMode, build, choose
 from sysgym_zoo.lookup.records import PACKED, fault, inside, load_run
 
 
@@ -51,6 +53,8 @@ def pack_runs(
 ) -> Path:
     """A submission from the solutions of evaluation runs, or of one folder of solution files (`pack_files`)."""
     board = load_board(board_name)
+    if board.division == "policy":
+        return pack_policy(folders, board, output, agent, authors, code, licence)
     if len(folders) == 1 and folders[0].is_dir() and not (folders[0] / "run.json").is_file():
         return pack_files(folders[0], board, output, agent, authors, code, licence)
     name, rows = _rows_of(folders, agent)
@@ -93,6 +97,31 @@ def pack_runs(
     if code:
         manifest["code"] = code
     return pack(output, board, manifest, solutions)
+
+
+def pack_policy(
+    runs: Sequence[Path],
+    board: Board,
+    output: Path,
+    agent: str | None,
+    authors: Sequence[str],
+    code: str,
+    licence: str,
+) -> Path:
+    """A submission of an agent: a run folder of a training, or a registered name or recipe. The board runs it."""
+    from sysgym_agents.portable import files_of
+
+    if len(runs) != 1:
+        raise UsageError(f"the board {board.id} runs one agent: give the folder of its training, or its name.")
+    choice, problem = choose(str(runs[0])), board.make_problem()
+    solver = build(choice, problem)
+    own, options = (
+        (solver.agent.agent, solver.agent.options) if isinstance(solver.agent, InMode) else (solver.agent, {})
+    )
+    mine = {key: value for key, value in options.items() if value != options_of(problem)[key]}
+    manifest = {"agent": agent or solver.name, "authors": list(authors), "licence": licence}
+    manifest |= {"code": code} if code else {}
+    return pack(output, board, manifest, {}, files_of(choice.agent, own, choice.hyper, mine))
 
 
 def pack_files(
