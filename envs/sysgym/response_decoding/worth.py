@@ -1,0 +1,84 @@
+"""What answers are worth: how probable each is under its message and under the others of Phi, and the cost of a chunk.
+
+Every figure is a function of texts alone: a text is cut into tokens by the model's vocabulary, always in the same way,
+so whoever writes the same text has the same cost. The glimpse model scores it segment by segment, each with the answer
+so far encoded anew.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Sequence
+
+import numpy as np
+
+from sysgym.core.problem import Array
+from sysgym.text.episodes.chunk import ChunkScore
+from sysgym.text.metrics import distinct
+from sysgym.text.model import NONE, TextModel
+from sysgym.text.scoring import mmi, score, with_others
+
+LEAST = -10.0  # an answer's S is no less; an empty one has it
+SHORT = 40  # characters under which an answer is a short one
+FIRST = 10  # N of N-choose-K, K = 1: own message and nine others
+KEPT = 2**15
+Key = tuple[str, bytes, bytes]  # hash of the model, the sources of Phi, text
+_known: OrderedDict[Key, Array] = OrderedDict()  # of this process; what is scored again is the same
+
+
+def sampled(sources: Sequence[Array], others: Sequence[Array]) -> list[list[Array]]:
+    """Phi of each message."""
+    return [with_others(source, others) for source in sources]
+
+
+def encoded(model: TextModel, text: str) -> Array:
+    """Token ids (t,) of an answer of any length, in the vocabulary's own cut."""
+    return model.target.encode(text, None) if text else NONE
+
+
+def likelihoods(model: TextModel, asked: Sequence[tuple[list[Array], str]]) -> list[Array]:
+    """log P (Q,) float64 of each text under the sources of its sample, the end token counted."""
+    keys = [(model.hash, b"|".join(source.tobytes() for source in sample), text) for sample, text in asked]
+    found = [_known.get((a, b, text.encode())) for a, b, text in keys]
+    new = {key: place for place, key in enumerate(keys) if found[place] is None}
+    sources = [source for place in new.values() for source in asked[place][0]]
+    targets = [ids for place in new.values() for ids in [encoded(model, asked[place][1])] * len(asked[place][0])]
+    logp = score(model, sources, targets) if sources else NONE
+    first, fresh = 0, dict[tuple[str, bytes, str], Array]()
+    for key, place in new.items():
+        fresh[key] = logp[first : first + len(asked[place][0])]
+        _known[key[0], key[1], key[2].encode()] = fresh[key]
+        first += len(fresh[key])
+    while len(_known) > KEPT:
+        _known.popitem(last=False)
+    return [fresh[key] if each is None else each for key, each in zip(keys, found, strict=True)]
+
+
+def information(text: str, logp: Array) -> float:
+    """S of an answer, given its log P (Q,) under its own message and the others; an empty answer has the least."""
+    return max(LEAST, float(mmi(logp[:1], logp[None, 1:])[0])) if text else LEAST
+
+
+def mixed_cost(chrf: float, s: float, distinct2: float) -> float:
+    """100 (1 - [0.5 chrF2 / 100 + 0.3 (1 + S / 10) + 0.2 distinct-2]), and no less than 0."""
+    return max(0.0, 100.0 * (1.0 - (0.5 * chrf / 100 + 0.3 * (1 + s / -LEAST) + 0.2 * distinct2)))
+
+
+def chunk_cost(chunk: ChunkScore, texts: Sequence[str], s: Sequence[float]) -> float:
+    """The cost of all answers of a chunk, given the S of each."""
+    return mixed_cost(chunk.chrf(chunk.counts(texts)), sum(s) / len(s), distinct(map(str.split, texts), 2))
+
+
+def metrics_of(texts: Sequence[str], logp: Sequence[Array]) -> dict[str, float]:
+    """Metrics of answers that no reference is needed for, given their log P (Q,) under Phi."""
+    count = len(texts)
+    ahead = [bool(text) and bool((each[1:FIRST] < each[0]).all()) for text, each in zip(texts, logp, strict=True)]
+    return {
+        "mmi": sum(information(*pair) for pair in zip(texts, logp, strict=True)) / count,
+        "distinct1": distinct(map(str.split, texts), 1),
+        "distinct2": distinct(map(str.split, texts), 2),
+        "chars": sum(map(len, texts)) / count,
+        "short": sum(len(text) < SHORT for text in texts) / count,
+        "first": sum(ahead) / count,
+        "logprob": float(np.sum([each[0] for each in logp])),
+    }
