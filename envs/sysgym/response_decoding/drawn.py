@@ -16,8 +16,8 @@ import numpy as np
 
 from sysgym.core.problem import Array
 from sysgym.text.model import NONE, TextModel
-from sysgym.text.scoring import Row, mmi, score_parts
-from sysgym.text.segments import Stochastic, Written, candidate_segments
+from sysgym.text.scoring import mmi
+from sysgym.text.segments import Stochastic, Written, candidate_segments, resumed
 
 KEPT = 2**15
 ROUNDS, MOST = 4, 64  # beams are drawn in rounds, as many as would do for MOST candidates at most
@@ -54,71 +54,67 @@ Key = tuple[str, Sampler, int, bytes, bytes]  # hash of the model, sampler, mess
 _known: OrderedDict[Key, Drawn] = OrderedDict()  # of this process; what is drawn again is the same
 
 
-def draw(model: TextModel, asked: Sequence[Asked], how: Sampler) -> list[Drawn]:
-    """The candidates of each state; those that are not known are drawn together."""
-    keys = [_key(model, each, how) for each in asked]
-    found = {key: _known[key] for key in keys if key in _known}
-    rooms: dict[int, dict[Key, Asked]] = {}
-    for key, each in zip(keys, asked, strict=True):
-        if key not in found:
-            rooms.setdefault(key[1].beam.segment, {})[key] = each
-    for group in rooms.values():
-        made = _scored(model, list(group.values()), _offers(model, list(group.values()), next(iter(group))[1]))
-        found.update(zip(group, made, strict=True))
-        _known.update(zip(group, made, strict=True))
-    while len(_known) > KEPT:
-        _known.popitem(last=False)
-    return [found[key] for key in keys]
-
-
-def _key(model: TextModel, asked: Asked, how: Sampler) -> Key:
-    now = how._replace(beam=replace(how.beam, segment=min(how.beam.segment, asked.room)))
+def draw(model: TextModel, asked: Asked, how: Sampler) -> Drawn:
+    """The candidates of a state."""
+    beam = replace(how.beam, segment=min(how.beam.segment, asked.room))
     sample = b"|".join(source.tobytes() for source in asked.sample)
-    return model.hash, now, asked.place, sample, asked.tokens.tobytes()
+    key = model.hash, how._replace(beam=beam), asked.place, sample, asked.tokens.tobytes()
+    if key not in _known:
+        _known[key] = _scored(model, asked, _offers(model, asked, key[1]))
+        if len(_known) > KEPT:
+            _known.popitem(last=False)
+    return _known[key]
 
 
-Offers = dict[bytes, tuple[Array, bool]]  # tokens of a part without an end, and whether it ends; in the order drawn
+Offer = tuple[Array, bool]  # tokens of a part without an end, and whether it ends
 
 
-def _offers(model: TextModel, asked: Sequence[Asked], how: Sampler) -> list[Offers]:
-    """Different segments of each state, `many` at most, and none with a token that no answer holds."""
-    found: list[Offers] = [{} for _ in asked]
-    beams = -(-how.many // how.beam.width)
+def _offers(model: TextModel, asked: Asked, how: Sampler) -> list[Offer]:
+    """Different segments in the order drawn, `many` at most, and none with a token that no answer holds."""
+    found, beams = dict[bytes, Offer](), -(-how.many // how.beam.width)
+    sources, written = [asked.sample[0]] * beams, [Written(asked.tokens, False, 0.0)] * beams
     for turn in range(ROUNDS):
-        lacking = [i for i, offers in enumerate(found) if len(offers) < how.many]
-        rows = [(i, turn * beams + beam) for i in lacking for beam in range(beams)]
-        if not rows:
-            break
-        sources, written = (
-            [asked[i].sample[0] for i, _ in rows],
-            [Written(asked[i].tokens, False, 0.0) for i, _ in rows],
-        )
-        numbers = np.array([asked[i].place * ROUNDS * MOST + beam for i, beam in rows])
-        sets, _ = candidate_segments(model, sources, written, how.beam, numbers)
-        for (i, _), there in zip(rows, sets, strict=True):
+        numbers = asked.place * ROUNDS * MOST + turn * beams + np.arange(beams)
+        for there in candidate_segments(model, sources, written, how.beam, numbers)[0]:
             for part, over in zip(there.parts, there.ended.tolist(), strict=True):
-                if len(found[i]) < how.many and not np.isin(part, model.unwritten).any():
-                    found[i].setdefault(part.tobytes() + bytes([over]), (part, over))
-    return found
+                if len(found) < how.many and not np.isin(part, model.unwritten).any():
+                    found.setdefault(part.tobytes() + bytes([over]), (part, over))
+        if len(found) == how.many:
+            break
+    return list(found.values())
 
 
-def _scored(model: TextModel, asked: Sequence[Asked], offered: Sequence[Offers]) -> list[Drawn]:
+def _scored(model: TextModel, asked: Asked, offers: list[Offer]) -> Drawn:
     """Candidates with their figures, by S, and what it is to stop behind them."""
-    choices = [[*offers.values(), (NONE, True)] for offers in offered]
-    rows, end = list[Row](), np.array([model.special.end])
-    for each, offers in zip(asked, choices, strict=True):
-        for part, over in offers:
-            whole = np.concatenate([part, end]) if over else part
-            rows += [(source, each.tokens, whole) for source in each.sample]
-    logp, first, found = score_parts(model, rows), 0, list[Drawn]()
-    for each, offers in zip(asked, choices, strict=True):
-        rest = len(offers) * len(each.sample)
-        part_logp = logp[first : first + rest].reshape(len(offers), -1)
-        first += rest
-        under = each.under + part_logp
-        s = mmi(under[:, 0], under[:, 1:])
-        order = [*np.argsort(-s[:-1], kind="stable").tolist(), len(s) - 1]
-        ended = np.array([over for _, over in offers])
-        parts = [offers[i][0] for i in order]
-        found.append(Drawn(parts, ended[order], part_logp[order, 0], under[order], s[order]))
-    return found
+    offers = [*offers, (NONE, True)]
+    parts = [np.append(part, model.special.end) if over else part for part, over in offers]
+    logp = likelihoods_of_parts(model, asked.sample, asked.tokens, parts)
+    under = asked.under + logp
+    s = mmi(under[:, 0], under[:, 1:])
+    order = [*np.argsort(-s[:-1], kind="stable").tolist(), len(s) - 1]
+    ended = np.array([over for _, over in offers])
+    return Drawn([offers[i][0] for i in order], ended[order], logp[order, 0], under[order], s[order])
+
+
+def likelihoods_of_parts(model: TextModel, sample: list[Array], prefix: Array, parts: Sequence[Array]) -> Array:
+    """log P (n, Q) float64 of each part behind the prefix, under each source: the bits of `score_parts`. Parts that
+    begin alike share the network's steps.
+    """
+    count = len(sample)
+    begin, _ = resumed(model, sample, [Written(prefix, False, 0.0)] * count)
+    total, at = np.zeros((len(parts), count)), np.zeros(len(parts), np.int64)  # at: the node of each part
+    state, last = begin.state, begin.tokens
+    for t in range(max(map(len, parts))):
+        logp, _, after = model.network.step(begin.memory, state, last)
+        values = logp.reshape(-1, count, logp.shape[1])
+        nodes: dict[tuple[int, int], int] = {}
+        for i, part in enumerate(parts):
+            if t < len(part):
+                total[i] += values[at[i], :, part[t]]
+            if t + 1 < len(part):
+                at[i] = nodes.setdefault((int(at[i]), int(part[t])), len(nodes))
+        if nodes:
+            parents = np.array([parent for parent, _ in nodes])
+            state = after.take((parents[:, None] * count + np.arange(count)).ravel())
+            last = np.repeat([token for _, token in nodes], count)
+    return total

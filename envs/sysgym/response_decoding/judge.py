@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from sysgym.core.problem import Array, Verdict
-from sysgym.response_decoding.worth import chunk_cost, encoded, information, likelihoods, metrics_of
-from sysgym.text.episodes.ranked import judge_tokens
+from sysgym.response_decoding.worth import chunk_cost, information, likelihoods, metrics_of
+from sysgym.text.episodes.ranked import encoded, judge_tokens
 from sysgym.text.episodes.rows import Task
 from sysgym.text.model import TextModel
 

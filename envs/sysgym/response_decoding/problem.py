@@ -181,11 +181,16 @@ class ResponseDecoding:
         return Memo(self._beam_cost)
 
     def _beam_cost(self, instance: Messages) -> float:
+        tokens = [self.baseline(instance, place) for place in range(len(instance))]
+        texts = list(map(self.model_of(instance).text, tokens))
+        return self.judge(instance, self.answer(instance, texts, tokens)).cost
+
+    def baseline(self, instance: Messages, place: int) -> Array:
+        """Token ids of what beam search answers to one message."""
         from sysgym.response_decoding.segment import baseline
 
-        model, task = self.model_of(instance), self.task(instance)
-        tokens = [baseline(model, source, limit) for source, limit in zip(task.sources, task.limits, strict=True)]
-        return self.judge(instance, self.answer(instance, [model.text(each) for each in tokens], tokens)).cost
+        task = self.task(instance)
+        return baseline(self.model_of(instance), task.sources[place], task.limits[place])
 
     def reference_costs(self, instance: Messages) -> Mapping[str, float]:
         """Beam search segment by segment (beam 5, length penalty 1.0)."""

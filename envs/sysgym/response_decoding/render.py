@@ -11,7 +11,8 @@ from PIL import Image, ImageDraw
 from sysgym.core.drawing.tools import cut, font
 from sysgym.core.problem import Array, Verdict
 from sysgym.response_decoding.instance import Messages
-from sysgym.response_decoding.worth import encoded, information, likelihoods
+from sysgym.response_decoding.worth import information, likelihoods
+from sysgym.text.episodes.ranked import encoded
 from sysgym.text.model import TextModel
 
 WIDTH, MARGIN, TOP = 960, 24, 72

@@ -19,7 +19,8 @@ from sysgym.core.problem import Array, Size, Solution
 from sysgym.response_decoding.drawn import Asked, Drawn, Sampler, draw
 from sysgym.response_decoding.features import CANDIDATE_FEATURES, GLOBAL_FEATURES, Shown, candidate_rows, global_row
 from sysgym.response_decoding.instance import Messages
-from sysgym.response_decoding.worth import LEAST, chunk_cost, encoded, information, likelihoods
+from sysgym.response_decoding.worth import LEAST, chunk_cost, information, likelihoods, remember
+from sysgym.text.episodes.ranked import fitted
 from sysgym.text.episodes.rows import Task
 from sysgym.text.episodes.tokens import answer_arrays
 from sysgym.text.model import NONE, TextModel
@@ -66,19 +67,10 @@ def baseline(model: TextModel, source: Array, limit: int) -> Array:
     key = model.hash, limit, source.tobytes()
     if key not in _beams:
         found, _ = segment_beams(model, [source], BASELINE, max_length=limit - 1)
-        tokens = found[0].tokens
-        _beams[key] = fitted(model, tokens[~np.isin(tokens, model.unwritten)], limit)
+        _beams[key] = fitted(model, found[0].tokens, limit)
         if len(_beams) > KEPT:
             _beams.popitem(last=False)
     return _beams[key]
-
-
-def fitted(model: TextModel, tokens: Array, limit: int) -> Array:
-    """Tokens cut until they, and their text as the vocabulary cuts it, have room for an end within the limit."""
-    tokens = tokens[: limit - 1]
-    while len(encoded(model, model.text(tokens))) >= limit:
-        tokens = tokens[:-1]
-    return tokens
 
 
 @complete
@@ -126,7 +118,7 @@ class Segments:
             place, task = len(state.texts), self.problem.task(instance)
             room = task.limits[place] - 1 - len(state.written)
             asked = Asked(self.problem.samples(instance)[place], place, state.written, state.under, room)
-            state.drawn = draw(self.model, [asked], self.how)[0]
+            state.drawn = draw(self.model, asked, self.how)
         return state.drawn
 
     def step(self, instance: Messages, state: State, action: Any) -> State:
@@ -135,6 +127,8 @@ class Segments:
         at = self._row(drawn, int(action))
         state.written, state.under = np.concatenate([state.written, drawn.parts[at]]), drawn.under[at]
         state.segments, state.drawn = state.segments + 1, None
+        if drawn.ended[at]:
+            remember(self.model, self.problem.samples(instance)[len(state.texts)], state.written, state.under)
         if drawn.ended[at] or len(state.written) >= task.limits[len(state.texts)] - 1:
             return self._finish(instance, state, task)
         state.shown = Shown.of(self.model.text(state.written), state.texts)

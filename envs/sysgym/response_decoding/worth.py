@@ -14,44 +14,45 @@ import numpy as np
 
 from sysgym.core.problem import Array
 from sysgym.text.episodes.chunk import ChunkScore
+from sysgym.text.episodes.ranked import encoded
 from sysgym.text.metrics import distinct
-from sysgym.text.model import NONE, TextModel
-from sysgym.text.scoring import mmi, score, with_others
+from sysgym.text.model import TextModel
+from sysgym.text.scoring import mmi, score
 
 LEAST = -10.0  # an answer's S is no less; an empty one has it
 SHORT = 40  # characters under which an answer is a short one
 FIRST = 10  # N of N-choose-K, K = 1: own message and nine others
 KEPT = 2**15
-Key = tuple[str, bytes, bytes]  # hash of the model, the sources of Phi, text
+Key = tuple[str, bytes, str]  # hash of the model, the sources of Phi, text
 _known: OrderedDict[Key, Array] = OrderedDict()  # of this process; what is scored again is the same
-
-
-def sampled(sources: Sequence[Array], others: Sequence[Array]) -> list[list[Array]]:
-    """Phi of each message."""
-    return [with_others(source, others) for source in sources]
-
-
-def encoded(model: TextModel, text: str) -> Array:
-    """Token ids (t,) of an answer of any length, in the vocabulary's own cut."""
-    return model.target.encode(text, None) if text else NONE
 
 
 def likelihoods(model: TextModel, asked: Sequence[tuple[list[Array], str]]) -> list[Array]:
     """log P (Q,) float64 of each text under the sources of its sample, the end token counted."""
-    keys = [(model.hash, b"|".join(source.tobytes() for source in sample), text) for sample, text in asked]
-    found = [_known.get((a, b, text.encode())) for a, b, text in keys]
-    new = {key: place for place, key in enumerate(keys) if found[place] is None}
-    sources = [source for place in new.values() for source in asked[place][0]]
-    targets = [ids for place in new.values() for ids in [encoded(model, asked[place][1])] * len(asked[place][0])]
-    logp = score(model, sources, targets) if sources else NONE
-    first, fresh = 0, dict[tuple[str, bytes, str], Array]()
-    for key, place in new.items():
-        fresh[key] = logp[first : first + len(asked[place][0])]
-        _known[key[0], key[1], key[2].encode()] = fresh[key]
-        first += len(fresh[key])
+    keys = [_key(model, *each) for each in asked]
+    found = {key: _known[key] for key in keys if key in _known}
+    new = {key: each for key, each in zip(keys, asked, strict=True) if key not in found}
+    sources = [source for sample, _ in new.values() for source in sample]
+    targets = [ids for sample, text in new.values() for ids in [encoded(model, text)] * len(sample)]
+    logp, first = score(model, sources, targets), 0
+    for key, (sample, _) in new.items():
+        found[key] = _known[key] = logp[first : first + len(sample)]
+        first += len(sample)
     while len(_known) > KEPT:
         _known.popitem(last=False)
-    return [fresh[key] if each is None else each for key, each in zip(keys, found, strict=True)]
+    return [found[key] for key in keys]
+
+
+def remember(model: TextModel, sample: list[Array], tokens: Array, logp: Array) -> None:
+    """Keep log P (Q,) of an answer that was scored as it was written, segment by segment with its end, where its text
+    is cut into the same tokens: `likelihoods` would find the same bits."""
+    text = model.text(tokens)
+    if np.array_equal(encoded(model, text), tokens):
+        _known.setdefault(_key(model, sample, text), logp)
+
+
+def _key(model: TextModel, sample: list[Array], text: str) -> Key:
+    return model.hash, b"|".join(source.tobytes() for source in sample), text
 
 
 def information(text: str, logp: Array) -> float:

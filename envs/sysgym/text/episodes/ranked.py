@@ -15,6 +15,20 @@ from sysgym.text.model import NONE, TextModel
 from sysgym.text.scoring import score
 
 
+def encoded(model: TextModel, text: str) -> Array:
+    """Token ids (t,) of an answer of any length, in the vocabulary's own cut."""
+    return model.target.encode(text, None) if text else NONE
+
+
+def fitted(model: TextModel, tokens: Array, limit: int) -> Array:
+    """Tokens without those that no answer holds, cut until they, and their text as the vocabulary cuts it, have room
+    for an end within the limit."""
+    tokens = tokens[~np.isin(tokens, model.unwritten)][: limit - 1]
+    while len(encoded(model, model.text(tokens))) >= limit:
+        tokens = tokens[:-1]
+    return tokens
+
+
 def answer_specs(model: TextModel, task: Task) -> dict[str, ArraySpec]:
     """The arrays of answers: `text` and `ends`; where log P ranks, `tokens` too."""
     count = len(task.sources)
