@@ -14,7 +14,8 @@ from sysgym.text.model import TextModel
 def judge_texts(model: TextModel, task: Task, samples: Sequence[list[Array]], texts: Sequence[str]) -> Verdict:
     """Judge texts, one a message, against references: cost = 100 (1 - [0.5 chrF2 / 100 + 0.3 (1 + S / 10) + 0.2
     distinct-2]), chrF2 and distinct-2 (of words) of all answers together and S the mean of each answer's, which is no
-    less than -10 and -10 where it is empty. A text of more tokens than an answer may have is infeasible.
+    less than -10. An empty answer has S = -10, and distinct-2 shrinks by the share of empty ones. A text of more tokens
+    than an answer may have is infeasible.
 
     Metrics: `chrf` and those of `metrics_of`.
     """

@@ -32,8 +32,9 @@ class ResponseDecoding:
     Description: Shao et al. (EMNLP 2017). An instance is one or more messages, the true answers, a trained network
     (`sysgym.text`), and Phi, 14 other messages. With references, cost = 100 (1 - [0.5 chrF2 / 100 + 0.3 (1 + S / 10) +
     0.2 distinct-2]), chrF2 and distinct-2 of all answers together and S the mean of log P(Y|X) - log sum over X' in Phi
-    of P(Y|X'), X among them, no less than -10, and -10 for an empty answer. Without, cost = the mean of -log P /
-    length. Solution: the answers as `text`, bytes of UTF-8, and `ends`, where each ends; where log P ranks also
+    of P(Y|X'), X among them, no less than -10. An empty answer has S = -10, and distinct-2 shrinks by the share of
+    empty ones. Without references cost = the mean of -log P / length. Solution: the answers as `text`, bytes of UTF-8,
+    and `ends`, where each ends; where log P ranks also
     `tokens`, (n, most) ids with the end token behind each answer. The judge cuts texts into tokens itself. As a file of
     any other ending than .json and .npz: one answer a line.
 

@@ -66,8 +66,11 @@ def mixed_cost(chrf: float, s: float, distinct2: float) -> float:
 
 
 def chunk_cost(chunk: ChunkScore, texts: Sequence[str], s: Sequence[float]) -> float:
-    """The cost of all answers of a chunk, given the S of each."""
-    return mixed_cost(chunk.chrf(chunk.counts(texts)), sum(s) / len(s), distinct(map(str.split, texts), 2))
+    """The cost of all answers of a chunk, given the S of each. Of distinct-2 the share of messages counts that are
+    answered: who leaves out what would repeat gains nothing.
+    """
+    answered = sum(map(bool, texts)) / len(texts)
+    return mixed_cost(chunk.chrf(chunk.counts(texts)), sum(s) / len(s), answered * distinct(map(str.split, texts), 2))
 
 
 def metrics_of(texts: Sequence[str], logp: Sequence[Array]) -> dict[str, float]:
