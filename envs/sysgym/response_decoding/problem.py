@@ -34,9 +34,8 @@ class ResponseDecoding:
     0.2 distinct-2]), chrF2 and distinct-2 of all answers together and S the mean of log P(Y|X) - log sum over X' in Phi
     of P(Y|X'), X among them, no less than -10. An empty answer has S = -10, and distinct-2 shrinks by the share of
     empty ones. Without references cost = the mean of -log P / length. Solution: the answers as `text`, bytes of UTF-8,
-    and `ends`, where each ends; where log P ranks also
-    `tokens`, (n, most) ids with the end token behind each answer. The judge cuts texts into tokens itself. As a file of
-    any other ending than .json and .npz: one answer a line.
+    and `ends`, where each ends; where log P ranks also `tokens`, (n, most) ids with the end token behind each answer.
+    The judge cuts texts into tokens itself. As a file of any other ending than .json and .npz: one answer a line.
 
     Options:
         mode: "segment" (choose the next segment of an answer among `n_cand`, or stop).

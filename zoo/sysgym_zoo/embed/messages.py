@@ -29,7 +29,7 @@ from sysgym_zoo.embed.dialogue import NOTICE
 DATA = Path(os.environ.get("SYSGYM_DATA", ".")) / "decoding" / "selfdialogue"
 TARGET = Path(__file__).parents[3] / "envs" / "sysgym" / "data" / TOPIC
 TRAIN, GROUP = 512, 8  # pairs to train on: the first SINGLE one by one, all of them in groups
-SINGLE = 256
+SINGLE = 64
 VALID, TEST, CHUNK = 4, 8, 50  # chunks of the held-out pairs
 OTHERS = 200  # held-out pairs from which the samples of those chunks are drawn
 PIECES = 48  # of an answer
