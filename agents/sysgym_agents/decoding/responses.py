@@ -12,8 +12,8 @@ from sysgym_agents.core import Budget
 from sysgym_agents.decoding.classical import Given, of_segments
 
 if TYPE_CHECKING:
-    from sysgym.response_decoding.instance import Messages
     from sysgym.text.episodes.rows import Writing
+    from sysgym.text.episodes.sentences import Sentences
     from sysgym.text.segments import Rerank
 
     class Conversing(Writing, Protocol):
@@ -30,7 +30,7 @@ class _Reranking(Given):
     rerank: str
     q: int
 
-    def order(self, problem: Conversing, instance: Messages) -> Rerank:
+    def order(self, problem: Conversing, instance: Sentences) -> Rerank:
         """How candidates are ranked."""
         from sysgym.text.segments import by_logp, by_mmi
 
@@ -57,7 +57,7 @@ class StochasticRerank(_Reranking):
         self.width, self.samples, self.segment, self.q = width, samples, segment, q
         self.rerank, self.min_chars = rerank, min_chars
 
-    def solve(self, problem: Conversing, instance: Messages, rng: np.random.Generator, budget: Budget) -> Solution:
+    def solve(self, problem: Conversing, instance: Sentences, rng: np.random.Generator, budget: Budget) -> Solution:
         """An answer to each message."""
         from sysgym.text.segments import Stochastic, stochastic_beams
 
@@ -87,7 +87,7 @@ class BeamRerank(_Reranking):
     ) -> None:  # fmt: skip
         self.width, self.alpha, self.q, self.rerank = width, alpha, q, rerank
 
-    def solve(self, problem: Conversing, instance: Messages, rng: np.random.Generator, budget: Budget) -> Solution:
+    def solve(self, problem: Conversing, instance: Sentences, rng: np.random.Generator, budget: Budget) -> Solution:
         """An answer to each message."""
         from sysgym.text.search import Beam
         from sysgym.text.segments import segment_beams

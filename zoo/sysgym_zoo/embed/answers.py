@@ -7,6 +7,7 @@ of one length, as Shao et al. (EMNLP 2017) compare theirs. The true answers stan
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -36,14 +37,14 @@ def answered(problem: Any, names: Sequence[str], agent: Any) -> Answers:
         instance = problem.load(name)
         texts = instance.references
         if agent is not None:
-            solution = agent.solve(problem, instance, np.random.default_rng(0), Budget())
+            solution = agent.agent.solve(problem, instance, np.random.default_rng(0), Budget())
             texts = [row["answer"] for row in problem.legend(instance, solution)]
         asked = list(zip(problem.samples(instance), texts, strict=True))
         found += zip(texts, likelihoods(problem.model_of(instance), asked), strict=True)
     return found
 
 
-def line(answers: Answers, chrf: bool = False) -> dict[str, Any]:
+def line(answers: Answers) -> dict[str, Any]:
     """Figures of answers together."""
     told = metrics_of([text for text, _ in answers], [logp for _, logp in answers])
     told["log P"] = told.pop("logprob") / len(answers)
@@ -54,7 +55,7 @@ def tables(found: dict[str, Answers]) -> tuple[str, str]:
     """All answers, a line a decoder; and a line for each decoder and length."""
     whole = [{"decoder": name, **line(answers)} for name, answers in found.items()]
     parts = []
-    for low, high in zip(EDGES, EDGES[1:], strict=False):
+    for low, high in pairwise(EDGES):
         for name, answers in found.items():
             inside = [each for each in answers if low <= len(each[0]) < high]
             if inside:
@@ -71,7 +72,7 @@ def main() -> None:
     names = expand(problem.instance_sets(), INSTANCES)
     found = {name: answered(problem, names, build_agent(name, problem)) for name in AGENTS}
     whole, parts = tables(found | {HUMAN: answered(problem, names, None)})
-    page = pages()[PROBLEM]
+    page = pages()[f"{problem.name}-v{problem.version}"]
     note = f"\n\n{PROBLEM} on {INSTANCES}, {len(names)} instances, all messages together; one answer each, seed 0."
     update(page, "answers", whole + note)
     update(page, "lengths", parts + note)
