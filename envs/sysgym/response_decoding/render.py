@@ -77,21 +77,24 @@ def draw(instance: Messages, rows: Sequence[Turn], verdict: Verdict) -> Array:
     return np.asarray(image, np.uint8).copy()
 
 
-def _wrapped(words: Sequence[tuple[str, int]]) -> list[list[tuple[str, int, int]]]:
-    """Words with their kind as lines of (word, kind, x)."""
+def _wrapped(segments: Sequence[str]) -> list[list[tuple[str, int, int]]]:
+    """Segments as lines of (word, number of its segment, x); one may begin within a word."""
     lines, x, space = [list[tuple[str, int, int]]()], 0, round(font(LETTER).getlength(" "))
-    for word, kind in words:
-        wide = round(font(LETTER).getlength(word))
-        if x and x + wide > BUBBLE - 24:
-            lines.append([])
-            x = 0
-        lines[-1].append((word, kind, x))
-        x += wide + space
+    for number, segment in enumerate(segments):
+        for place, word in enumerate(segment.split()):
+            apart = place > 0 or segment[:1].isspace()
+            wide = round(font(LETTER).getlength(word))
+            x += space if x and apart else 0
+            if x and x + wide > BUBBLE - 24:
+                lines.append([])
+                x = 0
+            lines[-1].append((word, number, x))
+            x += wide
     return lines
 
 
 def _message(turn: Turn) -> Image.Image:
-    lines = _wrapped([(word, 0) for word in turn.message.split()])
+    lines = _wrapped([turn.message])
     image, pen = _bubble(len(lines), (MARGIN, ASKED))
     for row, line in enumerate(lines):
         pen.text((MARGIN + 12, 6 + LINE * row), " ".join(word for word, _, _ in line), "black", font(LETTER))
@@ -99,15 +102,14 @@ def _message(turn: Turn) -> Image.Image:
 
 
 def _answer(turn: Turn) -> Image.Image:
-    words = [(word, place % 2) for place, part in enumerate(turn.segments) for word in part.split()]
-    lines, left = _wrapped(words), WIDTH - MARGIN - BUBBLE
+    lines, left = _wrapped(turn.segments), WIDTH - MARGIN - BUBBLE
     image, pen = _bubble(len(lines), (left, (240, 246, 255)))
     for row, line in enumerate(lines):
-        for word, kind, x in line:
+        for word, number, x in line:
             place = left + 12 + x
             pen.rectangle(
-                [place - 2, 7 + LINE * row, place + font(LETTER).getlength(word) + 2, 3 + LINE * (row + 1)],
-                fill=COLOURS[kind],
+                [place, 7 + LINE * row, place + font(LETTER).getlength(word), 3 + LINE * (row + 1)],
+                fill=COLOURS[number % 2],
             )
             pen.text((place, 6 + LINE * row), word, "black", font(LETTER))
     told = (f"S {turn.s:.2f}", f"{len(turn.answer)} characters") if turn.segments else ("not answered", "")
