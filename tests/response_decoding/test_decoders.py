@@ -28,7 +28,13 @@ def answers(name: str, instance: Messages, seed: int = 0, **settings: Any) -> li
 @pytest.mark.parametrize("references", [None, []], ids=["references", "none"])
 def test_decoders_give_what_may_stand(references: list[str] | None) -> None:
     instance = talk(references)
-    for name, fixed in (("beam", True), ("beam-rerank", True), ("sampling", False), ("stochastic-rerank", False)):
+    for name, fixed in (
+        ("beam", True),
+        ("beam-rerank", True),
+        ("fresh-rerank", True),
+        ("sampling", False),
+        ("stochastic-rerank", False),
+    ):
         told = [answers(name, instance, seed) for seed in range(2)]
         assert (told[0] == told[1]) == fixed, name
 
@@ -52,6 +58,17 @@ def test_reranking_says_more_of_the_message() -> None:
     costs = {rule: PROBLEM.judge(instance, PROBLEM.answer(instance, answers("beam-rerank", instance, rerank=rule)))
              for rule in ("mmi", "logp")}  # fmt: skip
     assert costs["mmi"].metrics["mmi"] > costs["logp"].metrics["mmi"]
+
+
+def test_new_pairs_are_what_fresh_reranking_is_after() -> None:
+    """Beside always the best S: more of them, no short answers, and the cost without chrF is lower."""
+    instance = PROBLEM.load("selfdialogue8/train-1")
+    found = [PROBLEM.judge(instance, PROBLEM.answer(instance, answers(name, instance))) for name in
+             ("fresh-rerank", "first")]  # fmt: skip
+    fresh, best = (each.metrics for each in found)
+    assert fresh["distinct2"] > best["distinct2"]
+    value = [0.3 * each["mmi"] / 10 + 0.2 * each["distinct2"] for each in (fresh, best)]
+    assert value[0] > value[1] and fresh["short"] < best["short"]
 
 
 def test_sampling_is_a_stochastic_beam_of_one() -> None:

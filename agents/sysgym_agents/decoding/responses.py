@@ -1,4 +1,4 @@
-"""Decoders of conversation that rerank: the candidates of each segment, by how much they say of the message."""
+"""Decoders of conversation that rerank the candidates of each segment: by what they say of the message, and anew."""
 
 from __future__ import annotations
 
@@ -6,10 +6,12 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Protocol
 
 import numpy as np
 
+from sysgym.core.env import ProblemEnv
 from sysgym.core.options import Range
 from sysgym.core.problem import Array, Solution
 from sysgym_agents.core import Budget
 from sysgym_agents.decoding.classical import Given, of_segments
+from sysgym_agents.general.rules import First
 
 if TYPE_CHECKING:
     from sysgym.text.episodes.rows import Writing
@@ -96,3 +98,30 @@ class BeamRerank(_Reranking):
         beam = Beam(width=self.width, alpha=self.alpha)
         found, _ = segment_beams(model, task.sources, beam, 0, max(task.limits) - 1, order)
         return of_segments(problem, instance, found)
+
+
+class FreshRerank(First):
+    """Plays the segments that the problem offers, each by what it adds to the part of the cost that needs no reference:
+    0.3 S / 10 of the answer, and what its word pairs do to distinct-2 of the chunk. A segment with which an answer
+    would end too short to stand is left where there is another one.
+
+    Hyper-parameters:
+        pairs: word pairs that an answer is taken to have.
+    """
+
+    problems = ("ResponseDecoding",)
+    indivisible = "the episode"
+
+    def __init__(self, *, pairs: Annotated[float, Range(1, 100)] = 10.0) -> None:
+        self.pairs = pairs
+
+    def choose(self, env: ProblemEnv) -> int:
+        """The legal action of the largest gain."""
+        dynamics, instance, state = env.dynamics, env.instance, env.state
+        shown = dict(zip(dynamics.candidate_features, dynamics.candidates(instance, state, env.size)[0].T, strict=True))
+        told = dict(zip(dynamics.global_features, dynamics.globals(instance, state).tolist(), strict=True))
+        added = 10 * (shown["new_pairs"] - told["distinct_2"] * shown["pairs"]) / self.pairs
+        gain = 0.3 * 5 * shown["s"] / 10 + 0.2 * added
+        legal = dynamics.mask(instance, state, env.size) != 0
+        standing = legal & (shown["backs_off"] == 0)
+        return int(np.where(standing if standing.any() else legal, gain, -np.inf).argmax())

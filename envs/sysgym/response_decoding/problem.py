@@ -66,7 +66,7 @@ class ResponseDecoding:
     name = "ResponseDecoding"
     version = 0
     variants = ({"mode": "segment"},)
-    recommended_agent = "stochastic-rerank"
+    recommended_agent = "fresh-rerank"
     default_instances = "selfdialogue/train"
     sealed = True  # who is judged by references may not choose by them
 
