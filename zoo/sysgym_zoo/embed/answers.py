@@ -15,7 +15,7 @@ import numpy as np
 from sysgym import make_problem
 from sysgym.core.instances import expand
 from sysgym.core.problem import Array
-from sysgym.response_decoding.worth import metrics_of
+from sysgym.response_decoding.worth import likelihoods, metrics_of
 from sysgym_agents.core import Budget
 from sysgym_zoo.jobs.console import markdown
 from sysgym_zoo.jobs.report import update
@@ -23,21 +23,20 @@ from sysgym_zoo.lookup.reference import pages
 from sysgym_zoo.lookup.resolve import build_agent
 
 PROBLEM, INSTANCES, HUMAN = "ResponseDecoding", "selfdialogue/test", "true answers"
-AGENTS = ("response-greedy", "beam", "sampling", "beam-rerank", "response-logp", "response-mmi", "stochastic-rerank")
+AGENTS = ("response-greedy", "beam", "sampling", "beam-rerank", "response-logp", "response-mmi", "stochastic-rerank",
+          "fresh-rerank")  # fmt: skip
 EDGES = (0, 20, 40, 60, 80, 10**6)  # characters
 Answers = list[tuple[str, Array]]  # texts, and log P (Q,) of each under Phi
 
 
 def answered(problem: Any, names: Sequence[str], agent: Any) -> Answers:
     """What an agent, or None for the true answers, says to the messages of instances."""
-    from sysgym.response_decoding.worth import likelihoods
-
     found: Answers = []
-    for name in names:
-        instance = problem.load(name)
+    for place, name in enumerate(names):
+        instance, rng = problem.load(name), np.random.default_rng([0, place])  # noise of its own: chunks are joined
         texts = instance.references
         if agent is not None:
-            solution = agent.agent.solve(problem, instance, np.random.default_rng(0), Budget())
+            solution = agent.agent.solve(problem, instance, rng, Budget())
             texts = [row["answer"] for row in problem.legend(instance, solution)]
         asked = list(zip(problem.samples(instance), texts, strict=True))
         found += zip(texts, likelihoods(problem.model_of(instance), asked), strict=True)
@@ -61,7 +60,7 @@ def tables(found: dict[str, Answers]) -> tuple[str, str]:
             if inside:
                 length = f"{low}-{high}" if high < EDGES[-1] else f"{low}+"
                 row = line(inside)
-                shown = {key: row[key] for key in ("n", "mmi", "distinct1", "distinct2", "first", "log P")}
+                shown = {key: row[key] for key in ("n", "mmi", "distinct2", "first", "log P")}
                 parts.append({"characters": length, "decoder": name, **shown})
     return markdown(whole), markdown(parts)
 
@@ -73,7 +72,7 @@ def main() -> None:
     found = {name: answered(problem, names, build_agent(name, problem)) for name in AGENTS}
     whole, parts = tables(found | {HUMAN: answered(problem, names, None)})
     page = pages()[f"{problem.name}-v{problem.version}"]
-    note = f"\n\n{PROBLEM} on {INSTANCES}, {len(names)} instances, all messages together; one answer each, seed 0."
+    note = f"\n\n{PROBLEM} on {INSTANCES}, {len(names)} instances, all messages together; one answer each."
     update(page, "answers", whole + note)
     update(page, "lengths", parts + note)
     print(page)
