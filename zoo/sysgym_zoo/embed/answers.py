@@ -73,8 +73,8 @@ def main() -> None:
     whole, parts = tables(found | {HUMAN: answered(problem, names, None)})
     page = pages()[f"{problem.name}-v{problem.version}"]
     note = f"\n\n{PROBLEM} on {INSTANCES}, {len(names)} instances, all messages together; one answer each."
-    update(page, "answers", whole + note)
-    update(page, "lengths", parts + note)
+    update(page, "answers-all", whole + note)
+    update(page, "answers-lengths", parts + note)
     print(page)
 
 
