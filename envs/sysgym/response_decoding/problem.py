@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import numpy as np
 
 from sysgym.core.defaults import complete
-from sysgym.core.errors import UsageError
 from sysgym.core.instances import InstanceSet, Memo, load_index
 from sysgym.core.options import Range
 from sysgym.core.problem import Array, ArraySpec, Size, Solution, Verdict
@@ -195,10 +194,6 @@ class ResponseDecoding:
     def reference_costs(self, instance: Messages) -> Mapping[str, float]:
         """Beam search segment by segment (beam 5, length penalty 1.0)."""
         return {"beam": self._beams(instance)}
-
-    def steered(self, instance: Messages, width: int, alpha: float) -> Solution:
-        """UsageError: there is no search to be steered."""
-        raise UsageError("this problem has no mode in which a search is steered.")
 
     def answer(self, instance: Messages, texts: list[str], tokens: list[Array] | None = None) -> Solution:
         """The solution of answers; UsageError if their number is wrong. Where log P ranks, texts without tokens are cut
