@@ -11,7 +11,7 @@ ROOT = Path(__file__).parents[1]
 ROOTS = ("envs", "agents", "zoo", "leaderboards")
 FAMILIES = {  # folders that may name a problem; helper packages may not
     "partitioning", "chip_placement", "device_placement", "graph_optimization", "dataflow", "accelerator_design",
-    "clustering", "nmt_decoding", "decoding", "nmt_architecture",
+    "clustering", "nmt_decoding", "decoding", "nmt_architecture", "response_decoding",
 }  # fmt: skip
 FREE = {"bench", "embed", "examples"}
 MOST = 7  # parameters by position

@@ -71,6 +71,7 @@ MADE = (
     "nmt.png",
     "names.png",
     "my.png",
+    "talk.png",
 )  # by each block
 
 

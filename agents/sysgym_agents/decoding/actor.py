@@ -13,7 +13,7 @@ from sysgym.core.errors import UsageError
 from sysgym.core.options import Range
 from sysgym.core.problem import Solution
 from sysgym_agents.core import Budget, Callback, Clock
-from sysgym_agents.decoding.classical import DECODING, answered, refuse_steering
+from sysgym_agents.decoding.classical import TRANSLATION, answered, refuse_steering
 from sysgym_agents.learning.learner import StoredLearner
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ class TrainableGreedy(StoredLearner):
     """
 
     name: ClassVar[str] = "trainable-greedy"
-    problems: ClassVar[tuple[str, ...]] = DECODING
+    problems: ClassVar[tuple[str, ...]] = TRANSLATION
     default_budget: ClassVar[Budget] = Budget(steps=2000)
     sizes: ClassVar[tuple[str, ...]] = ("hidden",)
     step: ClassVar[str] = "a gradient step (in `fit`; an answer is one)"

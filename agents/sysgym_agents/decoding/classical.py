@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import numpy as np
@@ -16,14 +17,17 @@ if TYPE_CHECKING:
     from sysgym.text.episodes.sentences import Sentences
     from sysgym.text.hypotheses import Hypotheses
     from sysgym.text.model import TextModel
+    from sysgym.text.segments import Written
 
-DECODING = ("NMTDecoding",)
+TRANSLATION = ("NMTDecoding",)
+DECODING = (*TRANSLATION, "ResponseDecoding")
+STEERED = ("beam", "width")  # modes in which the answers are a search's
 
 
-class _Given:
+class Given:
     """What all have in common: one answer, which a budget does not cut."""
 
-    problems = DECODING
+    problems: tuple[str, ...] = DECODING
     step = ""
     indivisible = "the whole answer"
 
@@ -41,7 +45,7 @@ def usable(model: TextModel, answer: Array, limit: int, ranked: bool) -> bool:
 
 def refuse_steering(name: str, problem: Writing) -> None:
     """UsageError where the search is to be steered, which an agent does not do."""
-    if problem.mode != "token":
+    if problem.mode in STEERED:
         raise UsageError(
             f"agent {name!r} writes answers itself, and mode {problem.mode!r} steers a search; use 'beam'."
         )
@@ -68,10 +72,21 @@ def _mended(model: TextModel, answer: Array, limit: int, ranked: bool) -> Array:
     return kept if len(kept) else other[:1]
 
 
-class Beam(_Given):
+def of_segments(problem: Writing, instance: Sentences, found: Sequence[Written]) -> Solution:
+    """The solution of answers that were written segment by segment."""
+    from sysgym.text.episodes.ranked import fitted
+
+    model, task, answers = problem.model_of(instance), problem.task(instance), list[Array]()
+    for each, limit in zip(found, task.limits, strict=True):
+        answers.append(fitted(model, _mended(model, each.tokens, limit, task.score is None), limit))
+    return problem.answer(instance, [model.text(each) for each in answers], answers)
+
+
+class Beam(Given):
     """Beam search by length-normalised log P. `wu` normalises at every step by ((5 + |Y|) / 6)^alpha (Wu et al. 2016),
     as tf-seq2seq does, with a coverage penalty `beta`; `length` ranks ended hypotheses by log P / length^alpha, as
-    CTranslate2 does. A width of 1 is greedy decoding.
+    CTranslate2 does. A width of 1 is greedy decoding. A model with segments is searched segment by segment, the best
+    hypothesis of each being the prefix of the next (Shao et al. 2017, their baseline).
     """
 
     def __init__(
@@ -84,15 +99,18 @@ class Beam(_Given):
         """The best hypothesis of each sentence."""
         from sysgym.text import search
 
-        if problem.mode != "token":
+        if problem.mode in STEERED:
             return problem.steered(instance, self.width, self.alpha)
         beam = search.Beam(width=self.width, alpha=self.alpha, beta=self.beta, convention=self.convention)
-        task = problem.task(instance)
-        found = search.beam_search(problem.model_of(instance), task.sources, beam, max(task.limits))
-        return answered(problem, instance, found)
+        task, model = problem.task(instance), problem.model_of(instance)
+        if model.special.segment:
+            from sysgym.text.segments import segment_beams
+
+            return of_segments(problem, instance, segment_beams(model, task.sources, beam, 0, max(task.limits) - 1)[0])
+        return answered(problem, instance, search.beam_search(model, task.sources, beam, max(task.limits)))
 
 
-class Sampling(_Given):
+class Sampling(Given):
     """Ancestral sampling from the network, tempered, or among its `top` next tokens; of several samples that of
     greatest length-normalised log P stays.
     """
@@ -106,6 +124,8 @@ class Sampling(_Given):
     def solve(self, problem: Writing, instance: Sentences, rng: np.random.Generator, budget: Budget) -> Solution:
         """The best sample of each sentence."""
         refuse_steering("sampling", problem)
+        if problem.model_of(instance).special.segment:
+            return self.by_segments(problem, instance, rng)
         found = self.drawn(problem, instance, rng)
         scores = np.where(found.scores > -np.inf, found.logp / (found.lengths + 1.0), -np.inf)
         return answered(problem, instance, found, scores.argmax(axis=1))
@@ -123,11 +143,25 @@ class Sampling(_Given):
         tokens, lengths, logp, scores, ended = (part.reshape(many, count, *part.shape[2:]) for part in flat[:5])
         return Hypotheses(tokens, lengths, logp, scores, ended, flat.forwards.reshape(many, count).sum(axis=1))
 
+    def by_segments(self, problem: Writing, instance: Sentences, rng: np.random.Generator) -> Solution:
+        """The best sample of each sentence of a model with segments."""
+        from sysgym.text.episodes.whole import sampled_segments
+        from sysgym.text.sampling import Draw
 
-class MBR(_Given):
+        task, model, count = problem.task(instance), problem.model_of(instance), self.samples
+        draw = Draw(seed=int(rng.integers(2**62)), temperature=self.temperature, top=self.top)
+        sources = [source for source in task.sources for _ in range(count)]
+        found = sampled_segments(model, sources, draw, max(task.limits) - 1)
+        scores = np.array([each.logp / (len(each.tokens) + 1.0) for each in found]).reshape(-1, count)
+        return of_segments(problem, instance, [found[i * count + int(k)] for i, k in enumerate(scores.argmax(axis=1))])
+
+
+class MBR(Given):
     """Minimum Bayes risk: of the hypotheses of a beam the one whose expected chrF2 (or BLEU) is greatest when each of
     the others is the reference, weighted by P or all alike (Kumar and Byrne 2004).
     """
+
+    problems = TRANSLATION
 
     def __init__(
         self, *, width: Annotated[int, Range(2, 256)] = 10, gain: Literal["chrf", "bleu"] = "bleu",

@@ -13,7 +13,7 @@ from sysgym.core.errors import UsageError
 from sysgym.core.options import Range
 from sysgym.core.problem import Array, Solution
 from sysgym_agents.core import Budget, Callback, Clock
-from sysgym_agents.decoding.classical import DECODING
+from sysgym_agents.decoding.classical import TRANSLATION
 from sysgym_agents.learning.learner import StoredLearner
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ class PrunedBeam:
     """Relative threshold pruning (Freitag and Al-Onaizan 2017): hypotheses whose length-normalised log P is more than
     `gap` below the best are dropped."""
 
-    problems = DECODING
+    problems = TRANSLATION
     step = ""
     indivisible = "the whole answer"
 
@@ -68,7 +68,7 @@ class LearntBeam(StoredLearner):
     """
 
     name: ClassVar[str] = "learnt-beam"
-    problems: ClassVar[tuple[str, ...]] = DECODING
+    problems: ClassVar[tuple[str, ...]] = TRANSLATION
     default_budget: ClassVar[Budget] = Budget(steps=2000)
     sizes: ClassVar[tuple[str, ...]] = ("hidden",)
     step: ClassVar[str] = "a gradient step (in `fit`; an answer is one)"

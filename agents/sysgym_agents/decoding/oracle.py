@@ -10,7 +10,7 @@ from sysgym.core.errors import UsageError
 from sysgym.core.options import Range
 from sysgym.core.problem import Solution
 from sysgym_agents.core import Budget
-from sysgym_agents.decoding.classical import DECODING, answered, refuse_steering
+from sysgym_agents.decoding.classical import TRANSLATION, answered, refuse_steering
 
 if TYPE_CHECKING:
     from sysgym.text.episodes.rows import Writing
@@ -22,7 +22,7 @@ class Oracle:
     how much a better choice among them could gain, and how much of that none can know.
     """
 
-    problems = DECODING
+    problems = TRANSLATION
     step = ""
     indivisible = "the whole answer"
     admissible = False

@@ -9,10 +9,10 @@ from __future__ import annotations
 from functools import lru_cache
 from pathlib import Path
 
-from sysgym.core.data import DataFile, as_text, decompress, read, read_file
+from sysgym.core.data import DataFile, as_text, read
 from sysgym.core.errors import UsageError
 from sysgym.core.instances import Entry, as_promised, find_entry, load_index, no_instance
-from sysgym.text.episodes.sentences import Sentences, sentences
+from sysgym.text.episodes.sentences import Sentences, read_lines, sentences, split_lines
 
 TOPIC = "decoding"
 USUAL = "translit"  # the model of files, where the options name none
@@ -35,18 +35,6 @@ def load_sentences(name: str, model: str | None, references: str | None) -> Sent
         given = [] if references is None else read_lines(references)
         return sentences(name, model or USUAL, read_lines(name), given)
     raise no_instance(sets, name, "or a text file of one sentence a line")
-
-
-def read_lines(path: str) -> list[str]:
-    """The lines of a text file, UTF-8, also gzipped."""
-    content = decompress(path, read_file(Path(path)))
-    return split_lines(as_text(path, content))
-
-
-def split_lines(text: str) -> list[str]:
-    """Lines without their ends; the last one may lack its."""
-    lines = text.replace("\r\n", "\n").split("\n")
-    return lines[:-1] if lines and not lines[-1] else lines
 
 
 @lru_cache(maxsize=1024)

@@ -5,16 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Protocol
 
-import numpy as np
-
 from sysgym.core.errors import InvalidSolution
 from sysgym.core.problem import Array, Verdict
 from sysgym.text.episodes.chunk import ChunkScore, mixed_cost
 from sysgym.text.episodes.rows import Task
 from sysgym.text.episodes.steering import Replays
 from sysgym.text.episodes.widths import Narrowed
-from sysgym.text.model import TextModel
-from sysgym.text.scoring import score
 
 
 def judge_texts(scorer: ChunkScore, texts: Sequence[str]) -> Verdict:
@@ -79,31 +75,3 @@ def judge_widths(problem: Steered, instance: Any, texts: Sequence[str], widths: 
     told, forwards = judge_texts(task.score, texts), int(found.forwards.sum())
     metrics = {**told.metrics, "forwards": forwards / problem.replays(instance).greedy}
     return Verdict(True, told.cost + problem.price(instance, forwards), metrics)
-
-
-def judge_tokens(model: TextModel, task: Task, texts: Sequence[str], tokens: Array) -> Verdict:
-    """Judge token ids (n, most), the end token behind each answer, by the model alone: cost = the mean over sentences
-    of -log P / length, the end token counted in both. An empty answer is infeasible: the model prefers it too often.
-
-    Metrics: `logprob`, the sum of log P, and `tokens`, their mean number. InvalidSolution where a row is no text's.
-    """
-    end, answers, violations = model.special.end, list[Array](), list[str]()
-    for row, (text, ids, limit) in enumerate(zip(texts, tokens, task.limits, strict=True), start=1):
-        length = int((ids != end).argmin()) if (ids == end).any() else len(ids)
-        if (ids[length:] != end).any():
-            raise InvalidSolution(f"row {row} of `tokens` has a token behind its end.")
-        if length >= limit:
-            raise InvalidSolution(f"row {row} of `tokens` has {length} tokens; with its end it may have {limit}.")
-        answers.append(ids[:length])
-        if np.isin(answers[-1], model.unwritten).any():
-            raise InvalidSolution(f"row {row} of `tokens` holds a token that no answer has (padding, begin, unknown).")
-        if model.text(answers[-1]) != text:
-            raise InvalidSolution(f"row {row} of `tokens` is not the text of line {row}: {model.text(answers[-1])!r}.")
-        if not length:
-            violations.append(f"line {row} is empty")
-    logp = score(model, task.sources, answers)
-    cost = 0.0
-    for each, answer in zip(logp.tolist(), answers, strict=True):  # in this order, as episodes add it up
-        cost += -each / (len(answer) + 1) / len(answers)
-    metrics = {"logprob": float(logp.sum()), "tokens": sum(map(len, answers)) / len(answers)}
-    return Verdict(not violations, cost, metrics, tuple(violations))

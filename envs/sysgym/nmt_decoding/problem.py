@@ -14,8 +14,8 @@ from sysgym.core.instances import InstanceSet, Memo, load_index
 from sysgym.core.options import Range
 from sysgym.core.problem import Array, ArraySpec, Size, Solution, Verdict
 from sysgym.core.solutions import check_arrays
-from sysgym.nmt_decoding.catalogue import TOPIC, USUAL, is_instance, load_sentences, split_lines
-from sysgym.text.episodes.sentences import LONGEST, Sentences, arrays_of, checked_lines
+from sysgym.nmt_decoding.catalogue import TOPIC, USUAL, is_instance, load_sentences
+from sysgym.text.episodes.sentences import Sentences, arrays_of, checked_lines, split_lines
 
 if TYPE_CHECKING:
     from sysgym.text.episodes.rows import Task
@@ -209,27 +209,25 @@ class NMTDecoding:
 
     def solution_arrays(self, instance: Sentences) -> Mapping[str, ArraySpec]:
         """`text` and `ends`; where log P ranks, `tokens` too."""
-        count, task = len(instance), self.task(instance)
-        found = {
-            "text": ArraySpec((count * LONGEST,), "int", 0, 255, "the answers in UTF-8, one after the other", True),
-            "ends": ArraySpec((count,), "int", 0, count * LONGEST, "where each answer ends in `text`"),
-        }
+        from sysgym.text.episodes.ranked import answer_specs
+
+        task, count = self.task(instance), len(instance)
+        found = answer_specs(self.model_of(instance), task)
+        if self.mode == "token":
+            return found
         if self.mode == "beam":
             from sysgym.text.episodes.steering import SETTINGS
 
-            return found | {"settings": ArraySpec((count,), "int", 0, len(SETTINGS) - 1, "width and length penalty")}
-        if self.mode == "width":
+            own = {"settings": ArraySpec((count,), "int", 0, len(SETTINGS) - 1, "width and length penalty")}
+        else:
             shape = (count, max(task.limits))
-            return found | {"widths": ArraySpec(shape, "int", 0, self.k, "hypotheses that go on, by step")}
-        if task.score is not None:
-            return found
-        last = self.model_of(instance).vocabulary - 1
-        shape = (count, max(task.limits))
-        return found | {"tokens": ArraySpec(shape, "int", 0, last, "token ids, the end token behind each answer")}
+            own = {"widths": ArraySpec(shape, "int", 0, self.k, "hypotheses that go on, by step")}
+        return {key: found[key] for key in ("text", "ends")} | own
 
     def judge(self, instance: Sentences, solution: Solution) -> Verdict:
         """Cost and metrics of answers (`judge_texts`, `judge_tokens`); InvalidSolution if they are none."""
-        from sysgym.nmt_decoding.judge import judge_settings, judge_texts, judge_tokens, judge_widths
+        from sysgym.nmt_decoding.judge import judge_settings, judge_texts, judge_widths
+        from sysgym.text.episodes.ranked import judge_tokens
 
         arrays, task = check_arrays(self.solution_arrays(instance), solution), self.task(instance)
         texts = checked_lines(arrays["text"], arrays["ends"], len(instance))
@@ -286,24 +284,13 @@ class NMTDecoding:
         """The solution of answers; UsageError if their number is wrong. Where log P ranks, texts without tokens are cut
         into them by the model's vocabulary.
         """
-        from sysgym.text.episodes.tokens import answer_arrays
+        from sysgym.text.episodes.ranked import written
 
-        if len(texts) != len(instance):
-            raise InvalidSolution(
-                f"there are {len(texts)} answers for {len(instance)} sentences: one a line is needed."
-            )
         if self.mode != "token":
             raise InvalidSolution(
                 f"answers of mode {self.mode!r} need their settings: read and write them as .json or .npz."
             )
-        model, task = self.model_of(instance), self.task(instance)
-        if task.score is not None:
-            return self.answer_texts(texts)
-        ids = tokens or [model.target.encode(text) if text else np.zeros(0, np.int64) for text in texts]
-        for row, (each, limit) in enumerate(zip(ids, task.limits, strict=True), start=1):
-            if len(each) >= limit:
-                raise UsageError(f"answer {row} has {len(each)} tokens; with its end it may have {limit} (max_len).")
-        return answer_arrays(model, task, texts, ids)
+        return written(self.model_of(instance), self.task(instance), texts, tokens)
 
     @staticmethod
     def answer_texts(texts: list[str]) -> Solution:

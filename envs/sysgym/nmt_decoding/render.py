@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import lru_cache
-from importlib.resources import files
 from typing import Any
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from sysgym.core.drawing.tools import cut, heat
+from sysgym.core.drawing.tools import cut, font, heat
 from sysgym.core.problem import Array, Verdict
 from sysgym.nmt_decoding.tree import LEGEND, OTHER, tree
 from sysgym.text.episodes.sentences import Sentences
@@ -24,15 +22,6 @@ CELL, ROOM, GAP = 20, 110, 18  # pixels of a cell, of the labels beside it, betw
 MOST = 36  # positions and tokens that are shown
 LABEL, LETTERS = 12, 12  # size of labels, and letters of a piece
 Row = dict[str, Any]  # "source" and "answer"
-
-
-@lru_cache(maxsize=4)
-def font(size: int) -> Any:
-    """A font with the letters of most languages, if matplotlib has brought its; else Pillow's own."""
-    try:
-        return ImageFont.truetype(str(files("matplotlib") / "mpl-data" / "fonts" / "ttf" / "DejaVuSans.ttf"), size)
-    except (ModuleNotFoundError, OSError):
-        return ImageFont.load_default(size)
 
 
 def describe(instance: Sentences, rows: Sequence[Row], verdict: Verdict) -> str:

@@ -85,8 +85,10 @@ def sample(
     return joined(parts, model.special.end)
 
 
-def sample_from(model: TextModel, begin: Begin, limit: int, draw: Draw, sentences: Array) -> Hypotheses:
-    """Sampled hypotheses from where they begin."""
+def sample_from(
+    model: TextModel, begin: Begin, limit: int, draw: Draw, sentences: Array, written: int = 0
+) -> Hypotheses:  # fmt: skip
+    """Sampled hypotheses from where they begin, behind so many tokens that are `written`."""
     many, end = len(begin.tokens), model.special.end
     tokens = np.full((many, 1, limit), end)
     lengths, forwards, rows = np.zeros(many, dtype=np.int64), np.zeros(many, dtype=np.int64), np.arange(many)
@@ -94,7 +96,8 @@ def sample_from(model: TextModel, begin: Begin, limit: int, draw: Draw, sentence
     state, last = begin.state, begin.tokens
     for t in range(limit):
         logp, _, state = model.network.step(begin.memory, state, last)
-        last = drawn(logp, draw, (sentences[rows], np.full(len(rows), t), np.zeros(len(rows), dtype=np.int64)))
+        places = np.full(len(rows), written + t)
+        last = drawn(logp, draw, (sentences[rows], places, np.zeros(len(rows), dtype=np.int64)))
         forwards[rows] += 1
         total[rows] += logp[np.arange(len(rows)), last]
         tokens[rows, 0, t] = last

@@ -191,14 +191,16 @@ def stochastic_beams(
         best = [int(np.argmax(each)) for each in scores]
         return [committed(*each) for each in zip(written, there, best, strict=True)], forwards
 
-    return _by_segments(len(sources), max_length or model.max_length, write)
+    return by_segments(len(sources), max_length or model.max_length, write)
 
 
 def segment_beams(
-    model: TextModel, sources: Sequence[Array], beam: Beam, segment: int = 0, max_length: int | None = None
-) -> tuple[list[Written], Array]:
-    """Beam search segment by segment: the best hypothesis of each becomes the prefix of the next. What a model with
-    segments has for a beam search; with width 1 its greedy search. `segment` is the model's own, or 10, if 0."""
+    model: TextModel, sources: Sequence[Array], beam: Beam, segment: int = 0, max_length: int | None = None,
+    rerank: Rerank | None = None,
+) -> tuple[list[Written], Array]:  # fmt: skip
+    """Beam search segment by segment: the best hypothesis of each, by the search or by `rerank`, becomes the prefix of
+    the next. What a model with segments has for a beam search; with width 1 its greedy search. `segment` is the model's
+    own, or 10, if 0."""
     beam.check()
     every = segment or model.special.segment or 10
     check_segment(model, every)
@@ -213,17 +215,21 @@ def segment_beams(
             slots = Slots(begin, beam.width)
             part = run(model, begin, min(every, room), beam, slots)
             kept = slots if not model.special.segment and beam.convention == "wu" else None
-            found += [committed(each, as_candidates(part, row, kept), 0) for row, each in enumerate(before)]
+            there = [as_candidates(part, row, kept) for row in range(len(before))]
+            chosen = [sources[row] for row in rows[first : first + many]]
+            scores = rerank(chosen, before, there) if rerank else [np.zeros(1)] * len(there)
+            best = [int(np.argmax(each)) for each in scores]
+            found += [committed(*each) for each in zip(before, there, best, strict=True)]
             forwards.append(part.forwards + extra)
         return found, np.concatenate(forwards)
 
-    return _by_segments(len(sources), max_length or model.max_length, write)
+    return by_segments(len(sources), max_length or model.max_length, write)
 
 
 Write = Callable[[Array, Sequence[Written], int], tuple[list[Written], Array]]
 
 
-def _by_segments(many: int, limit: int, write: Write) -> tuple[list[Written], Array]:
+def by_segments(many: int, limit: int, write: Write) -> tuple[list[Written], Array]:
     """Write segments until all sentences have ended or are `limit` tokens long. Those that have not are of one length,
     so one number says how much they may still grow."""
     written, forwards = [Written(NONE, False, 0.0)] * many, np.zeros(many, dtype=np.int64)

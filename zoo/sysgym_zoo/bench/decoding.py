@@ -100,8 +100,20 @@ def of_model(names: tuple[str, str], count: int, num_envs: int, targets: tuple[s
     return [*found, row(about, late / early, "x", "<= 1.2"), *decoding(model, sources)]
 
 
+def segments(count: int) -> list[dict[str, Any]]:
+    """Candidate sets of conversation: the first segments of messages, drawn and scored under 15 messages each."""
+    problem = make_problem("ResponseDecoding")
+    instances, spent = [problem.load(f"selfdialogue/train-{i}") for i in range(count + 1)], list[float]()
+    for instance in instances:
+        state = problem.dynamics.start(instance, np.random.default_rng(0))
+        started = time.process_time()
+        problem.dynamics.offers(instance, state)
+        spent.append(time.process_time() - started)
+    return [row("dialogue, candidate sets of 8 segments", 1 / median(spent[1:]), "sets/s")]
+
+
 def rows(quick: bool) -> list[dict[str, Any]]:
     """Figures of decoding."""
     count = 20 if quick else 200
     found = of_model(PUBLIC, count, 32, (">= 5000", ">= 0.5"))
-    return found + of_model(PACKAGED, count, 128, ("", ""))
+    return found + of_model(PACKAGED, count, 128, ("", "")) + segments(count // 4)

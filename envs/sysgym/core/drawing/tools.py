@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import math
+from functools import lru_cache
+from importlib.resources import files
+from typing import Any
 
 import numpy as np
 from PIL import ImageDraw, ImageFont
@@ -73,3 +76,12 @@ def size(count: float) -> str:
     known = ((1e9, "GB"), (1e6, "MB"), (1e3, "kB"))
     unit, name = next(((unit, name) for unit, name in known if count >= unit), (1.0, "B"))
     return f"{count / unit:.3g} {name}"
+
+
+@lru_cache(maxsize=4)
+def font(size: int) -> Any:
+    """A font with the letters of most languages, if matplotlib has brought its; else Pillow's own."""
+    try:
+        return ImageFont.truetype(str(files("matplotlib") / "mpl-data" / "fonts" / "ttf" / "DejaVuSans.ttf"), size)
+    except (ModuleNotFoundError, OSError):
+        return ImageFont.load_default(size)

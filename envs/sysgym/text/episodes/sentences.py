@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
 
+from sysgym.core.data import as_text, decompress, read_file
 from sysgym.core.errors import InvalidSolution, UsageError, shortened
 from sysgym.core.problem import Array
 
@@ -86,3 +88,15 @@ def checked_lines(text: Array, ends: Array, count: int) -> list[str]:
         if line.splitlines() not in ([line], []):
             raise InvalidSolution(f"line {place} of the answer holds a line end: {shortened(repr(line), 60)}.")
     return found
+
+
+def read_lines(path: str) -> list[str]:
+    """The lines of a text file, UTF-8, also gzipped."""
+    content = decompress(path, read_file(Path(path)))
+    return split_lines(as_text(path, content))
+
+
+def split_lines(text: str) -> list[str]:
+    """Lines without their ends; the last one may lack its."""
+    lines = text.replace("\r\n", "\n").split("\n")
+    return lines[:-1] if lines and not lines[-1] else lines

@@ -1,0 +1,1 @@
+"""Response decoding: write an answer to a message segment by segment, from a frozen dialogue model."""
