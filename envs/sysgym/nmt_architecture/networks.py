@@ -1,30 +1,56 @@
-"""The networks behind configurations of the published space, for the number of their parameters."""
+"""The networks behind configurations in the words of the published tables, and how they are searched."""
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
+from sysgym.core.errors import UsageError, shortened
 from sysgym.core.problem import Array
 from sysgym.nmt_architecture.instance import Configurations
 from sysgym.text.models.config import RecurrentConfig, parameter_count
 
-VOCABULARY = 37_007  # on either side, fitted to the published sizes
+BEAM = re.compile(r"B([1-9]\d{0,3})(?:-LP-(\d+(?:\.\d+)?))?")
 RESIDUAL = {"": "none", "Res": "add", "ResD": "dense"}
 
 
-def network(values: dict[str, str]) -> RecurrentConfig:
-    """The network of the published values; beam search needs none.
+class Sizes(NamedTuple):
+    """What no factor chooses."""
+
+    vocabulary: int  # tokens on either side
+    units: int  # of every cell
+
+
+PUBLISHED = Sizes(37_007, 512)  # the vocabulary is fitted to the published numbers of parameters
+
+
+def network(values: Mapping[str, str], sizes: Sizes = PUBLISHED) -> RecurrentConfig:
+    """The network of a configuration's values; beam search needs none.
 
     >>> network({"embedding": "512", "cell": "LSTM", "encoder": "Bidi-4", "decoder": "8-ResD", "attention": "Add-128"})
     ... # doctest: +ELLIPSIS
     RecurrentConfig(source_vocabulary=37007, ..., cell='lstm', ..., decoder_residual='dense', attention='additive', ...)
     """
     return RecurrentConfig(
-        source_vocabulary=VOCABULARY, target_vocabulary=VOCABULARY, embedding=int(values["embedding"]),
+        source_vocabulary=sizes.vocabulary, target_vocabulary=sizes.vocabulary, units=sizes.units,
+        embedding=int(values["embedding"]),
         **_cells(values["cell"]), **_encoder(values["encoder"]), **_decoder(values["decoder"]),
         **_attention(values["attention"]),
     )  # fmt: skip
+
+
+def searched(word: str) -> tuple[int, float]:
+    """The width of a beam and its length penalty.
+
+    >>> searched("B5"), searched("B10-LP-1.0")
+    ((5, 0.0), (10, 1.0))
+    """
+    found = BEAM.fullmatch(word)
+    if found is None:
+        raise UsageError(f"{shortened(word, 40)!r} is no beam; such are B5 and B10-LP-1.0.")
+    return int(found[1]), float(found[2] or 0)
 
 
 def _cells(word: str) -> dict[str, Any]:
