@@ -27,7 +27,7 @@ from sysgym_agents.decoding.training.texts import make_vocabulary, tab_separated
 from sysgym_agents.decoding.training.training import Training, fit
 
 USUAL: Mapping[str, Any] = {
-    "vocabulary": "characters", "epochs": 3, "batch": 1024, "learning_rate": 1e-2, "warmup": 50, "dropout": 0.0,
+    "vocabulary": "characters", "epochs": 3, "batch": 768, "learning_rate": 8e-3, "warmup": 50, "dropout": 0.0,
     "label_smoothing": 0.0, "max_length": 40, "precision": "float32",
 }  # fmt: skip
 WATCHED = 64  # training pairs whose perplexity a training looks at: nothing is chosen by it
