@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, replace
+from importlib.metadata import version
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -23,7 +24,7 @@ from sysgym.text.vocabulary import MAX_PIECES
 from sysgym_agents.core import Budget, Clock
 from sysgym_agents.decoding.training.batches import Example, examples_of
 from sysgym_agents.decoding.training.setting import Setting
-from sysgym_agents.decoding.training.texts import make_vocabulary, tab_separated
+from sysgym_agents.decoding.training.texts import held_out, make_vocabulary, tab_separated
 from sysgym_agents.decoding.training.training import Training, fit
 
 USUAL: Mapping[str, Any] = {
@@ -41,13 +42,18 @@ class Trial(NamedTuple):
 
 
 class Trials:
-    """Trainings of one setting on pairs, `text TAB text` a line, judged on others."""
+    """Trainings of one setting on pairs, `text TAB text` a line, judged on others: of an empty text, some of the same
+    that are held out."""
 
     def __init__(self, train: str, judged: str, **changes: Any) -> None:
         self.setting = Setting(**{**USUAL, **changes})
-        self.train, self.judged = tab_separated("pairs to train on", train), tab_separated("pairs to judge by", judged)
+        self.train = tab_separated("pairs to train on", train)
+        if judged:
+            self.judged = tab_separated("pairs to judge by", judged)
+        else:
+            self.train, self.judged = held_out(self.train)
         self.letters = make_vocabulary(self.setting.vocabulary, self.train, self.setting.pieces, False)
-        content = repr((asdict(self.setting), train, judged)).encode()
+        content = repr((asdict(self.setting), version("torch"), train, judged)).encode()
         self.examples = list[Example]()  # all pairs to train on, once there is a model to read them
         self.key = hashlib.sha256(content).hexdigest()  # of all that a trial depends on but for network and seed
 
