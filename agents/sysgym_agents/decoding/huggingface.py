@@ -22,7 +22,7 @@ import torch
 
 from sysgym.core.errors import MissingDependency, UsageError
 from sysgym.core.problem import Array
-from sysgym.nmt_decoding.problem import NMTDecoding
+from sysgym.core.registry import problem_class
 from sysgym.text.episodes.sentences import lines_of, sentences
 from sysgym.text.model import Special, TextModel
 from sysgym.text.models.config import RecurrentConfig
@@ -148,14 +148,9 @@ class Foreign(TextModel):
 
 def _problem(model: TextModel, k: int) -> Any:
     """The problem of decoding with a given model."""
-
-    class Given(NMTDecoding):
-        text_model = model  # type: ignore[assignment]
-
-        def model_of(self, instance: Any) -> TextModel:
-            return model
-
-    return Given(mode="token", state=False, k=k, model=NAME)
+    kind: Any = problem_class("NMTDecoding")
+    members = {"text_model": model, "model_of": lambda self, instance: model}
+    return type("Given", (kind,), members)(mode="token", state=False, k=k, model=NAME)
 
 
 def decoder(agent: Agent, k: int = 8, seed: int = 0) -> Callable[..., torch.Tensor]:
