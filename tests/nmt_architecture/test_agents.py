@@ -70,7 +70,7 @@ def test_a_search_depends_on_nothing_but_what_it_sees(name: str, monkeypatch: py
         return evaluate(known, seed, trials, design)
 
     monkeypatch.undo()
-    monkeypatch.setattr(laboratory, "table", lambda space: other)
+    monkeypatch.setattr(laboratory, "known", lambda instance: other)
     monkeypatch.setattr(laboratory, "evaluate", hidden)
     monkeypatch.setattr(type(PROBLEM), "judge", None)
     again, second = searched(name, instance, monkeypatch)

@@ -18,7 +18,7 @@ from sysgym.nmt_architecture.catalogue import published_space
 from sysgym.nmt_architecture.drawn import drawn_space
 from sysgym.nmt_architecture.instance import Configurations, Space, table
 from sysgym.nmt_architecture.modes import choose_mode
-from sysgym.search.tables import ABSENT, counted, result
+from sysgym.search.tables import ABSENT, counted
 from sysgym.search.trial_kernels import GLOBALS, VALUE_FEATURES
 from sysgym_agents.general.random import sample_action
 
@@ -42,12 +42,12 @@ def test_noise_has_the_mean_and_deviation_of_the_table() -> None:
     for values in ({}, {"encoder": "Bidi-8-ResD"}, {"encoder": "Bidi-8-ResD", "cell": "LSTM"}):
         base = space.named(space.baseline)
         number = int(known.number(space.design({**base, **values})))
-        drawn = np.array([result(known, seed, turn, number) for seed in range(200) for turn in range(20)])
+        drawn = np.array([known.result(seed, turn, number) for seed in range(200) for turn in range(20)])
         mean, deviation = known.cost[number], known.spread[number]
         assert abs(drawn.mean() - mean) < 4 * deviation / math.sqrt(len(drawn))
         assert abs(drawn.std() - deviation) < 4 * deviation / math.sqrt(2 * len(drawn))
         assert len(np.unique(drawn)) == len(drawn)
-    assert result(known, 1, 2, 3) == result(known, 1, 2, 3) != result(known, 1, 2, 4)
+    assert known.result(1, 2, 3) == known.result(1, 2, 3) != known.result(1, 2, 4)
 
 
 def test_strides_and_prefixes_are_those_of_the_array() -> None:
@@ -78,7 +78,7 @@ def test_rewards_telescope_and_the_answer_is_the_best_mean_seen(mode: str) -> No
         assert env.solution()["design"].tolist() == list(best)
         assert state.done == len(state.results) == env.instance.evaluations
         numbers = known.number(state.designs)
-        assert state.results.tolist() == [result(known, env.instance.seed, t, int(n)) for t, n in enumerate(numbers)]
+        assert state.results.tolist() == [known.result(env.instance.seed, t, int(n)) for t, n in enumerate(numbers)]
 
 
 def features(state: Any, instance: Configurations) -> tuple[Any, Any]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from sysgym.core.problem import Array, Solution
-from sysgym.nmt_architecture.instance import table
+from sysgym.nmt_architecture.live import known
 from sysgym.search.trials import evaluate, fresh
 from sysgym_agents.core import Budget, Clock
 
@@ -21,7 +21,7 @@ class Laboratory:
     """Counts evaluations, keeps what was seen. The same designs in the same order give what the environment shows."""
 
     def __init__(self, instance: Configurations, budget: Budget) -> None:
-        self._table, self._seed = table(instance.space), instance.seed
+        self._table, self._seed = known(instance), instance.seed
         self._clock = Clock(budget)
         self.counts = self._table.counts
         self.most = instance.evaluations if budget.steps is None else min(instance.evaluations, budget.steps)

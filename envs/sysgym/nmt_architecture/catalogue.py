@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from functools import lru_cache
+from functools import lru_cache, partial
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from sysgym.core.data import decompress, read_text
 from sysgym.core.errors import UsageError, shortened, unknown
 from sysgym.core.instances import as_promised, find_entry, load_index, no_instance
 from sysgym.nmt_architecture.drawn import drawn
@@ -20,12 +21,14 @@ from sysgym.nmt_architecture.files import (
     USUAL,
     is_configurations_file,
     read_configurations,
+    space_of,
 )
-from sysgym.nmt_architecture.instance import Configurations, Space
+from sysgym.nmt_architecture.instance import Configurations, Space, Task
 
 TOPIC = "nmt_architecture"
 RECIPES = {"seed": (0, MOST_SEED), "evaluations": (1, MOST_EVALUATIONS)}
-BACKENDS = ("published", "drawn")
+BACKENDS = ("published", "table", "drawn", "live")
+TASK = {"epochs": (1, 1000), "units": (1, 1024)}  # of the backend `live`, which may name `pairs` too
 
 
 @lru_cache(maxsize=1)
@@ -72,10 +75,26 @@ def published_space() -> Space:
     )  # fmt: skip
 
 
+@lru_cache(maxsize=2)
+def packaged_pairs(split: str) -> str:
+    """Arabic names and what they are in Latin letters (google/transliteration, Apache-2.0): `train` or `eval`."""
+    file = files("sysgym") / "data" / "decoding" / f"ar2en-{split}.tsv.gz"
+    return decompress(str(file), file.read_bytes()).decode()
+
+
+@lru_cache(maxsize=1)
+def trained_space() -> tuple[Space, str]:
+    """The packaged table of trained networks, and what it measures: `python -m sysgym_zoo.embed architectures`."""
+    return space_of("ar2en.json", json.loads((files("sysgym") / "data" / TOPIC / "ar2en.json").read_text()))
+
+
 def made(name: str, backend: str, seed: int, evaluations: int) -> Configurations:
     """The instance of a backend, a seed and a number of evaluations."""
     if backend == "published":
         return Configurations(name, backend, published_space(), seed, evaluations)
+    if backend == "table":
+        space, measure = trained_space()
+        return Configurations(name, backend, space, seed, evaluations, measure)
     return drawn(name, seed, evaluations)
 
 
@@ -84,14 +103,32 @@ def is_configurations(name: str, head: bytes = b"") -> bool:
     return (name.partition(":")[0] in BACKENDS and ":" in name) or is_configurations_file(name, head)
 
 
-def _numbers(recipe: str, words: str) -> dict[str, int]:
-    """The whole numbers that a recipe sets; UsageError for unknown keys and numbers out of range."""
-    found = {"seed": 0, "evaluations": USUAL}
+def _live(name: str, seed: int, evaluations: int, pairs: str = "", **sizes: int) -> Configurations:
+    """The instance whose networks are trained when they are asked for, with the words of the packaged table."""
+    train, judged = (read_text(pairs), "") if pairs else (packaged_pairs("train"), packaged_pairs("eval"))
+    trained, measure = trained_space()
+    none = np.zeros(int(trained.counts.sum()))
+    space = Space(
+        trained.parameters, trained.values, trained.baseline, none, none, trained.rows[:0], none[:0], none[:0]
+    )
+    task = Task(train=train, judged=judged, **sizes)
+    return Configurations(name, "live", space, seed, evaluations, measure, task)
+
+
+def _options(recipe: str, words: str) -> dict[str, Any]:
+    """What a recipe sets; UsageError for unknown keys and numbers out of range."""
+    backend, found = recipe.partition(":")[0], dict[str, Any](seed=0, evaluations=USUAL)
+    ranges = RECIPES | TASK if backend == "live" else RECIPES
     for word in filter(None, words.split(",")):
         key, _, value = word.partition("=")
-        if key not in RECIPES:
-            raise unknown(f"option of {recipe.partition(':')[0]}", key, list(RECIPES))
-        low, high = RECIPES[key]
+        if key == "pairs" and backend == "live":
+            if not Path(value).is_file():
+                raise UsageError(f"{shortened(recipe, 80)!r}: there is no file {shortened(value, 80)!r} with pairs.")
+            found[key] = value
+            continue
+        if key not in ranges:
+            raise unknown(f"option of {backend}", key, [*ranges, *(["pairs"] if backend == "live" else [])])
+        low, high = ranges[key]
         whole = value.isascii() and value.isdecimal() and len(value) <= len(str(high))
         if not (whole and low <= int(value) <= high):
             raise UsageError(
@@ -120,7 +157,7 @@ def load_configurations(name: str) -> Configurations:
         return _registered(name)
     backend, _, rest = name.partition(":")
     if backend in BACKENDS and rest:
-        return made(name, backend, **_numbers(name, rest))
+        return (_live if backend == "live" else partial(made, backend=backend))(name, **_options(name, rest))
     if len(name) < 1024 and Path(name).is_file():
         return read_configurations(Path(name))
     raise no_instance(sets, name, "a table of configurations (.json) or a recipe such as 'published:seed=7'")

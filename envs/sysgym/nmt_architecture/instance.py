@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -15,6 +15,13 @@ from sysgym.search.tables import Table, counted, table_of
 
 CAP = 0.5  # the most that a result scatters where its standard deviation is not known
 POINTS = 100.0  # of quality at most, 0 at least
+
+
+class Sizes(NamedTuple):
+    """What no factor of a network chooses."""
+
+    vocabulary: int  # tokens on either side
+    units: int  # of every cell
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -37,6 +44,7 @@ class Space:
     deviation: Array  # (R,) float64
     base: float | None = None
     shrink: float = 0.0
+    sizes: Sizes | None = field(default=None, metadata={"hashed": "changed"})  # of networks in the published words
 
     def __repr__(self) -> str:
         """One line."""
@@ -69,16 +77,27 @@ class Space:
         return np.array(found, np.int64)
 
 
+@dataclass(frozen=True, kw_only=True)
+class Task:
+    """What networks of the backend `live` are trained for: pairs `text TAB text`, a line each."""
+
+    train: str = field(repr=False)
+    judged: str = field(repr=False)  # "" to hold some of the others out
+    epochs: int = 3
+    units: int = 64  # of every cell
+
+
 @dataclass(frozen=True, eq=False, repr=False)
 class Configurations:
     """A space with a seed of the noise and a number of evaluations."""
 
     name: str
-    backend: str  # "published", "drawn" or "table"
+    backend: str  # "published", "drawn", "table" or "live"
     space: Space
     seed: int
     evaluations: int
     measure: str = "BLEU"  # what quality is, in points
+    task: Task | None = field(default=None, metadata={"hashed": "changed"})  # of the backend `live`
 
     def __repr__(self) -> str:
         """One line."""

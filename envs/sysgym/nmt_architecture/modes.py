@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from typing import Any
 
-from sysgym.nmt_architecture.instance import Configurations, table
-from sysgym.search.tables import Table
+from sysgym.nmt_architecture.instance import POINTS, Configurations, table
+from sysgym.nmt_architecture.live import known
+from sysgym.search.tables import Lookup
 from sysgym.search.trials import OneShotTrials, SequentialTrials
 
 
 class ConfigurationTables:
     """What instances are to a search (`sysgym.search.trials.Tables`)."""
 
-    def table(self, instance: Configurations) -> Table:
+    def table(self, instance: Configurations) -> Lookup:
         """All configurations, made once a space."""
-        return table(instance.space)
+        return known(instance)
 
     def seed(self, instance: Configurations) -> int:
         """Of the noise."""
@@ -25,7 +26,9 @@ class ConfigurationTables:
         return instance.evaluations
 
     def scale(self, instance: Configurations) -> float:
-        """The baseline's cost; 1 where that is 0."""
+        """The baseline's cost; 1 where that is 0, and POINTS where it would have to be trained first."""
+        if instance.task is not None:
+            return POINTS
         found = table(instance.space)
         return float(found.cost[found.number(instance.space.baseline)]) or 1.0
 

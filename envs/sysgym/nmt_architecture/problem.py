@@ -33,9 +33,11 @@ class NMTArchitecture:
     baseline (GRU, embedding 512, Bidi-2, decoder 2, Mul-512, B10-LP-1.0) in at most one factor has the published mean
     and standard deviation; every other has BLEU = 21.78 + e_max + 0.3 x the other positive effects + the negative ones,
     from 0 to 100, and the root of the sum of its changes' published variances, 0.5 at most: a surrogate, fitted to what
-    is published of the combined system. `drawn`: random tables of the same kind, to learn on. A file: a table of
-    configurations with means and deviations, which has no others. Solution: `design`, (P,) rows of the table of values;
-    as .json also the values by name, {"embedding": "512", "cell": "LSTM", ...}.
+    is published of the combined system. `table`: 216 small networks that were trained to write Arabic names in Latin
+    letters, three seeds each; cost is the rate of wrong characters in percent. `live`: the same networks, or others of
+    pairs of one's own, trained when they are asked for. `drawn`: random tables of the kind of the published one, to
+    learn on. A file: a table of configurations with means and deviations, which has no others. Solution: `design`, (P,)
+    rows of the table of values; as .json also the values by name, {"embedding": "512", "cell": "LSTM", ...}.
 
     Options:
         mode: "sequential" (one parameter's value a step, an evaluation after the last one) or "oneshot" (a whole
@@ -50,13 +52,14 @@ class NMTArchitecture:
     any is done, spread of results, mean over best, answer over best, last over best, trials of the answer, chosen
     values that differ from the answer, place in the configuration, parameters / 10, progress.
 
-    Metrics: quality (points, BLEU where published), regret (cost less the least of the table), spread (standard
-    deviation of one result), parameters (millions, where the network is known, else 0).
+    Metrics: quality (points: BLEU, or 100 - the error rate), regret (cost less the least of the table; not of `live`,
+    where nobody knows it), spread (standard deviation of one result), parameters (millions, where the network is known,
+    else 0).
 
-    Rewards: see `sysgym.core.rewards`; the scale is the baseline's cost. The answer is the evaluated configuration of
-    least mean result, and the first one of the table before any evaluation. Rewards compare true means, which
-    observations do not show: they are for training. `reward="log"` pays log(baseline / cost) at the end: without the
-    jumps of first evaluations it teaches more.
+    Rewards: see `sysgym.core.rewards`; the scale is the baseline's cost, of `live` 100. The answer is the evaluated
+    configuration of least mean result, and the first one of the table before any evaluation. Rewards compare true
+    means, which observations do not show: they are for training. `reward="log"` pays log(baseline / cost) at the
+    end: without the jumps of first evaluations it teaches more.
     Version history: v0, first release.
     """
 
@@ -136,7 +139,9 @@ class NMTArchitecture:
         return judge_design(instance, design)
 
     def reference_costs(self, instance: Configurations) -> Mapping[str, float]:
-        """The baseline, and the best of the table."""
+        """The baseline, and the best of the table; nothing where both would have to be trained first."""
+        if instance.task is not None:
+            return {}
         found = table(instance.space)
         return {
             "baseline": float(found.cost[found.number(instance.space.baseline)]),

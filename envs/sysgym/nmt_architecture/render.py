@@ -11,7 +11,8 @@ from PIL import Image, ImageDraw, ImageFont
 
 from sysgym.core.drawing.tools import TABLEAU, Colour, cut
 from sysgym.core.problem import Array, Solution, Verdict
-from sysgym.nmt_architecture.instance import POINTS, Configurations, table
+from sysgym.nmt_architecture.instance import POINTS, Configurations
+from sysgym.nmt_architecture.live import known
 
 WIDE, MARGIN, TOP = 1080, 20, 84  # pixels: of the page, around it, of its heading
 NAME, NUMBERS, LINE, GAP = 180, 120, 19, 16  # of a value's name and numbers, of its row, between parameters
@@ -31,14 +32,16 @@ class Neighbour(NamedTuple):
 
 
 def neighbours(instance: Configurations, design: Array) -> list[Neighbour]:
-    """All values of all parameters, each in place of the one that is chosen."""
-    found, known = [], table(instance.space)
-    for place, count in enumerate(known.counts.tolist()):
+    """All values of all parameters, each in place of the one that is chosen; no network is trained for it."""
+    found, designs = [], known(instance)
+    for place, count in enumerate(designs.counts.tolist()):
         for value in range(count):
             changed = np.where(np.arange(len(design)) == place, value, design)
-            number = int(known.number(changed))
-            quality, spread = POINTS - float(known.cost[number]), float(known.spread[number])
-            found.append(Neighbour(place, value, quality, spread, bool(known.present[number])))
+            number = int(designs.number(changed))
+            quality, spread, present = 0.0, 0.0, designs.at_hand(number)
+            if present:
+                quality, spread = POINTS - designs.mean(number), designs.figures(number)["spread"]
+            found.append(Neighbour(place, value, quality, spread, present))
     return found
 
 
@@ -46,17 +49,16 @@ def _heading(instance: Configurations, verdict: Verdict) -> list[tuple[str, int,
     name = Path(instance.name).name if len(instance.name) > 60 else instance.name
     metrics = verdict.metrics
     size = f", {metrics['parameters']:.2f} M parameters" if metrics["parameters"] else ""
-    figures = (
-        f"{instance.measure} {metrics['quality']:.2f}, {metrics['regret']:.2f} below the best, one result scatters by "
-        f"{metrics['spread']:.2f}{size}"
-    )
+    below = f", {metrics['regret']:.2f} below the best" if "regret" in metrics else ""
+    scatter = f"one result scatters by {metrics['spread']:.2f}"
+    figures = f"{instance.measure} {metrics['quality']:.2f}{below}, {scatter}{size}"
     ink = BLACK if verdict.feasible else RED
     if not verdict.feasible:
         figures = "; ".join(verdict.violations)
     return [
         (f"{name}   {instance.backend}, {instance.evaluations} evaluations", 16, BLACK), (figures, 13, ink),
-        (f"Each row: {instance.measure} with that value in place of the chosen one, by its distance to the best of the "
-         "table (logarithmic); whiskers, cut there: one standard deviation of a result", 12, GREY),
+        (f"Each row: {instance.measure} with that value in place of the chosen one, by its distance to the best "
+         "(logarithmic); whiskers, cut there: one standard deviation of a result", 12, GREY),
     ]  # fmt: skip
 
 
@@ -71,8 +73,8 @@ def draw(instance: Configurations, solution: Solution, verdict: Verdict) -> Arra
     for text, size, ink in _heading(instance, verdict):
         pen.text((MARGIN, y), cut(pen, text, WIDE - 2 * MARGIN, size), ink, ImageFont.load_default(size))
         y += size + 7
-    known = table(instance.space)
-    best = POINTS - float(known.cost[known.best])
+    regret = verdict.metrics.get("regret", 0.0)
+    best = max(verdict.metrics["quality"] + regret, *(item.quality for item in shown))
     _axis(pen, high, best)
     y = TOP + 6
     for place, name in enumerate(instance.space.parameters):
@@ -107,7 +109,7 @@ def _row(pen: ImageDraw.ImageDraw, y: int, label: str, item: Neighbour, about: t
     font = ImageFont.load_default(12)
     pen.text((MARGIN + 14, y), cut(pen, label, NAME - 20, 12), dark, font)
     if not item.present:
-        pen.text((_at(0, best), y), "not in the table", GREY, font, "ra")
+        pen.text((_at(0, best), y), "no result", GREY, font, "ra")
         return
     middle, below = y + 8, best - item.quality
     pen.line([(_at(below + item.spread, best), middle), (_at(below - item.spread, best), middle)], fill=ink, width=2)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import numpy as np
 
@@ -12,6 +12,30 @@ from sysgym.core.problem import Array
 
 MOST = 2**20  # designs of a table
 ABSENT = 100.0  # what is shown of the cost of a design that is not in the table: nothing costs more
+
+
+class Lookup(Protocol):
+    """What a search may ask of designs; `Table` says what each member is."""
+
+    @property
+    def counts(self) -> Array: ...  # (P,) int64
+
+    @property
+    def present(self) -> Array: ...  # (D,) bool
+
+    def number(self, designs: Array) -> Array: ...
+
+    def allowed(self, chosen: Array) -> Array: ...
+
+    def first(self) -> Array: ...
+
+    def mean(self, number: int) -> float: ...
+
+    def result(self, seed: int, turn: int, number: int) -> float: ...
+
+    def figures(self, number: int) -> dict[str, float]: ...
+
+    def at_hand(self, number: int) -> bool: ...
 
 
 class Table(NamedTuple):
@@ -48,6 +72,27 @@ class Table(NamedTuple):
         """The first design of the table, (P,) int64."""
         return self.design(int(self.present.argmax()))
 
+    def mean(self, number: int) -> float:
+        """The cost of a design, without noise."""
+        return float(self.cost[number])
+
+    def figures(self, number: int) -> dict[str, float]:
+        """`regret`, the cost of a design less the least of the table, and the `spread` of its results."""
+        return {"regret": self.mean(number) - self.mean(self.best), "spread": float(self.spread[number])}
+
+    def at_hand(self, number: int) -> bool:
+        """Whether the cost of a design is known without work."""
+        return bool(self.present[number])
+
+    def result(self, seed: int, turn: int, number: int) -> float:
+        """What an evaluation shows of the cost of a design: its mean with Gaussian noise that follows from the seed,
+        the number of the evaluation and that of the design. A design that is not in the table shows ABSENT.
+        """
+        if not self.present[number]:
+            return ABSENT
+        noise = np.random.default_rng([seed, turn, number]).standard_normal()
+        return float(self.cost[number] + self.spread[number] * noise)
+
 
 def counted(counts: Array) -> tuple[int, Array]:
     """How many designs parameters of so many values have, and their strides; UsageError if they are too many."""
@@ -68,13 +113,3 @@ def table_of(counts: Array, cost: Array, spread: Array, present: Array) -> Table
     return Table(
         np.asarray(counts, np.int64), strides, shown, np.where(present, spread, 0.0), present, bool(present.all()), best
     )
-
-
-def result(table: Table, seed: int, turn: int, number: int) -> float:
-    """What an evaluation shows of the cost of a design: its mean with Gaussian noise that follows from the seed, the
-    number of the evaluation and that of the design. A design that is not in the table shows ABSENT.
-    """
-    if not table.present[number]:
-        return ABSENT
-    noise = np.random.default_rng([seed, turn, number]).standard_normal()
-    return float(table.cost[number] + table.spread[number] * noise)

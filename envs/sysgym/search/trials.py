@@ -23,7 +23,7 @@ from sysgym.core.defaults import complete
 from sysgym.core.errors import UsageError
 from sysgym.core.problem import Array, Size, Solution
 from sysgym.search.modes import UNSET
-from sysgym.search.tables import Table, result
+from sysgym.search.tables import Lookup
 from sysgym.search.trial_kernels import ANSWER, BEST, GLOBALS, VALUE_FEATURES, describe, heard, regressed
 
 I_contra = TypeVar("I_contra", contravariant=True)
@@ -32,7 +32,7 @@ I_contra = TypeVar("I_contra", contravariant=True)
 class Tables(Protocol[I_contra]):
     """What a problem says about its instances."""
 
-    def table(self, instance: I_contra) -> Table:
+    def table(self, instance: I_contra) -> Lookup:
         """All designs; the same object for the same instance."""
         ...
 
@@ -76,7 +76,7 @@ class Trials:
         return float(self.sums[first] / self.hits[first])
 
 
-def fresh(table: Table, evaluations: int) -> Trials:
+def fresh(table: Lookup, evaluations: int) -> Trials:
     """Nothing is evaluated yet."""
     count = len(table.counts)
     return Trials(
@@ -86,11 +86,11 @@ def fresh(table: Table, evaluations: int) -> Trials:
     )  # fmt: skip
 
 
-def evaluate(table: Table, seed: int, trials: Trials, design: Array) -> float:
+def evaluate(table: Lookup, seed: int, trials: Trials, design: Array) -> float:
     """Evaluate a design (P,) and take its result in."""
     turn = trials.done
     trials.designs[turn] = design
-    trials.results[turn] = result(table, seed, turn, int(table.number(design)))
+    trials.results[turn] = table.result(seed, turn, int(table.number(design)))
     heard(table.counts, trials.designs, trials.results, trials.same, trials.sums, trials.hits, trials.chosen, turn)
     trials.done += 1
     best = float(trials.results[trials.chosen[BEST]])
@@ -133,7 +133,7 @@ class TrialMode(Generic[I_contra]):
     def cost(self, instance: I_contra, state: Trials) -> float:
         """The table's mean of the answer."""
         table = self.tables.table(instance)
-        return float(table.cost[table.number(self.answer(instance, state))])
+        return table.mean(int(table.number(self.answer(instance, state))))
 
     def scale(self, instance: I_contra, state: Trials) -> float:
         """The cost to compare with."""

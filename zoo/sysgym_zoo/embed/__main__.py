@@ -1,13 +1,17 @@
-"""`python -m sysgym_zoo.embed NAME` writes packaged data anew: each module here with `main()` is one NAME."""
+"""`python -m sysgym_zoo.embed NAME` writes packaged data anew: each module here with `main()` is one NAME.
+
+Where one keeps what it has so far in a file, that may be named: NAME=FILE.
+"""
 
 from __future__ import annotations
 
 import sys
 from importlib import import_module
+from inspect import signature
 from pkgutil import iter_modules
 
 import sysgym_zoo.embed
-from sysgym.core.errors import SysgymError, unknown
+from sysgym.core.errors import SysgymError, UsageError, unknown
 
 
 def names() -> list[str]:
@@ -22,9 +26,13 @@ def main(words: list[str]) -> int:
         return 2
     try:
         for word in words:
-            if word not in names():
-                raise unknown("embedding", word, names())
-            import_module(f"sysgym_zoo.embed.{word}").main()
+            name, given, place = word.partition("=")
+            if name not in names():
+                raise unknown("embedding", name, names())
+            run = import_module(f"sysgym_zoo.embed.{name}").main
+            if given and not signature(run).parameters:
+                raise UsageError(f"{name} keeps no file of what it has so far; leave {given}{place} out.")
+            run(*([place] if given else []))
     except SysgymError as error:
         print(f"embed: {error}", file=sys.stderr)
         return error.exit_code
