@@ -82,12 +82,12 @@ def test_agents_search_by_one_setting_or_say_that_they_do_not_steer() -> None:
     greedy = make_agent("beam", width=1).solve(problem, instance, rng, Budget())
     assert problem.judge(instance, greedy).cost == problem.reference_costs(instance)["greedy"]
     assert problem.judge(instance, greedy).metrics["forwards"] == 1.0
-    for name in ("sampling", "mbr"):
+    for name in ("sampling", "mbr", "stochastic-beam"):
         with pytest.raises(UsageError, match="steers a search"):
             make_agent(name).solve(problem, instance, rng, Budget())
 
 
-@pytest.mark.parametrize("name", ["beam", "sampling", "mbr"])
+@pytest.mark.parametrize("name", ["beam", "sampling", "mbr", "stochastic-beam"])
 @pytest.mark.parametrize("references", [REFERENCES, []], ids=["references", "none"])
 def test_decoders_give_what_may_stand(name: str, references: list[str]) -> None:
     problem = sysgym.make_problem("NMTDecoding")
@@ -97,4 +97,4 @@ def test_decoders_give_what_may_stand(name: str, references: list[str]) -> None:
         verdict = problem.judge(instance, agent.solve(problem, instance, np.random.default_rng(seed), Budget()))
         assert verdict.feasible
         costs.append(verdict.cost)
-    assert (costs[0] == costs[1]) == (name != "sampling")
+    assert (costs[0] == costs[1]) == (name not in ("sampling", "stochastic-beam"))

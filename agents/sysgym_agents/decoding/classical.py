@@ -156,6 +156,33 @@ class Sampling(Given):
         return of_segments(problem, instance, [found[i * count + int(k)] for i, k in enumerate(scores.argmax(axis=1))])
 
 
+class StochasticBeam(Given):
+    """Stochastic beam search (Shao et al., EMNLP 2017): each of `width` hypotheses samples `samples` different tokens a
+    step, as many of all of these are drawn again, and every `segment` tokens the hypothesis of greatest
+    length-normalised log P is committed.
+    """
+
+    problems = TRANSLATION
+
+    def __init__(
+        self, *, width: Annotated[int, Range(1, 64)] = 2, samples: Annotated[int, Range(1, 1024)] = 10,
+        segment: Annotated[int, Range(1, 256)] = 10, alpha: Annotated[float, Range(0, 10)] = 1.0,
+    ) -> None:  # fmt: skip
+        self.width, self.samples, self.segment, self.alpha = width, samples, segment, alpha
+
+    def solve(self, problem: Writing, instance: Sentences, rng: np.random.Generator, budget: Budget) -> Solution:
+        """An answer to each sentence."""
+        from sysgym.text.segments import Stochastic, by_logp, stochastic_beams
+
+        refuse_steering("stochastic-beam", problem)
+        model, task = problem.model_of(instance), problem.task(instance)
+        how = Stochastic(
+            width=self.width, samples=self.samples, segment=self.segment, seed=int(rng.integers(2**62))
+        )  # fmt: skip
+        found, _ = stochastic_beams(model, task.sources, how, by_logp(self.alpha), None, max(task.limits))
+        return of_segments(problem, instance, found)
+
+
 class MBR(Given):
     """Minimum Bayes risk: of the hypotheses of a beam the one whose expected chrF2 (or BLEU) is greatest when each of
     the others is the reference, weighted by P or all alike (Kumar and Byrne 2004).
