@@ -12,7 +12,7 @@ import os
 import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -22,10 +22,16 @@ from sysgym.core.options import option_table
 from sysgym.core.problem import AnyProblem, Instance, Solution
 from sysgym.core.registry import with_options
 from sysgym.core.solutions import parse_json
-from sysgym_agents.core import Budget, agent_class, check_fits, is_learner, make_agent
+from sysgym_agents.core import Budget, Clock, agent_class, check_fits, is_learner, make_agent
 
 DESCRIPTION, OPTIONS, WEIGHTS = "agent.json", "options.json", "model.safetensors"
-Play = Callable[[AnyProblem, Instance, int], Solution]
+
+
+class Player(NamedTuple):
+    """An agent, ready to play."""
+
+    play: Callable[[AnyProblem, Instance, int], tuple[Solution, float]]  # its answer with a seed, and its CPU seconds
+    files: dict[str, bytes]  # it as data, in the one form in which an agent is written
 
 
 def files_of(name: str, agent: Any, hyper: Mapping[str, Any], options: Mapping[str, Any]) -> dict[str, bytes]:
@@ -33,17 +39,17 @@ def files_of(name: str, agent: Any, hyper: Mapping[str, Any], options: Mapping[s
     action mode; UsageError for one that is inadmissible, or not trained.
     """
     _check_admissible(name)
-    own = {OPTIONS: json.dumps(dict(options), indent=1).encode()} if options else {}
+    own = {OPTIONS: _json(options)} if options else {}
     if not is_learner(agent):
-        return {DESCRIPTION: json.dumps({"agent": name, "hyper": dict(hyper)}, indent=1).encode(), **own}
+        return {DESCRIPTION: _json({"agent": name, "hyper": dict(hyper)}), **own}
     with tempfile.TemporaryDirectory() as folder:
         agent.save(Path(folder))
         return {file: (Path(folder) / file).read_bytes() for file in (DESCRIPTION, WEIGHTS)} | own
 
 
-def player(files: Mapping[str, bytes]) -> Play:
-    """What the agent of some files answers an instance with a seed, the random numbers being those of an evaluation;
-    UsageError where they describe no agent that is registered here and admissible.
+def player(files: Mapping[str, bytes]) -> Player:
+    """The agent of some files, whose random numbers are those of an evaluation; UsageError where they describe no agent
+    that is registered here and admissible.
     """
     table = parse_json(files.get(DESCRIPTION, b"null"))
     name = table.get("agent") if isinstance(table, dict) else None
@@ -71,7 +77,7 @@ def player(files: Mapping[str, bytes]) -> Play:
     if not isinstance(options, dict):
         raise UsageError(f"{OPTIONS} must be an object of options.")
 
-    def play(problem: AnyProblem, instance: Instance, seed: int) -> Solution:
+    def play(problem: AnyProblem, instance: Instance, seed: int) -> tuple[Solution, float]:
         check_fits(name, agent, problem)
         free = {key for variant in problem.variants for key in variant}
         if not set(options) <= free:
@@ -80,9 +86,16 @@ def player(files: Mapping[str, bytes]) -> Play:
                 f"{', '.join(sorted(free)) or 'no option'}."
             )
         mine = with_options(problem, **options) if options else problem
-        return dict(agent.solve(mine, instance, generator(instance, seed), Budget()))
+        clock = Clock(Budget())
+        found: Solution = agent.solve(mine, instance, generator(instance, seed), Budget())
+        return found, clock.cpu_seconds
 
-    return play
+    agent.prepare()
+    return Player(play, files_of(name, agent, hyper, options))
+
+
+def _json(table: Mapping[str, Any]) -> bytes:
+    return json.dumps(table, indent=1, sort_keys=True).encode()
 
 
 def generator(instance: Instance, seed: int) -> np.random.Generator:
@@ -103,5 +116,5 @@ def _check_options(name: str, hyper: Mapping[str, Any]) -> None:
 
 def _check_admissible(name: str) -> None:
     found: Any = agent_class(name)
-    if not found.admissible:
+    if not getattr(found, "admissible", True):
         raise UsageError(f"agent {name!r} is a bound, and may not compete: it looks at what others are to find out.")

@@ -42,6 +42,7 @@ class Limits:
     cpu_seconds: int = 600
     memory_mb: int = 6144  # address space
     file_mb: int = 64  # largest file that it may write, its own report included
+    pace: float = 1.0  # times the board's seconds that a submitted agent may take; more for an entry that was accepted
 
 
 class _Failed(Exception):

@@ -26,11 +26,10 @@ from typing import Any
 import numpy as np
 
 import sysgym
-from sysgym.core.errors import InvalidSolution, SysgymError, UsageError
+from sysgym.core.errors import InvalidSolution, MissingDependency, SysgymError, UsageError
 from sysgym.core.problem import AnyProblem, Array, Solution, Verdict
 from sysgym.core.registry import Registry
 from sysgym.core.solutions import check_arrays, freedom_of, restricted
-from sysgym.resources import compiled
 from sysgym_leaderboards.archive import check_size, read_zip, write_zip
 from sysgym_leaderboards.board import Board, board_names, instance_hash, load_board, parse_board
 from sysgym_leaderboards.certificates import Row
@@ -45,6 +44,7 @@ from sysgym_leaderboards.submissions import (
     read_bytes,
 )
 
+CLAIMED = 1e-9  # relative difference that a claimed cost may have, as it was written down
 PLAYER = "portable"  # who runs the agents of submissions, among entry points
 policy_registry = Registry("sysgym.players")
 
@@ -181,36 +181,43 @@ def judge_rows(submission: Submission, board: Board, problem: AnyProblem, names:
         )
 
 
-def played(
-    submission: Submission, board: Board, problem: AnyProblem, names: Sequence[str]
-) -> dict[tuple[str, int], Answer]:
-    """What the submitted agent answers every (instance, seed), run here. InvalidSolution where it fails, or takes more
-    CPU time for one than the board gives; BoardError where nothing here runs agents.
+def played(submission: Submission, board: Board, problem: AnyProblem, names: Sequence[str], pace: float) -> Submission:
+    """The submission with what its agent answers every (instance, seed), run here, and the agent's files as they are
+    stored. InvalidSolution where it fails, or takes more than `pace` times the CPU time that the board gives for one;
+    BoardError where what it needs is not installed here.
     """
-    try:
-        play = policy_registry.get(PLAYER)(submission.policy) if PLAYER in policy_registry.names() else None
-    except (UsageError, InvalidSolution) as error:
-        raise InvalidSolution(f"the submitted agent cannot be used: {error}") from error
-    if play is None:
+    if PLAYER not in policy_registry.names():
         raise BoardError(f"board {board.id} runs agents, and no package that does is installed here.")
+    try:
+        play, files = policy_registry.get(PLAYER)(submission.policy)
+    except MissingDependency as error:
+        raise BoardError(f"board {board.id}: the submitted agent needs more than is installed here: {error}") from error
+    except Exception as error:  # files from strangers: reading them may fail in any way
+        raise InvalidSolution(f"the submitted agent cannot be used: {_told(error)}") from error
     found: dict[tuple[str, int], Answer] = {}
     for name in names:
         instance = _load(board, problem, name)[0]
         for seed in range(board.seeds):
-            begun = compiled().cpu_seconds - time.process_time()
             try:
-                arrays = {str(key): np.asarray(value) for key, value in play(problem, instance, seed).items()}
+                solution, spent = play(problem, instance, seed)
+                arrays = {str(key): np.asarray(value) for key, value in solution.items()}
+            except MissingDependency as error:
+                raise BoardError(f"board {board.id}: the agent needs more than is installed here: {error}") from error
             except Exception as error:  # agents run by numbers from strangers: they may fail in any way
-                what = str(error) if isinstance(error, SysgymError) else f"{type(error).__name__}: {error}"
-                raise InvalidSolution(f"the agent fails at {name} with seed {seed}: {bounded(what, 300)}") from error
-            spent = begun + time.process_time() - compiled().cpu_seconds
-            if found and spent > board.seconds:  # what it imports counts for nothing: the first is not timed
+                raise InvalidSolution(f"the agent fails at {name} with seed {seed}: {_told(error)}") from error
+            if spent > board.seconds * pace:
                 raise InvalidSolution(
                     f"the agent took {spent:.0f} CPU seconds for {name} with seed {seed}; the board gives "
                     f"{board.seconds:g}."
                 )
             found[name, seed] = Answer(arrays)
-    return found
+    return replace(submission, answers=found, policy=files)
+
+
+def _told(error: Exception) -> str:
+    """An error as a part of a sentence."""
+    what = str(error) if isinstance(error, SysgymError) else f"{type(error).__name__}: {error}"
+    return bounded(what.rstrip("."), 300) + "."
 
 
 def _freedom(problem: AnyProblem, freedom: str, instance: Any, answer: Answer) -> str:
@@ -275,7 +282,7 @@ def claim_mismatch(rows: Sequence[Row], precision: float) -> str:
         where = f"{row.instance} seed {row.seed}: the claimed cost is {row.claimed!r}"
         if math.isinf(row.cost):
             return f"{where}, but the answer is infeasible and has no cost."
-        if abs(row.claimed - row.cost) > precision * abs(row.cost):
+        if abs(row.claimed - row.cost) > max(precision, CLAIMED) * abs(row.cost):
             return f"{where}, but it was judged {row.cost!r}."
     return ""
 
@@ -289,7 +296,7 @@ def named_board(submission: Submission) -> Board:
     return load_board(submission.board)
 
 
-def report_on(data: bytes, board: Board | None) -> tuple[dict[str, Any], bytes]:
+def report_on(data: bytes, board: Board | None, pace: float = 1.0) -> tuple[dict[str, Any], bytes]:
     """The report: who submitted, who judged, the judged rows, and the reason if it must be rejected; and the zip of an
     accepted submission in its canonical form. Without a board, the submission names it.
     """
@@ -312,7 +319,7 @@ def report_on(data: bytes, board: Board | None) -> tuple[dict[str, Any], bytes]:
         report |= {"agent": about.pop("agent"), "about": about, "instances": names}
         check_head(submission, board)
         if submission.policy:
-            submission = replace(submission, answers=played(submission, board, problem, names))
+            submission = played(submission, board, problem, names, pace)
         check_coverage(submission, [(name, seed) for name in names for seed in range(board.seeds)])
         for row in judge_rows(submission, board, problem, names):
             rows.append(row)
@@ -341,7 +348,8 @@ def main() -> None:
     if len(data) != request["size"]:
         raise EOFError("the submission did not arrive completely")
     import_modules(request["imports"])
-    report, packed = report_on(data, parse_board(request["board"], "the board") if request["board"] else None)
+    board = parse_board(request["board"], "the board") if request["board"] else None
+    report, packed = report_on(data, board, request["limits"]["pace"])
     with output:
         output.write(json.dumps(report, allow_nan=False).encode() + b"\n" + packed)
 

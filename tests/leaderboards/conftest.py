@@ -36,7 +36,7 @@ class Toy:
     dynamics = reads = adopt = parse_solution = format_solution = named_solution = legend = None
     frames = timeline = canonical = beside = None
     restrict = None
-    choice_names, secondary, sealed, precision, freedoms, published, tradeoff = (), False, False, 1e-9, {}, (), ()
+    choice_names, secondary, sealed, precision, freedoms, published, tradeoff = (), False, False, 0.0, {}, (), ()
     def __init__(self, *, behave="well"): self.behave = behave
     def instance_sets(self): return {}
     def load(self, name): return Instance(name, np.array([4, 2, 0, -3]) + len(name))

@@ -55,16 +55,16 @@ def test_an_agent_is_run_and_its_answers_are_judged(board: Board, trained: dict[
     for files in (trained, described("sampling", temperature=0.7)):
         path = pack(tmp_path / "it.zip", board, ABOUT, {}, files)
         report, packed = report_on(path.read_bytes(), board)
-        assert report["accepted"] and report["unchanged"] and not report["reason"]
+        assert report["accepted"] and report["unchanged"] == (files is trained) and not report["reason"]
         assert [(row["instance"], row["seed"]) for row in report["rows"]] == [
             ("ar2en/valid-0", 0),
             ("ar2en/valid-0", 1),
         ]
         again, other = report_on(packed, board)
-        assert again["rows"] == report["rows"] and other == packed
+        assert again["rows"] == report["rows"] and other == packed and again["unchanged"]
         assert set(read_zip(packed)) == {"submission.json", *(f"agent/{name}" for name in files)}
         for row in report["rows"]:
-            solution = player(files)(problem, instance, row["seed"])
+            solution, _ = player(files).play(problem, instance, row["seed"])
             assert row["cost"] == problem.judge(instance, solution).cost and row["claimed"] is None
     drawn = make_agent("sampling", temperature=0.7).solve(problem, instance, generator(instance, 1), Budget())
     assert report["rows"][1]["cost"] == problem.judge(instance, drawn).cost != report["rows"][0]["cost"]
@@ -110,7 +110,49 @@ def test_what_is_no_agent_here_is_refused(board: Board, files: dict[str, bytes],
 def test_an_agent_that_takes_too_long_is_refused(board: Board, tmp_path: Path) -> None:
     short = replace(board, seconds=1e-3)
     report = judged(short, described("beam"), tmp_path)
-    assert "CPU seconds for ar2en/valid-0 with seed 1; the board gives 0.001" in report["reason"]
+    assert "CPU seconds for ar2en/valid-0 with seed 0; the board gives 0.001" in report["reason"]
+    path = pack(tmp_path / "it.zip", short, ABOUT, {}, described("beam"))
+    assert report_on(path.read_bytes(), short, pace=1e6)[0]["accepted"]  # as where an entry is judged again
+
+
+@pytest.mark.attack("Bytes in an agent's files that nobody reads give it endlessly many hashes")
+def test_bytes_that_nobody_reads_are_not_kept(board: Board, trained: dict[str, bytes], tmp_path: Path) -> None:
+    """An agent has one form, whatever stands beside what is read."""
+    odd = {"agent.json": b'{"hyper": {"width": 2},\n "junk": "zzz", "agent": "beam"}', "options.json": b"{ }"}
+    tidy = described("beam", width=2)
+    told = json.loads(trained["agent.json"])
+    other = {**trained, "agent.json": json.dumps({**told, "junk": "z" * 999}).encode()}
+    for one, two in ((odd, tidy), (other, trained)):
+        packed = [
+            report_on(pack(tmp_path / "it.zip", board, ABOUT, {}, files).read_bytes(), board)[1] for files in (one, two)
+        ]
+        assert packed[0] == packed[1]
+
+
+def test_weights_of_a_strange_kind_are_a_sentence(board: Board, trained: dict[str, bytes], tmp_path: Path) -> None:
+    import torch
+    from safetensors.torch import load, save
+
+    tensors = load(trained["model.safetensors"])
+    tensors["enter.bias"] = tensors["enter.bias"].to(torch.float8_e5m2)
+    report = judged(board, {**trained, "model.safetensors": save(tensors)}, tmp_path)
+    assert "the submitted agent cannot be used" in report["reason"] and "Traceback" not in report["reason"]
+
+
+def test_what_the_judge_lacks_is_no_fault_of_a_submission(
+    board: Board, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    from sysgym.core.errors import MissingDependency
+    from sysgym_agents.decoding.classical import Beam
+
+    def lacks(*_: Any) -> Any:
+        raise MissingDependency("it needs a package")
+
+    for method in ("prepare", "solve"):
+        with monkeypatch.context() as patch:
+            patch.setattr(Beam, method, lacks)
+            report = judged(board, described("beam"), tmp_path)
+        assert "more than is installed here: it needs a package" in report["usage"] and not report["reason"]
 
 
 @pytest.mark.attack("Solutions enter a board that runs agents, or code travels with an agent")

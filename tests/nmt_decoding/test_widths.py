@@ -12,6 +12,7 @@ import pytest
 import sysgym
 from sysgym.core.errors import InvalidSolution, UsageError
 from sysgym.text.catalogue import load_model
+from sysgym.text.episodes.sentences import sentences
 from sysgym.text.search import Beam, beam_search
 from sysgym_agents.core import Budget, make_agent
 from sysgym_agents.general.random import sample_action
@@ -81,6 +82,22 @@ def test_what_the_widths_do_not_answer_is_refused() -> None:
     greedy = solved("beam", made, names, width=1)
     with pytest.raises(InvalidSolution, match="is not what its widths answer"):
         made.judge(names, {**solution, "widths": greedy["widths"]} if len(greedy["widths"]) else solution)
+
+
+def test_what_was_replayed_before_fits_shorter_names() -> None:
+    """Sentences are remembered by themselves: in another instance they stand beside others."""
+    made, names = problem(), problem().load("ar2en/valid-0")
+    lengths = [len(source) for source in made.task(names).sources]
+    order = np.argsort(lengths)
+    lines, wanted = names.sources, names.references
+
+    def part(rows: list[int]) -> Any:
+        return sentences("mine", "translit", [lines[i] for i in rows], [wanted[i] for i in rows])
+
+    both, alone = part([int(order[0]), int(order[-1])]), part([int(order[0])])
+    first = made.judge(both, solved("beam", made, both, width=1))
+    assert first.feasible and made.judge(alone, solved("beam", made, alone, width=1)).feasible
+    assert made.reference_costs(alone)["greedy"] > 0
 
 
 def test_a_gap_prunes_between_one_and_all() -> None:

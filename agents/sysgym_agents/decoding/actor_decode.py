@@ -45,7 +45,8 @@ class Corrected:
         never = np.zeros(len(tokens), bool)
         chosen, found = next_tokens(self.model, logp, self.count, never, never)
         logp[:] = -np.inf
-        np.put_along_axis(logp, chosen, log_softmax(self.scores(after.output, tokens, chosen, found)), axis=1)
+        there = np.nonzero(chosen >= 0)
+        logp[there[0], chosen[there]] = log_softmax(self.scores(after.output, tokens, chosen, found))[there]
         return logp, attention, after
 
     def scores(self, vector: Array, last: Array, tokens: Array, logp: Array) -> Array:
@@ -54,7 +55,7 @@ class Corrected:
         found, wide = product(hidden, self.leave), vector.shape[1]
         moved = (self.tokens[tokens] * found[:, None, :wide]).sum(axis=2)
         ends = found[:, -1:] * (tokens == self.model.special.end)
-        return np.asarray(logp + moved + found[:, wide:-1] + ends, np.float32)
+        return np.where(tokens >= 0, logp + moved + found[:, wide:-1] + ends, -np.inf).astype(np.float32)
 
 
 def corrected(model: TextModel, weights: Mapping[str, Array], count: int) -> TextModel:

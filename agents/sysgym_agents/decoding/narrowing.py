@@ -109,11 +109,16 @@ class LearntBeam(StoredLearner):
         resumed(progress, resume, self.name)
         self._progress, self.net = progress, progress.net
 
+        chosen = -1  # steps at which the threshold was
+
         def told(row: dict[str, float]) -> bool:
-            self.found = progress.threshold()
+            nonlocal chosen
+            self.found, chosen = progress.threshold(), progress.done
             return callback is None or callback(row)
 
         run(progress, total, clock, told, TOLD)
+        if chosen != progress.done:
+            self.found = progress.threshold()
 
     def solve(self, problem: Narrowing, instance: Sentences, rng: np.random.Generator, budget: Budget) -> Solution:
         """The widths of a beam of `k`, from which the network, fresh if there is none, drops hypotheses."""

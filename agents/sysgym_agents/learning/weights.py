@@ -39,7 +39,9 @@ def load_agent(path: Path, name: str, former: tuple[str, ...] = ()) -> tuple[dic
         )
     try:
         weights = load_tensors(path / "model.safetensors")
-        if any(bool((tensor.abs() > LARGEST).any()) for tensor in weights.values() if tensor.is_floating_point()):
+        with reading("model.safetensors"):
+            large = [bool((each.abs() > LARGEST).any()) for each in weights.values() if each.is_floating_point()]
+        if any(large):
             raise UsageError(f"model.safetensors holds weights beyond {LARGEST:g}, those of a training that diverged.")
         return found, weights
     except UsageError as error:

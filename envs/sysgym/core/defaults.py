@@ -365,7 +365,7 @@ class _ProblemDefaults:
     choice_names: tuple[str, ...] = ()
     secondary = False
     sealed = False
-    precision = 1e-9
+    precision = 0.0
     tradeoff: tuple[Axis, ...] = ()
     freedoms: Mapping[str, Freedom] = MappingProxyType({})
     published: tuple[Mapping[str, str], ...] = ()

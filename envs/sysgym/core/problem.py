@@ -153,7 +153,7 @@ class Problem(Protocol[I, S]):
     choice_names: tuple[str, ...]  # what `Size.choices` counts, in the plural
     secondary: bool  # another problem has the same data, and is meant where nobody says which
     sealed: bool  # the judge knows what solvers are to find out: none may choose between answers by their cost
-    precision: float  # relative difference that judged costs may have between machines
+    precision: float  # relative difference that judged costs may have between machines; mostly 0
     tradeoff: tuple[Axis, ...]  # two metrics that pull against each other, which `sysgym plot` shows; mostly none
     # where solutions of several freedoms are never compared with each other: each by name, the narrowest first; mostly
     # none. `restrict(instance, solution, name)` is what a freedom leaves of a solution, the rest filled in by rule: it

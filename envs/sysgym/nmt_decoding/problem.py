@@ -101,7 +101,7 @@ class NMTDecoding:
     @property
     def precision(self) -> float:
         """Log-probabilities are sums of float32 products, whose last digits are the processor's; scores are counts."""
-        return 1e-9 if self.score == "references" else 1e-5
+        return 0.0 if self.score == "references" else 1e-5
 
     @cached_property
     def text_model(self) -> TextModel:
@@ -261,7 +261,9 @@ class NMTDecoding:
         return float(rows.cost[0])
 
     def reference_costs(self, instance: Sentences) -> Mapping[str, float]:
-        """The most probable next token at every step."""
+        """The most probable next token at every step; in mode "width" one hypothesis at every step, which prefers going
+        on to ending as its beams do.
+        """
         return {"greedy": self._greedy(instance)}
 
     def steered(self, instance: Sentences, width: int, alpha: float) -> Solution:

@@ -53,7 +53,7 @@ def train_model(
     asked = Asked(
         name=name, files=Files(source, target, pairs, valid_source, valid_target, valid_pairs),
         changes=tuple(change or ()), budget=Budget(seconds, epochs, cpu_seconds), seed=seed, threads=threads,
-        start=start,
+        start=str(Path(start).resolve()) if start and Path(start).is_dir() else start,
     )  # fmt: skip
     status, card = train(asked, out, resume, save_every)
     if as_json:

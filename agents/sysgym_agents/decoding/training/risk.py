@@ -35,8 +35,9 @@ class RiskTraining(Training):
         if model.special.segment:
             raise UsageError(f"{model.name} writes in segments, whose risk is not known; leave risk at 0.")
         super().__init__(model.config, setting, seed, train, valid)
-        self.model = model
+        self.model, self.half = model, False
         self.net.put(model.tensors)
+        self.validate()  # no training is better than one that harms
 
     def now(self) -> TextModel:
         """The model with the weights as they are."""
@@ -57,8 +58,7 @@ class RiskTraining(Training):
         model = self.now()
         examples = _examples(batch)
         sources = [_source(model, each) for each in examples]
-        limit = min(self.setting.max_length, model.max_length)
-        found = beam_search(model, sources, Beam(width=self.setting.risk), limit)
+        found = beam_search(model, sources, Beam(width=self.setting.risk))
         owners, written, risks = list[int](), list[Example](), list[float]()
         for row, example in enumerate(examples):
             score = ChunkScore([model.text(example.write)])

@@ -146,7 +146,7 @@ def replay(model: TextModel, task: Task, k: int, widths: Array) -> Narrowed:
 
 
 def _remember(key: Key, text: str, widths: Array, forwards: int) -> None:
-    _known[key] = text, widths, forwards
+    _known[key] = text, np.trim_zeros(widths, "b").copy(), forwards
     while len(_known) > KEPT:
         _known.popitem(last=False)
 

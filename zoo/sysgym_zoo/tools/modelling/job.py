@@ -160,7 +160,7 @@ def _started(asked: Asked, name: str) -> TextModel:
     model = load_model(name)
     if not isinstance(model.config, RecurrentConfig):
         raise UsageError(f"{name} is no recurrent network, and only those are trained; name another model.")
-    fixed = {*option_table(RecurrentConfig), "vocabulary", "pieces", "segment"}
+    fixed = {*option_table(RecurrentConfig), "vocabulary", "pieces", "segment", "max_length"}
     changed = [change for change in asked.changes if change.partition("=")[0] in fixed]
     if changed:
         raise UsageError(f"--from keeps the network and vocabulary of {name}; leave out --set {changed[0]}.")
