@@ -14,7 +14,6 @@ import numpy as np
 from sysgym.core.data import decompress, read_text
 from sysgym.core.errors import UsageError, shortened, unknown
 from sysgym.core.instances import as_promised, find_entry, load_index, no_instance
-from sysgym.nmt_architecture.drawn import drawn
 from sysgym.nmt_architecture.files import (
     MOST_EVALUATIONS,
     MOST_SEED,
@@ -95,6 +94,8 @@ def made(name: str, backend: str, seed: int, evaluations: int) -> Configurations
     if backend == "table":
         space, measure = trained_space()
         return Configurations(name, backend, space, seed, evaluations, measure)
+    from sysgym.nmt_architecture.drawn import drawn
+
     return drawn(name, seed, evaluations)
 
 

@@ -24,7 +24,6 @@ from sysgym.core.errors import UsageError, reading, shortened, unknown
 from sysgym.core.problem import Array
 from sysgym.core.solutions import parse_json
 from sysgym.nmt_architecture.instance import POINTS, Configurations, Sizes, Space
-from sysgym.nmt_architecture.networks import network
 from sysgym.search.tables import counted
 
 FORMAT = "sysgym.configurations/1"
@@ -54,6 +53,8 @@ def read_configurations(path: Path) -> Configurations:
 
 def space_of(name: str, content: Any) -> tuple[Space, str]:
     """The table of a file's content, and what is measured; UsageError says what is wrong with it."""
+    from sysgym.nmt_architecture.networks import network
+
     if not isinstance(content, dict) or content.get("format") != FORMAT:
         raise UsageError(f"{name} is no table of configurations: expected an object of the format {FORMAT!r}.")
     for key in content:

@@ -16,7 +16,6 @@ from sysgym.core.instances import SPLITS, find_entry
 from sysgym.core.options import keyword_options
 from sysgym.core.registry import environment_id, make_problem, problem_class, problem_registry
 from sysgym_agents.core import agent_class, agent_names, is_learner
-from sysgym_leaderboards import board_names, load_board
 from sysgym_zoo.lookup.finding import of_data, sets_of, short_names, usable, words_of
 from sysgym_zoo.lookup.recipes import load_recipe, recipe_names
 from sysgym_zoo.lookup.records import load_run
@@ -213,6 +212,8 @@ def budget_text(factory: Any) -> str:
 
 def describe(name: str) -> dict[str, Any]:
     """Documentation of whatever has this name."""
+    from sysgym_leaderboards import board_names, load_board
+
     if name in agent_names():
         factory = agent_class(name)
         text = (
@@ -246,6 +247,8 @@ def describe(name: str) -> dict[str, Any]:
 
 def known_names() -> list[str]:
     """Everything that `sysgym show` knows."""
+    from sysgym_leaderboards import board_names
+
     instances = [word for problem in usable().values() for word in words_of(problem)]
     return [*agent_names(), *recipe_names(), *board_names(), *problem_ids(), *short_names(), *instances]
 
