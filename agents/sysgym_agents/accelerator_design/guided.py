@@ -15,14 +15,13 @@ from sysgym.core.options import Range
 from sysgym.core.problem import Array, Solution
 from sysgym_agents.accelerator_design.searches import USUAL, crossed, evolve, import_solver, random_designs
 from sysgym_agents.core import Budget, Callback, Clock
-from sysgym_agents.learning.learner import StoredLearner
+from sysgym_agents.learning.stepped import SteppedLearner
 
 if TYPE_CHECKING:
     from sysgym.accelerator_design.instance import Workloads
     from sysgym.accelerator_design.problem import AcceleratorDesign
     from sysgym_agents.accelerator_design.evaluations import Evaluations
-    from sysgym_agents.accelerator_design.guided_train import Imitation, PolicyNet
-    from sysgym_agents.learning.snapshot import Snapshot
+    from sysgym_agents.accelerator_design.guided_train import PolicyNet
 
 TOLD = 50  # steps between two reports of a training
 PATIENCE = 30  # generations without progress, after which all but the best is drawn anew
@@ -30,7 +29,7 @@ MOST_REDRAWN = 8  # parameters of a child
 
 
 @dataclass(kw_only=True, eq=False)
-class GuidedGenetic(StoredLearner):
+class GuidedGenetic(SteppedLearner):
     """A genetic search whose first designs, and half of whose children, are proposed by a policy.
 
     `fit` teaches the policy to fill in hidden parameters of the best designs that the genetic search finds for the
@@ -64,8 +63,6 @@ class GuidedGenetic(StoredLearner):
     def __post_init__(self) -> None:
         super().__post_init__()
         self.net: PolicyNet | None = None
-        self._progress: Imitation | None = None
-        self._resume: Snapshot | None = None
 
     def fit(
         self, problem: AcceleratorDesign, instances: Sequence[Workloads], rng: np.random.Generator, budget: Budget,
@@ -153,16 +150,3 @@ class GuidedGenetic(StoredLearner):
         from sysgym_agents.accelerator_design.guided_train import PolicyNet
 
         return PolicyNet(self.hidden, self.layers)
-
-    def save_training(self, path: Path) -> bool:
-        """Write the state of the last `fit` into a folder; may be called from its callback. False if there was none."""
-        if self._progress is not None:
-            self._progress.snapshot().save(path)
-        return self._progress is not None
-
-    def load_training(self, path: Path, budget: Budget) -> bool:
-        """Let the next `fit`, on the same workloads with this budget, go on exactly where `save_training` left off."""
-        from sysgym_agents.learning.stepwise import goes_on
-
-        self._resume = goes_on(path, budget, self.name)
-        return self._resume is not None

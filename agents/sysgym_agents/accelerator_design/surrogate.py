@@ -14,15 +14,13 @@ from sysgym.core.options import Range
 from sysgym.core.problem import Array, Solution
 from sysgym_agents.accelerator_design.searches import USUAL, import_solver
 from sysgym_agents.core import Budget, Callback, Clock
-from sysgym_agents.learning.learner import StoredLearner
+from sysgym_agents.learning.stepped import SteppedLearner
 
 if TYPE_CHECKING:
     from sysgym.accelerator_design.instance import Workloads
     from sysgym.accelerator_design.problem import AcceleratorDesign
     from sysgym_agents.accelerator_design.evaluations import Evaluations
     from sysgym_agents.accelerator_design.surrogate_net import SurrogateNet
-    from sysgym_agents.accelerator_design.surrogate_train import Progress
-    from sysgym_agents.learning.snapshot import Snapshot
 
 TOLD = 50  # steps between two reports of a training
 ROUNDS = 25  # of a search, each of which evaluates
@@ -31,7 +29,7 @@ LATE = 10.0  # how much being over the latency counts, in logarithms of the cost
 
 
 @dataclass(kw_only=True, eq=False)
-class Surrogate(StoredLearner):
+class Surrogate(SteppedLearner):
     """Predicts the time of every region of a workload on a design, and evaluates what it thinks best.
 
     `fit` learns from the given workloads and from `networks` others that are drawn (`mixed:seed=`), on designs that are
@@ -66,8 +64,6 @@ class Surrogate(StoredLearner):
         super().__post_init__()
         self.net: SurrogateNet | None = None
         self.trained: tuple[int, bool] | None = None  # schedule, and whether something may stay in memory
-        self._progress: Progress | None = None
-        self._resume: Snapshot | None = None
 
     def fit(
         self, problem: AcceleratorDesign, instances: Sequence[Workloads], rng: np.random.Generator, budget: Budget,
@@ -190,22 +186,6 @@ class Surrogate(StoredLearner):
         from sysgym_agents.accelerator_design.surrogate_net import SurrogateNet
 
         return SurrogateNet(self.hidden, self.layers)
-
-    def save_training(self, path: Path) -> bool:
-        """Write the state of the last `fit` into a folder; may be called from its callback. False if there was none."""
-        if self._progress is not None:
-            self._progress.snapshot().save(path)
-        return self._progress is not None
-
-    def load_training(self, path: Path, budget: Budget) -> bool:
-        """Let the next `fit`, on the same workloads with this budget, go on exactly where `save_training` was called.
-
-        False if the budget is not what was left: its learning rates follow another schedule, from the loaded weights.
-        """
-        from sysgym_agents.learning.stepwise import goes_on
-
-        self._resume = goes_on(path, budget, self.name)
-        return self._resume is not None
 
 
 def _kind(problem: AcceleratorDesign) -> tuple[int, bool]:

@@ -14,13 +14,11 @@ from sysgym.core.errors import UsageError
 from sysgym.core.options import Range
 from sysgym.core.problem import Array, Solution
 from sysgym_agents.core import Budget, Callback, Clock
-from sysgym_agents.learning.learner import StoredLearner
+from sysgym_agents.learning.stepped import SteppedLearner
 
 if TYPE_CHECKING:
     from sysgym.clustering.problem import Clustering
     from sysgym_agents.clustering.cnc_model import CncNet, Training
-    from sysgym_agents.clustering.cnc_trials import Trials
-    from sysgym_agents.learning.snapshot import Snapshot
 
 TOLD = 100  # steps between two reports of a training
 SOLVE_SHARE = 0.7  # of the time of `solve` that a fit on the instance itself may take
@@ -40,7 +38,7 @@ def points_of(instance: Affinity) -> Array:
 
 
 @dataclass(kw_only=True, eq=False)
-class CNC(StoredLearner):
+class CNC(SteppedLearner):
     """A network from points to clusters, trained without labels on batches of their affinity graph.
 
     `fit` lowers the expected normalised cut of the graph restricted to a batch (some points at random and neighbours
@@ -102,8 +100,6 @@ class CNC(StoredLearner):
         super().__post_init__()
         self.net: CncNet | None = None
         self.prepared: str | None = None  # how the points of its training were, where that is known
-        self._progress: Trials | None = None
-        self._resume: Snapshot | None = None
 
     def fit(
         self, problem: Clustering, instances: Sequence[Affinity], rng: np.random.Generator, budget: Budget,
@@ -225,19 +221,6 @@ class CNC(StoredLearner):
         self.prepared = prepared
         with torch.random.fork_rng(devices=[]):
             self.net = filled(lambda: self._empty(features, clusters, self.hops), weights, path)
-
-    def save_training(self, path: Path) -> bool:
-        """Write the state of the last `fit` into a folder; may be called from its callback. False if there was none."""
-        if self._progress is not None:
-            self._progress.snapshot().save(path)
-        return self._progress is not None
-
-    def load_training(self, path: Path, budget: Budget) -> bool:
-        """Let the next `fit`, on the same graphs with this budget, go on exactly where `save_training` was called."""
-        from sysgym_agents.learning.stepwise import goes_on
-
-        self._resume = goes_on(path, budget, self.name)
-        return self._resume is not None
 
     def prepare(self) -> None:
         """Import the network and the kernels."""

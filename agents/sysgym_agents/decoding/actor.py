@@ -14,21 +14,20 @@ from sysgym.core.options import Range
 from sysgym.core.problem import Solution
 from sysgym_agents.core import Budget, Callback, Clock
 from sysgym_agents.decoding.classical import TRANSLATION, answered, refuse_steering
-from sysgym_agents.learning.learner import StoredLearner
+from sysgym_agents.learning.stepped import SteppedLearner
 
 if TYPE_CHECKING:
     from sysgym.text.episodes.rows import Writing
     from sysgym.text.episodes.sentences import Sentences
     from sysgym.text.model import TextModel
-    from sysgym_agents.decoding.actor_train import ActorNet, Imitation
-    from sysgym_agents.learning.snapshot import Snapshot
+    from sysgym_agents.decoding.actor_train import ActorNet
 
 TOLD = 50  # steps between two reports of a training
 WIDEST = 2**16  # of a decoder's vector
 
 
 @dataclass(kw_only=True, eq=False)
-class TrainableGreedy(StoredLearner):
+class TrainableGreedy(SteppedLearner):
     """Decoding by a frozen model whose scores an actor corrects: greedily, one forward pass a token, or by a beam.
 
     The actor reads the decoder's vector before the softmax, the last token and the log-probabilities of the most
@@ -67,8 +66,6 @@ class TrainableGreedy(StoredLearner):
             )
         self.net: ActorNet | None = None
         self.model = ("", "")  # name and hash of the model that the weights are for
-        self._progress: Imitation | None = None
-        self._resume: Snapshot | None = None
 
     def fit(
         self, problem: Writing, instances: Sequence[Sentences], rng: np.random.Generator, budget: Budget,
@@ -165,16 +162,3 @@ class TrainableGreedy(StoredLearner):
         from sysgym_agents.decoding.actor_train import ActorNet
 
         return ActorNet(vector, self.candidates, self.hidden, self.dropout)
-
-    def save_training(self, path: Path) -> bool:
-        """Write the state of the last `fit` into a folder; may be called from its callback. False if there was none."""
-        if self._progress is not None:
-            self._progress.snapshot().save(path)
-        return self._progress is not None
-
-    def load_training(self, path: Path, budget: Budget) -> bool:
-        """Let the next `fit`, on the same sentences with this budget, go on exactly where `save_training` left off."""
-        from sysgym_agents.learning.stepwise import goes_on
-
-        self._resume = goes_on(path, budget, self.name)
-        return self._resume is not None

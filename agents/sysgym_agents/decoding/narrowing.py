@@ -14,13 +14,12 @@ from sysgym.core.options import Range
 from sysgym.core.problem import Array, Solution
 from sysgym_agents.core import Budget, Callback, Clock
 from sysgym_agents.decoding.classical import TRANSLATION
-from sysgym_agents.learning.learner import StoredLearner
+from sysgym_agents.learning.stepped import SteppedLearner
 
 if TYPE_CHECKING:
     from sysgym.text.episodes.sentences import Sentences
     from sysgym.text.episodes.widths import Asked, Narrowing
-    from sysgym_agents.decoding.narrowing_train import Survival, SurvivalNet
-    from sysgym_agents.learning.snapshot import Snapshot
+    from sysgym_agents.decoding.narrowing_train import SurvivalNet
 
 TOLD = 500  # steps between two reports of a training
 
@@ -53,7 +52,7 @@ class PrunedBeam:
 
 
 @dataclass(kw_only=True, eq=False)
-class LearntBeam(StoredLearner):
+class LearntBeam(SteppedLearner):
     """A beam in which a hypothesis goes on if a network finds it likely enough to become the answer.
 
     `fit` searches for the answers of training sentences with `k` hypotheses in every step, and teaches the network to
@@ -84,8 +83,6 @@ class LearntBeam(StoredLearner):
         super().__post_init__()
         self.net: SurvivalNet | None = None
         self.found = 0.0  # threshold of the training
-        self._progress: Survival | None = None
-        self._resume: Snapshot | None = None
 
     def fit(
         self, problem: Narrowing, instances: Sequence[Sentences], rng: np.random.Generator, budget: Budget,
@@ -172,16 +169,3 @@ class LearntBeam(StoredLearner):
         from sysgym_agents.decoding.narrowing_train import SurvivalNet
 
         return SurvivalNet(self.hidden)
-
-    def save_training(self, path: Path) -> bool:
-        """Write the state of the last `fit` into a folder; may be called from its callback. False if there was none."""
-        if self._progress is not None:
-            self._progress.snapshot().save(path)
-        return self._progress is not None
-
-    def load_training(self, path: Path, budget: Budget) -> bool:
-        """Let the next `fit`, on the same sentences with this budget, go on exactly where `save_training` left off."""
-        from sysgym_agents.learning.stepwise import goes_on
-
-        self._resume = goes_on(path, budget, self.name)
-        return self._resume is not None
