@@ -82,11 +82,13 @@ def test_freedoms_are_nested(name: str) -> None:
             restricted(problem, instance, given, "no such freedom")
 
 
-DEAR = {"clustering-unseen-v1"}  # whose images take seconds to prepare
+def _dear(name: str) -> bool:
+    """Whether images take seconds to prepare, or models to decode the references of instances."""
+    return name == "clustering-unseen-v1" or load_board(name).division == "policy"
 
 
 @pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=pytest.mark.slow) if name in DEAR else name for name in board_names()]
+    "name", [pytest.param(name, marks=pytest.mark.slow) if _dear(name) else name for name in board_names()]
 )
 def test_every_board_is_complete(name: str, request: pytest.FixtureRequest) -> None:
     """Its instances exist, have the content that the index promises, and a reference cost."""
