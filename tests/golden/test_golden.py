@@ -39,6 +39,7 @@ HASHES: dict[str, dict[str, str]] = json.loads((GOLDEN / "hashes.json").read_tex
 ROWS: list[dict[str, Any]] = json.loads((GOLDEN / "evaluations.json").read_text())
 RANKINGS: dict[str, list[dict[str, Any]]] = json.loads((GOLDEN / "rankings.json").read_text())
 BY_HAND: list[dict[str, Any]] = tomllib.loads((GOLDEN / "instances" / "golden.toml").read_text())["instance"]
+MODEL = "model.safetensors"
 RUNS = sorted(path.name for path in (GOLDEN / "runs").iterdir())
 HEAD = (10, "33a4a03146adcf2287508f8c257667470674cef55647126b54c3ab7b2423a382")  # of the store
 
@@ -143,11 +144,12 @@ def test_killed_runs_end_with_the_weights_of_the_undisturbed_one(name: str, comm
     record = command("train", "--resume", "--out", folder)
     assert record["status"] == "done" and record["resumed_at"]["exact"] and record["resumed_at"]["steps"] > 0
     assert steps_of(folder) == steps_of(GOLDEN / "runs" / name)
-    ours, theirs = (load_file(path / "agent" / "model.safetensors") for path in (folder, GOLDEN / "runs" / name))
+    ours, theirs = (load_file(path / "agent" / MODEL) for path in (folder, GOLDEN / "runs" / name))
     assert set(ours) == set(theirs)
-    for key in ours:
-        # another processor rounds differently: less than one step of gap's optimiser, whose learning rate this is
-        np.testing.assert_allclose(ours[key], theirs[key], atol=5e-3, err_msg=key)
+    begun = load_file(max((GOLDEN / "killed" / name / "checkpoints").iterdir(), key=lambda path: int(path.name)) / MODEL)
+    for key in ours:  # another processor rounds differently, by far less than what was learnt since
+        learnt = np.abs(theirs[key] - begun[key]).max()
+        np.testing.assert_allclose(ours[key], theirs[key], rtol=0, atol=max(0.2 * learnt, 1e-6), err_msg=key)
     whole = record_of(GOLDEN / "runs" / name)
     if record["hardware"] == whole["hardware"] and record["versions"]["torch"] == whole["versions"]["torch"]:
         assert record["weights_sha256"] == whole["weights_sha256"]
