@@ -146,7 +146,9 @@ def test_killed_runs_end_with_the_weights_of_the_undisturbed_one(name: str, comm
     assert steps_of(folder) == steps_of(GOLDEN / "runs" / name)
     ours, theirs = (load_file(path / "agent" / MODEL) for path in (folder, GOLDEN / "runs" / name))
     assert set(ours) == set(theirs)
-    begun = load_file(max((GOLDEN / "killed" / name / "checkpoints").iterdir(), key=lambda path: int(path.name)) / MODEL)
+    begun = load_file(
+        max((GOLDEN / "killed" / name / "checkpoints").iterdir(), key=lambda path: int(path.name)) / MODEL
+    )
     for key in ours:  # another processor rounds differently, by far less than what was learnt since
         learnt = np.abs(theirs[key] - begun[key]).max()
         np.testing.assert_allclose(ours[key], theirs[key], rtol=0, atol=max(0.2 * learnt, 1e-6), err_msg=key)
