@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
+import json
 import math
 import sys
 import tempfile
@@ -19,9 +21,12 @@ from sysgym.core.registry import options_of
 from sysgym.core.solutions import freedom_of, widest_of, write_solution
 from sysgym_agents.core import Budget, Clock
 from sysgym_agents.learning.ratios import geometric_mean, known_reference, ratio
-from sysgym_zoo.jobs.console import Progress, say
+from sysgym_zoo.jobs.console import Progress, clean, say
 from sysgym_zoo.jobs.runs import Run, describe_instances, fresh_folder, set_threads
 from sysgym_zoo.lookup.naming import Solver
+from sysgym_zoo.lookup.records import COMPARED, first_rows, load_run
+
+Rows = list[dict[str, Any]]
 
 
 def instance_rng(seed: int, digest: str) -> np.random.Generator:
@@ -95,6 +100,7 @@ class How(NamedTuple):
     out: Path | None = None  # run folder; None: the next below runs/
     notes: Mapping[str, Any] = MappingProxyType({})  # that the record keeps beside
     lenient: bool = False  # leave out an agent that refuses an instance, with a word on stderr
+    resume: bool = False  # keep the rows that `out` holds of an evaluation like this one, and solve the others
 
 
 def evaluate(
@@ -108,7 +114,6 @@ def evaluate(
         raise UsageError("an agent is named twice.")
     checked_budget(budget)
     set_threads(threads)
-    folder = fresh_folder(out, f"{problem.name}-evaluate")
     record = {
         "kind": "evaluate",
         "problem": {"name": problem.name, "version": problem.version, "options": options_of(problem)},
@@ -120,47 +125,75 @@ def evaluate(
         "freedoms": list(problem.freedoms),
         **how.notes,
     }
+    kept = _begun(record, how) if how.resume else []
+    goes_on = how.resume and out is not None and (out / "run.json").is_file()
+    folder = out if out is not None and goes_on else fresh_folder(out, f"{problem.name}-evaluate")
     rows: list[dict[str, Any]] = []
     with Run(folder, record) as run:
-        (folder / "solutions").mkdir()
+        (folder / "solutions").mkdir(exist_ok=True)
         for solver in agents:
             try:
-                rows += _solved(run, problem, solver, instances, (how, len(rows)))
+                rows += _solved(run, problem, solver, instances, (how, rows, kept))
             except UsageError as error:
                 if not how.lenient:
                     raise
                 say(f"{solver.name} is left out: {error}")
+                _write_rows(folder, rows)  # nothing of an agent that fails on a later instance
     return folder, rows
 
 
-def _solved(
-    run: Run, problem: AnyProblem, solver: Solver, instances: Sequence[Instance], place: tuple[How, int]
-) -> list[dict[str, Any]]:
-    """The rows of one agent, logged with their solutions under numbers from the second of `place` on."""
-    how, first = place
-    rows: list[dict[str, Any]] = []
-    kept = []
-    bar = Progress(solver.name, len(instances) * how.seeds, "solutions")
-    for instance in instances:
-        for seed in range(how.seeds):
-            row, solution = solve_once(problem, instance, solver.agent, solver.name, seed, how.budget)
-            rows.append(row)
-            kept.append(solution)
-            if not how.lenient:
-                _keep(run, row, solution, first + len(rows) - 1)
-            bar.update(len(rows))
-    bar.close()
-    if how.lenient:  # nothing of an agent that fails on a later instance
-        for number, (row, solution) in enumerate(zip(rows, kept, strict=True), first):
-            _keep(run, row, solution, number)
+def _begun(record: Mapping[str, Any], how: How) -> list[dict[str, Any]]:
+    """The rows of an evaluation that goes on, up to the first that a kill cut off; UsageError if it was another one."""
+    folder = how.out
+    if folder is None or not (folder / "run.json").is_file():
+        return []
+    told = load_run(folder)
+    for key in ("kind", "problem", "agents", "instances", "seeds", "threads", "budget"):
+        if clean(told.get(key)) != clean(record[key]):
+            raise UsageError(f"{folder} holds another evaluation ({key} differs); evaluate into another folder.")
+    file = folder / "metrics.jsonl"
+    lines = file.read_text().splitlines() if file.is_file() else []
+    rows = [row for row in first_rows(lines, COMPARED) if (folder / row["solution"]).is_file()]
+    _write_rows(folder, rows)
     return rows
 
 
-def _keep(run: Run, row: dict[str, Any], solution: Solution, number: int) -> None:
+def _write_rows(folder: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Put rows in the place of those that a run folder holds, whole or not at all."""
+    partial = folder / "metrics.jsonl.new"
+    partial.write_text("".join(json.dumps(clean(row)) + "\n" for row in rows))
+    partial.replace(folder / "metrics.jsonl")
+
+
+def _solved(
+    run: Run, problem: AnyProblem, solver: Solver, instances: Sequence[Instance], place: tuple[How, Rows, Rows]
+) -> list[dict[str, Any]]:
+    """The rows of one agent, each logged with its solution as it comes.
+
+    place: how, the rows of the agents before, and those that are there of an evaluation that goes on.
+    """
+    how, before, kept = place
+    found = {(row["instance"], row["seed"]): row for row in kept if row["agent"] == solver.name}
+    rows: list[dict[str, Any]] = []
+    bar = Progress(solver.name, len(instances) * how.seeds, "solutions")
+    for number, (instance, seed) in enumerate(itertools.product(instances, range(how.seeds)), len(before)):
+        row = found.get((instance.name, seed))
+        if row is None:
+            row, solution = solve_once(problem, instance, solver.agent, solver.name, seed, how.budget)
+            row = {**row, "solution": _keep(run, row, solution, number)}
+        rows.append(row)
+        bar.update(len(rows))
+    bar.close()
+    return rows
+
+
+def _keep(run: Run, row: dict[str, Any], solution: Solution, number: int) -> str:
+    """Log a row after its solution, whose file it names."""
     file = f"solutions/{number}.npz"
     with (run.folder / file).open("wb") as stream:
         np.savez_compressed(stream, **solution)  # type: ignore[arg-type]
     run.log({**row, "solution": file})
+    return file
 
 
 def summarise(rows: Sequence[dict[str, Any]], freedoms: Sequence[str] = ()) -> list[dict[str, Any]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -158,18 +159,24 @@ def checkpoints(folder: Path) -> list[Path]:
     return sorted(named, key=lambda path: int(path.name))
 
 
-def rows_until(lines: list[str], steps: float) -> list[str]:
-    """Lines of metrics of a training up to some steps, without a last one that a kill cut off."""
-    kept = []
+def first_rows(lines: list[str], shape: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The rows of some lines, up to the first that is not of a shape: a kill may have cut it off."""
+    rows = []
     for line in lines:
         try:
             row = parse_json(line)
         except ValueError:
             break
-        if fault(row, {"steps": spent}) or row["steps"] > steps:
+        if fault(row, shape):
             break
-        kept.append(line + "\n")
-    return kept
+        rows.append(row)
+    return rows
+
+
+def rows_until(lines: list[str], steps: float) -> list[str]:
+    """Lines of metrics of a training up to some steps, without a last one that a kill cut off."""
+    rows = itertools.takewhile(lambda row: row["steps"] <= steps, first_rows(lines, {"steps": spent}))
+    return [line + "\n" for line, _ in zip(lines, rows, strict=False)]
 
 
 def scored_rows(folder: Path) -> list[dict[str, Any]]:

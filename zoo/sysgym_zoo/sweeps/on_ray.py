@@ -1,0 +1,95 @@
+"""Runs on a Ray cluster: Ray Core, one run a task. Optional: `pip install 'sysgym[ray]'`.
+
+Every node sees the sweep's folder under the same path, and has sysgym installed.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from contextlib import suppress
+from typing import Any
+
+from sysgym.core.errors import MissingDependency, UsageError
+from sysgym_zoo.sweeps.backends import DIED, Ended, Task, cores_here
+
+RETRIES = 2  # of a task whose node or process dies, by Ray itself
+STORE_BYTES = 128 * 2**20  # of the object store of a cluster that is started here: tasks return a few words
+# Without these Ray reports usage over the network, and warns of what a sweep does not use.
+SETTINGS = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0"}
+
+
+class OnRay:
+    """Tasks of Ray, each with as many CPUs as it has threads. Without an address a cluster is started on this machine,
+    and ended with the sweep.
+    """
+
+    def __init__(self, address: str | None = None, cores: int | None = None) -> None:
+        for key, value in SETTINGS.items():
+            os.environ.setdefault(key, value)
+        try:
+            import ray
+        except ImportError as error:
+            raise MissingDependency("--backend ray needs Ray; pip install 'sysgym[ray]'.") from error
+        self.ray: Any = ray
+        quiet = {"log_to_driver": False, "logging_level": "error"}
+        try:
+            if address is None:
+                ray.init(
+                    num_cpus=cores or cores_here(), include_dashboard=False, object_store_memory=STORE_BYTES, **quiet
+                )
+            elif cores is not None:
+                raise UsageError("a cluster says itself how many cores it has; leave --cores out beside --address.")
+            else:
+                ray.init(address=address, **quiet)
+        except (ConnectionError, RuntimeError, ValueError) as error:
+            why = (str(error).splitlines() or ["no answer"])[0]
+            raise UsageError(
+                f"no Ray cluster answers at {address or 'this machine'} ({why}); see `ray status`."
+            ) from error
+        self.running: dict[Any, Task] = {}
+
+    def _cpus(self) -> list[float]:
+        return [node["Resources"].get("CPU", 0.0) for node in self.ray.nodes() if node["Alive"]]
+
+    def refuse(self, threads: int) -> None:
+        """UsageError if no node has so many CPUs: Ray would let the task wait for ever."""
+        most = max(self._cpus(), default=0.0)
+        if threads > most:
+            raise UsageError(
+                f"a run takes {threads} threads, and the largest node of the cluster has {most:g} CPU(s); lower threads "
+                "in its table, or add a larger node."
+            )
+
+    def room(self, threads: int) -> bool:
+        """Whether the CPUs of all nodes suffice for it beside what runs."""
+        return sum(task.threads for task in self.running.values()) + threads <= sum(self._cpus())
+
+    def start(self, task: Task) -> None:
+        """Hand it to the cluster."""
+        remote = self.ray.remote(num_cpus=task.threads, max_retries=RETRIES)(task.function)
+        self.running[remote.remote(*task.arguments)] = task
+
+    def ended(self, seconds: float) -> list[Ended]:
+        """What ended by now, or within some seconds."""
+        if not self.running:
+            return []
+        ready, _ = self.ray.wait(list(self.running), num_returns=len(self.running), timeout=seconds / 2)
+        return [Ended(self.running.pop(item).id, self._outcome(item)) for item in ready]
+
+    def _outcome(self, item: Any) -> Mapping[str, Any]:
+        try:
+            found: Mapping[str, Any] = self.ray.get(item)
+        except self.ray.exceptions.RayError as error:
+            return {"status": DIED, "error": f"its process or node died ({type(error).__name__})."}
+        return found
+
+    def interrupt(self) -> None:
+        """A KeyboardInterrupt in each; trainings write a checkpoint."""
+        for item in self.running:
+            with suppress(Exception):
+                self.ray.cancel(item, force=False)
+
+    def close(self) -> None:
+        """Leave the cluster, or end the one that was started here."""
+        self.ray.shutdown()

@@ -1,0 +1,207 @@
+"""The table of a sweep: agents by what they solved, over all their training seeds, with paired intervals."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from sysgym.core.errors import UsageError, printable
+from sysgym_leaderboards.statistics import bootstrap_interval, geometric_means
+from sysgym_zoo.jobs.ablation import paired
+from sysgym_zoo.jobs.console import markdown, number
+from sysgym_zoo.jobs.evaluate import freedom_in, place_in
+from sysgym_zoo.jobs.report import limit_text, read_rows, telling_options
+from sysgym_zoo.lookup.records import load_run
+from sysgym_zoo.sweeps.drive import load_record, load_units
+from sysgym_zoo.sweeps.execute import DONE, state
+
+Floats = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Evaluated:
+    """One evaluation that is done."""
+
+    label: str
+    record: Mapping[str, Any]
+    rows: Sequence[dict[str, Any]]
+
+
+Group = tuple[str, str, tuple[tuple[str, str], ...], bool]  # problem, options, instances, whether it is an ablation
+
+
+def sweep_report(root: Path) -> tuple[list[dict[str, Any]], str]:
+    """The lines of all tables of a sweep, and the same as Markdown; UsageError if no evaluation is done.
+
+    Ratios are of costs, lower is better. An interval (95 %) draws again the training seeds within each instance, or
+    the instances where there is one seed.
+    """
+    told, units = load_record(root), load_units(root)
+    groups: dict[Group, list[Evaluated]] = {}
+    left, found = 0, [unit for unit in units if unit.kind == "evaluate"]
+    for unit in found:
+        if state(root, unit) != DONE:
+            left += 1
+            continue
+        record, rows = load_run(unit.folder(root)), read_rows(unit.folder(root))
+        options = ", ".join(f"{key}={value}" for key, value in telling_options(record["problem"]).items())
+        solved = tuple((item["name"], item["hash"]) for item in record["instances"])
+        key = (f"{record['problem']['name']}-v{record['problem']['version']}", options, solved, "ablation" in record)
+        groups.setdefault(key, []).append(Evaluated(unit.label, record, rows))
+    if not groups:
+        what = "no evaluation is done yet" if found else "it holds trainings only; add [[train.evaluate]] tables"
+        raise UsageError(f"{root}: there is no table: {what}.")
+    lines, parts = [], []
+    for key, evaluated in groups.items():
+        title = _title(key, groups)
+        rows = _ablation(evaluated) if key[-1] else _compared(evaluated, str(told.get("compare") or ""))
+        lines += [{"on": title, **row} for row in rows]
+        parts.append(f"{title}:\n\n{markdown(list(map(shown, rows)))}\n\n{_note(evaluated)}")
+    if left:
+        parts.append(f"{left} of {len(found)} evaluations are not done; `sysgym sweep status {root}` says why.")
+    return lines, printable("\n\n".join(parts))
+
+
+def shown(line: Mapping[str, Any]) -> dict[str, Any]:
+    """A line as it is read: an interval in the cell of what it is of.
+
+    >>> shown({"ratio": 1.5, "ratio low": 1.25, "ratio high": 1.75})
+    {'ratio': '1.5 (1.25 to 1.75)'}
+    """
+    found = dict(line)
+    for name in line:
+        if f"{name} low" in line:
+            low, high = found.pop(f"{name} low"), found.pop(f"{name} high")
+            if found[name] is not None and low != high:
+                found[name] = f"{number(found[name])} ({number(low)} to {number(high)})"
+    return found
+
+
+def _title(key: Group, groups: Mapping[Group, Any]) -> str:
+    problem, options, solved, ablated = key
+    sets = ", ".join(sorted({name.split("/")[0] for name, _ in solved}))
+    if any(_sets(other) == sets and other[:2] == key[:2] and other[2] != solved for other in groups):
+        sets = ", ".join(name for name, _ in solved)
+    return f"{problem}{f' ({options})' if options else ''} on {sets}" + (", beside its ablation" if ablated else "")
+
+
+def _sets(key: Group) -> str:
+    return ", ".join(sorted({name.split("/")[0] for name, _ in key[2]}))
+
+
+def _note(evaluated: Sequence[Evaluated]) -> str:
+    """Under which conditions a table was made."""
+    records = [each.record for each in evaluated]
+    budgets = sorted({limit_text(record["budget"]) for record in records})
+    seeds = sorted({record["seeds"] for record in records})
+    threads = sorted({record["threads"] for record in records})
+    machines = sorted({record["hardware"]["processor"] for record in records})
+    return (
+        f"{len(records[0]['instances'])} instances, {_several(seeds)} seed(s) of each answer, {_several(budgets)}, "
+        f"{_several(threads)} thread(s), {_several(machines)}."
+    )
+
+
+def _several(values: Sequence[Any]) -> str:
+    return " or ".join(map(str, values))
+
+
+def _labels(evaluated: Sequence[Evaluated]) -> list[str]:
+    return list(dict.fromkeys(each.label for each in evaluated))
+
+
+def _compared(evaluated: Sequence[Evaluated], compare: str) -> list[dict[str, Any]]:
+    """One line an agent, best first, within the freedom of its answers."""
+    labels, order = _labels(evaluated), list(evaluated[0].record.get("freedoms", []))
+    names = [item["name"] for item in evaluated[0].record["instances"]]
+    base = compare if compare in labels else labels[0]
+    of = {label: [each for each in evaluated if each.label == label] for label in labels}
+    freedom = {label: freedom_in([row for each in of[label] for row in each.rows], order) for label in labels}
+    costs = {label: np.array([_means(each.rows, names, "cost") for each in of[label]]) for label in labels}
+    ratios = {label: np.array([_means(each.rows, names, "ratio") for each in of[label]]) for label in labels}
+    theirs = np.exp(np.log(costs[base]).mean(0))  # (T,), nan where it has no positive cost
+    lines = []
+    for label in labels:
+        rows = [row for each in of[label] for row in each.rows]
+        alike = freedom[label] == freedom[base]
+        line: dict[str, Any] = {"agent": label, "runs": len(of[label]), **_interval("ratio", ratios[label])}
+        line["feasible"] = f"{100 * np.mean([row['feasible'] for row in rows]):.0f} %"
+        line |= _interval(f"over {base}", costs[label] / theirs if alike and label != base else np.empty((0, 0)), True)
+        line |= {"seconds": float(np.mean([row["seconds"] for row in rows]))}
+        lines.append(line | ({"freedom": freedom[label] or None} if order else {}))
+    return sorted(
+        lines, key=lambda line: (place_in(line.get("freedom"), order), line["ratio"] is None, line["ratio"] or 0)
+    )
+
+
+def _means(rows: Sequence[Mapping[str, Any]], names: Sequence[str], key: str) -> Floats:
+    """The geometric mean over the seeds of each instance, (T,); nan where one has no positive value."""
+    found: dict[str, list[float]] = {name: [] for name in names}
+    for row in rows:
+        value = row.get(key) if row["feasible"] else None
+        found[row["instance"]].append(math.log(value) if value is not None and value > 0 else math.nan)
+    return np.array([math.exp(float(np.mean(each))) if each else math.nan for each in found.values()])
+
+
+def _interval(name: str, values: Floats, shared: bool = False) -> dict[str, Any]:
+    """The geometric mean of values (R, T) and its interval; None where one is missing. If `shared`, of the instances
+    where none is missing.
+    """
+    known = np.isfinite(values).all(0) if values.size else np.zeros(0, bool)
+    empty = {name: None, f"{name} low": None, f"{name} high": None}
+    if not known.any() or (not shared and not known.all()):
+        return empty
+    kept = values[:, known]
+    low, high = bootstrap_interval(kept, geometric_means).tolist()
+    return {name: float(geometric_means(kept)), f"{name} low": low, f"{name} high": high}
+
+
+def _ablation(evaluated: Sequence[Evaluated]) -> list[dict[str, Any]]:
+    """For each trained agent one line a contestant, by its cost over the agent's: of each run on each instance."""
+    lines = []
+    for label in _labels(evaluated):
+        mine = [each for each in evaluated if each.label == label]
+        roles: dict[tuple[str, str], list[tuple[Evaluated, str]]] = {}
+        for each in mine:
+            told = each.record["ablation"]
+            for name, who in told["contestants"].items():
+                own = {"agent": label, "fresh weights": f"{label} (fresh weights)"}.get(who["role"], name)
+                roles.setdefault((who["role"], own), []).append((each, name))
+        lines += [_contest(label, key, taking, len(mine)) for key, taking in roles.items()]
+    return [line for line in lines if line["runs"]]
+
+
+def _contest(label: str, key: tuple[str, str], taking: Sequence[tuple[Evaluated, str]], runs: int) -> dict[str, Any]:
+    role, name = key
+    tables, answers, lost = [], list[Mapping[str, Any]](), 0
+    for each, word in taking:
+        rows = [{**row, "feasible": row["feasible"] and not row.get("fallback")} for row in each.rows]
+        theirs = [row for row in rows if row["agent"] == word]
+        agent = each.record["ablation"]["agent"]
+        if not theirs:
+            continue
+        answers += theirs
+        lost += sum(row["feasible"] for row in rows if row["agent"] == agent) - sum(row["feasible"] for row in theirs)
+        order = list(each.record.get("freedoms", []))
+        own = [row for row in rows if row["agent"] == agent]
+        if freedom_in(theirs, order) == freedom_in(own, order):
+            sides = paired(rows, agent, word)
+            tables.append(sides.theirs / sides.mine)
+    line: dict[str, Any] = {"agent": name, "of": label, "role": role, "runs": len(answers) and runs}
+    alike = len(tables) == runs and len({len(table) for table in tables}) == 1 and len(tables[0]) > 0
+    line |= _interval("over agent", np.array(tables)) if alike else _interval("over agent", np.empty((0, 0)))
+    better = None
+    if alike and role != "agent":
+        low, high = line["over agent low"], line["over agent high"]
+        better = "yes" if low > 1 and lost >= 0 else "no" if high < 1 and lost <= 0 else "unclear"
+    feasible = f"{100 * np.mean([row['feasible'] for row in answers]):.0f} %" if answers else None
+    return line | {
+        "agent is better": better, "feasible": feasible,
+        "CPU s": float(np.mean([row["cpu_seconds"] for row in answers])) if answers else None,
+    }  # fmt: skip
