@@ -250,7 +250,7 @@ def render(
 
 @command(app)
 def report(
-    runs: Annotated[list[Path], typer.Argument(help="Run folders of evaluations.")],
+    runs: Annotated[list[Path], typer.Argument(help="Run folders of evaluations, or the folder of a sweep.")],
     write: Annotated[Path | None, typer.Option(help="Markdown file with report markers to update.")] = None,
     name: Annotated[str, typer.Option(help="Name of the markers.")] = "results",
     published: Annotated[bool, typer.Option("--published", help="Also what the literature reports.")] = False,
@@ -261,10 +261,10 @@ def report(
 ) -> None:
     """The table of recorded evaluations, as Markdown; --write puts it between the markers of a file."""
     from sysgym_zoo.jobs.console import tell
-    from sysgym_zoo.jobs.report import report as make
     from sysgym_zoo.jobs.report import update
+    from sysgym_zoo.sweeps.table import any_report
 
-    rows, text = make(runs, published, metric or [])
+    rows, text = any_report(runs, published, metric or [])
     if write is not None:
         update(write, name, text)
     show_rows("report", rows, True) if as_json else tell(text)

@@ -6,6 +6,7 @@ Every node sees the sweep's folder under the same path, and has sysgym installed
 from __future__ import annotations
 
 import os
+import socket
 from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any
@@ -14,9 +15,17 @@ from sysgym.core.errors import MissingDependency, UsageError
 from sysgym_zoo.sweeps.backends import DIED, Ended, Task, cores_here
 
 RETRIES = 2  # of a task whose node or process dies, by Ray itself
+WAIT = 5.0  # seconds for a cluster to answer
 STORE_BYTES = 128 * 2**20  # of the object store of a cluster that is started here: tasks return a few words
 # Without these Ray reports usage over the network, and warns of what a sweep does not use.
 SETTINGS = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0"}
+
+
+def answers(address: str | None) -> None:
+    """OSError if nobody listens at `host:port`, or `ray://host:port`; Ray itself waits for minutes."""
+    host, _, port = (address or "").removeprefix("ray://").rpartition(":")
+    if host and port.isdecimal():
+        socket.create_connection((host, int(port)), WAIT).close()
 
 
 class OnRay:
@@ -32,21 +41,20 @@ class OnRay:
         except ImportError as error:
             raise MissingDependency("--backend ray needs Ray; pip install 'sysgym[ray]'.") from error
         self.ray: Any = ray
-        quiet = {"log_to_driver": False, "logging_level": "error"}
+        if address is not None and cores is not None:
+            raise UsageError("a cluster says itself how many cores it has; leave --cores out beside --address.")
+        here = {
+            "num_cpus": cores or cores_here(), "include_dashboard": False, "object_store_memory": STORE_BYTES,
+        }  # fmt: skip
+        there = here if address is None else {"address": address}
+        settings: dict[str, Any] = {**there, "log_to_driver": False, "logging_level": "error"}
         try:
-            if address is None:
-                ray.init(
-                    num_cpus=cores or cores_here(), include_dashboard=False, object_store_memory=STORE_BYTES, **quiet
-                )
-            elif cores is not None:
-                raise UsageError("a cluster says itself how many cores it has; leave --cores out beside --address.")
-            else:
-                ray.init(address=address, **quiet)
-        except (ConnectionError, RuntimeError, ValueError) as error:
+            answers(address)
+            ray.init(**settings)
+        except (OSError, RuntimeError, ValueError) as error:
             why = (str(error).splitlines() or ["no answer"])[0]
-            raise UsageError(
-                f"no Ray cluster answers at {address or 'this machine'} ({why}); see `ray status`."
-            ) from error
+            where = address or "this machine"
+            raise UsageError(f"no Ray cluster answers at {where} ({why}); see `ray status`.") from error
         self.running: dict[Any, Task] = {}
 
     def _cpus(self) -> list[float]:
@@ -57,8 +65,8 @@ class OnRay:
         most = max(self._cpus(), default=0.0)
         if threads > most:
             raise UsageError(
-                f"a run takes {threads} threads, and the largest node of the cluster has {most:g} CPU(s); lower threads "
-                "in its table, or add a larger node."
+                f"a run takes {threads} threads, and the largest node of the cluster has {most:g} CPU(s); lower "
+                "threads in its table, or add a larger node."
             )
 
     def room(self, threads: int) -> bool:

@@ -16,10 +16,11 @@ from sysgym_leaderboards.statistics import bootstrap_interval, geometric_means
 from sysgym_zoo.jobs.ablation import paired
 from sysgym_zoo.jobs.console import markdown, number
 from sysgym_zoo.jobs.evaluate import freedom_in, place_in
-from sysgym_zoo.jobs.report import limit_text, read_rows, telling_options
+from sysgym_zoo.jobs.report import limit_text, published_text, read_rows, report, telling_options, with_metrics
 from sysgym_zoo.lookup.records import load_run
-from sysgym_zoo.sweeps.drive import load_record, load_units
+from sysgym_zoo.sweeps.drive import known, load_record, load_units
 from sysgym_zoo.sweeps.execute import DONE, state
+from sysgym_zoo.sweeps.units import Unit
 
 Floats = npt.NDArray[np.float64]
 
@@ -36,19 +37,35 @@ class Evaluated:
 Group = tuple[str, str, tuple[tuple[str, str], ...], bool]  # problem, options, instances, whether it is an ablation
 
 
-def sweep_report(root: Path) -> tuple[list[dict[str, Any]], str]:
-    """The lines of all tables of a sweep, and the same as Markdown; UsageError if no evaluation is done.
+def any_report(folders: Sequence[Path], published: bool, metrics: Sequence[str]) -> tuple[list[dict[str, Any]], str]:
+    """The table of evaluations, or of one sweep; UsageError for both at once."""
+    if not any(map(known, folders)):
+        return report(folders, published, metrics)
+    if len(folders) > 1:
+        raise UsageError("one table cannot hold a sweep and other folders; report them apart.")
+    rows, text = sweep_report(folders[0], metrics)
+    if published:
+        names = dict.fromkeys(load_run(unit.folder(folders[0]))["problem"]["name"] for unit in _done(folders[0]))
+        text += "\n\n" + published_text(names)
+    return rows, text
+
+
+def _done(root: Path) -> list[Unit]:
+    """The evaluations of a sweep that are done."""
+    return [unit for unit in load_units(root) if unit.kind == "evaluate" and state(root, unit) == DONE]
+
+
+def sweep_report(root: Path, metrics: Sequence[str] = ()) -> tuple[list[dict[str, Any]], str]:
+    """The lines of all tables of a sweep, and the same as Markdown, with the means of `metrics`; UsageError if no
+    evaluation is done, or for a metric that one does not have.
 
     Ratios are of costs, lower is better. An interval (95 %) draws again the training seeds within each instance, or
     the instances where there is one seed.
     """
     told, units = load_record(root), load_units(root)
     groups: dict[Group, list[Evaluated]] = {}
-    left, found = 0, [unit for unit in units if unit.kind == "evaluate"]
-    for unit in found:
-        if state(root, unit) != DONE:
-            left += 1
-            continue
+    found, done = [unit for unit in units if unit.kind == "evaluate"], _done(root)
+    for unit in done:
         record, rows = load_run(unit.folder(root)), read_rows(unit.folder(root))
         options = ", ".join(f"{key}={value}" for key, value in telling_options(record["problem"]).items())
         solved = tuple((item["name"], item["hash"]) for item in record["instances"])
@@ -61,11 +78,24 @@ def sweep_report(root: Path) -> tuple[list[dict[str, Any]], str]:
     for key, evaluated in groups.items():
         title = _title(key, groups)
         rows = _ablation(evaluated) if key[-1] else _compared(evaluated, str(told.get("compare") or ""))
+        if metrics:
+            answers = [{**row, "agent": _renamed(each, row, key[-1])} for each in evaluated for row in each.rows]
+            rows = with_metrics(rows, answers, metrics)
         lines += [{"on": title, **row} for row in rows]
         parts.append(f"{title}:\n\n{markdown(list(map(shown, rows)))}\n\n{_note(evaluated)}")
-    if left:
-        parts.append(f"{left} of {len(found)} evaluations are not done; `sysgym sweep status {root}` says why.")
+    if len(done) < len(found):
+        parts.append(
+            f"{len(found) - len(done)} of {len(found)} evaluations are not done; `sysgym sweep status {root}` says why."
+        )
     return lines, printable("\n\n".join(parts))
+
+
+def _renamed(each: Evaluated, row: Mapping[str, Any], ablated: bool) -> str:
+    """What the table calls who gave an answer."""
+    if not ablated:
+        return each.label
+    told = each.record["ablation"]["contestants"].get(row["agent"], {"role": ""})
+    return {"agent": each.label, "fresh weights": f"{each.label} (fresh weights)"}.get(told["role"], row["agent"])
 
 
 def shown(line: Mapping[str, Any]) -> dict[str, Any]:
@@ -171,8 +201,7 @@ def _ablation(evaluated: Sequence[Evaluated]) -> list[dict[str, Any]]:
         for each in mine:
             told = each.record["ablation"]
             for name, who in told["contestants"].items():
-                own = {"agent": label, "fresh weights": f"{label} (fresh weights)"}.get(who["role"], name)
-                roles.setdefault((who["role"], own), []).append((each, name))
+                roles.setdefault((who["role"], _renamed(each, {"agent": name}, True)), []).append((each, name))
         lines += [_contest(label, key, taking, len(mine)) for key, taking in roles.items()]
     return [line for line in lines if line["runs"]]
 

@@ -47,6 +47,8 @@ class Unit:
 
 def units_of(asks: Sequence[Ask]) -> list[Unit]:
     """The runs of what is asked for, trainings before what needs them, each once; UsageError where one cannot be."""
+    for kept in (_planned, _problem, _instances):
+        kept.cache_clear()  # files may have changed since
     found: dict[str, Unit] = {}
     known: dict[int, Unit] = {}  # of the trainings, by the ask
     for ask in asks:
