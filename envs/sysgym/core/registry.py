@@ -58,7 +58,7 @@ class Registry:
         self.group = group
         self.local: dict[str, Callable[..., Any]] = {}
 
-    @lru_cache(maxsize=1)  # noqa: B019  (two registries live as long as the process)
+    @lru_cache(maxsize=None)  # noqa: B019  (two registries live as long as the process)
     def entries(self) -> dict[str, EntryPoint]:
         """Entry points by name; of two with one name the first counts and the other is recorded in `failures`."""
         found, left_out = registered(self.group)

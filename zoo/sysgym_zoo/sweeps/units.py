@@ -18,7 +18,7 @@ from sysgym_zoo.jobs.evaluate import checked_budget
 from sysgym_zoo.jobs.plan import Plan, Training, planned
 from sysgym_zoo.jobs.runs import describe_instances
 from sysgym_zoo.jobs.selection import WEIGHTS, Wanted
-from sysgym_zoo.lookup.finding import Clues, split
+from sysgym_zoo.lookup.finding import Clues, find_problem, split
 from sysgym_zoo.lookup.naming import Choice, changed, choose
 from sysgym_zoo.lookup.resolve import build_all, instance_names
 from sysgym_zoo.lookup.trust import file_hashes
@@ -109,7 +109,8 @@ def _training(ask: Ask) -> Unit:
     name = plan.agent["recipe"] if plan.agent["options"] else plan.agent["name"]
     told = [key for key in ask.swept if key.partition(".")[0] in TOLD]
     label = " ".join([name, *(f"{key.rpartition('.')[2]}={_at(ask.words, key)}" for key in told)])
-    return Unit(digest(definition), "train", label, ask.words, plan.threads)
+    words = {**ask.words, "problem": plan.problem_id}  # resolved: whoever carries it out need not look again
+    return Unit(digest(definition), "train", label, words, plan.threads)
 
 
 def _at(words: Mapping[str, Any], path: str) -> Any:
@@ -144,9 +145,10 @@ def _evaluation(ask: Ask, training: Unit | None) -> Unit:
     }  # fmt: skip
     if training is not None:
         plan, _ = _plan_of(training.words)
+        named = plan.problem_id
         options = options_of(plan.problem)
         options |= parse_pairs(pairs(words.get("options")), type(plan.problem), plan.problem.name)
-        problem = _problem(plan.problem_id, json.dumps(options, sort_keys=True))
+        problem = _problem(named, json.dumps(options, sort_keys=True))
         label = training.label + (" (best)" if words.get("model") == "best" else "")
         agent: dict[str, Any] = {"trained": training.id, "model": words.get("model", "last")}
     else:
@@ -155,8 +157,9 @@ def _evaluation(ask: Ask, training: Unit | None) -> Unit:
         given = words.get("instances")
         clues = Clues(words.get("problem"), [words["agent"]], "", split(given), None, pairs(words.get("options")))
         changes = pairs(words.get("set"))
-        built, _ = build_all(clues, changes)
-        problem = _problem(f"{built.name}-v{built.version}", json.dumps(options_of(built), sort_keys=True))
+        named = find_problem(clues)
+        built, _ = build_all(clues._replace(problem=named), changes)
+        problem = _problem(named, json.dumps(options_of(built), sort_keys=True))
         choice = changed([choose(words["agent"])], changes)[0]
         told = [key for key in ask.swept if key.partition(".")[0] in set(TOLD) - {"instances"}]
         label = " ".join([choice.word, *(f"{key.rpartition('.')[2]}={_at(words, key)}" for key in told)])
@@ -173,6 +176,7 @@ def _evaluation(ask: Ask, training: Unit | None) -> Unit:
         "instances": _instances(problem, words.get("instances") or problem.default_instances),
     }  # fmt: skip
     needs = "" if training is None else training.id
+    words = {**words, "problem": named}
     return Unit(
         digest(definition), "evaluate", label, words, words.get("threads", 1), needs,
         {} if training is None else training.words,
