@@ -179,6 +179,15 @@ def rows_until(lines: list[str], steps: float) -> list[str]:
     return [line + "\n" for line, _ in zip(lines, rows, strict=False)]
 
 
+def metric_rows(folder: Path) -> list[dict[str, Any]]:
+    """The rows of a training's metrics, without a last one that a kill cut off; none where there are none."""
+    file = folder / "metrics.jsonl"
+    if not file.is_file():
+        return []
+    with reading(file):
+        return first_rows(read_file(file, MOST_BYTES).decode().splitlines(), {"steps": spent})
+
+
 def scored_rows(folder: Path) -> list[dict[str, Any]]:
     """The rows of a training's metrics that hold an evaluation; UsageError if one is damaged."""
     file = folder / "metrics.jsonl"

@@ -17,7 +17,7 @@ from sysgym_zoo.jobs.ablation import paired
 from sysgym_zoo.jobs.console import markdown, number
 from sysgym_zoo.jobs.evaluate import freedom_in, place_in
 from sysgym_zoo.jobs.report import limit_text, published_text, read_rows, report, telling_options, with_metrics
-from sysgym_zoo.lookup.records import load_run
+from sysgym_zoo.lookup.records import load_run, metric_rows
 from sysgym_zoo.sweeps.drive import known, load_record, load_units
 from sysgym_zoo.sweeps.execute import DONE, state
 from sysgym_zoo.sweeps.units import Unit
@@ -71,10 +71,12 @@ def sweep_report(root: Path, metrics: Sequence[str] = ()) -> tuple[list[dict[str
         solved = tuple((item["name"], item["hash"]) for item in record["instances"])
         key = (f"{record['problem']['name']}-v{record['problem']['version']}", options, solved, "ablation" in record)
         groups.setdefault(key, []).append(Evaluated(unit.label, record, rows))
-    if not groups:
-        what = "no evaluation is done yet" if found else "it holds trainings only; add [[train.evaluate]] tables"
-        raise UsageError(f"{root}: there is no table: {what}.")
     lines, parts = [], []
+    if not found:  # trainings only
+        lines = _trained(root, units)
+        parts = [markdown(lines)] if lines else []
+    if not groups and not lines:
+        raise UsageError(f"{root}: there is no table, as no run is done yet; `sysgym sweep status {root}` says more.")
     for key, evaluated in groups.items():
         title = _title(key, groups)
         rows = _ablation(evaluated) if key[-1] else _compared(evaluated, str(told.get("compare") or ""))
@@ -88,6 +90,25 @@ def sweep_report(root: Path, metrics: Sequence[str] = ()) -> tuple[list[dict[str
             f"{len(found) - len(done)} of {len(found)} evaluations are not done; `sysgym sweep status {root}` says why."
         )
     return lines, printable("\n\n".join(parts))
+
+
+def _trained(root: Path, units: Sequence[Unit]) -> list[dict[str, Any]]:
+    """A line a training that is done: its steps, its best evaluation where it has any, and its weights."""
+    lines = []
+    for unit in units:
+        if state(root, unit) != DONE:
+            continue
+        record = load_run(unit.folder(root))
+        steps = [row["steps"] for row in metric_rows(unit.folder(root))]
+        best = record.get("best") or {}
+        lines.append(
+            {
+                "agent": unit.label, "seed": record["seed"], "steps": int(steps[-1]) if steps else 0,
+                "best ratio": best.get("ratio"), "best cost": best.get("cost"), "seconds": record.get("seconds"),
+                "weights": str(record.get("weights_sha256", ""))[:12],
+            }
+        )  # fmt: skip
+    return lines
 
 
 def _renamed(each: Evaluated, row: Mapping[str, Any], ablated: bool) -> str:
