@@ -145,6 +145,7 @@ JSON = {  # in this order: what one makes, the next ones use
     "list recipes": "list recipes",
     "list instances": "list instances tiny/test",
     "list boards": "list boards",
+    "list scalars": "list scalars",
     "show": "show Partitioning",
     "data list": "data list",
     "data get": "data get tiny/grid-test",
@@ -318,7 +319,7 @@ def test_doctor_finds_all_in_place(inline: Inline, tmp_path: Path, monkeypatch: 
     monkeypatch.delenv("SYSGYM_DATA", raising=False)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     found = diagnosis(inline)
-    extras = ("onnx", "searches", "plots", "huggingface", "rl-zoo3", "torchrl", "minari")
+    extras = ("onnx", "searches", "plots", "huggingface", "rl-zoo3", "torchrl", "minari", "wandb", "mlflow")
     for extra in extras:  # a checkout may be older than an extra
         found.pop(f"extra {extra}", None)
     assert list(found) == [

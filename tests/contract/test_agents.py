@@ -28,18 +28,31 @@ import sysgym
 from sysgym.core.options import keyword_options, option_table
 from sysgym.core.registry import make_problem, problem_class, with_options
 from sysgym_agents.core import Agent, Budget, Learner, agent_class, agent_names, check_fits, is_learner, make_agent
+from sysgym_zoo.tracking.vocabulary import AXES, VOCABULARY, name_of
 
 STEPS = 24
 
 
 def fitted(name: str, problem_id: str) -> tuple[Any, Any, Any]:
-    """A learner after a moment of training, the problem in the first mode that it can act in, and an instance."""
+    """A learner after a moment of training, the problem in the first mode that it can act in, and an instance.
+
+    What it reports has a name in the vocabulary of all learners.
+    """
+    heard: list[dict[str, float]] = []
     refusal = "it has no mode"
     for variant in problem_class(problem_id).variants:
         agent, problem = small(name), make_problem(problem_id, **variant)
         instance = problem.load(first_instance(problem))
         try:
-            agent.fit(problem, [instance], np.random.default_rng(0), Budget(steps=STEPS))
+            agent.fit(
+                problem,
+                [instance],
+                np.random.default_rng(0),
+                Budget(steps=STEPS),
+                lambda row: heard.append(row) is None,
+            )
+            assert heard and all({"steps", "seconds"} <= set(row) for row in heard)
+            assert {name_of(word) for row in heard for word in row} <= {*VOCABULARY, *AXES}
             return agent, problem, instance
         except sysgym.UsageError as error:
             refusal = str(error)

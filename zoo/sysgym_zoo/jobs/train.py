@@ -15,8 +15,10 @@ from sysgym_zoo.jobs.console import Progress, say
 from sysgym_zoo.jobs.plan import Plan, Training, planned
 from sysgym_zoo.jobs.runs import Run, fresh_folder, set_threads
 from sysgym_zoo.jobs.selection import WEIGHTS, Selection
+from sysgym_zoo.tracking.vocabulary import named
+from sysgym_zoo.tracking.writers import Tracking, check_trackers
 
-SHOWN = ("return", "cost", "best", "feasible", "ncut")  # of a learner's metrics, beside the line of progress
+SHOWN = ("train/loss", "train/ncut")  # of the metrics of training itself, beside the line of progress
 
 
 def train(asked: Training) -> tuple[Path, dict[str, Any]]:
@@ -24,6 +26,7 @@ def train(asked: Training) -> tuple[Path, dict[str, Any]]:
 
     Resuming goes on from the newest checkpoint.
     """
+    check_trackers(asked.track)
     plan = planned(asked)
     set_threads(plan.threads)
     record, begun = plan.record(), Begun(0.0, 0.0, exact=True)
@@ -38,7 +41,8 @@ def train(asked: Training) -> tuple[Path, dict[str, Any]]:
     if selection:
         selection.resume(begun.steps)
         record["best"] = selection.record()
-    with Run(folder, record, tensorboard=True) as run:
+    tracking = Tracking(asked.track, plan.run.get("track", {}), int(begun.steps))
+    with Run(folder, record, tracking) as run:
         status = _fit(run, plan, begun, (asked.save_every, selection))
         save_agent(folder, plan.learner)
         weights = (folder / "agent" / WEIGHTS).read_bytes()
@@ -118,9 +122,9 @@ class _Watch:
         self.returns |= {metrics[key] for key in ("rollout/ep_rew_min", "rollout/ep_rew_max") if key in metrics}
         self.run.log({**metrics, "steps": self.steps, "seconds": self.seconds}, int(self.steps))
         note = "  ".join(
-            f"{k.removeprefix('rollout/')} {v:.3g}"
-            for k, v in metrics.items()
-            if k.startswith(("rollout/", "eval/", "loss")) or k in SHOWN
+            f"{k.removeprefix('rollout/').removeprefix('sysgym/').removeprefix('train/')} {v:.3g}"
+            for k, v in named(metrics).items()
+            if k.startswith(("rollout/", "eval/", "sysgym/")) or k in SHOWN
         )
         done = {**metrics, "cpu_seconds": self.clock.cpu_seconds}
         self.bar.update(done[self.unit], note)
