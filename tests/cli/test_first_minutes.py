@@ -171,7 +171,13 @@ JSON = {  # in this order: what one makes, the next ones use
     "board withdraw": "board withdraw 1",
 }
 CELL = 'node {\n name: "S"\n attr {\n key: "type"\n value {\n placeholder: "stdcell"\n }\n }\n}\n'
-ELSEWHERE = {"demo", "bench", "doctor", "plot"}  # they take longer, or an extra; their own tests read their JSON
+ELSEWHERE = {
+    "demo",
+    "bench",
+    "doctor",
+    "plot",
+    "tune",
+}  # they take longer, or an extra; their own tests read their JSON
 
 
 @pytest.mark.usefixtures("forked_judge")

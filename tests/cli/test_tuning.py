@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -10,6 +11,7 @@ import sys
 import time
 import tomllib
 from collections.abc import Callable, Iterator
+from importlib import import_module
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -23,7 +25,7 @@ from sysgym import UsageError
 from sysgym.core.options import Choices, Search
 from sysgym_agents.core import agent_class, agent_registry
 from sysgym_zoo.lookup.recipes import load_recipe
-from sysgym_zoo.tuning.files import FIRST_SEED, Lock, mended
+from sysgym_zoo.tuning.files import FIRST_SEED, Lock, mended, run_folder
 from sysgym_zoo.tuning.space import space_of, word_of
 from sysgym_zoo.tuning.tune import Asked, tune
 from sysgym_zoo.tuning.winner import rows_of, toml
@@ -63,6 +65,17 @@ class Dial(Rule):
         for step in range(1, budget.steps + 1):
             if not callback({"steps": float(step), "seconds": 0.0}):
                 return
+
+
+@pytest.fixture(scope="module", autouse=True)
+def loaded() -> None:
+    """Importing the libraries is no part of a test."""
+    import torch.utils.tensorboard
+
+    assert torch.utils.tensorboard
+    for name in ("optuna", "sklearn.ensemble", "matplotlib.figure", "sqlalchemy.orm", "alembic.command"):
+        with contextlib.suppress(ImportError):
+            import_module(name)
 
 
 @pytest.fixture
@@ -307,7 +320,7 @@ def test_what_a_killed_process_left_behind_is_taken_up(plugin: None, tmp_path: P
     study = Study(tmp_path / "s")
     first, second = study.claim(), study.claim()
     params = suggested(second.trial, study.facts["space"])
-    done = trained(study, second.number, FIRST_SEED, params, None)
+    done = trained(study.facts, params, FIRST_SEED, run_folder(study.folder, second.number, FIRST_SEED))
     (tmp_path / "s" / "trials" / f"{second.number:04d}-s{FIRST_SEED + 1}").mkdir()  # killed before its record
     for claim in (first, second):
         claim.lock.release()  # as the kernel does
@@ -319,6 +332,25 @@ def test_what_a_killed_process_left_behind_is_taken_up(plugin: None, tmp_path: P
     ]
     assert study.trials()[second.number].params == params
     assert records(tmp_path / "s")[f"{second.number:04d}-s{FIRST_SEED}"] == done
+
+
+def test_trainings_on_files_of_ones_own_are_gone_on_with(tmp_path: Path, inline: Inline) -> None:
+    """A killed training of a recipe's file, on graphs in files: it is resumed without naming them again."""
+    from sysgym_zoo.tuning.worker import trained
+
+    pytest.importorskip("optuna")
+    for name, count in (("a", 12), ("b", 14)):
+        ring = [f"{(i - 1) % count + 1} {(i + 1) % count + 1}" for i in range(count)]
+        (tmp_path / f"{name}.graph").write_text(f"{count} {count}\n" + "\n".join(ring) + "\n")
+    (tmp_path / "mine.toml").write_text('agent = "gap"\nproblem = "Partitioning"\n[hyper]\nhidden = 8\ntrials = 1\n')
+    asked = Asked(word="mine.toml", instances="a.graph", valid="b.graph", steps=20, every=10, seeds=1, trials=1)
+    study = tune(asked, tmp_path / "s")
+    (out,) = (tmp_path / "s" / "trials").glob("*-s*")
+    done = json.loads((out / "run.json").read_text())
+    assert done["agent"]["hyper"]["hidden"] == 8 and done["eval"]["instances"][0]["name"] == "b.graph"
+    (out / "run.json").write_text(json.dumps({**done, "status": "running"}))
+    again = trained(study.facts, study.best().params, FIRST_SEED, out)
+    assert (again["status"], again["weights_sha256"]) == ("done", done["weights_sha256"]) and "resumed_at" in again
 
 
 @pytest.mark.slow

@@ -92,7 +92,7 @@ def test_hyper_parameters_of_a_wrong_kind_are_refused(name: str) -> None:
                 make_agent(name, **{option: value})
 
 
-@pytest.mark.parametrize("name", [name for name in AGENTS if is_learner(agent_class(name))])
+@pytest.mark.parametrize("name", list(dict.fromkeys(agent for agent, _ in LEARNERS)))
 def test_learners_say_where_a_tuner_looks(name: str) -> None:
     """In the range of the option, in its kind, and not at one place only; the default may be tried too."""
     table = option_table(agent_class(name))

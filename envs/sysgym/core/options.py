@@ -38,6 +38,11 @@ class Search:
     high: float
     log: bool = False
 
+    @property
+    def meaning(self) -> str:
+        """The same in words."""
+        return f"{_shown(self.low)} to {_shown(self.high)}{', by its logarithm' if self.log else ''}"
+
 
 @dataclass(frozen=True, init=False)
 class Choices:
@@ -47,6 +52,11 @@ class Choices:
 
     def __init__(self, *values: Any) -> None:
         object.__setattr__(self, "values", values)
+
+    @property
+    def meaning(self) -> str:
+        """The same in words."""
+        return ", ".join(str(value) for value in self.values)
 
 
 def _shown(number: float) -> str:

@@ -157,7 +157,7 @@ def _pruner(facts: Mapping[str, Any]) -> Any:
     """What ends trials whose first training goes worse than those of others did."""
     pruners = library().pruners
     if facts["pruner"] == "median":
-        return pruners.MedianPruner(n_startup_trials=4, n_warmup_steps=1)
+        return pruners.MedianPruner(n_startup_trials=4, n_warmup_steps=2)
     if facts["pruner"] == "halving":
         return pruners.SuccessiveHalvingPruner(min_resource=1, reduction_factor=3)
     return pruners.NopPruner()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,15 +13,13 @@ import numpy as np
 from sysgym import UsageError, content_hash
 from sysgym_agents.learning.ratios import geometric_mean
 from sysgym_zoo.jobs.console import number
-from sysgym_zoo.jobs.plan import Training
 from sysgym_zoo.jobs.selection import BEST
-from sysgym_zoo.jobs.train import train
 from sysgym_zoo.lookup.recipes import Recipe, load_recipe
 from sysgym_zoo.lookup.records import load_run
 from sysgym_zoo.lookup.resolve import build_agent, instance_names
 from sysgym_zoo.tuning.files import FIRST_SEED, REPORT, alone, read_report, run_folder, write_json
 from sysgym_zoo.tuning.study import Study
-from sysgym_zoo.tuning.worker import Interrupted, training_of
+from sysgym_zoo.tuning.worker import Interrupted, trained
 
 RECIPE = "recipe.toml"
 SHOWN = 5  # trials of the table
@@ -190,21 +187,13 @@ def _reported(study: Study, words: str) -> dict[str, Any]:
             )
     for seed in range(study.facts["seeds"]):
         out = study.folder / "report" / f"s{seed}"
-        record = _trained(study, best.params, seed, out)
+        record = trained(study.facts, best.params, seed, out)
         if record["status"] == "interrupted":
             raise Interrupted
         model = out / BEST if record.get("best") else out
         solver = build_agent(str(model), problem)
         rows += [solve_once(problem, item, solver.agent, solver.name, seed, Budget())[0] for item in instances]
     return {"set": words, "seeds": list(range(study.facts["seeds"])), "instances": len(instances), **_figure(rows)}
-
-
-def _trained(study: Study, params: Mapping[str, Any], seed: int, out: Path) -> dict[str, Any]:
-    if not (out / "run.json").is_file():
-        shutil.rmtree(out, ignore_errors=True)
-        return train(training_of(study.facts, params, seed, out))[1]
-    record = load_run(out)
-    return record if record["status"] == "done" else train(Training(out=out, resume=True))[1]
 
 
 def _figure(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

@@ -19,6 +19,8 @@ from pathlib import Path
 from typing import Any
 
 from sysgym.core.errors import SysgymError, shortened
+from sysgym.core.options import parse_pairs
+from sysgym.core.registry import problem_class
 from sysgym_agents.core import Budget
 from sysgym_agents.learning.ratios import geometric_mean
 from sysgym_zoo.jobs.console import number, say
@@ -26,6 +28,7 @@ from sysgym_zoo.jobs.plan import CHECKPOINT_SECONDS, Training
 from sysgym_zoo.jobs.selection import Score, Wanted
 from sysgym_zoo.jobs.train import Hear, train
 from sysgym_zoo.lookup.records import load_run
+from sysgym_zoo.lookup.trust import file_options
 from sysgym_zoo.tuning.files import FIRST_SEED, TRIALS, run_folder
 from sysgym_zoo.tuning.space import suggested, word_of
 from sysgym_zoo.tuning.study import Claim, Study, library, quiet
@@ -65,7 +68,7 @@ def tried(study: Study, claim: Claim) -> None:
         for seed in range(FIRST_SEED, FIRST_SEED + study.facts["seeds"]):
             hear = heard(study, claim) if seed == FIRST_SEED else None
             with log.open("a") as stream, contextlib.redirect_stderr(stream):
-                record = trained(study, claim.number, seed, params, hear)
+                record = trained(study.facts, params, seed, run_folder(study.folder, claim.number, seed), hear)
             if record["status"] == "interrupted":
                 raise Interrupted
             if record.get("pruned"):
@@ -130,16 +133,21 @@ def heard(study: Study, claim: Claim) -> Hear:
     return hear
 
 
-def trained(study: Study, trial: int, seed: int, params: Mapping[str, Any], hear: Hear | None) -> dict[str, Any]:
-    """The record of one training of a trial: made now, gone on with, or as it is where it is done."""
-    out = run_folder(study.folder, trial, seed)
+def trained(facts: Mapping[str, Any], params: Mapping[str, Any], seed: int, out: Path, hear: Hear | None = None) -> Any:
+    """The record of one training of a study: made now, gone on with, or as it is where it is done."""
     if not (out / "run.json").is_file():
         shutil.rmtree(out, ignore_errors=True)  # killed before it began
-        return train(training_of(study.facts, params, seed, out), hear)[1]
+        return train(training_of(facts, params, seed, out), hear)[1]
     record = load_run(out)
     if record["status"] == "done":
         return record
-    return train(Training(out=out, resume=True), hear)[1]
+    kind, valid = problem_class(facts["problem"]), Wanted(facts["eval"]["instances"])
+    files = file_options(kind, parse_pairs(facts["options"], kind, facts["problem"]), out)
+    named = [
+        pair for pair in facts["options"] if pair.partition("=")[0] in files
+    ]  # which are named again, as files are
+    again = Training(out=out, resume=True, options=named, instances=facts["instances"], evaluation=valid)
+    return train(again, hear)[1]
 
 
 def training_of(facts: Mapping[str, Any], params: Mapping[str, Any], seed: int, out: Path) -> Training:
