@@ -198,7 +198,7 @@ def test_no_agent_is_named_in_the_centre() -> None:
     agents = registered("sysgym.agents")
     assert len(agents) > 20
     words = {"single", "blocks", "random", "gap", "first"}  # of plain English (a column "gap")
-    words |= {"kahip", "mtkahypar"}  # packages too
+    words |= {"kahip", "mtkahypar", "tpe"}  # packages too, and a way to sample hyper-parameters
     faults = []
     for module, file in modules().items():
         package, own = place(module)

@@ -145,6 +145,7 @@ JSON = {  # in this order: what one makes, the next ones use
     "list recipes": "list recipes",
     "list instances": "list instances tiny/test",
     "list boards": "list boards",
+    "list scalars": "list scalars",
     "show": "show Partitioning",
     "data list": "data list",
     "data get": "data get tiny/grid-test",
@@ -170,7 +171,13 @@ JSON = {  # in this order: what one makes, the next ones use
     "board withdraw": "board withdraw 1",
 }
 CELL = 'node {\n name: "S"\n attr {\n key: "type"\n value {\n placeholder: "stdcell"\n }\n }\n}\n'
-ELSEWHERE = {"demo", "bench", "doctor", "plot"}  # they take longer, or an extra; their own tests read their JSON
+ELSEWHERE = {
+    "demo",
+    "bench",
+    "doctor",
+    "plot",
+    "tune",
+}  # they take longer, or an extra; their own tests read their JSON
 
 
 @pytest.mark.usefixtures("forked_judge")
@@ -318,7 +325,7 @@ def test_doctor_finds_all_in_place(inline: Inline, tmp_path: Path, monkeypatch: 
     monkeypatch.delenv("SYSGYM_DATA", raising=False)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     found = diagnosis(inline)
-    extras = ("onnx", "searches", "plots", "huggingface", "rl-zoo3", "torchrl", "minari")
+    extras = ("onnx", "searches", "tune", "plots", "huggingface", "rl-zoo3", "torchrl", "minari", "wandb", "mlflow")
     for extra in extras:  # a checkout may be older than an extra
         found.pop(f"extra {extra}", None)
     assert list(found) == [

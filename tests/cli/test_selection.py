@@ -21,6 +21,7 @@ from sysgym_zoo.jobs.selection import Schedule, Score, Selection, Wanted, refuse
 from sysgym_zoo.jobs.train import train
 from sysgym_zoo.lookup.naming import choose
 from sysgym_zoo.lookup.resolve import build_agent
+from sysgym_zoo.tracking.vocabulary import AXES, VOCABULARY
 
 Inline = Callable[..., Any]
 CASES: dict[str, dict[str, Any]] = {
@@ -115,8 +116,10 @@ def test_evaluations_change_neither_weights_nor_metrics(agent: str, tmp_path: Pa
     due = [min(step for step in steps if step >= n) for n in range(every, int(steps[-1]) + 1, every)]
     assert [row["steps"] for row in evaluated(tmp_path / "with")] == list(dict.fromkeys(due)) and due
     assert without["eval"] is None and not (tmp_path / "without" / "best").exists()
+    said = {key for row in rows for key in row}
+    assert said <= {*VOCABULARY, *AXES} and {key.partition("/")[0] for key in said} & {"train", "rollout"}
     if agent == "gdp":  # a sample is an episode with one reward
-        assert all(-10 <= row["return"] == row["reward"] < 0 for row in rows)
+        assert all(-10 <= row["rollout/ep_rew_mean"] < 0 for row in rows)
 
 
 def test_the_best_model_scores_what_was_logged(tmp_path: Path) -> None:
@@ -296,6 +299,6 @@ def test_sb3_learners_tell_the_ratio_to_reference_costs(tmp_path: Path, monkeypa
     known = {entry.name: next(iter(entry.references["k=2,eps=0.03"].values())) for entry in entries}
     feasible = [(name, verdict.cost) for name, verdict in played if verdict.feasible]
     assert len({name for name, _ in played}) > 1 and len(played) < 100  # all are among the last hundred
-    assert last["rollout/feasible"] == len(feasible) / len(played)
+    assert last["sysgym/feasible"] == len(feasible) / len(played)
     logs = [np.log(cost / known[name]) for name, cost in feasible]
-    assert last["rollout/ratio"] == pytest.approx(np.exp(np.mean(logs)))
+    assert last["sysgym/cost_ratio"] == pytest.approx(np.exp(np.mean(logs)))

@@ -25,21 +25,34 @@ from cases import (
 )  # fmt: skip
 
 import sysgym
-from sysgym.core.options import keyword_options, option_table
+from sysgym.core.options import Choices, Search, keyword_options, option_table
 from sysgym.core.registry import make_problem, problem_class, with_options
 from sysgym_agents.core import Agent, Budget, Learner, agent_class, agent_names, check_fits, is_learner, make_agent
+from sysgym_zoo.tracking.vocabulary import AXES, VOCABULARY, name_of
 
 STEPS = 24
 
 
 def fitted(name: str, problem_id: str) -> tuple[Any, Any, Any]:
-    """A learner after a moment of training, the problem in the first mode that it can act in, and an instance."""
+    """A learner after a moment of training, the problem in the first mode that it can act in, and an instance.
+
+    What it reports has a name in the vocabulary of all learners.
+    """
+    heard: list[dict[str, float]] = []
     refusal = "it has no mode"
     for variant in problem_class(problem_id).variants:
         agent, problem = small(name), make_problem(problem_id, **variant)
         instance = problem.load(first_instance(problem))
         try:
-            agent.fit(problem, [instance], np.random.default_rng(0), Budget(steps=STEPS))
+            agent.fit(
+                problem,
+                [instance],
+                np.random.default_rng(0),
+                Budget(steps=STEPS),
+                lambda row: heard.append(row) is None,
+            )
+            assert heard and all({"steps", "seconds"} <= set(row) for row in heard)
+            assert {name_of(word) for row in heard for word in row} <= {*VOCABULARY, *AXES}
             return agent, problem, instance
         except sysgym.UsageError as error:
             refusal = str(error)
@@ -77,6 +90,22 @@ def test_hyper_parameters_of_a_wrong_kind_are_refused(name: str) -> None:
                 continue  # a number without a range is the agent's own to check
             with pytest.raises(sysgym.UsageError, match=option):
                 make_agent(name, **{option: value})
+
+
+@pytest.mark.parametrize("name", list(dict.fromkeys(agent for agent, _ in LEARNERS)))
+def test_learners_say_where_a_tuner_looks(name: str) -> None:
+    """In the range of the option, in its kind, and not at one place only; the default may be tried too."""
+    table = option_table(agent_class(name))
+    tuned = {key: option for key, option in table.items() if option.search is not None}
+    assert len(tuned) >= 2, f"{name} declares {list(tuned)}"
+    for key, option in tuned.items():
+        search: Any = option.search
+        ends = search.values if isinstance(search, Choices) else (search.low, search.high)
+        assert len(set(ends)) == len(ends) >= 2 and all(option.fits(value) for value in (*ends, option.default)), key
+        assert all(option.check(value, key) == value for value in ends) and option.default is not None
+        if isinstance(search, Search):
+            assert search.low < search.high and (search.low > 0 or not search.log), key
+            assert {type(end) for end in ends} <= ({int, float} if float in option.kinds else {int}), key
 
 
 @pytest.mark.parametrize("name", over_problems())

@@ -96,7 +96,7 @@ def test_weights_solve_other_graphs_and_survive_the_disk(make: Any, tmp_path: Pa
     agent.fit(task, [one], rng(), Budget(steps=200), listener(rows, True))
     completed(type(agent))
     assert isinstance(agent, Learner)
-    assert rows[-1]["steps"] == 200 and {"seconds", "reward", "cost", "best", "feasible"} <= set(rows[-1])
+    assert rows[-1]["steps"] == 200 and {"seconds", "reward", "cost_ratio", "best_ratio", "feasible"} <= set(rows[-1])
     agent.save(tmp_path)
     again = make()
     again.load(tmp_path)

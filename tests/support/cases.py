@@ -21,6 +21,7 @@ from sysgym.core.options import keyword_options
 from sysgym.core.registry import problem_class, problem_registry, register_problem
 from sysgym_agents.core import agent_class, agent_names, agent_registry, is_learner, make_agent, register_agent
 from sysgym_agents.general.random import sample_action
+from sysgym_zoo.tracking.writers import tracker_registry
 
 PLUGIN = Path(__file__).parents[1] / "plugin"  # on the path by `pythonpath` in pyproject.toml
 
@@ -32,6 +33,7 @@ def plugin_registered() -> Iterator[None]:
     groups = (
         (declared["sysgym.problems"], problem_registry, register_problem),
         (declared["sysgym.agents"], agent_registry, register_agent),
+        (declared["sysgym.trackers"], tracker_registry, tracker_registry.local.__setitem__),
     )
     added = []
     for entries, registry, register in groups:
@@ -44,7 +46,7 @@ def plugin_registered() -> Iterator[None]:
         yield
     finally:
         for registry, name in added:
-            del registry.local[name]
+            registry.local.pop(name, None)  # or a test forgot it
             gym.registry.pop(f"sysgym/{name}", None)
 
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from sysgym.accelerator_design.space import COUNTS
 from sysgym.core.errors import UsageError
-from sysgym.core.options import Range
+from sysgym.core.options import Choices, Range, Search
 from sysgym.core.problem import Array, Solution
 from sysgym_agents.accelerator_design.searches import USUAL, crossed, evolve, import_solver, random_designs
 from sysgym_agents.core import Budget, Callback, Clock
@@ -52,9 +52,9 @@ class GuidedGenetic(SteppedLearner):
     step: ClassVar[str] = "an evaluation: a design whose cost the greedy model finds (in `fit`, a gradient step)"
     indivisible: ClassVar[str] = "a generation, or a design that is judged exactly"
 
-    hidden: Annotated[int, Range(1, 1024)] = 64
-    layers: Annotated[int, Range(0, 8)] = 2
-    learning_rate: Annotated[float, Range(1e-9, 1.0)] = 2e-3
+    hidden: Annotated[int, Range(1, 1024), Choices(32, 64, 128)] = 64
+    layers: Annotated[int, Range(0, 8), Search(1, 3)] = 2
+    learning_rate: Annotated[float, Range(1e-9, 1.0), Search(3e-4, 1e-2, log=True)] = 2e-3
     iterations: Annotated[int, Range(1, 10**9)] = 3000
     networks: Annotated[int, Range(0, 100_000)] = 500
     designs: Annotated[int, Range(50, 100_000)] = 1200

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 import numpy as np
 
 from sysgym.core.errors import UsageError
-from sysgym.core.options import Range
+from sysgym.core.options import Choices, Range, Search
 from sysgym.core.problem import Array, Solution
 from sysgym_agents.accelerator_design.searches import USUAL, import_solver
 from sysgym_agents.core import Budget, Callback, Clock
@@ -53,9 +53,9 @@ class Surrogate(SteppedLearner):
     step: ClassVar[str] = "an evaluation: a design whose cost the greedy model finds (in `fit`, a gradient step)"
     indivisible: ClassVar[str] = "a round of the search on the network, or a design that is judged exactly"
 
-    hidden: Annotated[int, Range(1, 1024)] = 96
-    layers: Annotated[int, Range(0, 8)] = 2
-    learning_rate: Annotated[float, Range(1e-9, 1.0)] = 2e-3
+    hidden: Annotated[int, Range(1, 1024), Choices(48, 96, 192)] = 96
+    layers: Annotated[int, Range(0, 8), Search(1, 3)] = 2
+    learning_rate: Annotated[float, Range(1e-9, 1.0), Search(3e-4, 1e-2, log=True)] = 2e-3
     iterations: Annotated[int, Range(1, 10**9)] = 12_000
     networks: Annotated[int, Range(0, 100_000)] = 500
     designs: Annotated[int, Range(50, 100_000)] = 1200

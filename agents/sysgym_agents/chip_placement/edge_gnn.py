@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 import numpy as np
 
-from sysgym.core.options import Range
+from sysgym.core.options import Choices, Range
 from sysgym.core.problem import AnyProblem, Instance
 from sysgym.core.registry import with_options
 from sysgym_agents.core import Budget, Callback, Clock
-from sysgym_agents.general.sb3.learners import Clipped, Natural, Rate, SB3Agent, Several, Share, Width
+from sysgym_agents.general.sb3.learners import Bonus, Clipped, Discount, Natural, Pace, SB3Agent, Several, Trace, Width
 from sysgym_agents.learning.learner import StoredLearner
 
 if TYPE_CHECKING:
@@ -36,17 +36,17 @@ class EdgeGNN(Clipped, SB3Agent, StoredLearner):
     options: ClassVar[Mapping[str, Any]] = {"mode": "sequential", "orient": False}
     default_budget: ClassVar[Budget] = Budget(seconds=300)
 
-    hidden: Width = 32
+    hidden: Annotated[Width, Choices(16, 32, 64)] = 32
     layers: Annotated[int, Range(1, 64)] = 3
     pretrain: Natural = 128
     reward: Literal["improvement", "final", "log"] = "final"
     scaled: bool = False
-    learning_rate: Rate = 1e-3
-    gamma: Share = 1.0
-    gae_lambda: Share = 1.0
+    learning_rate: Pace = 1e-3
+    gamma: Discount = 1.0
+    gae_lambda: Trace = 1.0
     n_steps: Several = 133
     batch_size: Several = 266
-    ent_coef: Rate = 0.01
+    ent_coef: Bonus = 0.01
 
     def library(self) -> Library:
         """MaskablePPO with the network's own policy, and advantages standardised a netlist."""

@@ -11,7 +11,7 @@ import numpy as np
 
 from sysgym.clustering.instance import Affinity
 from sysgym.core.errors import UsageError
-from sysgym.core.options import Range
+from sysgym.core.options import Choices, Range, Search
 from sysgym.core.problem import Array, Solution
 from sysgym_agents.core import Budget, Callback, Clock
 from sysgym_agents.learning.stepped import SteppedLearner
@@ -79,18 +79,18 @@ class CNC(SteppedLearner):
 
     loss: Literal["expected-ncut", "neuncut", "pgcuts"] = "expected-ncut"
     gumbel: bool = True
-    hidden: Annotated[int, Range(1, 8192)] = 512
+    hidden: Annotated[int, Range(1, 8192), Choices(128, 256, 512)] = 512
     layers: Annotated[int, Range(0, 16)] = 2
-    learning_rate: Annotated[float, Range(1e-9, 1.0)] = 1e-3
-    balance: Annotated[float, Range(0.0, 1e9)] = 6.55
-    penalty: Annotated[float, Range(0.0, 1e9)] = 80.0
-    memory: Annotated[float, Range(0.0, 0.999999)] = 0.0
+    learning_rate: Annotated[float, Range(1e-9, 1.0), Search(2e-4, 5e-3, log=True)] = 1e-3
+    balance: Annotated[float, Range(0.0, 1e9), Search(1.0, 30.0, log=True)] = 6.55
+    penalty: Annotated[float, Range(0.0, 1e9), Search(10.0, 300.0, log=True)] = 80.0
+    memory: Annotated[float, Range(0.0, 0.999999), Choices(0.0, 0.5, 0.9)] = 0.0
     guided: bool = False
     average: Annotated[float, Range(0.0, 0.999999)] = 0.999
     trials: Annotated[int, Range(1, 1000)] = 1
     iterations: Annotated[int, Range(1, 10**9)] = 12000
     solve_iterations: Annotated[int, Range(1, 10**9)] = 2000
-    seeds: Annotated[int, Range(1, 100_000)] = 64
+    seeds: Annotated[int, Range(1, 100_000), Choices(32, 64, 128)] = 64
     neighbours: Annotated[int, Range(0, 10_000)] = 3
     hops: Annotated[int, Range(0, 8)] = 0
     affinity: Literal["graph", "batch", "siamese"] = "graph"

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 import numpy as np
 
 from sysgym.core.errors import UsageError
-from sysgym.core.options import Range
+from sysgym.core.options import Choices, Range, Search
 from sysgym.core.problem import Solution
 from sysgym_agents.core import Budget, Callback, Clock
 from sysgym_agents.dataflow.baselines import FALLBACK, fitting, pick, tasks_of
@@ -48,18 +48,18 @@ class PolicyPlacer:
         vocabulary: tuple[str, ...] = ()
         fresh_net: ClassVar[Any]
 
-    hidden: Annotated[int, Range(4, 4096)] = 64
+    hidden: Annotated[int, Range(4, 4096), Choices(32, 64, 128)] = 64
     sage: Annotated[int, Range(1, 64)] = 2
-    layers: Annotated[int, Range(1, 64)] = 2
+    layers: Annotated[int, Range(1, 64), Search(1, 4)] = 2
     heads: Annotated[int, Range(1, 64)] = 4
     segment: Annotated[int, Range(2, 2**16)] = 128
-    samples: Annotated[int, Range(2, 2**16)] = 64
-    epochs: Annotated[int, Range(1, 1000)] = 4
-    learning_rate: Annotated[float, Range(1e-8, 1.0)] = 2e-3
-    clip: Annotated[float, Range(1e-3, 10.0)] = 0.2
-    entropy: Annotated[float, Range(0.0, 100.0)] = 0.2
+    samples: Annotated[int, Range(2, 2**16), Choices(16, 32, 64, 128)] = 64
+    epochs: Annotated[int, Range(1, 1000), Search(1, 8)] = 4
+    learning_rate: Annotated[float, Range(1e-8, 1.0), Search(3e-4, 1e-2, log=True)] = 2e-3
+    clip: Annotated[float, Range(1e-3, 10.0), Search(0.1, 0.3)] = 0.2
+    entropy: Annotated[float, Range(0.0, 100.0), Search(0.01, 1.0, log=True)] = 0.2
     explore: Annotated[float, Range(0.0, 1e6)] = 2.0
-    imitate: Annotated[float, Range(0.0, 100.0)] = 0.3
+    imitate: Annotated[float, Range(0.0, 100.0), Search(0.0, 1.0)] = 0.3
     updates: Annotated[int, Range(1, 10**7)] = 300
     tune: Annotated[int, Range(0, 10**7)] = 0
     tune_samples: Annotated[int, Range(2, 2**16)] = 1024
@@ -223,7 +223,7 @@ class GO(PolicyPlacer, NetOverTypes, StoredLearner):
     problems: ClassVar[tuple[str, ...]] = ("DevicePlacement", "GraphOptimization")
     name: ClassVar[str] = "go"
 
-    samples: Annotated[int, Range(2, 2**16)] = 32
+    samples: Annotated[int, Range(2, 2**16), Choices(16, 32, 64, 128)] = 32
     rounds: Annotated[int, Range(1, 16)] = 2
 
     def __post_init__(self) -> None:

@@ -203,8 +203,8 @@ class Trainer:
         if self.average is not None:
             self._follow(self.average)
         mean = float(rewards.mean())
-        self.metrics |= {"reward": mean, "return": mean, "cost": float(costs.mean() / single),
-                        "best": self.best[row].key[1] / single if self.best[row] else 0.0,  # type: ignore[union-attr]
+        self.metrics |= {"reward": mean, "return": mean, "cost_ratio": float(costs.mean() / single),
+                        "best_ratio": self.best[row].key[1] / single if self.best[row] else 0.0,  # type: ignore[union-attr]
                         "feasible": float((over == 0).mean())}  # fmt: skip
 
     def _follow(self, average: PlacerNet) -> None:

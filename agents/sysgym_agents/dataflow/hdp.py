@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, ClassVar
 
-from sysgym.core.options import Range
+from sysgym.core.options import Choices, Range, Search
 from sysgym.dataflow.graphs.graph import DataflowGraph
 from sysgym_agents.dataflow.placement_learner import NetOverTypes, PlacementLearner, Trainer
 from sysgym_agents.learning.learner import StoredLearner
@@ -44,16 +44,16 @@ class HDP(PlacementLearner, NetOverTypes, StoredLearner):
     grouper: Annotated[int, Range(1, 4096)] = 64
     groups: Annotated[int, Range(1, 1024)] = 32
     spread: Annotated[float, Range(0.0, 100.0)] = 0.3
-    temperature: Annotated[float, Range(1e-3, 1e3)] = 1.0
+    temperature: Annotated[float, Range(1e-3, 1e3), Search(0.5, 2.0, log=True)] = 1.0
     tanh: Annotated[float, Range(1e-3, 1e3)] = 5.0
     groupings: Annotated[int, Range(1, 1024)] = 4
     placements: Annotated[int, Range(1, 1024)] = 4
-    learning_rate: Annotated[float, Range(1e-12, 1e3)] = 2e-3
-    decay: Annotated[float, Range(0.0, 1.0)] = 0.9
-    entropy: Annotated[float, Range(0.0, 1e3)] = 0.01
+    learning_rate: Annotated[float, Range(1e-12, 1e3), Search(3e-4, 1e-2, log=True)] = 2e-3
+    decay: Annotated[float, Range(0.0, 1.0), Choices(0.8, 0.9, 0.95)] = 0.9
+    entropy: Annotated[float, Range(0.0, 1e3), Search(1e-3, 0.1, log=True)] = 0.01
     clip: Annotated[float, Range(1e-6, 1e6)] = 1.0
     warm: Annotated[int, Range(0, 10**6)] = 400
-    imitate: Annotated[float, Range(0.0, 1e3)] = 0.3
+    imitate: Annotated[float, Range(0.0, 1e3), Search(0.0, 1.0)] = 0.3
     samples: Annotated[int, Range(1, 10**9)] = 64
     simulations: Annotated[int, Range(1, 10**9)] = 20_000
     solve_simulations: Annotated[int, Range(1, 10**9)] = 2_000

@@ -119,8 +119,8 @@ class HdpTrainer:
         rewards = np.where(over > 0, -INVALID, -np.sqrt(costs / single))
         mean = float(rewards.mean())
         self.metrics |= {
-            "reward": mean, "return": mean, "cost": float(costs.mean() / single),
-            "best": self.best[row].key[1] / single, "feasible": float((over == 0).mean()),
+            "reward": mean, "return": mean, "cost_ratio": float(costs.mean() / single),
+            "best_ratio": self.best[row].key[1] / single, "feasible": float((over == 0).mean()),
         }  # fmt: skip
         return drawn, rewards
 

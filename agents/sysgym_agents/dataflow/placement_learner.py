@@ -142,9 +142,9 @@ class PlacementLearner:
     ) -> None:
         """Train on a family, on from weights that are there already. A budget's steps count simulations.
 
-        `callback` hears, after each update, reward (and return, which is the same), cost and best (over the cost of one
-        device), feasible (the share of placements drawn that fit in memory; of Placeto whether the best does) and
-        entropy.
+        `callback` hears, after each update, reward (and return, which is the same), cost_ratio and best_ratio (over the
+        cost of one device), feasible (the share of placements drawn that fit in memory; of Placeto whether the best
+        does) and entropy.
         """
         clock = Clock(budget)
         if not instances:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
-from sysgym.core.options import Range
+from sysgym.core.options import Choices, Range, Search
 from sysgym.dataflow.graphs.graph import DataflowGraph
 from sysgym_agents.dataflow.placement_learner import NetOverTypes, PlacementLearner, Trainer
 from sysgym_agents.learning.learner import StoredLearner
@@ -43,12 +43,12 @@ class Placeto(PlacementLearner, NetOverTypes, StoredLearner):
 
     hidden: Annotated[int, Range(1, 1024)] = 32
     rounds: Annotated[int, Range(0, 64)] = 4
-    episodes: Annotated[int, Range(1, 1024)] = 4
-    epochs: Annotated[int, Range(1, 1000)] = 8
+    episodes: Annotated[int, Range(1, 1024), Choices(2, 4, 8)] = 4
+    epochs: Annotated[int, Range(1, 1000), Search(1, 12)] = 8
     start: Literal["single", "random"] = "single"
-    learning_rate: Annotated[float, Range(1e-12, 1e3)] = 3e-3
-    discount: Annotated[float, Range(0.0, 1.0)] = 0.9
-    entropy: Annotated[float, Range(0.0, 1e3)] = 0.1
+    learning_rate: Annotated[float, Range(1e-12, 1e3), Search(3e-4, 1e-2, log=True)] = 3e-3
+    discount: Annotated[float, Range(0.0, 1.0), Choices(0.8, 0.9, 0.95, 0.99)] = 0.9
+    entropy: Annotated[float, Range(0.0, 1e3), Search(0.01, 1.0, log=True)] = 0.1
     penalty: Annotated[float, Range(0.0, 1e6)] = 2.0
     clip: Annotated[float, Range(1e-6, 1e6)] = 1.0
     samples: Annotated[int, Range(1, 10**9)] = 1_000

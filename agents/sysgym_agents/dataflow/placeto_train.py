@@ -122,7 +122,7 @@ class PlacetoTrainer:
         over, cost = self.best[index].key
         gain = float((played.cost[0] - final).mean())
         self.metrics |= {
-            "reward": gain, "return": gain, "cost": float(final.mean()), "best": cost / single,
+            "reward": gain, "return": gain, "cost_ratio": float(final.mean()), "best_ratio": cost / single,
             "feasible": float(not over),
         }  # fmt: skip
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 import numpy as np
 
 from sysgym.core.errors import UsageError
-from sysgym.core.options import Range
+from sysgym.core.options import Choices, Range, Search
 from sysgym.core.problem import Solution
 from sysgym_agents.core import Budget, Callback, Clock
 from sysgym_agents.decoding.classical import TRANSLATION, answered, refuse_steering
@@ -50,13 +50,13 @@ class TrainableGreedy(SteppedLearner):
     step: ClassVar[str] = "a gradient step (in `fit`; an answer is one)"
     indivisible: ClassVar[str] = "the whole answer, or the beam search of some training sentences"
 
-    hidden: Annotated[int, Range(1, 8192)] = 256
+    hidden: Annotated[int, Range(1, 8192), Choices(128, 256, 512)] = 256
     candidates: Annotated[int, Range(2, 64)] = 8
     width: Annotated[int, Range(2, 256)] = 5
     beam: Annotated[int, Range(1, 64)] = 1
-    learning_rate: Annotated[float, Range(1e-9, 1.0)] = 2e-3
-    dropout: Annotated[float, Range(0.0, 0.9)] = 0.1
-    batch: Annotated[int, Range(1, 2**20)] = 2048
+    learning_rate: Annotated[float, Range(1e-9, 1.0), Search(3e-4, 1e-2, log=True)] = 2e-3
+    dropout: Annotated[float, Range(0.0, 0.9), Search(0.0, 0.4)] = 0.1
+    batch: Annotated[int, Range(1, 2**20), Choices(512, 1024, 2048, 4096)] = 2048
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 import numpy as np
 
 from sysgym.core.errors import UsageError
-from sysgym.core.options import Range
+from sysgym.core.options import Choices, Range, Search
 from sysgym.core.problem import Array, Solution
 from sysgym_agents.core import Budget, Callback, Clock
 from sysgym_agents.decoding.classical import TRANSLATION
@@ -73,9 +73,9 @@ class LearntBeam(SteppedLearner):
     step: ClassVar[str] = "a gradient step (in `fit`; an answer is one)"
     indivisible: ClassVar[str] = "the whole answer, or the searches of a training"
 
-    hidden: Annotated[int, Range(1, 8192)] = 64
-    learning_rate: Annotated[float, Range(1e-9, 1.0)] = 3e-3
-    batch: Annotated[int, Range(1, 2**20)] = 1024
+    hidden: Annotated[int, Range(1, 8192), Choices(32, 64, 128)] = 64
+    learning_rate: Annotated[float, Range(1e-9, 1.0), Search(3e-4, 1e-2, log=True)] = 3e-3
+    batch: Annotated[int, Range(1, 2**20), Choices(256, 512, 1024, 2048)] = 1024
     sentences: Annotated[int, Range(5, 10**7)] = 2500
     threshold: Annotated[float | None, Range(0.0, 1.0)] = None
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 import numpy as np
 
 from sysgym.core.errors import UsageError
-from sysgym.core.options import Range
+from sysgym.core.options import Choices, Range, Search
 from sysgym.core.problem import Array, Solution
 from sysgym.graphs.csr import Graph
 from sysgym_agents.core import Budget, Callback, Clock
@@ -60,11 +60,11 @@ class GAP(StoredLearner):
     )
     indivisible: ClassVar[str] = "the eigenvectors of the graph, a gradient step, a forward pass, or a pass of repair"
 
-    hidden: Annotated[int, Range(1, 1024)] = 64
-    layers: Annotated[int, Range(0, 32)] = 2
+    hidden: Annotated[int, Range(1, 1024), Choices(32, 64, 128)] = 64
+    layers: Annotated[int, Range(0, 32), Search(1, 3)] = 2
     features: Annotated[int, Range(0, 64)] = 0
-    learning_rate: Annotated[float, Range(1e-12, 1e3)] = 5e-3
-    balance: Annotated[float, Range(0.0, 1e9)] = 2.0
+    learning_rate: Annotated[float, Range(1e-12, 1e3), Search(1e-3, 3e-2, log=True)] = 5e-3
+    balance: Annotated[float, Range(0.0, 1e9), Search(0.5, 10.0, log=True)] = 2.0
     iterations: Annotated[int, Range(1, MAX_ITERATIONS)] = 2400
     solve_iterations: Annotated[int, Range(1, MAX_ITERATIONS)] = 400
     trials: Annotated[int, Range(1, MAX_TRIALS)] = 3

@@ -5,6 +5,7 @@ they may be. The same table checks them, parses them from text, completes and do
     k: Annotated[int, Range(2, 1024)] = 2
     groups: Annotated[int | None, Range(1, 2**24)] = None
     orient: bool = False
+    rate: Annotated[float, Range(1e-12, 1e3), Search(1e-4, 1e-2, log=True)] = 1e-3  # where a tuner looks
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from __future__ import annotations
 import inspect
 import types
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import is_dataclass
+from dataclasses import dataclass, is_dataclass
 from typing import Annotated, Any, Literal, NamedTuple, Union, get_args, get_origin, get_type_hints
 
 import numpy as np
@@ -29,6 +30,35 @@ class Range(NamedTuple):
     high: float
 
 
+@dataclass(frozen=True)
+class Search:
+    """Where a tuner looks for a number: from `low` to `high`, evenly in its logarithm if `log`."""
+
+    low: float
+    high: float
+    log: bool = False
+
+    @property
+    def meaning(self) -> str:
+        """The same in words."""
+        return f"{_shown(self.low)} to {_shown(self.high)}{', by its logarithm' if self.log else ''}"
+
+
+@dataclass(frozen=True, init=False)
+class Choices:
+    """The values that a tuner tries."""
+
+    values: tuple[Any, ...]
+
+    def __init__(self, *values: Any) -> None:
+        object.__setattr__(self, "values", values)
+
+    @property
+    def meaning(self) -> str:
+        """The same in words."""
+        return ", ".join(str(value) for value in self.values)
+
+
 def _shown(number: float) -> str:
     return str(number) if isinstance(number, int) else f"{number:g}"
 
@@ -41,6 +71,7 @@ class Option(NamedTuple):
     default: Any
     range: Range | None = None
     choices: tuple[Any, ...] = ()  # beside str among the kinds: or the path of a file
+    search: Search | Choices | None = None  # where a tuner looks for it
 
     @property
     def optional(self) -> bool:
@@ -108,11 +139,13 @@ class Option(NamedTuple):
 def _option(parameter: inspect.Parameter, hint: Any) -> Option:
     """A row of the table from an annotation; other types than bool, int, float, str and Literal may be anything."""
     found: Range | None = None
+    search: Search | Choices | None = None
     if hint is Any and parameter.default not in (parameter.empty, None):
         hint = type(parameter.default)
     while get_origin(hint) is Annotated:
         hint, *notes = get_args(hint)
         found = next((note for note in notes if isinstance(note, Range)), found)
+        search = next((note for note in reversed(notes) if isinstance(note, Search | Choices)), search)
     parts = get_args(hint) if get_origin(hint) in (Union, types.UnionType) else (hint,)
     choices: list[Any] = []
     kinds: list[type] = []
@@ -128,7 +161,7 @@ def _option(parameter: inspect.Parameter, hint: Any) -> Option:
             return Option(parameter.name, (), parameter.default)
     if choices and type(None) in kinds:
         choices.append(None)
-    return Option(parameter.name, tuple(kinds), parameter.default, found, tuple(choices))
+    return Option(parameter.name, tuple(kinds), parameter.default, found, tuple(choices), search)
 
 
 def keyword_options(factory: Callable[..., Any]) -> dict[str, inspect.Parameter]:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
 from sysgym import Solution, UsageError
+from sysgym.core.options import Choices, Search
 from sysgym.core.problem import Array
 from sysgym_agents import Budget
 from sysgym_agents.core import Callback, Clock
@@ -34,7 +35,10 @@ class Rule:
     default_instances = "small/train"
     default_budget = Budget(steps=20)
 
-    def __init__(self, *, sigma: float = 0.3, population: int = 8) -> None:
+    def __init__(
+        self, *, sigma: Annotated[float, Search(0.01, 3.0, log=True)] = 0.3,
+        population: Annotated[int, Choices(2, 4, 8, 16)] = 8,
+    ) -> None:  # fmt: skip
         if not 0 < sigma < 1e3 or population < 1:
             raise UsageError(f"sigma and population of agent 'knapsack-rule' must be positive, got {sigma!r}.")
         self.hyper = {"sigma": sigma, "population": population}

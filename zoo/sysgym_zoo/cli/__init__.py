@@ -2,10 +2,10 @@
 
 import signal
 
-from sysgym_zoo.cli import complete, lists, submissions, sweeping, training, work
+from sysgym_zoo.cli import complete, lists, submissions, sweeping, training, tuning, work
 from sysgym_zoo.cli.app import app
 
-__all__ = ["app", "complete", "lists", "main", "submissions", "sweeping", "training", "work"]
+__all__ = ["app", "complete", "lists", "main", "submissions", "sweeping", "training", "tuning", "work"]
 
 
 def main() -> None:

@@ -62,6 +62,14 @@ def boards(as_json: AsJson = False) -> None:
     show_rows("boards", board_rows(), as_json)
 
 
+@command(list_app)
+def scalars(as_json: AsJson = False) -> None:
+    """What the numbers of a training are called, whoever trains: in metrics.jsonl, TensorBoard and other trackers."""
+    from sysgym_zoo.tracking.vocabulary import scalar_rows
+
+    show_rows("scalars", scalar_rows(), as_json)
+
+
 @command(app)
 def show(
     name: Annotated[

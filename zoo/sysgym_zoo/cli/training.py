@@ -54,6 +54,14 @@ def train(
     stop_after: Annotated[
         int | None, typer.Option(help="Stop after so many evaluations without a better model.")
     ] = None,
+    track: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--track",
+            help="Tracker beside TensorBoard: wandb or mlflow, both offline; repeatable.",
+            autocompletion=complete.trackers,
+        ),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Train a learner: metrics, TensorBoard events, checkpoints and the agent in a run folder."""
@@ -71,7 +79,7 @@ def train(
         instances=";".join(instances or []) or None,
         recipe=recipe, changes=change or [], steps=steps, seconds=seconds, cpu_seconds=cpu_seconds, seed=seed,
         threads=threads, out=out, resume=resume, save_every=save_every,
-        evaluation=Wanted(";".join(eval_instances or []) or None, eval_every, stop_after),
+        evaluation=Wanted(";".join(eval_instances or []) or None, eval_every, stop_after), track=track or (),
     )  # fmt: skip
     folder, record = run(asked)
     if as_json:

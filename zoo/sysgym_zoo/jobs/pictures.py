@@ -17,10 +17,11 @@ from sysgym.core.registry import make_problem
 from sysgym.core.solutions import parse_json
 from sysgym_zoo.jobs.report import read_rows
 from sysgym_zoo.lookup.records import load_run
+from sysgym_zoo.tracking.vocabulary import name_of, named
 
 LENGTH, LAST = 8000, 2000  # milliseconds of an animation, and of its last frame
-USUAL = ("eval/ratio", "eval/cost", "rollout/ratio", "rollout/cost", "rollout/ep_rew_mean", "cost", "return", "reward",
-         "ncut", "loss")  # fmt: skip
+USUAL = ("eval/ratio", "eval/cost", "sysgym/cost_ratio", "sysgym/cost", "rollout/ep_rew_mean", "train/ncut",
+         "train/loss")  # fmt: skip
 MOST = 4  # metrics that are shown unless they are named
 
 
@@ -50,14 +51,14 @@ def save_trace(trace: Mapping[str, Any], path: Path) -> None:
 
 
 def read_metrics(folder: Path) -> list[dict[str, Any]]:
-    """The rows that a training logged; UsageError if there are none."""
+    """The rows that a training logged, those of an older run under the names of today; UsageError if there are none."""
     load_run(folder)
     file = folder / "metrics.jsonl"
     rows = []
     with reading(file):
         for line in file.read_text().splitlines() if file.is_file() else ():
             row = parse_json(line)
-            rows.append(row if isinstance(row, dict) else {})
+            rows.append(named(row) if isinstance(row, dict) else {})
     rows = [row for row in rows if isinstance(row.get("steps"), int | float)]
     if not rows:
         raise UsageError(f"{folder} holds no metrics; `sysgym train` writes them, an evaluation has none.")
@@ -93,9 +94,9 @@ def _chosen(runs: dict[str, list[dict[str, Any]]], names: Sequence[str]) -> list
     """The metrics that were asked for, or the usual ones; UsageError for one that no run logged."""
     known = sorted({key for rows in runs.values() for row in rows for key, value in row.items() if _is_number(value)})
     for name in names:
-        if name not in known:
+        if name_of(name) not in known:
             raise UsageError(f"no run logged {name!r}; they logged {', '.join(known)}.")
-    return list(names) or [name for name in USUAL if name in known][:MOST] or known[:1]
+    return [name_of(name) for name in names] or [name for name in USUAL if name in known][:MOST] or known[:1]
 
 
 def _panels(count: int, across: int, size: tuple[float, float]) -> tuple[Any, list[Any]]:

@@ -45,6 +45,7 @@ class Training:
     resume: bool = False
     save_every: float = CHECKPOINT_SECONDS  # seconds between checkpoints
     evaluation: Wanted = NOTHING  # on which instances, every how many steps
+    track: Sequence[str] = ()  # trackers beside TensorBoard; a run that goes on keeps those that it had
 
 
 @dataclass(frozen=True, kw_only=True)

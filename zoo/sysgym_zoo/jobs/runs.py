@@ -1,8 +1,8 @@
 """Run folders: one execution and everything needed to repeat it.
 
 `run.json` (what was run, with which seed, versions, threads, hardware and instance hashes), `metrics.jsonl` (a row a
-report), TensorBoard events in `tensorboard/`, the agent in `agent/`, the best one of its evaluations in `best/`,
-checkpoints in `checkpoints/STEPS/`, solutions of an evaluation in `solutions/`.
+report, under the names of `tracking.vocabulary`), TensorBoard events in `tensorboard/`, the agent in `agent/`, the best
+one of its evaluations in `best/`, checkpoints in `checkpoints/STEPS/`, solutions of an evaluation in `solutions/`.
 """
 
 from __future__ import annotations
@@ -19,6 +19,8 @@ from sysgym.core.errors import UsageError, reading
 from sysgym.core.problem import AnyProblem
 from sysgym_zoo.jobs.console import clean, was_interrupted
 from sysgym_zoo.lookup.records import rows_until
+from sysgym_zoo.tracking.vocabulary import named, scalars
+from sysgym_zoo.tracking.writers import Tracking, Writers
 
 PACKAGES = (
     "sysgym",
@@ -101,7 +103,7 @@ def keep_metrics(folder: Path, steps: float) -> None:
 class Run:
     """Writes a run folder. Use as a context manager: leaving it records how the run ended."""
 
-    def __init__(self, folder: Path, record: dict[str, Any], tensorboard: bool = False) -> None:
+    def __init__(self, folder: Path, record: dict[str, Any], tracking: Tracking | None = None) -> None:
         self.folder = folder
         self.record = {
             "schema": "sysgym-run/1",
@@ -112,11 +114,10 @@ class Run:
             "status": "running",
         }
         self._clock, self._cpu = time.perf_counter(), time.process_time()
-        self._writer: Any = None
-        if tensorboard:
-            from torch.utils.tensorboard import SummaryWriter
-
-            self._writer = SummaryWriter(str(folder / "tensorboard"))
+        self._writers: Writers | None = None
+        if tracking is not None:
+            self._writers = Writers(folder, clean(self.record), tracking)
+            self.record |= {"track": self._writers.ids} if self._writers.ids else {}
         self._save()
 
     def _save(self) -> None:
@@ -125,13 +126,12 @@ class Run:
         temporary.replace(self.folder / "run.json")
 
     def log(self, row: dict[str, Any], step: int | None = None) -> None:
-        """A row of metrics; numbers also go to TensorBoard."""
+        """A row of metrics; one of a step of a training gets the names of the vocabulary, and goes to trackers too."""
+        row = row if step is None else named(row)
         with (self.folder / "metrics.jsonl").open("a") as stream:
             stream.write(json.dumps(clean(row)) + "\n")
-        if self._writer is not None and step is not None:
-            for key, value in row.items():
-                if isinstance(value, int | float) and key != "steps":
-                    self._writer.add_scalar(key if "/" in key else f"sysgym/{key}", value, step)
+        if self._writers is not None and step is not None:
+            self._writers.scalars(scalars(row), step)
 
     def note(self, **facts: Any) -> None:
         """Add facts to the record, or change them."""
@@ -151,5 +151,5 @@ class Run:
         if self.record["status"] == "running":
             status = "interrupted" if was_interrupted(error) else "failed" if kind else "done"
             self.finish(status, **({"error": str(error)} if kind else {}))
-        if self._writer is not None:
-            self._writer.close()
+        if self._writers is not None:
+            self._writers.finish(self.record["status"])

@@ -114,18 +114,22 @@ def check_counts(wanted: Wanted) -> None:
             raise UsageError(f"{flag} must be a whole number from 1, got {value}.")
 
 
-def refuse_test(problem: AnyProblem, instances: Sequence[Any]) -> None:
-    """UsageError for an instance of a test split, by its content: a choice made on it spoils every result there."""
+def refuse_test(problem: AnyProblem, instances: Sequence[Any], flag: str = "--eval-instances") -> None:
+    """UsageError for an instance of a test split, by its content: a choice made on it spoils every result there.
+
+    `flag` is what the instances were named with.
+    """
+    wanted = "valid" if flag == "--eval-instances" else "train"
     sets = sets_of(problem)
     tests = {entry.hash: name for name, group in sets.items() for entry in group.entries if entry.split == "test"}
     for item in instances:
         name = tests.get(content_hash(item))
         if name is not None:
-            usable = [other for other in (name, *sets) if sets[other].names("valid")]
-            instead = f"{usable[0]}/valid" if usable else "instances that no set tests on"
+            usable = [other for other in (name, *sets) if sets[other].names(wanted)]
+            instead = f"{usable[0]}/{wanted}" if usable else "instances that no set tests on"
             raise UsageError(
                 f"{item.name} is in the test split of {name}, and results there would mean nothing for a model that "
-                f"was chosen by it; use --eval-instances {instead}."
+                f"was chosen by it; use {flag} {instead}."
             )
 
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import signal
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -14,16 +15,23 @@ from sysgym_zoo.jobs.checkpoints import Begun, checkpoint, left, resume, save_ag
 from sysgym_zoo.jobs.console import Progress, say
 from sysgym_zoo.jobs.plan import Plan, Training, planned
 from sysgym_zoo.jobs.runs import Run, fresh_folder, set_threads
-from sysgym_zoo.jobs.selection import WEIGHTS, Selection
+from sysgym_zoo.jobs.selection import WEIGHTS, Score, Selection
+from sysgym_zoo.tracking.vocabulary import named
+from sysgym_zoo.tracking.writers import Tracking, check_trackers
 
-SHOWN = ("return", "cost", "best", "feasible", "ncut")  # of a learner's metrics, beside the line of progress
+SHOWN = ("train/loss", "train/ncut")  # of the metrics of training itself, beside the line of progress
 
 
-def train(asked: Training) -> tuple[Path, dict[str, Any]]:
+Hear = Callable[[Score, float], bool]  # the best evaluation so far and the steps; False ends the training
+
+
+def train(asked: Training, hear: Hear | None = None) -> tuple[Path, dict[str, Any]]:
     """Train and record a run; its folder and record. An interrupted run keeps its weights and ends as `interrupted`.
 
-    Resuming goes on from the newest checkpoint.
+    Resuming goes on from the newest checkpoint. `hear` is told after every evaluation; the record of a training that
+    it ended says `pruned`.
     """
+    check_trackers(asked.track)
     plan = planned(asked)
     set_threads(plan.threads)
     record, begun = plan.record(), Begun(0.0, 0.0, exact=True)
@@ -38,8 +46,9 @@ def train(asked: Training) -> tuple[Path, dict[str, Any]]:
     if selection:
         selection.resume(begun.steps)
         record["best"] = selection.record()
-    with Run(folder, record, tensorboard=True) as run:
-        status = _fit(run, plan, begun, (asked.save_every, selection))
+    tracking = Tracking(asked.track, plan.run.get("track", {}), int(begun.steps))
+    with Run(folder, record, tracking) as run:
+        status = _fit(run, plan, begun, _How(asked.save_every, selection, hear))
         save_agent(folder, plan.learner)
         weights = (folder / "agent" / WEIGHTS).read_bytes()
         if selection:
@@ -50,12 +59,17 @@ def train(asked: Training) -> tuple[Path, dict[str, Any]]:
     return folder, run.record
 
 
-def _fit(run: Run, plan: Plan, begun: Begun, how: tuple[float, Selection | None]) -> str:
-    """Fit with progress, metrics, checkpoints and evaluations; how it ended.
+class _How(NamedTuple):
+    """How a training is watched."""
 
-    how: seconds between checkpoints, and the evaluations.
-    """
-    save_every, selection = how
+    save_every: float  # seconds between checkpoints
+    selection: Selection | None  # the evaluations
+    hear: Hear | None  # who is told of them
+
+
+def _fit(run: Run, plan: Plan, begun: Begun, how: _How) -> str:
+    """Fit with progress, metrics, checkpoints and evaluations; how it ended."""
+    selection = how.selection
     budget = left(plan.budget, begun)
     if any(limit is not None and limit <= 0 for limit in budget):
         say(f"{run.folder} has used its budget already; give more --steps or --seconds to go on.")
@@ -63,7 +77,7 @@ def _fit(run: Run, plan: Plan, begun: Begun, how: tuple[float, Selection | None]
     if selection and selection.over:
         return "done"
     plan.learner.prepare()
-    watch = _Watch(run, plan.learner, begun, budget, (save_every, selection))
+    watch = _Watch(run, plan.learner, begun, budget, how)
     previous = signal.signal(signal.SIGINT, watch.stop)
     try:
         rng = np.random.default_rng([plan.seed, int(begun.steps)])
@@ -75,6 +89,8 @@ def _fit(run: Run, plan: Plan, begun: Begun, how: tuple[float, Selection | None]
     if same:
         say(f"note: {same}")
     checkpoint(run.folder, plan.learner, watch.now())
+    if watch.pruned:
+        run.note(pruned=True)
     return "interrupted" if watch.asked_to_stop else "done"
 
 
@@ -83,12 +99,10 @@ class _Watch:
     should stop.
     """
 
-    def __init__(
-        self, run: Run, learner: Any, begun: Begun, budget: Budget, how: tuple[float, Selection | None]
-    ) -> None:
+    def __init__(self, run: Run, learner: Any, begun: Begun, budget: Budget, how: _How) -> None:
         self.run, self.learner, self.begun = run, learner, begun
-        self.save_every, self.selection = how
-        self.clock, self.asked_to_stop = Clock(budget), False
+        self.save_every, self.selection, self.hear = how
+        self.clock, self.asked_to_stop, self.pruned = Clock(budget), False, False
         (total, self.unit), *_ = [(float(limit), name) for limit, name in zip(budget, Budget._fields, strict=True)
                                   if limit is not None] or [(0.0, "steps")]  # fmt: skip
         self.bar = Progress("training", total, self.unit.replace("_", " "), last=True)
@@ -118,9 +132,9 @@ class _Watch:
         self.returns |= {metrics[key] for key in ("rollout/ep_rew_min", "rollout/ep_rew_max") if key in metrics}
         self.run.log({**metrics, "steps": self.steps, "seconds": self.seconds}, int(self.steps))
         note = "  ".join(
-            f"{k.removeprefix('rollout/')} {v:.3g}"
-            for k, v in metrics.items()
-            if k.startswith(("rollout/", "eval/", "loss")) or k in SHOWN
+            f"{k.removeprefix('rollout/').removeprefix('sysgym/').removeprefix('train/')} {v:.3g}"
+            for k, v in named(metrics).items()
+            if k.startswith(("rollout/", "eval/", "sysgym/")) or k in SHOWN
         )
         done = {**metrics, "cpu_seconds": self.clock.cpu_seconds}
         self.bar.update(done[self.unit], note)
@@ -128,7 +142,10 @@ class _Watch:
             self._keep_best(self.selection)
         elif self.seconds - self.saved >= self.save_every:
             self._checkpoint()
-        return not (self.asked_to_stop or (self.selection and self.selection.over))
+        if self.hear and self.selection and score is not None and self.selection.best is not None:
+            with uncounted():
+                self.pruned = not self.hear(self.selection.best, self.steps)
+        return not (self.asked_to_stop or self.pruned or (self.selection and self.selection.over))
 
     def what_is_the_same(self) -> str:
         """A sentence where all episodes were alike, so that there was little to learn; else nothing."""

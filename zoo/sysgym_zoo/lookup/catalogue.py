@@ -13,7 +13,7 @@ from sysgym import UsageError, problem_ids
 from sysgym.core import data
 from sysgym.core.errors import unknown
 from sysgym.core.instances import SPLITS, find_entry
-from sysgym.core.options import keyword_options
+from sysgym.core.options import option_table
 from sysgym.core.registry import environment_id, make_problem, problem_class, problem_registry
 from sysgym_agents.core import agent_class, agent_names, is_learner
 from sysgym_zoo.lookup.finding import of_data, sets_of, short_names, usable, words_of
@@ -196,8 +196,11 @@ def file_path(problem: str | None, name: str) -> Path:
 
 
 def options_text(factory: Any) -> str:
-    """Options and their defaults, a line each."""
-    lines = [f"  {name} = {parameter.default!r}" for name, parameter in keyword_options(factory).items()]
+    """Options and their defaults, a line each, with where `sysgym tune` looks for them."""
+    lines = [
+        f"  {name} = {option.default!r}" + (f"  (tuned: {option.search.meaning})" if option.search else "")
+        for name, option in option_table(factory).items()
+    ]
     return "\n".join(lines) or "  (none)"
 
 

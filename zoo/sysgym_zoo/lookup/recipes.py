@@ -10,6 +10,7 @@
     [ablation]         # rule: the agent or recipe of one line that it must beat, played in the same mode
     [budget]           # seconds, cpu_seconds and/or steps
     [eval]             # instances and every: on which the model is evaluated, and every how many steps; stop_after
+    [origin]           # where the numbers come from, as `sysgym tune` writes it; nothing depends on it
 
 They are found as `recipes/<problem>/<name>.toml`, and in packages that entry points of the group `sysgym.recipes` name.
 """
@@ -32,7 +33,7 @@ from sysgym_agents.core import Budget, agent_registry
 
 RECIPES = "sysgym.recipes"
 FOLDER = Path(__file__).parents[1] / "recipes"
-TABLES = ("options", "hyper", "budget", "ablation", "eval")
+TABLES = ("options", "hyper", "budget", "ablation", "eval", "origin")
 EVAL = ("instances", "every", "stop_after")
 MOST_BYTES = 2**20  # of a recipe
 
@@ -52,6 +53,7 @@ class Recipe:
     budget: Mapping[str, Any] = field(default_factory=dict)
     ablation: Mapping[str, Any] = field(default_factory=dict)
     eval: Mapping[str, Any] = field(default_factory=dict)
+    origin: Mapping[str, Any] = field(default_factory=dict)
 
     def as_dict(self) -> dict[str, Any]:
         """What is said, as plain data."""

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 import numpy as np
 
 from sysgym.core.errors import UsageError
-from sysgym.core.options import Range
+from sysgym.core.options import Choices, Range, Search
 from sysgym.core.problem import AnyProblem, Instance, Solution
 from sysgym.core.registry import with_options
 from sysgym.resources import limit_pools
@@ -36,6 +36,12 @@ Natural = Annotated[int, Range(0, 10**9)]
 Several = Annotated[int, Range(2, 10**7)]
 Rate = Annotated[float, Range(0, 1.7e308)]  # as large as a float
 Share = Annotated[float, Range(0, 1)]
+Pace = Annotated[Rate, Search(1e-4, 1e-2, log=True)]  # learning rates
+Discount = Annotated[Share, Choices(0.9, 0.95, 0.98, 0.99, 0.995, 1.0)]
+Trace = Annotated[Share, Choices(0.9, 0.95, 0.98, 1.0)]  # of advantages
+Bonus = Annotated[Rate, Search(0.0, 0.05)]  # for entropy
+Rollout = Annotated[Several, Choices(64, 128, 256, 512)]
+Batch = Annotated[Several, Choices(64, 128, 256, 512)]
 THIN = 16  # a network has at least hidden² weights, and hidden² / THIN for each of its layers
 
 
@@ -51,14 +57,14 @@ class SB3Agent:
     step: ClassVar[str] = "in training a step of an environment, in solving an episode, whose last state is judged"
     indivisible: ClassVar[str] = "in training an update on a rollout, in solving an episode, or 64 moves once it fits"
 
-    hidden: Width = 64
+    hidden: Annotated[Width, Choices(32, 64, 128)] = 64
     layers: Depth = 2
     num_envs: Width = 8
     reward: Literal["improvement", "final", "log"] = "improvement"
     scaled: bool = True
     episodes: Annotated[int, Range(1, 10**4)] = 1
-    learning_rate: Rate = 3e-4
-    gamma: Share = 0.99
+    learning_rate: Pace = 3e-4
+    gamma: Discount = 0.99
 
     def __post_init__(self) -> None:
         super().__post_init__()  # type: ignore[misc]
@@ -170,12 +176,12 @@ class SB3Agent:
 class Clipped:
     """Hyper-parameters of PPO and its variants."""
 
-    n_steps: Several = 128
-    batch_size: Several = 256
-    n_epochs: Count = 4
-    gae_lambda: Share = 0.95
-    clip_range: Rate = 0.2
-    ent_coef: Rate = 0.0
+    n_steps: Rollout = 128
+    batch_size: Batch = 256
+    n_epochs: Annotated[Count, Choices(2, 4, 8)] = 4
+    gae_lambda: Trace = 0.95
+    clip_range: Annotated[Rate, Search(0.1, 0.3)] = 0.2
+    ent_coef: Bonus = 0.0
 
 
 @dataclass(kw_only=True, eq=False)
@@ -208,10 +214,10 @@ class A2C(SB3Agent, StoredLearner):
 
     name: ClassVar[str] = "a2c"
     algorithm: ClassVar[str] = "A2C"
-    learning_rate: Rate = 7e-4
-    n_steps: Several = 16
-    gae_lambda: Share = 1.0
-    ent_coef: Rate = 0.0
+    learning_rate: Pace = 7e-4
+    n_steps: Annotated[Several, Choices(8, 16, 32, 64)] = 16
+    gae_lambda: Trace = 1.0
+    ent_coef: Bonus = 0.0
 
 
 @dataclass(kw_only=True, eq=False)
@@ -220,26 +226,26 @@ class TRPO(SB3Agent, StoredLearner):
 
     name: ClassVar[str] = "trpo"
     algorithm: ClassVar[str] = "TRPO"
-    learning_rate: Rate = 1e-3
-    n_steps: Several = 128
-    batch_size: Several = 128
-    gae_lambda: Share = 0.95
-    target_kl: Rate = 0.01
+    learning_rate: Pace = 1e-3
+    n_steps: Rollout = 128
+    batch_size: Batch = 128
+    gae_lambda: Trace = 0.95
+    target_kl: Annotated[Rate, Search(1e-3, 0.05, log=True)] = 0.01
 
 
 @dataclass(kw_only=True, eq=False)
 class Replayed:
     """Hyper-parameters of deep Q-learning and its variants."""
 
-    learning_rate: Rate = 1e-3
+    learning_rate: Pace = 1e-3
     num_envs: Width = 1
     buffer_size: Count = 10_000
     learning_starts: Natural = 500
-    batch_size: Several = 64
-    train_freq: Count = 4
-    target_update_interval: Count = 500
-    exploration_fraction: Share = 0.2
-    exploration_final_eps: Share = 0.05
+    batch_size: Annotated[Several, Choices(32, 64, 128)] = 64
+    train_freq: Annotated[Count, Choices(1, 4, 8)] = 4
+    target_update_interval: Annotated[Count, Search(100, 5000, log=True)] = 500
+    exploration_fraction: Annotated[Share, Search(0.05, 0.5)] = 0.2
+    exploration_final_eps: Annotated[Share, Search(0.01, 0.2)] = 0.05
 
 
 @dataclass(kw_only=True, eq=False)
@@ -256,4 +262,4 @@ class QRDQN(Replayed, SB3Agent, StoredLearner):
 
     name: ClassVar[str] = "qrdqn"
     algorithm: ClassVar[str] = "QRDQN"
-    n_quantiles: Width = 25
+    n_quantiles: Annotated[Width, Choices(10, 25, 50)] = 25

@@ -27,6 +27,7 @@ from sysgym_zoo.jobs.console import Progress, number, say
 from sysgym_zoo.jobs.runs import Run, fresh_folder, keep_metrics, set_threads
 from sysgym_zoo.tools.modelling.card import Spent, finished, heading
 from sysgym_zoo.tools.modelling.corpus import OWN, Corpus, Files, ModelRecipe, load_model_recipe, plain, read_corpus
+from sysgym_zoo.tracking.writers import Tracking
 
 CHECKPOINT, RECORD, EVERY = "checkpoint", "run.json", 20  # steps between rows of metrics
 MOST_BYTES = 2**24
@@ -74,7 +75,7 @@ def train(asked: Asked, folder: Path, resume: bool = False, save_every: float = 
         raise UsageError(f"{folder} was trained on other texts, or with another sentencepiece; start a new folder.")
     spent = _restored(work, folder) if before else Spent()
     record = {"command": "train-model", "asked": asked.record(), "vocabulary": work.vocabulary, "resumed": bool(before)}
-    with Run(folder, record, tensorboard=True) as run:
+    with Run(folder, record, Tracking()) as run:
         watch = _Watch(work, run, spent, save_every)
         status = watch.fit()
         if status == "interrupted":

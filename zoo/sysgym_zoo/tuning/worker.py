@@ -1,0 +1,170 @@
+"""A process of a study: it asks for a trial, trains its seeds one after another, and tells what came out, until all
+trials are finished.
+
+The value of a trial is what its models do on the valid set: of every seed the best evaluation, the geometric mean of
+their ratios to the references, and INFEASIBLE more for the share of answers that are infeasible. While the first seed
+is trained, its best evaluation so far is told after every so many steps, which have the same meaning in every trial:
+the same seed, the same instances. By that alone trials are pruned; later seeds of a trial are always trained to the
+end.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import shutil
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from sysgym.core.errors import SysgymError, shortened
+from sysgym.core.options import parse_pairs
+from sysgym.core.registry import problem_class
+from sysgym_agents.core import Budget
+from sysgym_agents.learning.ratios import geometric_mean
+from sysgym_zoo.jobs.console import number, say
+from sysgym_zoo.jobs.plan import CHECKPOINT_SECONDS, Training
+from sysgym_zoo.jobs.selection import Score, Wanted
+from sysgym_zoo.jobs.train import Hear, train
+from sysgym_zoo.lookup.records import load_run
+from sysgym_zoo.lookup.trust import file_options
+from sysgym_zoo.tuning.files import FIRST_SEED, TRIALS, run_folder
+from sysgym_zoo.tuning.space import suggested, word_of
+from sysgym_zoo.tuning.study import Claim, Study, library, quiet
+
+INFEASIBLE = 1e6  # what an infeasible share of 1 adds to a value: no ratio makes up for it
+POLL = 0.5  # seconds between looks at what others finished
+
+
+class Interrupted(KeyboardInterrupt):
+    """The user stopped a training; its trial goes on when the command runs again."""
+
+
+def work(folder: Path) -> None:
+    """Work on the study in a folder until all of its trials are finished, those of other processes too.
+
+    Several processes may, on one machine or several. KeyboardInterrupt where a training was stopped.
+    """
+    study = Study(folder)
+    while (claim := study.claim()) is not None:
+        if claim == "wait":
+            time.sleep(POLL)
+            continue
+        try:
+            tried(study, claim)
+        finally:
+            claim.lock.release()
+
+
+def tried(study: Study, claim: Claim) -> None:
+    """Train the seeds of a trial and tell its value; what a killed process has done of it is not done again."""
+    with quiet():
+        params, trial = suggested(claim.trial, study.facts["space"]), claim.trial
+    log = study.folder / TRIALS / f"{claim.number:04d}.log"
+    log.parent.mkdir(exist_ok=True)
+    bests: list[Mapping[str, Any] | None] = []
+    try:
+        for seed in range(FIRST_SEED, FIRST_SEED + study.facts["seeds"]):
+            hear = heard(study, claim) if seed == FIRST_SEED else None
+            with log.open("a") as stream, contextlib.redirect_stderr(stream):
+                record = trained(study.facts, params, seed, run_folder(study.folder, claim.number, seed), hear)
+            if record["status"] == "interrupted":
+                raise Interrupted
+            if record.get("pruned"):
+                study.optuna.tell(trial.number, state=library().trial.TrialState.PRUNED)
+                say(f"trial {claim.number} is pruned: {_shown(params)} {_progress(study)}")
+                return
+            bests.append(record.get("best"))
+    except Interrupted:
+        raise
+    except Exception as error:  # of any learner: hyper-parameters may be such that nothing can be learnt
+        why = shortened(" ".join(str(error).split()) or type(error).__name__, 300)
+        trial.set_user_attr("error", why if isinstance(error, SysgymError) else f"{type(error).__name__}: {why}")
+        study.optuna.tell(trial.number, state=library().trial.TrialState.FAIL)
+        say(f"trial {claim.number} failed: {why} {_shown(params)} {_progress(study)}")
+        return
+    value = value_of(bests)
+    trial.set_user_attr("seeds", [value_of([best]) for best in bests])
+    trial.set_user_attr("missed", missed(bests))
+    study.optuna.tell(trial.number, value)
+    say(f"trial {claim.number}: {number(value)} with {_shown(params)} {_progress(study)}")
+
+
+def value_of(bests: Sequence[Mapping[str, Any] | None]) -> float:
+    """One number for the best evaluations of a trial's seeds, least for the best; None: there was no evaluation.
+
+    Ratios count by their geometric mean, costs, where an instance has no reference, by their mean.
+
+    >>> value_of([{"feasible": 1.0, "ratio": 1.0, "cost": 8.0}, {"feasible": 1.0, "ratio": 4.0, "cost": 8.0}])
+    2.0
+    >>> value_of([{"feasible": 0.5, "ratio": 1.0, "cost": 8.0}, None])
+    750001.0
+    """
+    added = INFEASIBLE * missed(bests)
+    told = [best for best in bests if best is not None and best["feasible"] > 0]
+    ratios = [best["ratio"] for best in told]
+    if told and all(ratio is not None for ratio in ratios):
+        return added + geometric_mean(ratios)
+    costs = [best["cost"] for best in told]
+    return added + (sum(costs) / len(costs) if costs else 0.0)
+
+
+def missed(bests: Sequence[Mapping[str, Any] | None]) -> float:
+    """The share of infeasible answers in the best evaluations of a trial's seeds; of no evaluation, all."""
+    return sum(1.0 if best is None else 1.0 - float(best["feasible"]) for best in bests) / len(bests)
+
+
+def heard(study: Study, claim: Claim) -> Hear:
+    """What the first training of a trial calls after every evaluation: tells the best so far, and whether to go on.
+
+    The steps of evaluations differ between trials, as rollouts do; what is told under number k is the best after the
+    first evaluation at or after k times the planned distance. The trial of what is shipped is never pruned.
+    """
+    trial, every = claim.trial, study.facts["eval"]["every"]
+
+    def hear(best: Score, steps: float) -> bool:
+        known = study.optuna.get_trials(deepcopy=False)[claim.number].intermediate_values
+        value = value_of([{"feasible": best.feasible, "ratio": best.ratio, "cost": best.cost}])
+        for rung in range(max(known, default=0) + 1, math.floor(steps / every) + 1):
+            trial.report(value, rung)
+        return claim.number == 0 or not trial.should_prune()
+
+    return hear
+
+
+def trained(facts: Mapping[str, Any], params: Mapping[str, Any], seed: int, out: Path, hear: Hear | None = None) -> Any:
+    """The record of one training of a study: made now, gone on with, or as it is where it is done."""
+    if not (out / "run.json").is_file():
+        shutil.rmtree(out, ignore_errors=True)  # killed before it began
+        return train(training_of(facts, params, seed, out), hear)[1]
+    record = load_run(out)
+    if record["status"] == "done":
+        return record
+    kind, valid = problem_class(facts["problem"]), Wanted(facts["eval"]["instances"])
+    files = file_options(kind, parse_pairs(facts["options"], kind, facts["problem"]), out)
+    named = [
+        pair for pair in facts["options"] if pair.partition("=")[0] in files
+    ]  # which are named again, as files are
+    again = Training(out=out, resume=True, options=named, instances=facts["instances"], evaluation=valid)
+    return train(again, hear)[1]
+
+
+def training_of(facts: Mapping[str, Any], params: Mapping[str, Any], seed: int, out: Path) -> Training:
+    """What is trained with some hyper-parameters and a seed: the same for trials and for the report."""
+    recipe, budget = facts["word"].endswith(".toml"), Budget(**facts["budget"])
+    return Training(
+        agent=None if recipe else facts["word"], recipe=facts["word"] if recipe else None, problem=facts["problem"],
+        options=facts["options"], instances=facts["instances"], steps=budget.steps, cpu_seconds=budget.cpu_seconds,
+        changes=[*facts["changes"], *(word_of(name, value) for name, value in params.items())],
+        seed=seed, threads=facts["threads"], out=out, save_every=CHECKPOINT_SECONDS / 3,
+        evaluation=Wanted(facts["eval"]["instances"], facts["eval"]["every"], None),
+    )  # fmt: skip
+
+
+def _shown(params: Mapping[str, Any]) -> str:
+    return " ".join(f"{name}={number(value)}" for name, value in params.items())
+
+
+def _progress(study: Study) -> str:
+    return f"({len(study.finished())} of {study.facts['trials']})"
