@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable
-from functools import lru_cache
+from functools import cache
 from importlib.metadata import EntryPoint, distributions, entry_points
 from importlib.util import find_spec
 from pathlib import Path
@@ -58,7 +58,7 @@ class Registry:
         self.group = group
         self.local: dict[str, Callable[..., Any]] = {}
 
-    @lru_cache(maxsize=None)  # noqa: B019  (two registries live as long as the process)
+    @cache  # noqa: B019  (two registries live as long as the process)
     def entries(self) -> dict[str, EntryPoint]:
         """Entry points by name; of two with one name the first counts and the other is recorded in `failures`."""
         found, left_out = registered(self.group)

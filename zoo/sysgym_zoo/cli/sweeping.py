@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -38,30 +39,27 @@ File = Annotated[Path, typer.Argument(help="TOML file with tables [[train]] and 
 Place = Annotated[Path | None, typer.Option("--out", help="Folder of the sweep; default: runs/FILE-sweep.")]
 
 
-@command(sweep_app)
-def run(
-    file: File,
-    out: Place = None,
-    backend: Annotated[
-        Literal["local", "ray", "slurm"], typer.Option(help="Processes of this machine, a Ray cluster, or Slurm.")
-    ] = "local",
-    address: Annotated[str | None, typer.Option(help="Address of a Ray cluster; default: one on this machine.")] = None,
-    cores: Annotated[int | None, typer.Option(min=1, help="Cores to use; default: all of this machine.")] = None,
-    as_json: AsJson = False,
-) -> None:
-    """Carry out all runs of a file that are not done, then print one table. The same command again goes on."""
+Where = Annotated[
+    Literal["local", "ray", "slurm"], typer.Option(help="Processes of this machine, a Ray cluster, or Slurm.")
+]
+Address = Annotated[str | None, typer.Option(help="Address of a Ray cluster; default: one on this machine.")]
+
+
+def place_of(
+    backend: str, address: str | None, cores: int | None, slurm: tuple[Path, Mapping[str, Any]]
+) -> Callable[[], Any]:
+    """What makes the backend of a name; UsageError for flags that it does not have.
+
+    slurm: the folder of the queue's files, and what it is told.
+    """
     from sysgym import UsageError
-    from sysgym_zoo.sweeps.drive import folder_of, run_sweep
-    from sysgym_zoo.sweeps.files import load_sweep
 
     if address is not None and backend != "ray":
         raise UsageError("--address is that of a Ray cluster; add --backend ray.")
     if cores is not None and backend == "slurm":
         raise UsageError("Slurm knows its cores; leave --cores out, or set jobs in [slurm].")
-    sweep = load_sweep(file)
-    root = folder_of(file, out)
 
-    def place() -> Any:
+    def make() -> Any:
         if backend == "ray":
             from sysgym_zoo.sweeps.on_ray import OnRay
 
@@ -69,12 +67,31 @@ def run(
         if backend == "slurm":
             from sysgym_zoo.sweeps.on_slurm import OnSlurm
 
-            return OnSlurm(root / "slurm", sweep.slurm)
-        from sysgym_zoo.sweeps.backends import Local
+            return OnSlurm(*slurm)
+        from sysgym_zoo.sweeps import backends
 
-        return Local(cores)
+        return backends.Local(cores)
 
-    run_sweep(sweep, root, place)
+    return make
+
+
+@command(sweep_app)
+def run(
+    file: File,
+    out: Place = None,
+    backend: Where = "local",
+    address: Address = None,
+    cores: Annotated[int | None, typer.Option(min=1, help="Cores to use; default: all of this machine.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Carry out all runs of a file that are not done, then print one table. The same command again goes on."""
+    from sysgym_zoo.sweeps.drive import folder_of, run_sweep
+    from sysgym_zoo.sweeps.files import load_sweep
+
+    sweep = load_sweep(file)
+    root = folder_of(file, out)
+
+    run_sweep(sweep, root, place_of(backend, address, cores, (root / "slurm", sweep.slurm)))
     _tell_table(root, as_json)
 
 

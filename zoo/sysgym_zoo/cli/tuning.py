@@ -3,12 +3,24 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from sysgym_zoo.cli import complete
 from sysgym_zoo.cli.app import AsJson, Options, ProblemName, Seed, Threads, app, command
+from sysgym_zoo.cli.sweeping import Address, Where, place_of
+
+
+def _queue(pairs: list[str]) -> dict[str, Any]:
+    """What a queue is told by `key=value` words; UsageError for a word that is none."""
+    from sysgym import UsageError
+
+    for pair in pairs:
+        if "=" not in pair:
+            raise UsageError(f"--slurm takes key=value, such as slurm_partition=cpu, got {pair!r}.")
+    split = (pair.partition("=") for pair in pairs)
+    return {key: int(value) if value.isdecimal() else value for key, _, value in split}
 
 
 @command(app)
@@ -56,7 +68,12 @@ def tune(
     ] = None,
     sampler: Annotated[str, typer.Option("--sampler", help="tpe or random.")] = "tpe",
     pruner: Annotated[str, typer.Option("--pruner", help="median, halving or none.")] = "median",
-    workers: Annotated[int, typer.Option("--workers", min=1, help="Processes on this machine.")] = 1,
+    workers: Annotated[int, typer.Option("--workers", min=1, help="Processes that share the study.")] = 1,
+    backend: Where = "local",
+    address: Address = None,
+    slurm: Annotated[
+        list[str] | None, typer.Option(help="What submitit is told, key=value; repeatable (see [slurm] of a sweep).")
+    ] = None,
     report: Annotated[
         str | None, typer.Option("--report", help="Test set for the winner, once; trained anew with seeds from 0.")
     ] = None,
@@ -77,7 +94,8 @@ def tune(
         pruner=pruner, storage=storage,
     )  # fmt: skip
     folder = study or Path("runs") / f"tune-{Path(agent).stem}"
-    found = module.tune(asked, folder, workers)
+    place = place_of(backend, address, None, (folder / "slurm", _queue(slurm or [])))
+    found = module.tune(asked, folder, workers, place if workers > 1 or backend != "local" else None)
     recipe, pictures = winner.write_recipe(found), draw(found)
     tested = winner.report(found, report) if report is not None else None
     if as_json:

@@ -18,6 +18,8 @@ from typing import Any, NamedTuple, Protocol
 
 from sysgym.core.errors import UsageError
 
+TRIES = 3  # of a task whose process is killed
+TICK = 0.5  # seconds between looks at the signals
 DIED = "died"  # the status of a task whose process was killed
 PATIENCE = 30.0  # seconds that runs get to keep what they have, after they were told to stop
 
@@ -179,6 +181,44 @@ def serve(pipe: Connection) -> None:
             pipe.send(function(*arguments))
         except (EOFError, ConnectionError):
             return
+
+
+def wait_for_all(backend: Backend, running: set[str]) -> list[Ended]:
+    """Tell all that run to keep what they have and end, and wait for that, but not for ever."""
+    backend.interrupt()
+    until, found = time.monotonic() + PATIENCE, list[Ended]()
+    while running and time.monotonic() < until:
+        for ended in backend.ended(TICK):
+            running.discard(ended.id)
+            found.append(ended)
+    return found
+
+
+@contextmanager
+def signals(stop: Callable[[int, Any], None]) -> Iterator[None]:
+    """Let SIGINT and SIGTERM call `stop` within, where this is the main thread."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@contextmanager
+def interruptible() -> Iterator[None]:
+    """Let SIGINT be a KeyboardInterrupt within, where this is the main thread; a worker ignores it between tasks."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 @contextmanager

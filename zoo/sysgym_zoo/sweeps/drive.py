@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -18,15 +16,13 @@ from sysgym.core.solutions import read_json
 from sysgym_zoo.jobs.console import Progress, say
 from sysgym_zoo.jobs.runs import hardware, versions
 from sysgym_zoo.lookup.records import fault, load_run, table, text
-from sysgym_zoo.sweeps.backends import DIED, PATIENCE, Backend, Task
+from sysgym_zoo.sweeps.backends import DIED, TICK, TRIES, Backend, Task, signals, wait_for_all
 from sysgym_zoo.sweeps.execute import BUSY, DONE, FAILED, FULL, STOPPED, perform, plain, state, why_failed
 from sysgym_zoo.sweeps.files import Sweep
 from sysgym_zoo.sweeps.units import Unit, units_of
 
 SCHEMA = "sysgym-sweep/1"
-TRIES = 3  # of a run whose process is killed
 AGAIN = 1.0  # seconds until a run is asked for again that another head has
-TICK = 0.5  # seconds between looks at the signals
 SHAPE = {"schema": text, "units": [{"id": text, "kind": text, "label": text, "words": table}]}
 MOST_BYTES = 256 * 2**20
 
@@ -128,7 +124,7 @@ class _Head:
 
     def run(self) -> None:
         """Until all are done or failed, or somebody says stop."""
-        with _signals(self._stop):
+        with signals(self._stop):
             while (self.waiting or self.running) and not self.stopped:
                 self._start()
                 self._take(self.backend.ended(TICK))
@@ -196,10 +192,7 @@ class _Head:
 
     def _wait_for_the_rest(self) -> None:
         say(f"stopping; {len(self.running)} run(s) keep what they have.")
-        self.backend.interrupt()
-        until = time.monotonic() + PATIENCE
-        while self.running and time.monotonic() < until:
-            self._take(self.backend.ended(TICK))
+        self._take(wait_for_all(self.backend, set(self.running)))
 
     def _show(self) -> None:
         left = self._seconds_left()
@@ -221,17 +214,6 @@ class _Head:
         rest = sum(mean(unit) for unit in self.waiting)
         rest += sum(max(mean(self.units[name]) - (now - began), 0.0) for name, began in self.running.items())
         return rest / max(len(self.running), 1)
-
-
-@contextmanager
-def _signals(stop: Callable[[int, Any], None]) -> Iterator[None]:
-    """Let SIGINT and SIGTERM call `stop`."""
-    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def told(seconds: float) -> str:

@@ -8,9 +8,7 @@ import hashlib
 import json
 import os
 import shutil
-import signal
 import sys
-import threading
 import traceback
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict
@@ -23,6 +21,7 @@ from sysgym.core.errors import SysgymError
 from sysgym_zoo.jobs.console import was_interrupted
 from sysgym_zoo.jobs.selection import BEST, WEIGHTS
 from sysgym_zoo.lookup.records import COMPARED, ROW, load_rows, load_run
+from sysgym_zoo.sweeps.backends import interruptible
 from sysgym_zoo.sweeps.files import pairs
 from sysgym_zoo.sweeps.units import Unit, training_of
 
@@ -82,7 +81,7 @@ def perform(root: str, home: str, plain: Mapping[str, Any]) -> dict[str, Any]:
             os.chdir(home)
             if state(folder, unit) == DONE:
                 return {"status": DONE}
-            with _interruptible():
+            with interruptible():
                 return {"status": _carry_out(folder, unit)}
     except Timeout:
         return {"status": BUSY}
@@ -214,19 +213,6 @@ def _logged(file: Path) -> Iterator[None]:
             for number, old in zip((1, 2), kept, strict=True):
                 os.dup2(old, number)
                 os.close(old)
-
-
-@contextlib.contextmanager
-def _interruptible() -> Iterator[None]:
-    """Let SIGINT be a KeyboardInterrupt within, where this is the main thread; a worker ignores it between runs."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
 
 
 def plain(unit: Unit) -> dict[str, Any]:

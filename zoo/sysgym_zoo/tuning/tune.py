@@ -20,7 +20,7 @@ from sysgym_zoo.lookup.finding import sets_of
 from sysgym_zoo.lookup.naming import choose, learner_class
 from sysgym_zoo.lookup.recipes import load_recipe
 from sysgym_zoo.tuning.files import FIRST_SEED, MOST, STUDY, alone, read_facts, read_report, write_json
-from sysgym_zoo.tuning.pool import run
+from sysgym_zoo.tuning.pool import Place, run
 from sysgym_zoo.tuning.space import space_of
 from sysgym_zoo.tuning.study import PRUNERS, SAMPLERS, Study, library
 
@@ -51,10 +51,11 @@ class Asked:
     storage: str | None = None
 
 
-def tune(asked: Asked, folder: Path, workers: int = 1) -> Study:
+def tune(asked: Asked, folder: Path, workers: int = 1, place: Place | None = None) -> Study:
     """Begin a study in a folder, or go on with the one that is there, and work on it until its trials are finished.
 
-    UsageError where a test split is named, or another study is in the folder.
+    place: makes the backend where several processes run. UsageError where a test split is named, or another study is
+    in the folder.
     """
     library()
     if workers < 1:
@@ -69,7 +70,7 @@ def tune(asked: Asked, folder: Path, workers: int = 1) -> Study:
         study = Study(folder, facts)
         study.begin()
     if not study.over:
-        run(folder, workers)
+        run(folder, workers, place)
     return study
 
 
