@@ -23,7 +23,13 @@ ROOT = Path(__file__).parents[1]
 FIRST = ROOT / "README.md"
 PAGES = [FIRST, *sorted((ROOT / "envs").rglob("README.md"))]
 TEXTS = {str(path.relative_to(ROOT)): path.read_text() for path in PAGES}
+ZOO = ROOT / "zoo" / "README.md"
 LONGEST = 200  # lines of the first page
+SMALLER = {  # of the page of the zoo, whose studies take a quarter of an hour
+    "--trials 30": "--trials 2", "--seeds 2": "--seeds 1", "--cpu-seconds 30": "--steps 32",
+    "--eval-every 8192": "--eval-every 16", "--recipe runs/refine/recipe.toml": "--recipe runs/refine/recipe.toml --steps 32",
+    "--steps 20000": "--steps 32",
+}  # fmt: skip
 
 
 def blocks(language: str, text: str) -> list[str]:
@@ -111,6 +117,28 @@ def test_console_blocks_in_order(
         assert shown.getvalue()
 
 
+ZOO_BLOCKS = blocks("console", ZOO.read_text())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("block", ZOO_BLOCKS, ids=[commands(block)[0].split()[1] for block in ZOO_BLOCKS])
+def test_the_page_of_the_zoo(block: str, sysgym: Callable[..., Any], tmp_path: Path) -> None:
+    """Every command, with less to do where only time is saved, beside the file of a sweep that the page shows."""
+    (file,) = (text for text in blocks("toml", ZOO.read_text()) if text.startswith("# seeds.toml"))
+    (tmp_path / "seeds.toml").write_text(file)
+    for command in commands(block):
+        for name in re.findall(r"--track (\w+)", command):
+            pytest.importorskip(name)
+        for long, short in SMALLER.items():
+            command = command.replace(long, short)
+        words = shlex.split(command)
+        assert words[0] == "sysgym", command
+        done = sysgym(*words[1:])
+        assert done.stdout
+    if "seeds.toml" in block:
+        assert "| fm | 1 |" in done.stdout and "| gap hidden=16 | 3 |" in done.stdout
+
+
 def test_every_agent_and_environment_is_named_somewhere() -> None:
     from sysgym.core.registry import problem_registry
     from sysgym_agents.core import agent_registry
@@ -121,6 +149,12 @@ def test_every_agent_and_environment_is_named_somewhere() -> None:
         assert f"`{name}`" in text or re.search(rf"--(agent|recipe) {name}\b", text), name
     for name in problem_registry.entries():  # without those that other tests register
         assert f"`sysgym/{name}`" in TEXTS["README.md"], name
+
+
+def test_links_of_the_zoo() -> None:
+    for target in re.findall(r"\]\(([^)#]+)\)", ZOO.read_text()):
+        assert (ZOO.parent / target).is_file(), target
+    assert "zoo/README.md" in TEXTS["README.md"]
 
 
 @pytest.mark.parametrize("page", TEXTS)

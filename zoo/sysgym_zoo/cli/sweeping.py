@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 import typer
 from typer.core import TyperGroup
 
+from sysgym_zoo.cli import complete
 from sysgym_zoo.cli.app import AsJson, app, command
 
 
@@ -82,6 +83,12 @@ def run(
     backend: Where = "local",
     address: Address = None,
     cores: Annotated[int | None, typer.Option(min=1, help="Cores to use; default: all of this machine.")] = None,
+    track: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Tracker of every training beside TensorBoard; repeatable.", autocompletion=complete.trackers
+        ),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Carry out all runs of a file that are not done, then print one table. The same command again goes on."""
@@ -91,7 +98,7 @@ def run(
     sweep = load_sweep(file)
     root = folder_of(file, out)
 
-    run_sweep(sweep, root, place_of(backend, address, cores, (root / "slurm", sweep.slurm)))
+    run_sweep(sweep, root, place_of(backend, address, cores, (root / "slurm", sweep.slurm)), track or [])
     _tell_table(root, as_json)
 
 

@@ -20,6 +20,7 @@ from sysgym_zoo.sweeps.backends import DIED, TICK, TRIES, Backend, Task, signals
 from sysgym_zoo.sweeps.execute import BUSY, DONE, FAILED, FULL, STOPPED, perform, plain, state, why_failed
 from sysgym_zoo.sweeps.files import Sweep
 from sysgym_zoo.sweeps.units import Unit, units_of
+from sysgym_zoo.tracking.writers import check_trackers
 
 SCHEMA = "sysgym-sweep/1"
 AGAIN = 1.0  # seconds until a run is asked for again that another head has
@@ -83,14 +84,16 @@ def folder_of(file: Path, out: Path | None) -> Path:
     return root
 
 
-def run_sweep(sweep: Sweep, root: Path, backend: Callable[[], Backend]) -> None:
-    """Carry out all runs of a sweep that are not done. UsageError before anything runs where one could never.
+def run_sweep(sweep: Sweep, root: Path, backend: Callable[[], Backend], track: Sequence[str] = ()) -> None:
+    """Carry out all runs of a sweep that are not done; trainings are told to the trackers of `track`. UsageError before
+    anything runs where one could never.
 
     Raises:
         Stopped: SIGINT or SIGTERM came; each run kept what it had.
         Unfinished: some failed, with their sentences.
         UsageError: the disk is full.
     """
+    check_trackers(track)
     units = units_of(sweep.asks)
     write_plan(root, sweep, units)
     states = {unit.id: state(root, unit) for unit in units}
@@ -102,7 +105,7 @@ def run_sweep(sweep: Sweep, root: Path, backend: Callable[[], Backend]) -> None:
     try:
         for threads in sorted({unit.threads for unit in missing}):
             place.refuse(threads)
-        _Head(root, place, units, missing).run()
+        _Head(root, place, units, missing, track).run()
     finally:
         place.close()
 
@@ -110,9 +113,11 @@ def run_sweep(sweep: Sweep, root: Path, backend: Callable[[], Backend]) -> None:
 class _Head:
     """What has been started, what waits, and how often a run was killed."""
 
-    def __init__(self, root: Path, backend: Backend, units: Sequence[Unit], missing: Sequence[Unit]) -> None:
+    def __init__(
+        self, root: Path, backend: Backend, units: Sequence[Unit], missing: Sequence[Unit], track: Sequence[str]
+    ) -> None:
         self.root, self.backend, self.units = root, backend, {unit.id: unit for unit in units}
-        self.waiting = deque(missing)
+        self.waiting, self.track = deque(missing), tuple(track)
         self.running: dict[str, float] = {}  # ids, and when they were started
         self.done = set(self.units) - {unit.id for unit in missing}
         self.failed: dict[str, str] = {}
@@ -161,7 +166,7 @@ class _Head:
             elif self.later.get(unit.id, 0) > now or (unit.needs in self.units and unit.needs not in self.done):
                 self.waiting.append(unit)
             elif self.backend.room(unit.threads):
-                arguments = (str(self.root.resolve()), os.getcwd(), plain(unit))
+                arguments = (str(self.root.resolve()), os.getcwd(), plain(unit), self.track)
                 self.backend.start(Task(unit.id, perform, arguments, unit.threads))
                 self.running[unit.id] = now
             else:

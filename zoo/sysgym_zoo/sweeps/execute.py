@@ -10,7 +10,7 @@ import os
 import shutil
 import sys
 import traceback
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -66,10 +66,11 @@ def _sentence(root: Path, unit: Unit) -> Path:
     return root / "logs" / f"{unit.id}.error"
 
 
-def perform(root: str, home: str, plain: Mapping[str, Any]) -> dict[str, Any]:
+def perform(root: str, home: str, plain: Mapping[str, Any], track: Sequence[str] = ()) -> dict[str, Any]:
     """Carry out a run: `{"status": ...}`, with the sentence of an `error`.
 
     root: the sweep's folder, absolute. home: the folder that names of files count from. plain: a Unit as plain data.
+    track: trackers of its training, beside TensorBoard.
     It never raises, and two processes never write into one folder: who comes second is told that the run is `busy`.
     """
     unit, folder = Unit(**plain), Path(root)
@@ -82,7 +83,7 @@ def perform(root: str, home: str, plain: Mapping[str, Any]) -> dict[str, Any]:
             if state(folder, unit) == DONE:
                 return {"status": DONE}
             with interruptible():
-                return {"status": _carry_out(folder, unit)}
+                return {"status": _carry_out(folder, unit, track)}
     except Timeout:
         return {"status": BUSY}
     except KeyboardInterrupt:
@@ -108,7 +109,7 @@ def _failed(root: Path, unit: Unit, error: Exception) -> dict[str, Any]:
     return {"status": FULL if full else FAILED, "error": sentence}
 
 
-def _carry_out(root: Path, unit: Unit) -> str:
+def _carry_out(root: Path, unit: Unit, track: Sequence[str]) -> str:
     """Begin a run or go on with it; how it ended."""
     _sentence(root, unit).unlink(missing_ok=True)
     folder = unit.folder(root)
@@ -117,11 +118,11 @@ def _carry_out(root: Path, unit: Unit) -> str:
         _set_aside(root, folder)
     if begun:
         try:
-            return _run(root, unit, True)
+            return _run(root, unit, True, track)
         except SysgymError as error:  # what is there cannot be gone on with
             print(f"begun anew: {error}", file=sys.stderr)
             _set_aside(root, folder)
-    return _run(root, unit, False)
+    return _run(root, unit, False, track)
 
 
 def _set_aside(root: Path, folder: Path) -> None:
@@ -136,15 +137,16 @@ def _set_aside(root: Path, folder: Path) -> None:
     shutil.move(folder, root / "broken" / f"{folder.name}-{number}")
 
 
-def _run(root: Path, unit: Unit, resume: bool) -> str:
-    status = _train(root, unit, resume) if unit.kind == "train" else _evaluate(root, unit, resume)
+def _run(root: Path, unit: Unit, resume: bool, track: Sequence[str]) -> str:
+    status = _train(root, unit, resume, track) if unit.kind == "train" else _evaluate(root, unit, resume)
     return STOPPED if status == "interrupted" else status
 
 
-def _train(root: Path, unit: Unit, resume: bool) -> str:
+def _train(root: Path, unit: Unit, resume: bool, track: Sequence[str]) -> str:
     from sysgym_zoo.jobs.train import train
 
-    _, record = train(training_of(_resumed(root, unit) if resume else unit.words, out=unit.folder(root), resume=resume))
+    words = _resumed(root, unit) if resume else unit.words
+    _, record = train(training_of(words, unit.folder(root), resume, track))
     return str(record["status"])
 
 

@@ -77,7 +77,9 @@ def _said(words: Mapping[str, Any]) -> str:
     return " ".join(flat)
 
 
-def training_of(words: Mapping[str, Any], out: Path | None = None, resume: bool = False) -> Training:
+def training_of(
+    words: Mapping[str, Any], out: Path | None = None, resume: bool = False, track: Sequence[str] = ()
+) -> Training:
     """What `sysgym train` is asked for by the words of a unit."""
     texts: dict[str, Any] = {key: words.get(key) for key in ("agent", "problem", "instances", "recipe")}
     limits: dict[str, Any] = {key: words.get(key) for key in ("steps", "seconds", "cpu_seconds")}
@@ -85,6 +87,7 @@ def training_of(words: Mapping[str, Any], out: Path | None = None, resume: bool 
     return Training(
         **texts, **limits, options=pairs(words.get("options")), changes=pairs(words.get("set")), out=out,
         seed=words.get("seed", 0), threads=words.get("threads", 1), evaluation=wanted, resume=resume,
+        track=track,
     )  # fmt: skip
 
 
