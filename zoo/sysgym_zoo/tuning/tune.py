@@ -158,8 +158,8 @@ def _training(
         raise UsageError(f"{asked.word} is a run that is trained already; name an agent or a recipe to tune.")
     return Training(
         agent=None if recipe else asked.word, recipe=asked.word if recipe else None, problem=asked.problem,
-        options=asked.options, instances=trained or asked.instances, changes=asked.changes,
-        steps=budget.steps, cpu_seconds=budget.cpu_seconds, seed=FIRST_SEED, threads=asked.threads, evaluation=evaluation,
+        options=asked.options, instances=trained or asked.instances, changes=asked.changes, steps=budget.steps,
+        cpu_seconds=budget.cpu_seconds, seed=FIRST_SEED, threads=asked.threads, evaluation=evaluation,
     )  # fmt: skip
 
 
