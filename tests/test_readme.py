@@ -27,7 +27,8 @@ ZOO = ROOT / "zoo" / "README.md"
 LONGEST = 200  # lines of the first page
 SMALLER = {  # of the page of the zoo, whose studies take a quarter of an hour
     "--trials 30": "--trials 2", "--seeds 2": "--seeds 1", "--cpu-seconds 30": "--steps 32",
-    "--eval-every 8192": "--eval-every 16", "--recipe runs/refine/recipe.toml": "--recipe runs/refine/recipe.toml --steps 32",
+    "--eval-every 8192": "--eval-every 16",
+    "--recipe runs/refine/recipe.toml": "--recipe runs/refine/recipe.toml --steps 32",
     "--steps 20000": "--steps 32",
 }  # fmt: skip
 

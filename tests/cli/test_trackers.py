@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -19,7 +20,8 @@ from sysgym_zoo.jobs.train import train
 from sysgym_zoo.tracking.vocabulary import AXES, VOCABULARY, named, scalars
 from sysgym_zoo.tracking.writers import Tracking, Writers, tracker_registry
 
-GOLDEN = Path(__file__).parents[1] / "golden"
+ROOT = Path(__file__).parents[2]
+GOLDEN = ROOT / "tests" / "golden"
 Inline = Callable[..., Any]
 libraries = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning", "ignore::UserWarning")
 
@@ -159,6 +161,20 @@ def test_mlflow_in_a_file_beside_the_run(tmp_path: Path) -> None:
         (row["steps"], row["train/loss"]) for row in rows
     ]
     assert not list(tmp_path.glob("mlruns*"))
+
+
+def test_the_commands_of_the_page_are_commands() -> None:
+    """Their words are parsed as they stand; what they do is tested elsewhere, in less time."""
+    from typer.main import get_command
+
+    from sysgym_zoo.cli import app
+
+    lines = [line for line in (ROOT / "zoo" / "README.md").read_text().splitlines() if line.startswith("$ sysgym ")]
+    group: Any = get_command(app)
+    for line in lines:
+        name, *words = shlex.split(line)[2:]
+        assert group.commands[name].make_context(name, words).params
+    assert len(lines) >= 3
 
 
 # ------------------------------------------------------------------------------------------------ the vocabulary

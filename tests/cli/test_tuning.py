@@ -342,8 +342,11 @@ def test_trainings_on_files_of_ones_own_are_gone_on_with(tmp_path: Path, inline:
     for name, count in (("a", 12), ("b", 14)):
         ring = [f"{(i - 1) % count + 1} {(i + 1) % count + 1}" for i in range(count)]
         (tmp_path / f"{name}.graph").write_text(f"{count} {count}\n" + "\n".join(ring) + "\n")
-    (tmp_path / "mine.toml").write_text('agent = "gap"\nproblem = "Partitioning"\n[hyper]\nhidden = 8\ntrials = 1\n')
-    asked = Asked(word="mine.toml", instances="a.graph", valid="b.graph", steps=20, every=10, seeds=1, trials=1)
+    (tmp_path / "mine.toml").write_text(
+        'agent = "gap"\nproblem = "Partitioning"\n[hyper]\nhidden = 8\ntrials = 1\n'
+        '[eval]\ninstances = "b.graph"\nevery = 500\n[budget]\nsteps = 1000\n'
+    )
+    asked = Asked(word="mine.toml", instances="a.graph", steps=20, every=10, seeds=1, trials=1)
     study = tune(asked, tmp_path / "s")
     (out,) = (tmp_path / "s" / "trials").glob("*-s*")
     done = json.loads((out / "run.json").read_text())

@@ -82,7 +82,7 @@ def tune(
     """Choose hyper-parameters of a learner on a valid split: trials, the winner as a recipe, pictures. The same command
     again goes on; several may run at once on one study.
     """
-    from sysgym_zoo.jobs.console import say, show_json, table, tell
+    from sysgym_zoo.jobs.console import number, say, show_json, table, tell
     from sysgym_zoo.tuning import tune as module
     from sysgym_zoo.tuning import winner
     from sysgym_zoo.tuning.pictures import draw
@@ -107,5 +107,5 @@ def tune(
     tell(table(winner.rows_of(found, winner.SHOWN)))
     tell(winner.compared(found))
     if tested is not None:
-        tell(f"on {report}, once: ratio {tested['ratio']}, {100 * tested['feasible']:.0f} % feasible.")
+        tell(f"on {report}, once: ratio {number(tested['ratio'])}, {100 * tested['feasible']:.0f} % feasible.")
     say(f"recipe and pictures: {', '.join(str(path) for path in [recipe, *pictures])}")

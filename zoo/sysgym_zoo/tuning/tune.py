@@ -70,7 +70,11 @@ def tune(asked: Asked, folder: Path, workers: int = 1, place: Place | None = Non
         study = Study(folder, facts)
         study.begin()
     if not study.over:
-        run(folder, workers, place)
+        try:
+            run(folder, workers, place)
+        except KeyboardInterrupt:
+            say(f"stopped after {len(study.finished())} of {study.facts['trials']} trials; the same command goes on.")
+            raise
     return study
 
 
@@ -82,7 +86,7 @@ def facts_of(asked: Asked) -> dict[str, Any]:
     for what, said, known in (("sampler", asked.sampler, SAMPLERS), ("pruner", asked.pruner, PRUNERS)):
         if said not in known:
             raise unknown(what, said, known)
-    plan = planned(_training(asked, Wanted()))
+    plan = planned(_training(asked, Wanted(), Budget()))  # with what the recipe says of budget and evaluations
     budget = _budget(asked, plan)
     trained = asked.instances or _trained(plan, asked)
     refuse_test(plan.problem, plan.instances, "--instances")
@@ -147,23 +151,23 @@ def _short(value: Any) -> str:
 
 
 def _training(
-    asked: Asked, evaluation: Wanted, budget: Budget | None = None, trained: str | None = None
+    asked: Asked, evaluation: Wanted, budget: Budget, trained: str | None = None
 ) -> Training:  # fmt: skip
     """A training of what is shipped."""
     recipe = asked.word.endswith(".toml")
     if not recipe and choose(asked.word).run is not None:
         raise UsageError(f"{asked.word} is a run that is trained already; name an agent or a recipe to tune.")
-    steps, cpu = (asked.steps, asked.cpu_seconds) if budget is None else (budget.steps, budget.cpu_seconds)
     return Training(
         agent=None if recipe else asked.word, recipe=asked.word if recipe else None, problem=asked.problem,
-        options=asked.options, instances=trained or asked.instances, changes=asked.changes, steps=steps,
-        cpu_seconds=cpu, seed=FIRST_SEED, threads=asked.threads, evaluation=evaluation,
+        options=asked.options, instances=trained or asked.instances, changes=asked.changes, steps=budget.steps,
+        cpu_seconds=budget.cpu_seconds, seed=FIRST_SEED, threads=asked.threads, evaluation=evaluation,
     )  # fmt: skip
 
 
 def _budget(asked: Asked, plan: Plan) -> Budget:
     """What each training may spend; UsageError where only the wall clock tells, which trials side by side disturb."""
-    found = plan.budget._replace(seconds=None)
+    said = Budget(None, asked.steps, asked.cpu_seconds)
+    found = said if said != Budget() else plan.budget._replace(seconds=None)
     if found == Budget():
         raise UsageError(
             "trials are compared at an equal budget that no other process disturbs; add --steps N or --cpu-seconds S "
