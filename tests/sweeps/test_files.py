@@ -46,12 +46,10 @@ def test_a_table_is_the_product_of_its_lists(wrote: Wrote) -> None:
     found = {(ask.words["agent"], ask.words["set"]["hidden"], ask.words["seed"]) for ask in trained}
     assert found == {(a, h, s) for a in ("gap", "ppo-refine") for h in (8, 16, 32) for s in (0, 1)}
     assert all(ask.words["set"]["repair"] is True and ask.words["options"] == {"k": 4} for ask in trained)
-    assert all(ask.swept == ("agent", "set.hidden") for ask in trained)
-    assert all(ask.swept == ("agent", "set.hidden", "instances") for ask in evaluated)
     assert {(id(ask.trained), ask.words["instances"]) for ask in evaluated} == {
         (id(ask), name) for ask in trained for name in "ab"
     }
-    assert classical.words == {"agent": "fm", "instances": "a", "seeds": 7} and classical.swept == ()
+    assert classical.words == {"agent": "fm", "instances": "a", "seeds": 7}
 
 
 def test_seeds_may_be_named(wrote: Wrote) -> None:

@@ -81,6 +81,20 @@ def test_labels_say_what_differs_but_not_the_seed(small: Path, tmp_path: Path) -
     assert [unit.label for unit in found] == ["gap hidden=8"] * 2 + ["gap hidden=16"] * 2
 
 
+def test_what_is_not_the_same_is_never_in_one_line(tmp_path: Path) -> None:
+    """Two tables of one agent with other steps, an agent with another budget, one evaluated best and last."""
+    inner = '[[train.evaluate]]\ninstances = "tiny/valid"\noptions = { k = 4 }\n'
+    one, two = BASE + inner, BASE.replace("steps = 4", "steps = 6").replace("k = 4", "k = 2") + inner
+    fm = '[[evaluate]]\nagent = "fm"\noptions = { k = 4 }\ninstances = "tiny/valid"\n'
+    found = units(one + two + fm + fm + "seconds = 1\n" + fm + "seconds = 1\nseeds = 3\n", tmp_path)
+    lines = [unit for unit in found if unit.kind == "evaluate"]
+    assert len({unit.place for unit in lines}) == 1 and len({unit.label for unit in lines}) == len(lines) == 5
+    assert [unit.label for unit in lines] == [
+        "gap train.steps=4 train.k=4", "gap train.steps=6 train.k=2", "fm", "fm seconds=1",
+        "fm seconds=1 seeds=3",
+    ]  # fmt: skip
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [

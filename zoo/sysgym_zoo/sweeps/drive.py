@@ -15,7 +15,7 @@ from sysgym.core.errors import SysgymError, UsageError
 from sysgym.core.solutions import read_json
 from sysgym_zoo.jobs.console import Progress, say
 from sysgym_zoo.jobs.runs import hardware, versions
-from sysgym_zoo.lookup.records import fault, load_run, table, text
+from sysgym_zoo.lookup.records import MOST_THREADS, fault, load_run, nothing, one_of, table, text, whole
 from sysgym_zoo.sweeps.backends import DIED, TICK, TRIES, Backend, Task, signals, wait_for_all
 from sysgym_zoo.sweeps.execute import BUSY, DONE, FAILED, FULL, STOPPED, perform, plain, state, why_failed
 from sysgym_zoo.sweeps.files import Sweep
@@ -24,7 +24,20 @@ from sysgym_zoo.tracking.writers import check_trackers
 
 SCHEMA = "sysgym-sweep/1"
 AGAIN = 1.0  # seconds until a run is asked for again that another head has
-SHAPE = {"schema": text, "units": [{"id": text, "kind": text, "label": text, "words": table}]}
+
+
+def hexadecimal(value: Any) -> bool:
+    """Whether a value is the id of a run: what is a folder's name must not lead anywhere else."""
+    return isinstance(value, str) and len(value) == 16 and set(value) <= set("0123456789abcdef")
+
+
+SHAPE = {
+    "schema": one_of(SCHEMA), "compare": text,
+    "units": [{
+        "id": hexadecimal, "kind": one_of("train", "evaluate"), "label": text, "family": text, "place": text,
+        "words": table, "threads": whole(1, MOST_THREADS), "needs": text, "trained": table, "*": nothing,
+    }],
+}  # fmt: skip
 MOST_BYTES = 256 * 2**20
 
 

@@ -63,7 +63,6 @@ class Ask:
 
     kind: str  # train or evaluate
     words: Mapping[str, Any]  # options and set are tables
-    swept: tuple[str, ...] = ()  # keys that differ between the runs of a table, seeds left out
     trained: Ask | None = None  # the training whose model is evaluated
 
 
@@ -96,7 +95,7 @@ def load_sweep(file: Path) -> Sweep:
     for name, place in _tables(file, said, "train"):
         asks += _trainings(place, name)
     for name, place in _tables(file, said, "evaluate"):
-        asks += [Ask("evaluate", words, swept) for words, swept in _product(name, place, EVALUATE)]
+        asks += [Ask("evaluate", words) for words in _product(name, place, EVALUATE)]
     if not asks:
         raise UsageError(
             f"sweep {file} asks for no run; add a table [[train]] or [[evaluate]] (`sysgym sweep --help`)."
@@ -118,21 +117,21 @@ def _trainings(said: Mapping[str, Any], name: str) -> list[Ask]:
     """The trainings of a table, and the evaluations of each."""
     found = []
     evaluated = _tables(name, said, "evaluate")
-    for words, swept in _product(name, {key: value for key, value in said.items() if key != "evaluate"}, TRAIN):
-        training = Ask("train", words, swept)
+    for words in _product(name, {key: value for key, value in said.items() if key != "evaluate"}, TRAIN):
+        training = Ask("train", words)
         found.append(training)
         for inner, table in evaluated:
-            for asked, also in _product(inner, table, OF_TRAINED):
+            for asked in _product(inner, table, OF_TRAINED):
                 if asked.get("model", "last") not in MODELS:
                     raise unknown(f"model of {inner}", asked["model"], MODELS)
                 if asked.get("model") == "best" and "eval_every" not in words:
                     raise UsageError(f'{inner}: model = "best" needs eval_instances and eval_every in the training.')
-                found.append(Ask("evaluate", asked, (*swept, *also), training))
+                found.append(Ask("evaluate", asked, training))
     return found
 
 
-def _product(name: str, said: Mapping[str, Any], known: set[str]) -> Iterator[tuple[dict[str, Any], tuple[str, ...]]]:
-    """One value for each key, for every combination of those that have several; and which those are."""
+def _product(name: str, said: Mapping[str, Any], known: set[str]) -> Iterator[dict[str, Any]]:
+    """One value for each key, for every combination of those that have several."""
     axes: dict[tuple[str, ...], list[Any]] = {}
     for key, value in said.items():
         if key not in known:
@@ -150,7 +149,6 @@ def _product(name: str, said: Mapping[str, Any], known: set[str]) -> Iterator[tu
         if len(counts) > 1 or ("seed",) in axes:
             raise UsageError(f"{name}: give seeds = N for the seeds 0 to N-1, or seed = [...], not both.")
         axes["seed",] = list(range(counts[0]))
-    swept = tuple(".".join(path) for path, values in axes.items() if len(values) > 1 and path != ("seed",))
     for chosen in itertools.product(*axes.values()):
         words: dict[str, Any] = {}
         for path, value in zip(axes, chosen, strict=True):
@@ -158,7 +156,7 @@ def _product(name: str, said: Mapping[str, Any], known: set[str]) -> Iterator[tu
                 words[path[0]] = value
             else:
                 words.setdefault(path[0], {})[path[1]] = value
-        yield words, swept
+        yield words
 
 
 def _values(what: str, value: Any) -> list[Any]:

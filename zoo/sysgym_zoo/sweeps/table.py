@@ -30,6 +30,7 @@ class Evaluated:
     """One evaluation that is done."""
 
     label: str
+    family: str
     record: Mapping[str, Any]
     rows: Sequence[dict[str, Any]]
 
@@ -70,7 +71,7 @@ def sweep_report(root: Path, metrics: Sequence[str] = ()) -> tuple[list[dict[str
         options = ", ".join(f"{key}={value}" for key, value in telling_options(record["problem"]).items())
         solved = tuple((item["name"], item["hash"]) for item in record["instances"])
         key = (f"{record['problem']['name']}-v{record['problem']['version']}", options, solved, "ablation" in record)
-        groups.setdefault(key, []).append(Evaluated(unit.label, record, rows))
+        groups.setdefault(key, []).append(Evaluated(unit.label, unit.family, record, rows))
     lines, parts = [], []
     if not found:  # trainings only
         lines = _trained(root, units)

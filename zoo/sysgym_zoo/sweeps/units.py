@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
+import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -14,18 +16,19 @@ from sysgym.core.errors import UsageError
 from sysgym.core.options import parse_pairs
 from sysgym.core.registry import make_problem, options_of
 from sysgym_agents.core import Budget
+from sysgym_agents.general.sb3.stored import SUFFIX
 from sysgym_zoo.jobs.evaluate import checked_budget
 from sysgym_zoo.jobs.plan import Plan, Training, planned
 from sysgym_zoo.jobs.runs import describe_instances
 from sysgym_zoo.jobs.selection import WEIGHTS, Wanted
 from sysgym_zoo.lookup.finding import Clues, find_problem, split
-from sysgym_zoo.lookup.naming import Choice, changed, choose
+from sysgym_zoo.lookup.naming import OF_MODULE, Choice, changed, choose
 from sysgym_zoo.lookup.resolve import build_all, instance_names
 from sysgym_zoo.lookup.trust import file_hashes
 from sysgym_zoo.sweeps.files import Ask, pairs
 
 DEFINES = ("problem", "agent", "instances", "seed", "threads", "budget", "eval")  # a training, of its record
-TOLD = ("set", "steps", "seconds", "cpu_seconds", "threads", "instances", "recipe")  # of a training, by its label
+UNTOLD = ("seed", "problem", "agent", "recipe")  # by what is added to a label
 
 
 @dataclass(frozen=True)
@@ -34,7 +37,9 @@ class Unit:
 
     id: str
     kind: str  # train or evaluate
-    label: str  # what tables call its agent: the same for every seed of a training
+    label: str  # what tables call its agent: the same for every seed of a training, and for nothing else there
+    family: str  # the hash of what defines it but for the seed of the training
+    place: str  # the hash of what is solved: the same for all that stand in one table
     words: Mapping[str, Any]  # the flags of its command, one value each
     threads: int = 1
     needs: str = ""  # the id of the training whose model it evaluates
@@ -49,16 +54,62 @@ def units_of(asks: Sequence[Ask]) -> list[Unit]:
     """The runs of what is asked for, trainings before what needs them, each once; UsageError where one cannot be."""
     for kept in (_planned, _problem, _instances):
         kept.cache_clear()  # files may have changed since
+    trainings = [ask for ask in asks if ask.kind == "train"]
+    made = _distinct([_tried(ask, None) for ask in trainings])
+    known = {id(ask): unit for ask, unit in zip(trainings, made, strict=True)}
+    others = [ask for ask in asks if ask.kind != "train"]
+    evaluations = _distinct([_tried(ask, known.get(id(ask.trained))) for ask in others])
+    known |= {id(ask): unit for ask, unit in zip(others, evaluations, strict=True)}
     found: dict[str, Unit] = {}
-    known: dict[int, Unit] = {}  # of the trainings, by the ask
     for ask in asks:
-        try:
-            unit = _training(ask) if ask.kind == "train" else _evaluation(ask, known.get(id(ask.trained)))
-        except UsageError as error:
-            raise UsageError(f"{ask.kind} {_said(ask.words)}: {error}") from error
-        known[id(ask)] = unit
-        found.setdefault(unit.id, unit)
+        found.setdefault(known[id(ask)].id, known[id(ask)])
     return list(found.values())
+
+
+def _tried(ask: Ask, training: Unit | None) -> Unit:
+    """The unit of an ask; UsageError says which one it is of."""
+    try:
+        return _training(ask) if ask.kind == "train" else _evaluation(ask, training)
+    except UsageError as error:
+        raise UsageError(f"{ask.kind} {_said(ask.words)}: {error}") from error
+
+
+def _distinct(units: Sequence[Unit]) -> list[Unit]:
+    """The units, with labels that tell apart what is not the same: those that agree get what differs beside them."""
+    alike: dict[tuple[str, str], dict[str, Mapping[str, Any]]] = {}
+    for unit in units:
+        words = {**{f"train.{key}": value for key, value in flat(unit.trained).items()}, **flat(unit.words)}
+        alike.setdefault((unit.label, unit.place), {}).setdefault(unit.family, words)
+    return [replace(unit, label=_told_apart(unit, alike[unit.label, unit.place])) for unit in units]
+
+
+def _told_apart(unit: Unit, families: Mapping[str, Mapping[str, Any]]) -> str:
+    """Its label, with every word in which some of these families differ."""
+    mine = families[unit.family]
+    known = dict.fromkeys(key for words in families.values() for key in words if key.rpartition(".")[2] not in UNTOLD)
+    differ = [key for key in known if any(words.get(key) != mine.get(key) for words in families.values())]
+    label = " ".join([unit.label, *(f"{_short(key)}={mine[key]}" for key in differ if key in mine)])
+    same = [name for name, words in families.items() if all(words.get(key) == mine.get(key) for key in differ)]
+    return label if same == [unit.family] else f"{label} ({same.index(unit.family) + 1})"
+
+
+def _short(key: str) -> str:
+    """A word of a label: without the table it is in, but for that of a model's training."""
+    return ("train." if key.startswith("train.") else "") + key.rpartition(".")[2]
+
+
+def flat(words: Mapping[str, Any]) -> dict[str, Any]:
+    """Words with the entries of tables under `table.entry`.
+
+    >>> flat({"steps": 4, "set": {"hidden": 8}})
+    {'steps': 4, 'set.hidden': 8}
+    """
+    found: dict[str, Any] = {}
+    for key, value in words.items():
+        found |= (
+            {f"{key}.{inner}": each for inner, each in value.items()} if isinstance(value, Mapping) else {key: value}
+        )
+    return found
 
 
 def digest(definition: Mapping[str, Any]) -> str:
@@ -72,9 +123,7 @@ def digest(definition: Mapping[str, Any]) -> str:
 
 
 def _said(words: Mapping[str, Any]) -> str:
-    flat = [pair for key, value in words.items() for pair in (pairs(value) if isinstance(value, dict) else [])]
-    flat += [f"{key}={value}" for key, value in words.items() if not isinstance(value, dict)]
-    return " ".join(flat)
+    return " ".join(f"{key.rpartition('.')[2]}={value}" for key, value in flat(words).items())
 
 
 def training_of(
@@ -105,27 +154,28 @@ def _plan_of(words: Mapping[str, Any]) -> tuple[Plan, dict[str, Any]]:
 def _training(ask: Ask) -> Unit:
     plan, record = _plan_of(ask.words)
     seed = ask.words.get("seed", 0)
-    definition = {"kind": "train", **{key: record[key] for key in DEFINES}, "seed": seed}
-    weights = _weights(choose(ask.words["agent"])) if "agent" in ask.words else ""
-    if weights:
-        definition["from"] = weights
+    agent = {key: value for key, value in record["agent"].items() if key != "started_from"}
+    definition = {"kind": "train", **{key: record[key] for key in DEFINES}, "agent": agent}
+    if "agent" in ask.words:
+        definition["from"] = _contents(choose(ask.words["agent"]))
     name = plan.agent["recipe"] if plan.agent["options"] else plan.agent["name"]
-    told = [key for key in ask.swept if key.partition(".")[0] in TOLD]
-    label = " ".join([name, *(f"{key.rpartition('.')[2]}={_at(ask.words, key)}" for key in told)])
     words = {**ask.words, "problem": plan.problem_id}  # resolved: whoever carries it out need not look again
-    return Unit(digest(definition), "train", label, words, plan.threads)
+    family = digest({**definition, "seed": None})
+    return Unit(
+        digest({**definition, "seed": seed}), "train", name, family, digest(record["problem"]), words, plan.threads
+    )
 
 
-def _at(words: Mapping[str, Any], path: str) -> Any:
-    head, _, key = path.partition(".")
-    return words[head][key] if key else words[head]
-
-
-def _weights(choice: Choice) -> str:
-    """The hash of the weights that a word names; '' where it names none."""
-    if choice.weights is None:
-        return ""
-    return hashlib.sha256((choice.weights / WEIGHTS).read_bytes()).hexdigest()
+def _contents(choice: Choice) -> str:
+    """The hash of the weights, of the file, or of the code that an agent's word names; '' for a registered name."""
+    file = None
+    if choice.weights is not None:
+        file = choice.weights / WEIGHTS
+    elif choice.word.endswith(SUFFIX):
+        file = Path(choice.word)
+    elif OF_MODULE.fullmatch(choice.word):
+        file = Path(sys.modules[choice.word.partition(":")[0]].__file__ or os.devnull)
+    return "" if file is None else hashlib.sha256(file.read_bytes()).hexdigest()
 
 
 @lru_cache(maxsize=4096)
@@ -164,11 +214,10 @@ def _evaluation(ask: Ask, training: Unit | None) -> Unit:
         built, _ = build_all(clues._replace(problem=named), changes)
         problem = _problem(named, json.dumps(options_of(built), sort_keys=True))
         choice = changed([choose(words["agent"])], changes)[0]
-        told = [key for key in ask.swept if key.partition(".")[0] in set(TOLD) - {"instances"}]
-        label = " ".join([choice.word, *(f"{key.rpartition('.')[2]}={_at(words, key)}" for key in told)])
+        label = choice.word
         agent = {
             "name": choice.agent, "recipe": choice.recipe, "hyper": {**choice.hyper, **choice.changes},
-            "own": dict(choice.own), "weights": _weights(choice),
+            "own": dict(choice.own), "contents": _contents(choice),
         }  # fmt: skip
     definition |= {
         "agent": agent,
@@ -178,9 +227,12 @@ def _evaluation(ask: Ask, training: Unit | None) -> Unit:
         },
         "instances": _instances(problem, words.get("instances") or problem.default_instances),
     }  # fmt: skip
-    needs = "" if training is None else training.id
     words = {**words, "problem": named}
+    place = digest({key: definition[key] for key in ("problem", "instances", "ablate")})
+    if training is None:
+        return Unit(digest(definition), "evaluate", label, digest(definition), place, words, words.get("threads", 1))
+    family = digest({**definition, "agent": {**agent, "trained": training.family}})
     return Unit(
-        digest(definition), "evaluate", label, words, words.get("threads", 1), needs,
-        {} if training is None else training.words,
+        digest(definition), "evaluate", label, family, place, words, words.get("threads", 1), training.id,
+        training.words,
     )  # fmt: skip
