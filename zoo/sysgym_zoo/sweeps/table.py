@@ -80,7 +80,7 @@ def sweep_report(root: Path, metrics: Sequence[str] = ()) -> tuple[list[dict[str
         raise UsageError(f"{root}: there is no table, as no run is done yet; `sysgym sweep status {root}` says more.")
     for key, evaluated in groups.items():
         title = _title(key, groups)
-        rows = _ablation(evaluated) if key[-1] else _compared(evaluated, str(told.get("compare") or ""))
+        rows = ablation_lines(evaluated) if key[-1] else compared_lines(evaluated, str(told.get("compare") or ""))
         if metrics:
             answers = [{**row, "agent": _renamed(each, row, key[-1])} for each in evaluated for row in each.rows]
             rows = with_metrics(rows, answers, metrics)
@@ -164,32 +164,45 @@ def _several(values: Sequence[Any]) -> str:
     return " or ".join(map(str, values))
 
 
-def _labels(evaluated: Sequence[Evaluated]) -> list[str]:
-    return list(dict.fromkeys(each.label for each in evaluated))
+def _lines(evaluated: Sequence[Evaluated]) -> dict[tuple[str, str], list[Evaluated]]:
+    """The runs of each line: of one label and one definition but for the seed."""
+    found: dict[tuple[str, str], list[Evaluated]] = {}
+    for each in evaluated:
+        found.setdefault((each.label, each.family), []).append(each)
+    return found
 
 
-def _compared(evaluated: Sequence[Evaluated], compare: str) -> list[dict[str, Any]]:
-    """One line an agent, best first, within the freedom of its answers."""
-    labels, order = _labels(evaluated), list(evaluated[0].record.get("freedoms", []))
+def compared_lines(evaluated: Sequence[Evaluated], compare: str) -> list[dict[str, Any]]:
+    """One line an agent, best first, within the freedom of its answers; costs also over those of `compare`, or of the
+    first agent where it did not take part.
+    """
+    order = list(evaluated[0].record.get("freedoms", []))
     names = [item["name"] for item in evaluated[0].record["instances"]]
-    base = compare if compare in labels else labels[0]
-    of = {label: [each for each in evaluated if each.label == label] for label in labels}
-    freedom = {label: freedom_in([row for each in of[label] for row in each.rows], order) for label in labels}
-    costs = {label: np.array([_means(each.rows, names, "cost") for each in of[label]]) for label in labels}
-    ratios = {label: np.array([_means(each.rows, names, "ratio") for each in of[label]]) for label in labels}
+    of = _lines(evaluated)
+    base = next((key for key in of if key[0] == compare), next(iter(of)))
+    rows = {key: [row for each in runs for row in each.rows] for key, runs in of.items()}
+    freedom = {key: freedom_in(rows[key], order) for key in of}
+    costs = {key: np.array([_means(each.rows, names, "cost") for each in runs]) for key, runs in of.items()}
     theirs = np.exp(np.log(costs[base]).mean(0))  # (T,), nan where it has no positive cost
     lines = []
-    for label in labels:
-        rows = [row for each in of[label] for row in each.rows]
-        alike = freedom[label] == freedom[base]
-        line: dict[str, Any] = {"agent": label, "runs": len(of[label]), **_interval("ratio", ratios[label])}
-        line["feasible"] = f"{100 * np.mean([row['feasible'] for row in rows]):.0f} %"
-        line |= _interval(f"over {base}", costs[label] / theirs if alike and label != base else np.empty((0, 0)), True)
-        line |= {"seconds": float(np.mean([row["seconds"] for row in rows]))}
-        lines.append(line | ({"freedom": freedom[label] or None} if order else {}))
-    return sorted(
-        lines, key=lambda line: (place_in(line.get("freedom"), order), line["ratio"] is None, line["ratio"] or 0)
-    )
+    for key, runs in of.items():
+        own = [row["cost"] for row in rows[key]]
+        ratios = np.array([_means(each.rows, names, "ratio") for each in runs])
+        other = key != base and freedom[key] == freedom[base]
+        over = costs[key] / theirs if other else np.empty((0, 0))
+        pairs = int(np.isfinite(over).all(0).sum()) if other else None
+        line: dict[str, Any] = {
+            "agent": key[0], "runs": len(runs), "cost": None if None in own else float(np.mean(own)),
+            **_interval("ratio", ratios), "feasible": f"{100 * np.mean([row['feasible'] for row in rows[key]]):.0f} %",
+            **_interval(f"over {base[0]}", over, True), "paired": pairs,
+            "seconds": float(np.mean([row["seconds"] for row in rows[key]])),
+        }  # fmt: skip
+        lines.append(line | ({"freedom": freedom[key] or None} if order else {}))
+    return sorted(lines, key=lambda line: (place_in(line.get("freedom"), order), *_rank(line)))
+
+
+def _rank(line: Mapping[str, Any]) -> list[float]:
+    return [math.inf if line[key] is None else line[key] for key in ("ratio", "cost")]
 
 
 def _means(rows: Sequence[Mapping[str, Any]], names: Sequence[str], key: str) -> Floats:
@@ -214,15 +227,13 @@ def _interval(name: str, values: Floats, shared: bool = False) -> dict[str, Any]
     return {name: float(geometric_means(kept)), f"{name} low": low, f"{name} high": high}
 
 
-def _ablation(evaluated: Sequence[Evaluated]) -> list[dict[str, Any]]:
+def ablation_lines(evaluated: Sequence[Evaluated]) -> list[dict[str, Any]]:
     """For each trained agent one line a contestant, by its cost over the agent's: of each run on each instance."""
     lines = []
-    for label in _labels(evaluated):
-        mine = [each for each in evaluated if each.label == label]
+    for (label, _), mine in _lines(evaluated).items():
         roles: dict[tuple[str, str], list[tuple[Evaluated, str]]] = {}
         for each in mine:
-            told = each.record["ablation"]
-            for name, who in told["contestants"].items():
+            for name, who in each.record["ablation"]["contestants"].items():
                 roles.setdefault((who["role"], _renamed(each, {"agent": name}, True)), []).append((each, name))
         lines += [_contest(label, key, taking, len(mine)) for key, taking in roles.items()]
     return [line for line in lines if line["runs"]]
