@@ -189,6 +189,21 @@ def test_what_can_never_be_placed_is_refused_before_anything_runs(small: Path) -
     assert not list(Path("out").glob("runs/*"))
 
 
+def test_a_damaged_record_is_written_anew_and_the_runs_are_found(
+    small: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = sweep(small, Here())
+    for damage in ("", "{", '{"schema": "sysgym-sweep/1", "units": [{"id": "../../x"}]}'):
+        (root / "sweep.json").write_text(damage)
+        with pytest.raises(sysgym.UsageError):
+            load_units(root)
+        again = Here()
+        sweep(small, again)
+        assert again.started == [] and len(load_units(root)) == 6
+        assert (root / "sweep.json.damaged").read_text() == damage
+        assert "the runs are found by their ids" in capsys.readouterr().err
+
+
 def test_a_folder_of_something_else_is_left_alone(small: Path) -> None:
     Path("full").mkdir()
     (Path("full") / "letter.txt").write_text("dear")

@@ -55,7 +55,14 @@ def write_plan(root: Path, sweep: Sweep, units: Sequence[Unit]) -> None:
     """Record what a sweep consists of: `sweep.json`, whole or not at all. Runs that the file does not ask for any more
     stay in the folder and in the record.
     """
-    former = [unit for unit in load_units(root) if unit.id not in {each.id for each in units}] if known(root) else []
+    now = {unit.id for unit in units}
+    try:
+        former = [unit for unit in load_units(root) if unit.id not in now] if known(root) else []
+    except UsageError as error:
+        aside = root / "sweep.json.damaged"
+        (root / "sweep.json").replace(aside)
+        say(f"note: {error} It is kept as {aside}; the runs are found by their ids.")
+        former = []
     record = {
         "schema": SCHEMA, "file": str(sweep.file), "compare": sweep.compare, "versions": versions(),
         "hardware": hardware(), "units": [asdict(unit) for unit in units], "former": [asdict(unit) for unit in former],
