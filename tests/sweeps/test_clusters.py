@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -178,3 +179,22 @@ def test_queues_that_cannot_be(table: str, said: str, small: Path, inline: Calla
     pytest.importorskip("submitit")
     small.write_text(small.read_text() + table)
     assert said in inline("sweep", str(small), "--out", "out", "--backend", "slurm", code=2).stderr
+
+
+@pytest.mark.parametrize("words", [(), ("--backend", "ray"), ("--backend", "slurm", "--slurm", "cluster=local")])
+def test_tuning_runs_where_sweeps_do(words: tuple[str, ...], tmp_path: Path, real_sysgym: Callable[..., Any]) -> None:
+    """Two processes, the same trials and seeds; each trial once."""
+    pytest.importorskip({"ray": "ray", "slurm": "submitit"}.get(words[1] if words else "", "optuna"))
+    asked = ("tune", "gap", "--instances", "tiny/train", "--set", "hidden=8", "--steps", "8", "--trials", "5")
+    done = real_sysgym(*asked, "--seeds", "1", "--workers", "2", "--study", "study", *words, "--json")
+    trials = json.loads(done.stdout)["trials"]
+    assert sorted(row["trial"] for row in trials) == list(range(5)) and (tmp_path / "study" / "recipe.toml").is_file()
+    assert {path.name for path in (tmp_path / "study" / "trials").iterdir() if path.is_dir()} == {
+        f"{number:04d}-s10000" for number in range(5)
+    }
+
+
+def test_tuning_is_told_what_a_queue_takes(inline: Callable[..., Any]) -> None:
+    words = ("tune", "gap", "--instances", "tiny/train", "--steps", "8", "--backend", "slurm", "--slurm")
+    assert "--slurm takes key=value" in inline(*words, "partition", code=2).stderr
+    assert "is that of a Ray cluster" in inline(*words, "a=b", "--address", "auto", code=2).stderr
