@@ -126,7 +126,7 @@ class Attention(nn.Module):
         memory = functional.pad(rows[:, :-1].detach(), (0, 0, 0, 0, 1, 0))
         both = torch.cat([memory, rows], dim=2).reshape(batch * parts, 2 * length, hidden)
         key, value = (self._split(item, batch * parts, 2 * length) for item in self.keys(both, graph).chunk(2, dim=2))
-        seen = torch.ones(parts, 2 * length, dtype=torch.bool)
+        seen = torch.ones(parts, 2 * length, dtype=torch.bool, device=x.device)
         seen[0, :length] = False
         seen[-1, length + units - (parts - 1) * length :] = False
         mask = seen.repeat(batch, 1)[:, None, None, :]

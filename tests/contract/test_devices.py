@@ -1,0 +1,103 @@
+"""Every learner on another device: it takes the same course there, and what it keeps is at hand here.
+
+No GPU is needed: the device of `away` refuses what CUDA would refuse, and computes as the CPU does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from away import AWAY, there_is
+from cases import LEARNERS, UNFIT, first_instance, learner_table, plugin_registered, small
+
+import sysgym
+from sysgym.core.registry import make_problem, problem_class
+from sysgym_agents.core import Budget, agent_class, make_agent
+from sysgym_agents.learning import devices
+
+STEPS = 24
+
+
+def learners() -> list[Any]:
+    """Parameters for `agent` and `name`: each learner on the last of its problems, a table of others, the whole product.
+
+    Those of other packages do not know of devices.
+    """
+    table = learner_table()
+    with plugin_registered():
+        own = [pair for pair in LEARNERS if agent_class(pair[0]).__module__.startswith("sysgym_agents.")]
+        last = dict(own)
+        return [
+            pytest.param(
+                agent, name, id=f"{agent}-{name.split('/')[1]}",
+                marks=[] if last[agent] == name else [pytest.mark.slow if (agent, name) in table else pytest.mark.full],
+            )
+            for agent, name in own
+        ]  # fmt: skip
+
+
+@pytest.fixture
+def gpu(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A GPU that is none."""
+    monkeypatch.setattr(devices, "accelerator", lambda: AWAY)
+    monkeypatch.setattr(devices, "_name", lambda kind: "a GPU that is none")
+    with there_is():
+        yield
+
+
+def unfit(name: str, variant: dict[str, Any], agent: str) -> str:
+    """Why an agent cannot act in a mode, or ''."""
+    problem = make_problem(name, **variant)
+    try:
+        small(agent).fit(problem, [problem.load(first_instance(problem))], np.random.default_rng(0), Budget(steps=1))
+    except sysgym.UsageError as error:
+        if not any(words in str(error) for words in UNFIT):
+            raise
+        return str(error)
+    return ""
+
+
+def trained(agent: str, name: str, variant: dict[str, Any], folder: Path) -> tuple[Any, list[dict[str, float]], Any]:
+    """A learner after a few steps with what it told, kept in a folder, and its answer."""
+    problem, learner, heard = make_problem(name, **variant), small(agent), list[dict[str, float]]()
+    instance = problem.load(first_instance(problem))
+
+    def hear(row: dict[str, float]) -> bool:
+        heard.append(row)
+        learner.save(folder / "agent")
+        learner.save_training(folder / "agent")
+        return True
+
+    learner.fit(problem, [instance], np.random.default_rng(0), Budget(steps=STEPS), hear)
+    learner.save(folder / "agent")
+    return learner, heard, learner.solve(problem, instance, np.random.default_rng(1), Budget(steps=6))
+
+
+@pytest.mark.parametrize(("agent", "name"), learners())
+def test_learners_take_the_same_course_on_another_device(agent: str, name: str, tmp_path: Path, gpu: None) -> None:
+    """The same metrics, weights and answer, but for sums in another order; both keep weights that either can load."""
+    variant = next((dict(v) for v in problem_class(name).variants if not unfit(name, v, agent)), None)
+    if variant is None:
+        pytest.skip(f"no mode of {name} fits {agent}")
+    with devices.using("cpu"):
+        ours, heard, answer = trained(agent, name, variant, tmp_path / "here")
+        assert devices.described()["device"] == "cpu"
+    with devices.using("cuda"):
+        theirs, told, found = trained(agent, name, variant, tmp_path / "there")
+        facts = devices.described()
+        assert facts["device"] == AWAY.type and not facts["reproducible"], "it computed on the CPU"
+    for mine, other in zip(heard, told, strict=True):
+        for key in mine.keys() - {"seconds", "cpu_seconds"}:
+            assert other[key] == pytest.approx(mine[key], rel=1e-3, abs=1e-5), key
+    kept = [agent_.weights() for agent_ in (ours, theirs)]
+    assert all(type(value) is torch.Tensor and value.device.type == "cpu" for each in kept for value in each.values())
+    for key, value in kept[0].items():
+        np.testing.assert_allclose(kept[1][key].numpy(), value.numpy(), rtol=1e-3, atol=1e-4, err_msg=key)
+    assert all(np.array_equal(answer[key], found[key]) for key in answer)
+    with devices.using("cpu"):
+        make_agent(agent).load(tmp_path / "there" / "agent")
