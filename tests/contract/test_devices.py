@@ -24,7 +24,7 @@ STEPS = 24
 
 
 def learners() -> list[Any]:
-    """Parameters for `agent` and `name`: each learner on the last of its problems, a table of others, the whole product.
+    """Parameters for `agent` and `name`: each learner on the last of its problems, a table of others, all of them.
 
     Those of other packages do not know of devices.
     """

@@ -36,6 +36,14 @@ class Example:
     weight: Tensor  # (2M, 3) float32 edge features and the direction
     devices: Tensor  # (D, 2 * LABEL_WAVES + DEVICE_FEATURES) float32
 
+    def to(self, device: torch.device) -> Example:
+        """The same on a device."""
+        source, target = self.edges
+        return Example(
+            self.work, self.nodes.to(device), self.mix.to(device), (source.to(device), target.to(device)),
+            self.weight.to(device), self.devices.to(device),
+        )  # fmt: skip
+
     @cached_property
     def fusions(self) -> Array:
         """Priorities of the operators by each rule of fusion, (rules, N) int64."""

@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 DEVICES = ("auto", "cpu", "cuda")
 PAYS = 2**14  # rows of features (nodes times observations or samples) from which `auto` takes a GPU
 # Measured on an H200 against one core of its host: attention over 52,313 operators 136 times as fast, message passing
-# over 200,000 nodes 206 times, a policy that plays 128 graphs of 256 nodes 9 times; layer-level graphs of 73 to 89 units,
-# up to 64 samples of each, no faster.
+# over 200,000 nodes 206 times, a policy that plays 128 graphs of 256 nodes 9 times; layer-level graphs of 73 to 89
+# units, up to 64 samples of each, no faster.
 
 Net = TypeVar("Net", bound="nn.Module")
 _wish = ["auto"]  # what `use` was told last
