@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
+from torch.utils._mode_utils import no_dispatch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map
 
@@ -39,7 +40,7 @@ class Away(torch.Tensor):
         if held.layout is torch.strided:
             laid_out = {"strides": held.stride(), "storage_offset": held.storage_offset()}
         make: Any = torch.Tensor._make_wrapper_subclass  # type: ignore[attr-defined]
-        found = make(cls, held.shape, dtype=held.dtype, device=AWAY, **laid_out)
+        found = make(cls, held.shape, dtype=held.dtype, device="meta", dispatch_device=True, **laid_out)
         found.held = held
         made: Away = found
         return made
@@ -103,6 +104,8 @@ def _call(func: Any, args: Any, kwargs: Any) -> Any:
     leaves = [value for value in tree_leaves((args, kwargs)) if isinstance(value, torch.Tensor)]
     mine = [value for value in leaves if isinstance(value, Away)]
     name = func.name()
+    if name == "prim::device":
+        return AWAY
     if name in ("aten::_to_copy", "aten::copy_"):
         return _moved(func, args, kwargs)
     made = _is_away(kwargs.get("device"))
@@ -122,7 +125,11 @@ def _call(func: Any, args: Any, kwargs: Any) -> Any:
             return value
         return known[id(value)] if id(value) in known else Away(value)
 
-    return tree_map(back, func(*tree_map(_held, args), **tree_map(_held, kwargs)))
+    found = tree_map(back, func(*tree_map(_held, args), **tree_map(_held, kwargs)))
+    if torch.Tag.inplace_view in func.tags:  # what the tensor says of its shape is to change too
+        with no_dispatch():
+            func(*args, **kwargs)
+    return found
 
 
 def _moved(func: Any, args: Any, kwargs: Any) -> Any:
