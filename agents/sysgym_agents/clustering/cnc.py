@@ -14,7 +14,7 @@ from sysgym.core.errors import UsageError
 from sysgym.core.options import Range
 from sysgym.core.problem import Array, Solution
 from sysgym_agents.core import Budget, Callback, Clock
-from sysgym_agents.learning.devices import weights_of
+from sysgym_agents.learning.devices import device_for, placed, weights_of
 from sysgym_agents.learning.stepped import SteppedLearner
 
 if TYPE_CHECKING:
@@ -145,6 +145,7 @@ class CNC(SteppedLearner):
         if self.net is not None:
             compare(instance, self.prepared)
         net = self.net or self._fit_one(k, instance, rng, budget)
+        net = placed(net, device_for(net.rows))
         labels = net.labels(inputs_of(instance, net.hops))
         if self.repair == "none" or clock.spent():
             return {"labels": labels}

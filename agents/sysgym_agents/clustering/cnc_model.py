@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import itertools
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import numpy as np
 import torch
@@ -48,6 +48,7 @@ class CncNet(nn.Module):
     means of `inputs_of` beside them.
     """
 
+    rows: ClassVar[int] = CHUNK  # points of a pass
     mean: Tensor  # (features * (1 + hops),) float32
     scale: Tensor  # () float32
 
