@@ -16,11 +16,14 @@ from away import AWAY, there_is
 from cases import LEARNERS, UNFIT, first_instance, learner_table, plugin_registered, small
 
 import sysgym
+from sysgym.core.options import keyword_options
 from sysgym.core.registry import make_problem, problem_class
 from sysgym_agents.core import Budget, agent_class, make_agent
 from sysgym_agents.learning import devices
 
 STEPS = 24
+SLOW = ("trpo",)  # where every operation has to be looked at
+SMALLER = {"pretrain": 16, "warm": 3, "grouper": 8, "designs": 60, "networks": 1}
 
 
 def learners() -> list[Any]:
@@ -33,12 +36,15 @@ def learners() -> list[Any]:
         own = [pair for pair in LEARNERS if agent_class(pair[0]).__module__.startswith("sysgym_agents.")]
         last = dict(own)
         return [
-            pytest.param(
-                agent, name, id=f"{agent}-{name.split('/')[1]}",
-                marks=[] if last[agent] == name else [pytest.mark.slow if (agent, name) in table else pytest.mark.full],
-            )
-            for agent, name in own
-        ]  # fmt: skip
+            pytest.param(*pair, id=f"{pair[0]}-{pair[1].split('/')[1]}", marks=marks(pair, last, table)) for pair in own
+        ]
+
+
+def marks(pair: tuple[str, str], last: dict[str, str], table: set[tuple[str, str]]) -> list[Any]:
+    """None where a pair runs always."""
+    if last[pair[0]] == pair[1]:
+        return [pytest.mark.slow] if pair[0] in SLOW else []
+    return [pytest.mark.slow if pair in table else pytest.mark.full]
 
 
 @pytest.fixture
@@ -46,15 +52,24 @@ def gpu(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """A GPU that is none."""
     monkeypatch.setattr(devices, "accelerator", lambda: AWAY)
     monkeypatch.setattr(devices, "_name", lambda kind: "a GPU that is none")
+    monkeypatch.setattr("sysgym_agents.chip_placement.edge_pretrain.STEPS", 2)  # more would part ways by rounding
     with there_is():
         yield
+
+
+def smaller(name: str) -> Any:
+    """An agent that prepares itself for less long."""
+    agent = small(name)
+    for key in SMALLER.keys() & keyword_options(agent_class(name)).keys():
+        setattr(agent, key, SMALLER[key])
+    return agent
 
 
 def unfit(name: str, variant: dict[str, Any], agent: str) -> str:
     """Why an agent cannot act in a mode, or ''."""
     problem = make_problem(name, **variant)
     try:
-        small(agent).fit(problem, [problem.load(first_instance(problem))], np.random.default_rng(0), Budget(steps=1))
+        smaller(agent).fit(problem, [problem.load(first_instance(problem))], np.random.default_rng(0), Budget(steps=1))
     except sysgym.UsageError as error:
         if not any(words in str(error) for words in UNFIT):
             raise
@@ -64,7 +79,7 @@ def unfit(name: str, variant: dict[str, Any], agent: str) -> str:
 
 def trained(agent: str, name: str, variant: dict[str, Any], folder: Path) -> tuple[Any, list[dict[str, float]], Any]:
     """A learner after a few steps with what it told, kept in a folder, and its answer."""
-    problem, learner, heard = make_problem(name, **variant), small(agent), list[dict[str, float]]()
+    problem, learner, heard = make_problem(name, **variant), smaller(agent), list[dict[str, float]]()
     instance = problem.load(first_instance(problem))
 
     def hear(row: dict[str, float]) -> bool:

@@ -61,7 +61,9 @@ def neuncut(sums: Sums, penalty: float) -> Tensor:
     root = torch.rsqrt(sums.volume + TINY)
     gram = sums.overlap * root[:, None] * root
     cut = ((sums.overlap.diagonal() - sums.inside) * root**2).sum()
-    return cut + penalty / 2 * torch.linalg.norm(gram - torch.eye(len(gram), dtype=gram.dtype, device=gram.device)) / len(gram)
+    return cut + penalty / 2 * torch.linalg.norm(
+        gram - torch.eye(len(gram), dtype=gram.dtype, device=gram.device)
+    ) / len(gram)
 
 
 @lru_cache(maxsize=1)

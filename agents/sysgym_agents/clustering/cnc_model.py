@@ -240,7 +240,9 @@ class Progress:
         facts = {"done": self.done, "iterations": self.setting.iterations, "seed": self.seed, "before": self.before,
                  "rng": self.rng.bit_generator.state, "affinity": self.setting.affinity, "embedding": self.embedding,
                  "reach": [getattr(source, "reach", None) for source in self.sources]}  # fmt: skip
-        past = {} if self.past is None else {f"{PAST}{name}": value.cpu() for name, value in self.past._asdict().items()}
+        past = (
+            {} if self.past is None else {f"{PAST}{name}": value.cpu() for name, value in self.past._asdict().items()}
+        )
         guides = {f"{GUIDES}{index}": value for index, value in enumerate(self.guides or [])}
         twin = {} if self.siamese is None else learner_tensors(self.siamese.net, self.siamese.optimiser, SIAMESE)
         return Snapshot(learner_tensors(self.raw, self.optimiser) | averaged | past | guides | twin, facts)

@@ -149,6 +149,6 @@ def dropped(x: Tensor, share: float) -> Tensor:
     """Dropout of a share of the numbers, by torch's generator of the CPU."""
     import torch
 
-    if x.device.type == "cpu":
+    if x.device.type == "cpu" or share == 0:
         return torch.nn.functional.dropout(x, share)
     return x * torch.nn.functional.dropout(torch.ones(x.shape, dtype=x.dtype), share).to(x.device)

@@ -115,10 +115,15 @@ class _Product(torch.autograd.Function):
 Parts = tuple[Tensor, Tensor, Tensor]  # of a Csr
 
 
+def csr_on(matrix: Csr, device: torch.device) -> Parts:
+    """The arrays of sparse matrices as tensors on a device."""
+    ptr, column, value = (torch.from_numpy(part).to(device) for part in matrix)
+    return ptr, column, value
+
+
 def parts_on(operator: MeanOperator, device: torch.device) -> tuple[Parts, Parts]:
     """The arrays of an operator and of its transpose as tensors on a device, for `blocks`."""
-    one, two = ((torch.from_numpy(part).to(device) for part in matrix) for matrix in operator)
-    return tuple(one), tuple(two)  # type: ignore[return-value]
+    return csr_on(operator.matrix, device), csr_on(operator.transposed, device)
 
 
 def blocks(parts: tuple[Parts, Parts], ids: Tensor) -> SparseOperator:
