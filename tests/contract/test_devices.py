@@ -108,7 +108,8 @@ def test_learners_take_the_same_course_on_another_device(agent: str, name: str, 
         assert facts["device"] == AWAY.type and not facts["reproducible"], "it computed on the CPU"
     for mine, other in zip(heard, told, strict=True):
         for key in mine.keys() - {"seconds", "cpu_seconds"}:
-            assert other[key] == pytest.approx(mine[key], rel=1e-3, abs=1e-5), key
+            within = 1e-3 if "explained" in key else 1e-5  # a difference of nearly the same numbers
+            assert other[key] == pytest.approx(mine[key], rel=1e-3, abs=within), key
     kept = [agent_.weights() for agent_ in (ours, theirs)]
     assert all(type(value) is torch.Tensor and value.device.type == "cpu" for each in kept for value in each.values())
     for key, value in kept[0].items():

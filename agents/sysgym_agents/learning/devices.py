@@ -35,12 +35,17 @@ def use(wish: str) -> None:
 
     UsageError for another word, and for "cuda" where torch finds none.
     """
-    if wish not in DEVICES:
-        raise unknown("device", wish, DEVICES)
+    check(wish)
     if wish == "cuda" and accelerator() is None:
         raise UsageError(f"device 'cuda' was asked for, and {_finding()}; use --device cpu or auto.")
     _wish[:] = [wish]
     _used.clear()
+
+
+def check(wish: str) -> None:
+    """UsageError for a word that names no device."""
+    if wish not in DEVICES:
+        raise unknown("device", wish, DEVICES)
 
 
 @contextmanager
@@ -100,7 +105,7 @@ def told(facts: dict[str, Any]) -> str:
     """A line about a description, '' where it is the CPU and nobody asked for it."""
     if facts["device"] != "cpu":
         return f"device: {facts['device']} ({facts['name']}); the same seed may give other results there each time."
-    why = "" if facts["asked"] == "cpu" else ", as nothing was large enough for the GPU or there is none"
+    why = "" if facts["asked"] == "cpu" else ", as no network was asked"
     return "" if facts["asked"] == "auto" else f"device: cpu{why}; {facts['threads']} thread(s)."
 
 

@@ -141,6 +141,12 @@ def _formats(params: dict[str, Any]) -> Iterable[str]:
     return FORMATS
 
 
+def _devices(params: dict[str, Any]) -> Iterable[str]:
+    from sysgym_agents.learning.devices import DEVICES
+
+    return DEVICES
+
+
 def _everything(params: dict[str, Any]) -> Iterable[str]:
     from sysgym_zoo.lookup.catalogue import known_names
 
@@ -150,4 +156,4 @@ def _everything(params: dict[str, Any]) -> Iterable[str]:
 problems, agents, learners, instances = map(completes, (_problems, _agents, _learners, _instances))
 options, hyper, boards, recipes, areas = map(completes, (_options, _hyper, _boards, _recipes, _areas))
 everything = completes(_everything)
-formats = completes(_formats)
+formats, devices = map(completes, (_formats, _devices))

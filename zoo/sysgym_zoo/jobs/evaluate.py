@@ -20,7 +20,7 @@ from sysgym.core.solutions import freedom_of, widest_of, write_solution
 from sysgym_agents.core import Budget, Clock
 from sysgym_agents.learning.ratios import geometric_mean, known_reference, ratio
 from sysgym_zoo.jobs.console import Progress, say
-from sysgym_zoo.jobs.runs import Run, describe_instances, fresh_folder, set_threads
+from sysgym_zoo.jobs.runs import Run, describe_instances, fresh_folder, set_device, set_threads, tell_device
 from sysgym_zoo.lookup.naming import Solver
 
 
@@ -95,6 +95,7 @@ class How(NamedTuple):
     out: Path | None = None  # run folder; None: the next below runs/
     notes: Mapping[str, Any] = MappingProxyType({})  # that the record keeps beside
     lenient: bool = False  # leave out an agent that refuses an instance, with a word on stderr
+    device: str = "auto"  # where networks are computed
 
 
 def evaluate(
@@ -108,6 +109,7 @@ def evaluate(
         raise UsageError("an agent is named twice.")
     checked_budget(budget)
     set_threads(threads)
+    set_device(how.device)
     folder = fresh_folder(out, f"{problem.name}-evaluate")
     record = {
         "kind": "evaluate",
@@ -130,6 +132,7 @@ def evaluate(
                 if not how.lenient:
                     raise
                 say(f"{solver.name} is left out: {error}")
+        run.note(device=tell_device())
     return folder, rows
 
 

@@ -10,10 +10,11 @@ from typing import Any
 import numpy as np
 
 from sysgym_agents.core import Budget, Clock, uncounted
+from sysgym_agents.learning import devices
 from sysgym_zoo.jobs.checkpoints import Begun, checkpoint, left, resume, save_agent
 from sysgym_zoo.jobs.console import Progress, say
 from sysgym_zoo.jobs.plan import Plan, Training, planned
-from sysgym_zoo.jobs.runs import Run, fresh_folder, set_threads
+from sysgym_zoo.jobs.runs import Run, fresh_folder, set_device, set_threads, tell_device
 from sysgym_zoo.jobs.selection import WEIGHTS, Selection
 
 SHOWN = ("return", "cost", "best", "feasible", "ncut")  # of a learner's metrics, beside the line of progress
@@ -26,9 +27,11 @@ def train(asked: Training) -> tuple[Path, dict[str, Any]]:
     """
     plan = planned(asked)
     set_threads(plan.threads)
+    set_device(plan.device)
     record, begun = plan.record(), Begun(0.0, 0.0, exact=True)
     if asked.resume and asked.out is not None:
         folder, begun = asked.out, resume(asked.out, plan.learner, plan.budget)
+        begun = begun._replace(exact=begun.exact and not plan.moved)
         earlier = {key: plan.run.get(key) for key in ("started", "seconds", "cpu_seconds", "status")}
         record |= {"resumed_at": begun._asdict(), "earlier": [*plan.run.get("earlier", []), earlier]}
     else:
@@ -38,7 +41,7 @@ def train(asked: Training) -> tuple[Path, dict[str, Any]]:
     if selection:
         selection.resume(begun.steps)
         record["best"] = selection.record()
-    with Run(folder, record, tensorboard=True) as run:
+    with Run(folder, {**record, "device": devices.described()}, tensorboard=True) as run:
         status = _fit(run, plan, begun, (asked.save_every, selection))
         save_agent(folder, plan.learner)
         weights = (folder / "agent" / WEIGHTS).read_bytes()
@@ -94,6 +97,7 @@ class _Watch:
         self.bar = Progress("training", total, self.unit.replace("_", " "), last=True)
         self.steps = self.seconds = 0.0  # now
         self.saved = begun.seconds  # when the last checkpoint was written
+        self.device: dict[str, Any] = {}  # what is recorded of it
         self.lengths: set[float] = set()  # mean lengths of episodes, and the least and greatest returns
         self.returns: set[float] = set()
 
@@ -108,6 +112,7 @@ class _Watch:
         return Begun(steps, seconds, True, self.begun.cpu_seconds + self.clock.cpu_seconds)
 
     def __call__(self, metrics: dict[str, float]) -> bool:
+        self._note_device()
         self.steps = metrics["steps"] + self.begun.steps
         self.seconds = metrics["seconds"] + self.begun.seconds
         score = None
@@ -129,6 +134,13 @@ class _Watch:
         elif self.seconds - self.saved >= self.save_every:
             self._checkpoint()
         return not (self.asked_to_stop or (self.selection and self.selection.over))
+
+    def _note_device(self) -> None:
+        """Record which device is used: that is known once something is computed there."""
+        facts = devices.described() if self.device else tell_device()
+        if facts != self.device:
+            self.device = facts
+            self.run.note(device=facts)
 
     def what_is_the_same(self) -> str:
         """A sentence where all episodes were alike, so that there was little to learn; else nothing."""
