@@ -37,7 +37,7 @@ def use(wish: str) -> None:
     """
     check(wish)
     if wish == "cuda" and accelerator() is None:
-        raise UsageError(f"device 'cuda' was asked for, and {_finding()}; use --device cpu or auto.")
+        raise UsageError(f"device 'cuda' was asked for, and {finding()}; use --device cpu or auto.")
     _wish[:] = [wish]
     _used.clear()
 
@@ -115,14 +115,19 @@ def _name(kind: str) -> str:
     return str(torch.cuda.get_device_name()) if kind == "cuda" else kind
 
 
-def _finding() -> str:
-    """What torch says about CUDA."""
+def finding() -> str:
+    """What torch says about CUDA.
+
+    >>> finding().startswith("torch ")
+    True
+    """
     import torch
 
-    built = (
-        "is built without CUDA" if torch.version.cuda is None else f"(for CUDA {torch.version.cuda}) finds no device"
-    )
-    return f"torch {torch.__version__} {built}"
+    if torch.version.cuda is None:
+        return f"torch {torch.__version__} is built without CUDA"
+    device = accelerator()
+    found = "no device" if device is None else f"{device} ({_name(device.type)})"
+    return f"torch {torch.__version__} for CUDA {torch.version.cuda} finds {found}"
 
 
 def of(net: nn.Module) -> torch.device:
