@@ -51,7 +51,7 @@ def marks(pair: tuple[str, str], last: dict[str, str], table: set[tuple[str, str
 def gpu(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """A GPU that is none."""
     monkeypatch.setattr(devices, "accelerator", lambda: AWAY)
-    monkeypatch.setattr(devices, "_name", lambda kind: "a GPU that is none")
+    monkeypatch.setattr(devices, "named", lambda kind: "a GPU that is none")
     monkeypatch.setattr("sysgym_agents.chip_placement.edge_pretrain.STEPS", 2)  # more would part ways by rounding
     with there_is():
         yield
@@ -117,3 +117,38 @@ def test_learners_take_the_same_course_on_another_device(agent: str, name: str, 
     assert all(np.array_equal(answer[key], found[key]) for key in answer)
     with devices.using("cpu"):
         make_agent(agent).load(tmp_path / "there" / "agent")
+
+
+ENOUGH = {"ppo": 32, "recurrent-ppo": 32, "gap": 30, "cnc": 104, "guided-genetic": 54}  # steps, so that it tells before
+
+
+@pytest.mark.parametrize("agent", [*list(ENOUGH)[:-1], pytest.param(list(ENOUGH)[-1], marks=pytest.mark.slow)])
+def test_trainings_go_on_on_the_device(agent: str, tmp_path: Path, gpu: None) -> None:
+    """What was saved there goes on there as if nothing had been, and on the CPU too."""
+    (name,) = [pair[1] for pair in LEARNERS if pair[0] == agent][-1:]
+    with plugin_registered():
+        variant = next(dict(v) for v in problem_class(name).variants if not unfit(name, dict(v), agent))
+        problem, total = make_problem(name, **variant), ENOUGH[agent]
+    instances, whole, saved = [problem.load(first_instance(problem))], smaller(agent), tmp_path / "saved"
+
+    def stop(row: dict[str, float]) -> bool:
+        stopped.save(saved)
+        assert stopped.save_training(saved)
+        reached.append(int(row["steps"]))
+        return False
+
+    with devices.using("cuda"):
+        whole.fit(problem, instances, np.random.default_rng(0), Budget(steps=total))
+        stopped, reached = smaller(agent), list[int]()
+        stopped.fit(problem, instances, np.random.default_rng(0), Budget(steps=total), stop)
+    assert 0 < reached[0] < total
+    for wish in ("cuda", "cpu"):
+        with devices.using(wish):
+            rest, left = make_agent(agent), Budget(steps=total - reached[0])
+            rest.load(saved)
+            assert rest.load_training(saved, left)
+            rest.fit(problem, instances, np.random.default_rng(0), left)
+            for key, value in whole.weights().items():
+                np.testing.assert_allclose(
+                    rest.weights()[key].numpy(), value.numpy(), rtol=1e-3, atol=1e-4, err_msg=key
+                )

@@ -98,7 +98,7 @@ def described() -> dict[str, Any]:
     away = sorted(_used - {"cpu"})
     if not away:
         return {"asked": _wish[0], "device": "cpu", "threads": threads(), "reproducible": True}
-    return {"asked": _wish[0], "device": away[0], "name": _name(away[0]), "threads": threads(), "reproducible": False}
+    return {"asked": _wish[0], "device": away[0], "name": named(away[0]), "threads": threads(), "reproducible": False}
 
 
 def told(facts: dict[str, Any]) -> str:
@@ -109,7 +109,8 @@ def told(facts: dict[str, Any]) -> str:
     return "" if facts["asked"] == "auto" else f"device: cpu{why}; {facts['threads']} thread(s)."
 
 
-def _name(kind: str) -> str:
+def named(kind: str) -> str:
+    """A name of the device of a kind, such as the GPU's own."""
     import torch
 
     return str(torch.cuda.get_device_name()) if kind == "cuda" else kind
@@ -126,7 +127,7 @@ def finding() -> str:
     if torch.version.cuda is None:
         return f"torch {torch.__version__} is built without CUDA"
     device = accelerator()
-    found = "no device" if device is None else f"{device} ({_name(device.type)})"
+    found = "no device" if device is None else f"{device} ({named(device.type)})"
     return f"torch {torch.__version__} for CUDA {torch.version.cuda} finds {found}"
 
 

@@ -21,7 +21,7 @@ from stable_baselines3.dqn.policies import DQNPolicy
 from torch import Tensor, nn
 from torch.distributions import Categorical, Independent
 
-from sysgym_agents.general.sb3.network import Encoded, GraphNet, StoredGraphs
+from sysgym_agents.general.sb3.network import FURTHER, Encoded, GraphNet, StoredGraphs
 from sysgym_agents.learning.devices import drawn
 
 
@@ -145,7 +145,7 @@ class GraphActorCritic:
 
         Large graphs are taken some rows at a time, so that what one layer writes is still near when the next reads it.
         """
-        rows, batch = self.net.rows_together, len(actions)
+        rows, batch = self.net.rows_together * (1 if actions.device.type == "cpu" else FURTHER), len(actions)
         if batch > rows:
             blocks = [slice(start, start + rows) for start in range(0, batch, rows)]
             parts = [
