@@ -5,14 +5,13 @@ No GPU is needed: the device of `away` refuses what CUDA would refuse, and compu
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from away import AWAY, there_is
+from away import AWAY, CALLS
 from cases import LEARNERS, UNFIT, first_instance, learner_table, plugin_registered, small
 
 import sysgym
@@ -47,21 +46,11 @@ def marks(pair: tuple[str, str], last: dict[str, str], table: set[tuple[str, str
     return [pytest.mark.slow if pair in table else pytest.mark.full]
 
 
-@pytest.fixture
-def gpu(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """A GPU that is none."""
-    monkeypatch.setattr(devices, "accelerator", lambda: AWAY)
-    monkeypatch.setattr(devices, "named", lambda kind: "a GPU that is none")
-    monkeypatch.setattr("sysgym_agents.chip_placement.edge_pretrain.STEPS", 2)  # more would part ways by rounding
-    with there_is():
-        yield
-
-
-def smaller(name: str) -> Any:
+def smaller(name: str, **changes: Any) -> Any:
     """An agent that prepares itself for less long."""
-    agent = small(name)
-    for key in SMALLER.keys() & keyword_options(agent_class(name)).keys():
-        setattr(agent, key, SMALLER[key])
+    agent, known = small(name), keyword_options(agent_class(name))
+    for key, value in {**{key: value for key, value in SMALLER.items() if key in known}, **changes}.items():
+        setattr(agent, key, value)
     return agent
 
 
@@ -77,9 +66,9 @@ def unfit(name: str, variant: dict[str, Any], agent: str) -> str:
     return ""
 
 
-def trained(agent: str, name: str, variant: dict[str, Any], folder: Path) -> tuple[Any, list[dict[str, float]], Any]:
+def trained(agent: str, problem: Any, folder: Path, changes: dict[str, Any]) -> tuple[Any, list[dict[str, float]], Any]:
     """A learner after a few steps with what it told, kept in a folder, and its answer."""
-    problem, learner, heard = make_problem(name, **variant), smaller(agent), list[dict[str, float]]()
+    learner, heard, before = smaller(agent, **changes), list[dict[str, float]](), CALLS[0]
     instance = problem.load(first_instance(problem))
 
     def hear(row: dict[str, float]) -> bool:
@@ -90,6 +79,7 @@ def trained(agent: str, name: str, variant: dict[str, Any], folder: Path) -> tup
 
     learner.fit(problem, [instance], np.random.default_rng(0), Budget(steps=STEPS), hear)
     learner.save(folder / "agent")
+    assert (CALLS[0] > before + 100) == (devices.described()["device"] != "cpu"), "it was trained elsewhere"
     return learner, heard, learner.solve(problem, instance, np.random.default_rng(1), Budget(steps=6))
 
 
@@ -99,24 +89,42 @@ def test_learners_take_the_same_course_on_another_device(agent: str, name: str, 
     variant = next((dict(v) for v in problem_class(name).variants if not unfit(name, v, agent)), None)
     if variant is None:
         pytest.skip(f"no mode of {name} fits {agent}")
+    same_course(agent, make_problem(name, **variant), tmp_path)
+
+
+OTHER_WAYS = [
+    ("cnc", {"loss": "neuncut", "guided": True}), ("cnc", {"loss": "pgcuts", "affinity": "siamese", "gumbel": False}),
+    ("cnc", {"affinity": "batch", "trials": 2}), ("gdp", {"segment": 8}), ("placeto", {"start": "random", "epochs": 2}),
+    ("gap", {"trials": 2, "flips": False}),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("agent", "changes"), OTHER_WAYS, ids=lambda value: str(value))
+def test_so_they_do_with_other_hyper_parameters(agent: str, changes: dict[str, Any], tmp_path: Path, gpu: None) -> None:
+    name = next(problem for learner, problem in LEARNERS if learner == agent)
+    same_course(agent, make_problem(name), tmp_path, **changes)
+
+
+def same_course(agent: str, problem: Any, folder: Path, **changes: Any) -> None:
+    """Train on the CPU and on the device, and compare all that can be seen."""
     with devices.using("cpu"):
-        ours, heard, answer = trained(agent, name, variant, tmp_path / "here")
+        ours, heard, answer = trained(agent, problem, folder / "here", changes)
         assert devices.described()["device"] == "cpu"
     with devices.using("cuda"):
-        theirs, told, found = trained(agent, name, variant, tmp_path / "there")
+        theirs, told, found = trained(agent, problem, folder / "there", changes)
         facts = devices.described()
         assert facts["device"] == AWAY.type and not facts["reproducible"], "it computed on the CPU"
     for mine, other in zip(heard, told, strict=True):
         for key in mine.keys() - {"seconds", "cpu_seconds"}:
             within = 1e-3 if "explained" in key else 1e-5  # a difference of nearly the same numbers
             assert other[key] == pytest.approx(mine[key], rel=1e-3, abs=within), key
-    kept = [agent_.weights() for agent_ in (ours, theirs)]
+    kept = [learner.weights() for learner in (ours, theirs)]
     assert all(type(value) is torch.Tensor and value.device.type == "cpu" for each in kept for value in each.values())
     for key, value in kept[0].items():
         np.testing.assert_allclose(kept[1][key].numpy(), value.numpy(), rtol=1e-3, atol=1e-4, err_msg=key)
     assert all(np.array_equal(answer[key], found[key]) for key in answer)
     with devices.using("cpu"):
-        make_agent(agent).load(tmp_path / "there" / "agent")
+        make_agent(agent).load(folder / "there" / "agent")
 
 
 ENOUGH = {"ppo": 32, "recurrent-ppo": 32, "gap": 30, "cnc": 104, "guided-genetic": 54}  # steps, so that it tells before

@@ -20,6 +20,7 @@ from torch.utils._pytree import tree_leaves, tree_map
 AWAY = torch.device("lazy", 0)  # a name that torch knows without a machine behind it
 LOOKS_UP = ("aten::index.Tensor", "aten::index_put_", "aten::index_put", "aten::_index_put_impl_")
 
+CALLS = [0]  # operations on the device so far
 LIBRARY = ("aten::randn_like",)  # sb3-contrib's TRPO draws where its conjugate gradients begin, near 0
 
 
@@ -76,11 +77,12 @@ def there_is() -> Iterator[None]:
     moved: Any = torch.nn.Module._apply
 
     def keeping(module: torch.nn.Module, function: Any, recurse: bool = True) -> Any:
+        before = torch.__future__.get_swap_module_params_on_conversion()
         torch.__future__.set_swap_module_params_on_conversion(True)
         try:
             return moved(module, function, recurse)
         finally:
-            torch.__future__.set_swap_module_params_on_conversion(False)
+            torch.__future__.set_swap_module_params_on_conversion(before)
 
     torch.nn.Module._apply = keeping  # type: ignore[method-assign]
     try:
@@ -118,6 +120,9 @@ def _call(func: Any, args: Any, kwargs: Any) -> Any:
         raise Elsewhere(f"{name} on tensors of two devices, {[tuple(value.shape) for value in others]} on the CPU")
     if torch.Tag.nondeterministic_seeded in func.tags and not name.startswith(LIBRARY):
         raise Elsewhere(f"{name} draws on the device")
+    CALLS[0] += 1
+    if mine and not made and kwargs.get("device") is not None:  # made here, like something there
+        return func(*tree_map(_held, args), **kwargs)
     known = {id(value.held): value for value in mine}
 
     def back(value: Any) -> Any:

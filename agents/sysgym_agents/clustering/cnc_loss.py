@@ -97,7 +97,7 @@ def pgcuts(y: Tensor, w: Tensor) -> Tensor:
     bins = [part for part in torch.tensor_split(order, BINS) if len(part)]
     least = torch.stack([degree[part].min() for part in bins]).clamp_min(TINY)
     mean = torch.stack([y[part].mean(dim=0) for part in bins], dim=1)  # (k, bins)
-    share = torch.tensor([len(part) / len(y) for part in bins], device=y.device)
+    share = torch.tensor([len(part) / len(y) for part in bins]).to(y.device)
     found = envelope(
         (degree[:, None, None] / least).expand(-1, y.shape[1], -1), mean.expand(len(y), -1, -1), len(y) - 1
     )

@@ -162,4 +162,4 @@ def dropped(x: Tensor, share: float) -> Tensor:
 
     if x.device.type == "cpu" or share == 0:
         return torch.nn.functional.dropout(x, share)
-    return x * torch.nn.functional.dropout(torch.ones(x.shape, dtype=x.dtype), share).to(x.device)
+    return x * torch.nn.functional.dropout(torch.ones_like(x, device="cpu"), share).to(x.device)  # laid out alike

@@ -71,7 +71,7 @@ class RiskTraining(Training):
         if not written:
             return 0.0
         logp = _logp(self.net, batch_of(written, np.arange(len(written))).to(self.device))
-        told = torch.tensor(owners, device=self.device), torch.tensor(risks, device=self.device)
+        told = torch.tensor(owners).to(self.device), torch.tensor(risks).to(self.device)
         loss = _expected(logp, *told, len(examples))
         self.optimiser.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from typing import Any
 
 import numpy as np
@@ -95,7 +96,7 @@ class Training:
 
     def _update(self, batch: Batch) -> float:
         batch = batch.to(self.device)
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.half):
+        with torch.autocast(self.device.type, torch.bfloat16) if self.half else nullcontext():
             output = self.net.outputs(batch.sources, batch.lengths, batch.read)[batch.real]
             more = -len(output) % TOKENS
             logits = self.net.logits(nn.functional.pad(output, (0, 0, 0, more)))
