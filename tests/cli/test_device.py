@@ -49,3 +49,10 @@ def test_a_run_from_a_machine_with_a_gpu_goes_on_without_one_if_so_asked(sysgym:
     sysgym(*more, "--device", "cpu")
     found = record(folder)
     assert found["status"] == "done" and not found["resumed_at"]["exact"] and found["device"]["device"] == "cpu"
+
+
+def test_help_says_from_which_size_a_gpu_is_taken() -> None:
+    from sysgym_agents.learning.devices import PAYS
+    from sysgym_zoo.cli import training
+
+    assert f" {PAYS} rows" in (training.train.__doc__ or "")

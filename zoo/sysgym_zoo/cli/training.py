@@ -57,7 +57,13 @@ def train(
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Train a learner: metrics, TensorBoard events, checkpoints and the agent in a run folder."""
+    """Train a learner: metrics, TensorBoard events, checkpoints and the agent in a run folder.
+
+    With --device auto a GPU computes what has 16384 rows of features or more (nodes, times the observations or samples
+    of a pass): graphs of a hundred nodes gain nothing there. Simulators stay on the CPU. What is random is drawn there,
+    so that a training takes the same course but for rounding; on a GPU the same seed may end otherwise each time.
+    Weights load anywhere.
+    """
     from sysgym import UsageError
     from sysgym_zoo.jobs.console import show_json, tell
     from sysgym_zoo.jobs.plan import Training
