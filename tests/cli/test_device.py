@@ -56,3 +56,12 @@ def test_help_says_from_which_size_a_gpu_is_taken() -> None:
     from sysgym_zoo.cli import training
 
     assert f" {PAYS} rows" in (training.train.__doc__ or "")
+
+
+def test_a_gpu_that_is_too_small_is_a_sentence(capsys: pytest.CaptureFixture[str]) -> None:
+    from sysgym_zoo.cli.guard import explain
+
+    assert explain(torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20 GiB.")) == 1
+    assert capsys.readouterr().err.strip() == (
+        "sysgym: the GPU has not enough memory for this; use --device cpu, or smaller batches or networks."
+    )

@@ -43,7 +43,7 @@ def marks(pair: tuple[str, str], last: dict[str, str], table: set[tuple[str, str
     """None where a pair runs always."""
     if last[pair[0]] == pair[1]:
         return [pytest.mark.slow] if pair[0] in SLOW else []
-    return [pytest.mark.slow if pair in table else pytest.mark.full]
+    return [pytest.mark.slow if pair in table and pair[0] not in SLOW else pytest.mark.full]
 
 
 def smaller(name: str, **changes: Any) -> Any:

@@ -20,7 +20,7 @@ from sysgym_agents.learning.products import MeanOperator, Parts, blocks, mean_op
 
 ILLEGAL = -1e8  # logit or value of a masked action
 TOGETHER = 2**20  # numbers of one layer of so many observations, which processors keep at hand
-FURTHER = 64  # times as many away from the CPU
+FURTHER = 16  # times as many away from the CPU
 NO_IDS = np.zeros(0, np.int64)  # where a block-diagonal operator knows the graphs of the rows
 LABEL_WAVES = 8  # sines and cosines that encode a label such as a part number
 
