@@ -57,6 +57,19 @@ def test_what_cannot_be_is_refused_in_a_sentence(monkeypatch: pytest.MonkeyPatch
         assert device_for(10 * PAYS).type == "cpu"
 
 
+def test_products_are_in_full_precision(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As long as networks are computed on a GPU: cuDNN's own default is TF32."""
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "current_device", lambda: 0)
+    before = torch.backends.cudnn.allow_tf32
+    try:
+        assert devices.accelerator() == torch.device("cuda", 0)
+        assert not torch.backends.cudnn.allow_tf32 and not torch.backends.cuda.matmul.allow_tf32
+        assert torch.get_float32_matmul_precision() == "highest"
+    finally:
+        torch.backends.cudnn.allow_tf32 = before
+
+
 def test_draws_are_torchs_own_and_the_same_elsewhere() -> None:
     shares = torch.softmax(torch.randn(9, 5, generator=torch.Generator().manual_seed(0)), dim=1)
     x = torch.randn(6, 4, generator=torch.Generator().manual_seed(1))

@@ -7,6 +7,7 @@ devices round differently; what is written to disk is on the CPU. Imports torch 
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from copy import deepcopy
@@ -67,11 +68,11 @@ def accelerator() -> torch.device | None:
 
     if not torch.cuda.is_available():
         return None
-    matmul, cudnn = torch.backends.cuda.matmul, torch.backends.cudnn
-    if hasattr(matmul, "fp32_precision"):  # torch 2.9: the older switches warn
-        matmul.fp32_precision = cudnn.conv.fp32_precision = cudnn.rnn.fp32_precision = "ieee"  # type: ignore[attr-defined]
-    else:
-        matmul.allow_tf32 = cudnn.allow_tf32 = False
+    with warnings.catch_warnings():  # the newer switches break who reads the older ones, which warned for a while
+        warnings.filterwarnings(
+            "ignore", message="Please use the new API settings to control TF32", category=UserWarning
+        )
+        torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
     return torch.device("cuda", torch.cuda.current_device())
 
 
