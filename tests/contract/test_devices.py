@@ -20,7 +20,7 @@ from sysgym.core.registry import make_problem, problem_class
 from sysgym_agents.core import Budget, agent_class, make_agent
 from sysgym_agents.learning import devices
 
-STEPS = 24
+STEPS = 16
 SLOW = ("trpo",)  # where every operation has to be looked at
 SMALLER = {"pretrain": 16, "warm": 3, "grouper": 8, "designs": 60, "networks": 1}
 
