@@ -160,3 +160,17 @@ def inline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any
         return done
 
     return run
+
+
+@pytest.fixture
+def gpu(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A GPU that is none: see `away`."""
+    from away import AWAY, there_is
+
+    from sysgym_agents.learning import devices
+
+    monkeypatch.setattr(devices, "accelerator", lambda: AWAY)
+    monkeypatch.setattr(devices, "named", lambda kind: "a GPU that is none")
+    monkeypatch.setattr("sysgym_agents.chip_placement.edge_pretrain.STEPS", 2)  # more would part ways by rounding
+    with there_is():
+        yield

@@ -23,6 +23,7 @@ from sysgym.core.problem import AnyProblem, Instance, Solution
 from sysgym.core.registry import with_options
 from sysgym.core.solutions import parse_json
 from sysgym_agents.core import Budget, Clock, agent_class, check_fits, is_learner, make_agent
+from sysgym_agents.learning.devices import using
 
 DESCRIPTION, OPTIONS, WEIGHTS = "agent.json", "options.json", "model.safetensors"
 
@@ -87,7 +88,8 @@ def player(files: Mapping[str, bytes]) -> Player:
             )
         mine = with_options(problem, **options) if options else problem
         clock = Clock(Budget())
-        found: Solution = agent.solve(mine, instance, generator(instance, seed), Budget())
+        with using("cpu"):  # where the same seed gives the same answer
+            found: Solution = agent.solve(mine, instance, generator(instance, seed), Budget())
         return found, clock.cpu_seconds
 
     agent.prepare()

@@ -13,9 +13,10 @@ from sysgym import UsageError, make_problem
 from sysgym.core.env import ProblemEnv
 from sysgym_agents import Budget
 from sysgym_agents.chip_placement.edge_pretrain import LABELS, collect, pretrain
-from sysgym_agents.chip_placement.edges import EdgeMean, make_links
+from sysgym_agents.chip_placement.edges import EdgeMean, make_links, spread
 from sysgym_agents.core import Clock, make_agent
 from sysgym_agents.general.sb3.training import make_policy
+from sysgym_agents.learning.products import csr_on
 from sysgym_zoo.lookup.naming import make
 
 
@@ -40,7 +41,9 @@ def test_edge_messages_equal_their_definition(seed: int) -> None:
     torch.nn.init.normal_(layer.link)
     x = torch.randn(3, nodes, width, requires_grad=True)
     ids = np.array([1, 0, 1])
-    found = layer(x, make_links(index, weight, mask, nodes), ids)
+    stored = make_links(index, weight, mask, nodes)
+    found, elsewhere = layer(x, stored, ids), spread(csr_on(stored, x.device), torch.from_numpy(ids))
+    assert torch.allclose(layer(x, elsewhere, ids), found, atol=1e-6)
     rows = []
     for b, g in enumerate(ids):
         near, far, out = layer.near(x[b]), layer.far(x[b]), [x[b, v] * 0 for v in range(nodes)]
@@ -56,6 +59,8 @@ def test_edge_messages_equal_their_definition(seed: int) -> None:
     weights = [x, *layer.parameters()]
     probe = torch.randn_like(found)
     ours = torch.autograd.grad((found * probe).sum(), weights)
+    there = torch.autograd.grad((layer(x, elsewhere, ids) * probe).sum(), weights)
+    assert all(torch.allclose(a, b, atol=1e-5) for a, b in zip(ours, there, strict=True))
     theirs = torch.autograd.grad((wanted * probe).sum(), weights)
     assert all(torch.allclose(a, b, atol=1e-4) for a, b in zip(ours, theirs, strict=True))
 

@@ -330,12 +330,13 @@ def test_doctor_finds_all_in_place(inline: Inline, tmp_path: Path, monkeypatch: 
         found.pop(f"extra {extra}", None)
     assert list(found) == [
         "versions", "hardware", "problems", "agents", "boards", "recipes", "benchmarks", "commands",
-        "extra partitioners", "SYSGYM_DATA", "data cache", "leaderboard store", "runs", "kernel cache",
-        "determinism",
+        "extra partitioners", "SYSGYM_DATA", "data cache", "leaderboard store", "runs", "devices",
+        "kernel cache", "determinism",
     ]  # fmt: skip
     assert {row["status"] for row in found.values()} <= {"ok", "absent"}
     assert "torch" in found["versions"]["detail"] and "OMP_NUM_THREADS=1" in found["hardware"]["detail"]
     assert found["SYSGYM_DATA"]["status"] == "absent" and "same bits" in found["determinism"]["detail"]
+    assert "the CPU; torch" in found["devices"]["detail"]
     assert str(tmp_path / "runs") in found["runs"]["detail"]
     assert re.search(r"is writable, with \d+ compiled kernels in sysgym-\w+ and sys", found["kernel cache"]["detail"])
     assert "each can be used" in inline("doctor").stdout

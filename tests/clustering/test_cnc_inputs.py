@@ -200,7 +200,7 @@ def test_pairs_of_graphs_without_others_or_with_few_neighbours() -> None:
 def test_the_embedding_brings_neighbours_together() -> None:
     instance, truth = blobs()
     torch.manual_seed(0)
-    siamese, rng = Siamese([instance]), np.random.default_rng(0)
+    siamese, rng = Siamese([instance], torch.device("cpu")), np.random.default_rng(0)
     losses = [siamese.step(rng, done, done / 150) for done in range(150)]
     (space,) = siamese.spaces()
     distances, alike = np.linalg.norm(space[:, None] - space[None], axis=2), np.equal.outer(truth, truth)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from sysgym_agents.learning.products import MeanOperator, mean_operator, multiply, scatter_multiply
+from sysgym_agents.learning.products import MeanOperator, blocks, mean_operator, multiply, parts_on, scatter_multiply
 
 GRAPHS, NODES, EDGES, WIDTH = 3, 7, 19, 5
 
@@ -41,8 +41,8 @@ def test_product_and_gradient_equal_the_dense_ones(arrays: tuple[Any, Any, Any])
     upstream = torch.randn(5, NODES, WIDTH)
     expected = dense(*arrays)[ids].float() @ x
     (wanted,) = torch.autograd.grad((expected * upstream).sum(), x)
-    for function in (multiply, scatter_multiply):
-        found = function(operator, ids, x)
+    stacked = blocks(parts_on(operator, x.device), torch.from_numpy(ids))  # as away from the CPU
+    for found in (multiply(operator, ids, x), scatter_multiply(operator, ids, x), multiply(stacked, ids, x)):
         (gradient,) = torch.autograd.grad((found * upstream).sum(), x)
         assert torch.allclose(found, expected, atol=1e-6)
         assert torch.allclose(gradient, wanted, atol=1e-6)

@@ -20,6 +20,7 @@ from sysgym_agents.decoding.training.batches import Example, batch_of
 from sysgym_agents.decoding.training.risk import RiskTraining, _expected, _logp
 from sysgym_agents.decoding.training.texts import Pairs
 from sysgym_agents.decoding.training.training import fit
+from sysgym_agents.learning import devices
 from sysgym_zoo.tools.modelling.corpus import Files
 from sysgym_zoo.tools.modelling.job import Asked, train
 
@@ -67,6 +68,17 @@ def test_a_model_writes_better_for_it() -> None:
     before = tuned.perplexity
     fit(tuned, Clock(Budget()), 2, lambda row: True)
     assert tuned.perplexity < before - 1
+
+
+def test_it_takes_the_same_course_on_another_device(gpu: None) -> None:
+    model, training = prepared(NETWORK, turned(), 40, sample=4)
+    fit(training, Clock(Budget()), 3, lambda row: True)
+    begun, losses = replace(model, tensors=training.net.tensors()), []
+    for wish in ("cpu", "cuda"):
+        with devices.using(wish):
+            tuned = RiskTraining(begun, replace(training.setting, risk=3), 0, training.train[:40], training.valid[:4])
+            losses.append([tuned.step(0.1)["loss"], tuned.validate()])
+    assert losses[1] == pytest.approx(losses[0], rel=1e-4) and losses[0][0] > 0
 
 
 @pytest.mark.parametrize(

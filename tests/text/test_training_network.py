@@ -19,6 +19,7 @@ from sysgym_agents.decoding.training.network import RecurrentNet
 from sysgym_agents.decoding.training.setting import Setting
 from sysgym_agents.decoding.training.texts import Pairs
 from sysgym_agents.decoding.training.training import Training
+from sysgym_agents.learning import devices
 
 KINDS = ("baseline", "lstm-dense", "vanilla-decoder-add", "reversed", "unidirectional-lstm", "none-state",
          "none-input", "self-attention", "reference")  # fmt: skip
@@ -127,3 +128,25 @@ def test_bfloat16_is_near(toy: Callable[..., TextModel], kind: str, sentences: l
     exact = likely(network_of(model), sources, tokens)
     with torch.autocast("cpu", torch.bfloat16):
         assert np.allclose(likely(network_of(model), sources, tokens), exact, atol=0.05)
+
+
+@pytest.mark.parametrize(
+    "kind", ["lstm-dense", "none-input", "self-attention", pytest.param("baseline", marks=pytest.mark.slow)]
+)
+def test_trainings_take_the_same_course_on_another_device(toy: Callable[..., TextModel], kind: str, gpu: None) -> None:
+    """Losses and weights, with dropout that is drawn on the CPU; what is kept of it goes on there."""
+    model = toy(kind)
+    examples, _ = examples_of(model, Pairs(list(TEXTS), list(ANSWERS)))
+    setting, found = Setting(vocabulary="characters", precision="float32", batch=64), []
+    for config in [model.config, *(varied(model.config) if kind == "baseline" else [])]:
+        for wish in ("cpu", "cuda"):
+            with devices.using(wish):
+                training = Training(config, setting, 3, examples, examples[:2])
+                losses = [training.step(0.1 * step)["loss"] for step in range(3)]
+                again = Training(config, setting, 3, examples, examples[:2])
+                again.restore(training.snapshot())
+                found.append((losses, again.step(0.5)["loss"], again.validate(), again.net.tensors()))
+        (losses, last, perplexity, weights), theirs = found[-2:]
+        assert [*theirs[0], *theirs[1:3]] == pytest.approx([*losses, last, perplexity], rel=1e-4)
+        for name, value in weights.items():
+            np.testing.assert_allclose(theirs[3][name], value, rtol=1e-3, atol=1e-4, err_msg=name)

@@ -15,6 +15,7 @@ from sysgym.core.options import Choices, Range, Search
 from sysgym.core.problem import Array, Solution
 from sysgym_agents.accelerator_design.searches import USUAL, crossed, evolve, import_solver, random_designs
 from sysgym_agents.core import Budget, Callback, Clock
+from sysgym_agents.learning.devices import weights_of
 from sysgym_agents.learning.stepped import SteppedLearner
 
 if TYPE_CHECKING:
@@ -127,7 +128,7 @@ class GuidedGenetic(SteppedLearner):
 
     def weights(self) -> Mapping[str, Any] | None:
         """Those of the policy."""
-        return None if self.net is None else self.net.state_dict()
+        return None if self.net is None else weights_of(self.net)
 
     def forget(self, rng: np.random.Generator) -> bool:
         """Draw the policy's weights anew."""

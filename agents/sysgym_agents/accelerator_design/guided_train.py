@@ -12,6 +12,7 @@ from sysgym.accelerator_design.space import COUNTS
 from sysgym.core.problem import Array
 from sysgym_agents.accelerator_design.surrogate_net import Example, SurrogateNet, example_of
 from sysgym_agents.accelerator_design.surrogate_train import Progress, Source
+from sysgym_agents.learning.devices import device_for, placed
 
 if TYPE_CHECKING:
     from sysgym.accelerator_design.instance import Workloads
@@ -44,16 +45,17 @@ class PolicyNet(nn.Module):
         x = torch.relu(self.enter(torch.cat([workload, shown.flatten(1)], dim=1)))
         x = x + torch.relu(self.middle(x))
         logits: Tensor = self.out(x).view(-1, PARAMETERS, ROWS)
-        return logits.masked_fill(torch.from_numpy(BEYOND), -torch.inf)
+        return logits.masked_fill(torch.from_numpy(BEYOND).to(logits.device), -torch.inf)
 
 
 class Writer:
     """Draws parameters by the policy for one workload."""
 
     def __init__(self, net: PolicyNet, problem: AcceleratorDesign, work: Workloads) -> None:
-        self.net = net
+        self.device = device_for(len(work.kind))
+        self.net = placed(net, self.device)
         with torch.no_grad():
-            self.workload = net.embed(example_of(problem, work))
+            self.workload = self.net.embed(example_of(problem, work).to(self.device))
 
     def redraw(self, designs: Array, drawn: Array, rng: np.random.Generator) -> Array:
         """Designs (n, 16) whose values at `drawn` (n, 16) are drawn one after the other, given all that is there."""
@@ -61,7 +63,8 @@ class Writer:
         workload = self.workload.expand(len(designs), -1)
         while left.any():
             with torch.no_grad():
-                logits = self.net(workload, found, torch.from_numpy(~left)).numpy()
+                shown = found.to(self.device), torch.from_numpy(~left).to(self.device)
+                logits = self.net(workload, *shown).cpu().numpy()
             place = np.where(left, rng.random(left.shape), -1.0).argmax(axis=1)
             open_rows = np.flatnonzero(left.any(axis=1))
             chosen = logits[open_rows, place[open_rows]] + rng.gumbel(size=(len(open_rows), ROWS))
@@ -79,11 +82,12 @@ class Imitation(Progress):
         """One gradient step; the cross-entropy of a hidden value, and how often the likeliest one is right."""
         self._paced(share)
         sources = [self.networks[self._drawn()] for _ in range(MIXED)]
-        designs = torch.from_numpy(np.concatenate([self._good(source) for source in sources]))
-        workload = torch.stack([self.net.embed(source.example) for source in sources]).repeat_interleave(SAMPLES, 0)
+        designs = torch.from_numpy(np.concatenate([self._good(source) for source in sources])).to(self.device)
+        seen = [self.net.embed(source.example.to(self.device)) for source in sources]
+        workload = torch.stack(seen).repeat_interleave(SAMPLES, 0)
         count = self.rng.integers(0, PARAMETERS, len(designs))
         order = np.argsort(np.argsort(self.rng.random(designs.shape), axis=1), axis=1)
-        known = torch.from_numpy(order < count[:, None])
+        known = torch.from_numpy(order < count[:, None]).to(self.device)
         logits = self.net(workload, designs, known)[~known]
         loss = nn.functional.cross_entropy(logits, designs[~known])
         self._descend(loss)

@@ -14,6 +14,7 @@ from sysgym.core.options import Choices, Range, Search
 from sysgym.core.problem import Array, Solution
 from sysgym_agents.accelerator_design.searches import USUAL, import_solver
 from sysgym_agents.core import Budget, Callback, Clock
+from sysgym_agents.learning.devices import weights_of
 from sysgym_agents.learning.stepped import SteppedLearner
 
 if TYPE_CHECKING:
@@ -152,7 +153,7 @@ class Surrogate(SteppedLearner):
 
     def weights(self) -> Mapping[str, Any] | None:
         """Those of the network."""
-        return None if self.net is None else self.net.state_dict()
+        return None if self.net is None else weights_of(self.net)
 
     def facts(self) -> dict[str, Any]:
         """For which model the weights are."""

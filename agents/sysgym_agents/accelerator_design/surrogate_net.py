@@ -20,6 +20,7 @@ from sysgym_agents.accelerator_design.features import (
     pair_features,
     regions_of,
 )
+from sysgym_agents.learning.devices import device_for, placed
 
 if TYPE_CHECKING:
     from sysgym.accelerator_design.instance import Workloads
@@ -35,6 +36,10 @@ class Example(NamedTuple):
     source: Tensor  # (E,) int64, producers
     target: Tensor  # (E,) int64, consumers
     regions: Regions
+
+    def to(self, device: torch.device) -> Example:
+        """The same on a device."""
+        return Example(self.nodes.to(device), self.source.to(device), self.target.to(device), self.regions)
 
 
 def example_of(problem: AcceleratorDesign, work: Workloads) -> Example:
@@ -76,10 +81,11 @@ class SurrogateNet(nn.Module):
     def forward(self, encoded: Tensor, regions: Regions, rows: Array) -> Tensor:
         """Log nanoseconds (n, U) of regions, encoded as (U, hidden), on machines (n, 20)."""
         pairs, floor = pair_features(regions, rows)
-        own = self.machine(torch.from_numpy(machine_features(rows)))
-        x = torch.relu(encoded + own[:, None] + self.pair(torch.from_numpy(pairs)))
+        device = encoded.device
+        own = self.machine(torch.from_numpy(machine_features(rows)).to(device))
+        x = torch.relu(encoded + own[:, None] + self.pair(torch.from_numpy(pairs).to(device)))
         x = x + torch.relu(self.mix(x))
-        found: Tensor = self.out(x)[..., 0] + torch.from_numpy(np.log(floor).astype(np.float32))
+        found: Tensor = self.out(x)[..., 0] + torch.from_numpy(np.log(floor).astype(np.float32)).to(device)
         return found
 
 
@@ -87,14 +93,15 @@ class Predictor:
     """Seconds of a batch of each network of a workload by a network; regions that look alike are computed once."""
 
     def __init__(self, net: SurrogateNet, problem: AcceleratorDesign, work: Workloads) -> None:
-        example = example_of(problem, work)
-        self.net, self.count = net, len(work.networks)
+        device = device_for(CHUNK * len(work.kind))
+        example = example_of(problem, work).to(device)
+        self.net, self.count = placed(net, device), len(work.networks)
         with torch.no_grad():
-            encoded = net.encode(example).numpy()
+            encoded = self.net.encode(example).cpu().numpy()
         sizes = np.stack(example.regions, axis=1)
         keys = np.concatenate([work.network[:, None], sizes, np.round(encoded, 4)], axis=1)
         _, first, often = np.unique(keys, axis=0, return_index=True, return_counts=True)
-        self.encoded = torch.from_numpy(encoded[first])
+        self.encoded = torch.from_numpy(encoded[first]).to(device)
         self.regions, self.often, self.network = example.regions.of(first), often, work.network[first]
 
     def seconds(self, designs: Array) -> Array:
@@ -104,7 +111,7 @@ class Predictor:
             part = slice(begin, begin + CHUNK)
             with torch.no_grad():
                 logs = self.net(self.encoded, self.regions, machines(designs[part]))
-            times = np.exp(logs.numpy().astype(np.float64)) * self.often * 1e-9
+            times = np.exp(logs.cpu().numpy().astype(np.float64)) * self.often * 1e-9
             for m in range(self.count):
                 found[part, m] = times[:, self.network == m].sum(axis=1)
         return found

@@ -20,6 +20,7 @@ from sysgym_agents.accelerator_design.searches import Genetic, random_designs
 from sysgym_agents.accelerator_design.surrogate_kernels import region_times
 from sysgym_agents.accelerator_design.surrogate_net import Example, SurrogateNet, example_of
 from sysgym_agents.core import Budget
+from sysgym_agents.learning.devices import device_for
 from sysgym_agents.learning.snapshot import Snapshot, learner_tensors, put_learner
 from sysgym_agents.learning.stepwise import rate
 
@@ -110,10 +111,11 @@ class Progress:
         start: Any = None,
     ) -> None:  # fmt: skip
         self.setting, self.rng, self.done = setting, rng, 0
+        self.device = device_for(BATCH * max(len(work.kind) for work in given))
         self.networks = Networks(problem, given, setting.designs, int(rng.integers(2**31)))
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(int(rng.integers(2**31)))
-            self.net = start or type(self).make(setting.hidden, setting.layers)
+            self.net = (start or type(self).make(setting.hidden, setting.layers)).to(self.device)
         self.optimiser = torch.optim.Adam(self.net.parameters(), setting.learning_rate)
 
     def step(self, share: float) -> dict[str, float]:
@@ -122,7 +124,8 @@ class Progress:
         source = self.networks[self._drawn()]
         designs = self._designs(source)
         total, regions = times_of(self.networks.problem, source.work, designs)
-        predicted = self.net(self.net.encode(source.example), source.example.regions, machines(designs))
+        example = source.example.to(self.device)
+        predicted = self.net(self.net.encode(example), source.example.regions, machines(designs))
         loss, error = _loss(predicted, total, regions, source.work.first.tolist())
         self._descend(loss)
         return {"loss": float(loss.detach()), "error": error}
@@ -165,17 +168,21 @@ class Progress:
         self.rng.bit_generator.state = snapshot.facts["rng"]
 
 
+def _tensor(values: Array, device: torch.device) -> Tensor:
+    return torch.from_numpy(values.astype(np.float32)).to(device)
+
+
 def _loss(predicted: Tensor, total: Array, regions: Array, first: list[int]) -> tuple[Tensor, float]:
     """Huber's loss of the logarithms of the networks' times and, half as much, of the regions', who count by their
     share of the time; and the root mean square error of the first.
     """
-    loss, errors = predicted.new_zeros(()), []
+    loss, errors, device = predicted.new_zeros(()), list[float](), predicted.device
     for m, (begin, end) in enumerate(pairwise(first)):
         mine, times = predicted[:, begin:end], np.maximum(regions[:, begin:end], 1.0)
         whole = torch.logsumexp(mine, dim=1)
-        wanted = torch.from_numpy(np.log(total[:, m]).astype(np.float32))
-        share = torch.from_numpy((times / times.sum(axis=1, keepdims=True) + 1 / (end - begin)).astype(np.float32))
-        own = huber_loss(mine, torch.from_numpy(np.log(times).astype(np.float32)), reduction="none", delta=DELTA)
+        wanted = _tensor(np.log(total[:, m]), device)
+        share = _tensor(times / times.sum(axis=1, keepdims=True) + 1 / (end - begin), device)
+        own = huber_loss(mine, _tensor(np.log(times), device), reduction="none", delta=DELTA)
         loss = loss + huber_loss(whole, wanted, delta=DELTA) + (share * own).sum(dim=1).mean() / 4
         errors.append(float((whole.detach() - wanted).square().mean()))
     return loss / len(errors), float(np.sqrt(np.mean(errors)))

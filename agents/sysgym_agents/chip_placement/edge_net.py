@@ -10,9 +10,11 @@ from gymnasium import spaces
 from torch import Tensor, nn
 from torch.nn.functional import grid_sample, softmax
 
-from sysgym_agents.chip_placement.edges import EdgeMean, make_links
-from sysgym_agents.general.sb3.network import ILLEGAL, TOGETHER, Encoded, StoredGraphs, mlp
+from sysgym.core.problem import Array
+from sysgym_agents.chip_placement.edges import EdgeMean, Spread, make_links, spread
+from sysgym_agents.general.sb3.network import ILLEGAL, NO_IDS, TOGETHER, Encoded, StoredGraphs, mlp
 from sysgym_agents.general.sb3.policies import GraphMaskablePolicy
+from sysgym_agents.learning.products import Csr, Parts, csr_on
 
 CHANNELS = (32, 16, 8, 4)  # of the maps of 4, 8, 16 and 32 cells a side
 QUALITIES = 3  # what pre-training predicts: wirelength cost, density cost, congestion cost
@@ -40,6 +42,7 @@ class EdgeNet(nn.Module):
         shapes = {key: space.shape or () for key, space in observation_space.items()}
         self.graphs = graphs
         self.links = make_links(*graphs.edges, graphs.nodes.shape[1])
+        self._held: dict[torch.device, Parts] = {}  # the links elsewhere
         self.nodes = mlp([graphs.nodes.shape[2] + shapes["dynamic"][1], width])
         self.metadata = mlp([shapes["globals"][0], width])
         self.passing = nn.ModuleList(EdgeMean(width) for _ in range(layers))
@@ -63,18 +66,27 @@ class EdgeNet(nn.Module):
         self.norm.train(mode and statistics)
         return self
 
+    def _links(self, ids: Tensor) -> tuple[Csr | Spread, Array]:
+        """The links of graphs, and which of them they are."""
+        if ids.device.type == "cpu":
+            return self.links, ids.numpy()
+        if ids.device not in self._held:
+            self._held[ids.device] = csr_on(self.links, ids.device)
+        return spread(self._held[ids.device], ids), NO_IDS
+
     def encode(self, obs: dict[str, Tensor]) -> Encoded:
         """Node embeddings (B, N, W) and the context (B, H)."""
         ids = obs["graph_id"].long().reshape(-1)
-        mask = self.graphs.node_mask[ids]
-        raw = torch.cat([self.graphs.nodes[ids], obs["dynamic"].float()], dim=2)
+        nodes, real, _ = self.graphs.on(ids.device)
+        mask, (links, rows) = real[ids], self._links(ids)
+        raw = torch.cat([nodes[ids], obs["dynamic"].float()], dim=2)
         x = torch.relu(self.nodes(raw)) * mask[:, :, None]
         for layer in self.passing:
-            x = layer(x, self.links, ids.numpy())
+            x = layer(x, links, rows)
         x = x * mask[:, :, None]
         average = x.sum(dim=1) / mask.sum(dim=1, keepdim=True).clamp(min=1.0)
         focus = obs["focus"].long().reshape(-1)
-        current = x[torch.arange(len(x)), focus.clamp(min=0)] * (focus >= 0)[:, None]
+        current = x[torch.arange(len(x), device=x.device), focus.clamp(min=0)] * (focus >= 0)[:, None]
         scores = torch.einsum("bw,bnw->bn", self.query(current), self.key(x)) / x.shape[2] ** 0.5
         attended = torch.einsum("bn,bnw->bw", softmax(scores.masked_fill(mask == 0, -1e9), dim=1), x)
         metadata = torch.relu(self.metadata(obs["globals"].float()))

@@ -13,6 +13,7 @@ from sysgym.core.problem import AnyProblem, Array, Instance
 from sysgym_agents.chip_placement.edge_net import EdgeNet
 from sysgym_agents.core import Clock
 from sysgym_agents.general.sb3.training import Setup, Weights, make_policy, put_weights, weights_of
+from sysgym_agents.learning.devices import device_for, of
 
 LABELS = ("wirelength_cost", "density_cost", "congestion_cost")
 TASTE = 2.0  # spread of the random preferences that make placements differ in quality
@@ -60,10 +61,10 @@ def _episode(
     return [seen[i] for i in chosen], verdict["metrics"] if verdict["feasible"] else None
 
 
-def _batch(rows: Sequence[tuple[dict[str, Array], Array]]) -> tuple[dict[str, Tensor], Tensor]:
+def _batch(rows: Sequence[tuple[dict[str, Array], Array]], device: torch.device) -> tuple[dict[str, Tensor], Tensor]:
     keys = ("dynamic", "graph_id", "globals", "focus")
-    obs = {key: torch.from_numpy(np.stack([obs[key] for obs, _ in rows])) for key in keys}
-    return obs, torch.from_numpy(np.stack([label for _, label in rows]).astype(np.float32))
+    obs = {key: torch.from_numpy(np.stack([obs[key] for obs, _ in rows])).to(device) for key in keys}
+    return obs, torch.from_numpy(np.stack([label for _, label in rows]).astype(np.float32)).to(device)
 
 
 def explained(net: EdgeNet, rows: Sequence[tuple[dict[str, Array], Array]]) -> float:
@@ -72,7 +73,7 @@ def explained(net: EdgeNet, rows: Sequence[tuple[dict[str, Array], Array]]) -> f
         return 0.0
     net.train(False)
     with torch.no_grad():
-        obs, labels = _batch(rows)
+        obs, labels = _batch(rows, of(net))
         missed = (net.quality(net.encode(obs)) - labels).square().mean()
     return float(1 - missed / max(float(labels.square().mean()), 1e-9))
 
@@ -91,9 +92,10 @@ def pretrain(
     fewer than FEW episodes the weights stay as they begin, and explain nothing.
     """
     env = ProblemEnv(problem, instances=list(instances), obs="dynamic")
+    device = device_for(BATCH * max(problem.size(item).nodes for item in instances))
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(int(rng.integers(2**31)))
-        policy = make_policy(setup, env)
+        policy = make_policy(setup, env).to(device)
         net: EdgeNet = policy.net
         episodes = collect(env, count, rng, clock)
         order = rng.permutation(len(episodes))
@@ -106,7 +108,7 @@ def pretrain(
             if clock.spent() or len(episodes) < FEW:
                 break
             net.train(True, statistics=True)
-            obs, labels = _batch([rows[i] for i in rng.integers(0, len(rows), BATCH)])
+            obs, labels = _batch([rows[i] for i in rng.integers(0, len(rows), BATCH)], device)
             loss = (net.quality(net.encode(obs)) - labels).square().mean()
             optimiser.zero_grad()
             loss.backward()

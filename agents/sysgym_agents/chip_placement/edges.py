@@ -7,7 +7,7 @@ node's message is the mean of those of its links (Mirhoseini et al., arXiv 2004.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from sysgym.compiled import njit
 from sysgym.core.problem import Array
-from sysgym_agents.learning.products import Csr, sort_edges
+from sysgym_agents.learning.products import Csr, Parts, sort_edges
 
 
 @njit(fastmath=True)
@@ -105,15 +105,46 @@ def make_links(edge_index: Array, weight: Array, mask: Array, nodes: int) -> Csr
     return Csr(*sort_edges(target, source, np.ascontiguousarray(weight, np.float32), real, nodes))
 
 
+class Spread(NamedTuple):
+    """The links of the graphs of B rows away from the CPU, each from both ends: L of them."""
+
+    source: Tensor  # (L,) int64 of the nodes of all rows, end to end
+    target: Tensor  # (L,) int64
+    weight: Tensor  # (L, 1)
+    share: Tensor  # (L, 1) what it counts in the mean of its target
+
+
+def spread(parts: Parts, ids: Tensor) -> Spread:
+    """The links of graphs ids (B,) int64; parts are those of their Csr, on the same device."""
+    ptr, column, weight = parts
+    device, batch, nodes = ids.device, len(ids), ptr.shape[1] - 1
+    count = ptr.diff(dim=1)[ids].reshape(-1)
+    target = torch.repeat_interleave(torch.arange(batch * nodes, device=device), count)
+    real = torch.arange(column.shape[1], device=device) < ptr[ids, -1:]
+    source = (column[ids].long() + torch.arange(batch, device=device)[:, None] * nodes)[real]
+    share = torch.where(source == target, 1.0, 0.5) / count[target]  # a loop has both its ends here
+    return Spread(source, target, weight[ids][real][:, None], share[:, None])
+
+
+def _spread_mean(p: Tensor, q: Tensor, c: Tensor, links: Spread) -> Tensor:
+    """As `_EdgeMean`, by gathering and adding up."""
+    shape, (source, target, weight, share) = p.shape, links
+    p, q, link = p.reshape(-1, shape[2]), q.reshape(-1, shape[2]), weight * c
+    both = torch.relu(p[source] + q[target] + link) + torch.relu(p[target] + q[source] + link)
+    return torch.zeros_like(p).index_add(0, target, share * both).reshape(shape)
+
+
 class EdgeMean(nn.Module):
-    """One layer: x + mean of the embeddings of a node's links; on the CPU."""
+    """One layer: x + mean of the embeddings of a node's links."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
         self.near, self.far = nn.Linear(width, width, bias=False), nn.Linear(width, width)
         self.link = nn.Parameter(torch.zeros(width))
 
-    def forward(self, x: Tensor, links: Csr, ids: Array) -> Tensor:
-        """x (B, N, H), row b on graph ids[b]."""
+    def forward(self, x: Tensor, links: Csr | Spread, ids: Array) -> Tensor:
+        """x (B, N, H), row b on graph ids[b], which the links know that are spread."""
+        if isinstance(links, Spread):
+            return x + _spread_mean(self.near(x), self.far(x), self.link, links)
         message: Tensor = _EdgeMean.apply(self.near(x), self.far(x), self.link, links, ids)
         return x + message

@@ -14,6 +14,7 @@ from sysgym.core.errors import UsageError
 from sysgym.core.options import Choices, Range, Search
 from sysgym.core.problem import Array, Solution
 from sysgym_agents.core import Budget, Callback, Clock
+from sysgym_agents.learning.devices import device_for, placed, weights_of
 from sysgym_agents.learning.stepped import SteppedLearner
 
 if TYPE_CHECKING:
@@ -144,6 +145,7 @@ class CNC(SteppedLearner):
         if self.net is not None:
             compare(instance, self.prepared)
         net = self.net or self._fit_one(k, instance, rng, budget)
+        net = placed(net, device_for(net.rows))
         labels = net.labels(inputs_of(instance, net.hops))
         if self.repair == "none" or clock.spent():
             return {"labels": labels}
@@ -180,7 +182,7 @@ class CNC(SteppedLearner):
 
     def weights(self) -> Mapping[str, Any] | None:
         """Those of the network, which are averages, and the mean and spread of the points that it was trained on."""
-        return None if self.net is None else self.net.state_dict()
+        return None if self.net is None else weights_of(self.net)
 
     def facts(self) -> dict[str, Any]:
         """For how many features and clusters the weights are."""
@@ -198,7 +200,7 @@ class CNC(SteppedLearner):
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(int(rng.integers(2**31)))
             fresh = self._empty(self.net.features, self.net.clusters, self.net.hops)
-        fresh.mean, fresh.scale = self.net.mean, self.net.scale
+        fresh.mean, fresh.scale = self.net.mean.cpu(), self.net.scale.cpu()
         self.net = fresh
         return True
 

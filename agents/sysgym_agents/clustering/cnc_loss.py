@@ -61,7 +61,9 @@ def neuncut(sums: Sums, penalty: float) -> Tensor:
     root = torch.rsqrt(sums.volume + TINY)
     gram = sums.overlap * root[:, None] * root
     cut = ((sums.overlap.diagonal() - sums.inside) * root**2).sum()
-    return cut + penalty / 2 * torch.linalg.norm(gram - torch.eye(len(gram), dtype=gram.dtype)) / len(gram)
+    return cut + penalty / 2 * torch.linalg.norm(
+        gram - torch.eye(len(gram), dtype=gram.dtype, device=gram.device)
+    ) / len(gram)
 
 
 @lru_cache(maxsize=1)
@@ -75,7 +77,7 @@ def envelope(q: Tensor, z: Tensor, m: int) -> Tensor:
     """2F1(-m, 1; q + 1; z) of positive q and z in 0..1, broadcast: the integral of q e^(-q y) (1 - z + z e^-y)^m over
     y > 0, by quadrature in units of its decay. It falls from 1 at z = 0 to q / (q + m) at z = 1.
     """
-    nodes, weights = _laguerre()
+    nodes, weights = (part.to(q.device) for part in _laguerre())
     decay = (q + m * z)[..., None]
     y = nodes / decay
     powers = m * torch.log1p(z[..., None] * torch.expm1(-y)) - q[..., None] * y + nodes
@@ -95,7 +97,7 @@ def pgcuts(y: Tensor, w: Tensor) -> Tensor:
     bins = [part for part in torch.tensor_split(order, BINS) if len(part)]
     least = torch.stack([degree[part].min() for part in bins]).clamp_min(TINY)
     mean = torch.stack([y[part].mean(dim=0) for part in bins], dim=1)  # (k, bins)
-    share = torch.tensor([len(part) / len(y) for part in bins])
+    share = torch.tensor([len(part) / len(y) for part in bins]).to(y.device)
     found = envelope(
         (degree[:, None, None] / least).expand(-1, y.shape[1], -1), mean.expand(len(y), -1, -1), len(y) - 1
     )

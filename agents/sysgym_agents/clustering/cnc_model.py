@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import itertools
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import numpy as np
 import torch
@@ -26,6 +26,7 @@ from sysgym_agents.clustering.cnc_loss import (
 from sysgym_agents.clustering.cnc_siamese import Siamese
 from sysgym_agents.clustering.local_search import merge_split
 from sysgym_agents.core import Budget, Clock
+from sysgym_agents.learning.devices import device_for, weights_of
 from sysgym_agents.learning.memory import afford
 from sysgym_agents.learning.snapshot import Snapshot, learner_tensors, put_learner
 from sysgym_agents.learning.stepwise import rate
@@ -47,6 +48,7 @@ class CncNet(nn.Module):
     means of `inputs_of` beside them.
     """
 
+    rows: ClassVar[int] = CHUNK  # points of a pass
     mean: Tensor  # (features * (1 + hops),) float32
     scale: Tensor  # () float32
 
@@ -89,11 +91,11 @@ class CncNet(nn.Module):
     def labels(self, x: Array) -> Array:
         """The clusters (n,) int32 of inputs (n, features * (1 + hops)): the largest logit, without noise."""
         found = np.empty(len(x), np.int32)
-        rows = torch.zeros(CHUNK, len(self.mean))
+        rows, device = torch.zeros(CHUNK, len(self.mean)), self.mean.device
         for first in range(0, len(x), CHUNK):
             part = x[first : first + CHUNK]
             rows[: len(part)] = torch.from_numpy(np.array(part, np.float32))
-            found[first : first + CHUNK] = self(rows)[: len(part)].argmax(dim=1).numpy()
+            found[first : first + CHUNK] = self(rows.to(device))[: len(part)].argmax(dim=1).cpu().numpy()
         return found
 
 
@@ -127,6 +129,7 @@ class Progress:
         self.setting, self.rng, self.done = setting, rng, 0
         most = max(instance.nodes for instance in instances)
         batch, drawn = setting.seeds * (1 + setting.neighbours), setting.seeds * setting.neighbours
+        self.device = device_for(min(most, batch))
         needed = (16.0 if setting.affinity == "graph" else 56.0) * min(most, batch) ** 2 + 24.0 * drawn
         afford(needed, f"a batch of {batch} of {most} points", "seeds or neighbours of agent 'cnc'")
         kind = Source if setting.affinity == "graph" else Sampled
@@ -134,8 +137,8 @@ class Progress:
         self.seed = int(rng.integers(2**31))
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.seed)
-            self.raw = copy.deepcopy(start) or self.empty()
-            self.siamese = Siamese(instances) if setting.affinity == "siamese" else None
+            self.raw = (copy.deepcopy(start) or self.empty()).to(self.device)
+            self.siamese = Siamese(instances, self.device) if setting.affinity == "siamese" else None
         self.net = copy.deepcopy(self.raw)  # the averaged weights
         self.past: Sums | None = None  # running averages
         self.guides: list[Tensor] | None = None  # labels (n,) int64 of each graph to imitate
@@ -180,14 +183,14 @@ class Progress:
         index = int(self.rng.integers(len(self.sources)))
         source = self.sources[index]
         chosen = source.draw(self.rng, self.setting.seeds, self.setting.neighbours)
-        w, at = torch.from_numpy(source.affinity(chosen)), torch.from_numpy(chosen)
-        logits = self.raw(source.x[at])
+        w, at = torch.from_numpy(source.affinity(chosen)).to(self.device), torch.from_numpy(chosen)
+        logits = self.raw(source.x[at].to(self.device))
         y = self._soft(logits, share)
         loss, ncut, imbalance = self._loss(blended(self.past, sums_of(y, w), self.setting.memory * late))
         if self.setting.loss == "pgcuts":
             loss = pgcuts(y, w) + self.setting.balance * imbalance
         if self.guides is not None:
-            loss = loss + nn.functional.cross_entropy(logits, self.guides[index][at])
+            loss = loss + nn.functional.cross_entropy(logits, self.guides[index][at].to(self.device))
         self.optimiser.zero_grad()
         loss.backward()
         self.optimiser.step()
@@ -211,7 +214,7 @@ class Progress:
         """Probabilities of clusters, by the Gumbel-softmax if so asked."""
         if not self.setting.gumbel:
             return torch.softmax(logits, dim=1)
-        noise = torch.from_numpy(self.rng.gumbel(size=tuple(logits.shape)).astype(np.float32))
+        noise = torch.from_numpy(self.rng.gumbel(size=tuple(logits.shape)).astype(np.float32)).to(self.device)
         return torch.softmax((logits + noise) / (TAU[0] + (TAU[1] - TAU[0]) * share), dim=1)
 
     def _loss(self, sums: Sums) -> tuple[Tensor, Tensor, Tensor]:
@@ -233,11 +236,13 @@ class Progress:
 
     def snapshot(self) -> Snapshot:
         """The training as it stands."""
-        averaged = {f"{AVERAGED}{name}": value.detach().clone() for name, value in self.net.state_dict().items()}
+        averaged = {f"{AVERAGED}{name}": value.clone() for name, value in weights_of(self.net).items()}
         facts = {"done": self.done, "iterations": self.setting.iterations, "seed": self.seed, "before": self.before,
                  "rng": self.rng.bit_generator.state, "affinity": self.setting.affinity, "embedding": self.embedding,
                  "reach": [getattr(source, "reach", None) for source in self.sources]}  # fmt: skip
-        past = {} if self.past is None else {f"{PAST}{name}": value for name, value in self.past._asdict().items()}
+        past = (
+            {} if self.past is None else {f"{PAST}{name}": value.cpu() for name, value in self.past._asdict().items()}
+        )
         guides = {f"{GUIDES}{index}": value for index, value in enumerate(self.guides or [])}
         twin = {} if self.siamese is None else learner_tensors(self.siamese.net, self.siamese.optimiser, SIAMESE)
         return Snapshot(learner_tensors(self.raw, self.optimiser) | averaged | past | guides | twin, facts)
@@ -247,7 +252,7 @@ class Progress:
         put_learner(snapshot, self.raw, self.optimiser)
         self.net.load_state_dict(snapshot.part(AVERAGED))
         past, k = snapshot.part(PAST), self.setting.clusters
-        self.past = Sums(**past) if past else None
+        self.past = Sums(**{name: value.to(self.device) for name, value in past.items()}) if past else None
         if past and [value.shape for value in self.past or ()] != [(k,), (k,), (k, k), (k,)]:
             raise ValueError("its running averages are of other clusters")
         guides = snapshot.part(GUIDES)

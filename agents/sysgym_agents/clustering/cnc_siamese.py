@@ -57,7 +57,8 @@ class SiameseNet(nn.Module):
     @torch.no_grad()
     def embedded(self, x: Array) -> Array:
         """The places (n, EMBEDDED) float32 of points (n, features) float32."""
-        return np.concatenate([self(torch.from_numpy(x[at : at + CHUNK])).numpy() for at in range(0, len(x), CHUNK)])
+        parts = (torch.from_numpy(x[at : at + CHUNK]).to(self.mean.device) for at in range(0, len(x), CHUNK))
+        return np.concatenate([self(part).cpu().numpy() for part in parts])
 
 
 class Pairs:
@@ -88,13 +89,15 @@ class Pairs:
 class Siamese:
     """The training of the embedding, between two steps. Weights are drawn from torch's generator."""
 
-    def __init__(self, instances: Sequence[Affinity]) -> None:
+    def __init__(self, instances: Sequence[Affinity], device: torch.device) -> None:
+        self.device = device
         self.pairs = [Pairs(instance) for instance in instances]
         x = np.concatenate([pairs.x for pairs in self.pairs])
         self.net = SiameseNet(x.shape[1])
         mean, scale = standard(x)
         self.net.mean.copy_(torch.from_numpy(mean))
         self.net.scale.fill_(scale)
+        self.net.to(device)
         self.optimiser = torch.optim.Adam(self.net.parameters(), RATE)
 
     def step(self, rng: np.random.Generator, done: int, share: float) -> float:
@@ -103,9 +106,9 @@ class Siamese:
         pairs = self.pairs[int(rng.integers(len(self.pairs)))]
         first, second, alike = pairs.draw(rng)
         points, at = np.unique(np.concatenate([first, second]), return_inverse=True)
-        places = self.net(torch.from_numpy(pairs.x[points]))
-        a, b = places[torch.from_numpy(at.reshape(2, -1))]
-        loss = contrastive(a, b, torch.from_numpy(alike))
+        places = self.net(torch.from_numpy(pairs.x[points]).to(self.device))
+        a, b = places[torch.from_numpy(at.reshape(2, -1)).to(self.device)]
+        loss = contrastive(a, b, torch.from_numpy(alike).to(self.device))
         self.optimiser.zero_grad()
         loss.backward()
         self.optimiser.step()

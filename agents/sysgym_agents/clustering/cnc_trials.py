@@ -11,6 +11,7 @@ from torch import Tensor
 from sysgym.clustering.instance import Affinity
 from sysgym.clustering.judge import judge_clusters
 from sysgym_agents.clustering.cnc_model import CncNet, Progress, Training
+from sysgym_agents.learning.devices import weights_of
 from sysgym_agents.learning.snapshot import Snapshot
 
 BEST = "best/"
@@ -70,8 +71,8 @@ class Trials:
     def snapshot(self) -> Snapshot:
         """The trainings as they stand."""
         inner = self.current.snapshot()
-        weights: dict[str, Tensor] = {} if self.best is None else self.best.state_dict()
-        best = {f"{BEST}{name}": value.detach().clone() for name, value in weights.items()}
+        weights: dict[str, Tensor] = {} if self.best is None else weights_of(self.best)
+        best = {f"{BEST}{name}": value.clone() for name, value in weights.items()}
         cost = self.cost if np.isfinite(self.cost) else None
         own = {"done": self.done, "iterations": self.iterations, "trial": self.trial, "count": self.count, "cost": cost,
                "steps_before": self.before}  # fmt: skip

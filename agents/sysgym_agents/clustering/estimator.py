@@ -64,7 +64,7 @@ class CNCClusterer(ClusterMixin, BaseEstimator):  # type: ignore[misc]
         problem: Any = SimpleNamespace(clusters=lambda _: k)
         agent.fit(problem, [instance], rng, Budget(steps=self.steps))
         self.agent_ = CNC(**agent.hyper)  # without the state of the training
-        self.agent_.net = agent.net
+        self.agent_.net = agent.net.cpu()  # type: ignore[union-attr]
         self.labels_ = self.agent_.predict(x.astype(np.float32))
         return self
 

@@ -16,6 +16,7 @@ from sysgym.core.problem import Solution
 from sysgym_agents.core import Budget, Callback, Clock
 from sysgym_agents.dataflow.baselines import FALLBACK, fitting, pick, tasks_of
 from sysgym_agents.dataflow.placement_learner import NetOverTypes
+from sysgym_agents.learning.devices import device_for, of
 from sysgym_agents.learning.learner import StoredLearner, planned_steps, spend, steady
 from sysgym_agents.learning.memory import afford
 
@@ -94,7 +95,7 @@ class PolicyPlacer:
             self.net = self.fresh_net(self.vocabulary, seed)
         examples = [make_example(problem.work(graph), self.vocabulary) for graph in instances]
         trainer = self._trainer(deepcopy(self.net), problem, examples, seed)
-        trainer.average = self.net
+        trainer.average = self.net.to(of(trainer.net))
         trainer.cooling = 1.0 if len(examples) == 1 else COOLING
         self._run(trainer, Clock(budget), callback)
 
@@ -154,7 +155,7 @@ class PolicyPlacer:
     def _trainer(
         self, net: PlacerNet, problem: GraphProblem, examples: Sequence[Example], seed: int, samples: int | None = None
     ) -> Trainer:
-        from sysgym_agents.dataflow.gdp_train import Ppo, Trainer, update_bytes
+        from sysgym_agents.dataflow.gdp_train import Ppo, Trainer, rows_of, update_bytes
 
         hyper, tasks = self.hyper, tasks_of(problem)
         haste = 1.0 if samples is None else HASTE
@@ -164,7 +165,8 @@ class PolicyPlacer:
         needed = max(update_bytes(example, tasks, ppo) for example in examples)
         lower = "samples" if samples is None else "tune_samples"
         afford(needed, f"an update of agent {self.name!r} on {ppo.samples} samples", lower)
-        return Trainer(net, examples, tasks, ppo, seed)
+        device = device_for(max(rows_of(example, tasks, ppo) for example in examples))
+        return Trainer(net.to(device), [example.to(device) for example in examples], tasks, ppo, seed)
 
     def _run(self, trainer: Trainer, clock: Clock, callback: Callback | None) -> None:
         """Update until the budget is spent (without one, `updates` times) or the callback says stop; at least once."""

@@ -36,6 +36,14 @@ class Example:
     weight: Tensor  # (2M, 3) float32 edge features and the direction
     devices: Tensor  # (D, 2 * LABEL_WAVES + DEVICE_FEATURES) float32
 
+    def to(self, device: torch.device) -> Example:
+        """The same on a device."""
+        source, target = self.edges
+        return Example(
+            self.work, self.nodes.to(device), self.mix.to(device), (source.to(device), target.to(device)),
+            self.weight.to(device), self.devices.to(device),
+        )  # fmt: skip
+
     @cached_property
     def fusions(self) -> Array:
         """Priorities of the operators by each rule of fusion, (rules, N) int64."""
@@ -126,7 +134,7 @@ class Attention(nn.Module):
         memory = functional.pad(rows[:, :-1].detach(), (0, 0, 0, 0, 1, 0))
         both = torch.cat([memory, rows], dim=2).reshape(batch * parts, 2 * length, hidden)
         key, value = (self._split(item, batch * parts, 2 * length) for item in self.keys(both, graph).chunk(2, dim=2))
-        seen = torch.ones(parts, 2 * length, dtype=torch.bool)
+        seen = torch.ones(parts, 2 * length, dtype=torch.bool, device=x.device)
         seen[0, :length] = False
         seen[-1, length + units - (parts - 1) * length :] = False
         mask = seen.repeat(batch, 1)[:, None, None, :]

@@ -13,6 +13,7 @@ from sysgym.core.problem import Array
 from sysgym.dataflow.simulator.simulate import TOP_PRIORITY, evaluate_batch
 from sysgym_agents.dataflow.baselines import FUSIONS
 from sysgym_agents.dataflow.gdp_net import Example, PlacerNet
+from sysgym_agents.learning.devices import drawn, of
 
 SHIFTS = (-0.2, -0.05, 0.0, 0.05, 0.2)  # of a unit's priority, of the range of the critical path
 CHOICES = {"schedule": len(SHIFTS), "fusion": len(FUSIONS) - 1}
@@ -38,6 +39,12 @@ def samples_of(example: Example, tasks: Sequence[str], ppo: Ppo) -> int:
     """Samples of an update: fewer on huge graphs, where each has a pass of its own."""
     alone = ppo.rounds * len(tasks) == 1
     return ppo.samples if alone else max(2, min(ppo.samples, BATCH_UNITS // example.work.units.count))
+
+
+def rows_of(example: Example, tasks: Sequence[str], ppo: Ppo) -> int:
+    """Rows of features of a pass of an update: units, of all samples where each has a pass of its own."""
+    alone = ppo.rounds * len(tasks) == 1
+    return example.work.units.count * (1 if alone else samples_of(example, tasks, ppo))
 
 
 def update_bytes(example: Example, tasks: Sequence[str], ppo: Ppo) -> float:
@@ -107,7 +114,7 @@ def sample(
                 continue
             shares = mixed(logits / heat, even).exp()
             flat = shares.expand(count, -1, -1).reshape(-1, shares.shape[2])
-            decided = {**decided, task: torch.multinomial(flat, 1, generator=generator).reshape(count, -1)}
+            decided = {**decided, task: drawn(flat, 1, generator).reshape(count, -1)}
         found.append({task: decided[task] for task in tasks})
     return Decision(tuple(found))
 
@@ -186,12 +193,12 @@ class Trainer:
             encoded = self.net.encode(example)
             decision = sample(self.net, encoded, self.tasks, ppo.rounds, count, self.generator, even=even)
             old, _ = log_likelihood(self.net, encoded, self.tasks, decision, even)
-        costs, over = evaluate(example, self.tasks, {t: v.numpy() for t, v in decision.last.items()})
+        costs, over = evaluate(example, self.tasks, {t: v.cpu().numpy() for t, v in decision.last.items()})
         self.simulations += count
         self._remember(row, decision, costs, over)
         single = max(example.work.job.single_ns, 1.0)
         rewards = np.where(over > 0, -INVALID, -np.sqrt(costs / single))
-        advantage = torch.from_numpy(standardise(rewards)).float()[:, None, None]
+        advantage = torch.from_numpy(standardise(rewards)).float()[:, None, None].to(old.device)
         for group in self.optimizer.param_groups:
             group["lr"] = ppo.learning_rate * max(1 - progress, 0.05)
         bonus = ppo.entropy * (0.1 + 0.9 * (1 - progress))
@@ -226,7 +233,7 @@ class Trainer:
 
     def _judge(self, row: int, decision: Decision) -> None:
         example = self.examples[row]
-        costs, over = evaluate(example, self.tasks, {t: v.numpy() for t, v in decision.last.items()})
+        costs, over = evaluate(example, self.tasks, {t: v.cpu().numpy() for t, v in decision.last.items()})
         self.simulations += len(costs)
         self._remember(row, decision, costs, over)
 
@@ -252,14 +259,15 @@ class Trainer:
         key = (bool(over[b] > 0), float(costs[b]))
         kept = self.best[row]
         if kept is None or key < kept.key:
-            self.best[row] = Found(key, {task: values[b].numpy() for task, values in decision.last.items()})
+            self.best[row] = Found(key, {task: values[b].cpu().numpy() for task, values in decision.last.items()})
 
     def _elite(self, row: int) -> Decision | None:
         """The best decision of a graph, as one sample."""
         kept = self.best[row]
         if kept is None or not self.ppo.imitate:
             return None
-        choice = {task: torch.from_numpy(values)[None] for task, values in kept.choice.items()}
+        device = of(self.net)
+        choice = {task: torch.from_numpy(values)[None].to(device) for task, values in kept.choice.items()}
         return Decision((choice,) * self.ppo.rounds)
 
 

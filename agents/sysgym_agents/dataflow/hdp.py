@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar
 from sysgym.core.options import Choices, Range, Search
 from sysgym.dataflow.graphs.graph import DataflowGraph
 from sysgym_agents.dataflow.placement_learner import NetOverTypes, PlacementLearner, Trainer
+from sysgym_agents.learning.devices import device_for
 from sysgym_agents.learning.learner import StoredLearner
 from sysgym_agents.learning.memory import afford
 
@@ -85,4 +86,5 @@ class HDP(PlacementLearner, NetOverTypes, StoredLearner):
         needed = h["groupings"] * (operators * 16.0 + h["groups"] ** 2 * 24.0)
         needed += rows * (operators * 24.0 + h["groups"] * h["hidden"] * 16.0)
         afford(needed, f"an update of agent {self.name!r}", "groupings, placements or groups")
-        return HdpTrainer(net, ops, hyper, seed)
+        device = device_for(operators * h["groupings"])
+        return HdpTrainer(net.to(device), [each.to(device) for each in ops], hyper, seed)

@@ -22,6 +22,7 @@ from sysgym.dataflow.graphs.groups import make_units, units_of
 from sysgym.dataflow.simulator.job import Job
 from sysgym_agents.dataflow.gdp_net import DEVICE_FEATURES, Example, make_example
 from sysgym_agents.general.sb3.network import LABEL_WAVES
+from sysgym_agents.learning.devices import drawn
 
 SUMS = 4  # of each group: shares of operators, time, parameters and bytes sent
 
@@ -34,6 +35,10 @@ class Ops:
     inputs: Tensor  # (U, 3 W) float32 own features and types, and their means over what is read and over readers
     facts: Tensor  # (U, W + SUMS) float32 what groups add up
     links: tuple[Array, Array, Array]  # source and target (M,) int64 of every read, share of all bytes (M,) float64
+
+    def to(self, device: torch.device) -> Ops:
+        """The same on a device."""
+        return Ops(self.example.to(device), self.inputs.to(device), self.facts.to(device), self.links)
 
 
 class Drawn(NamedTuple):
@@ -135,7 +140,7 @@ class HdpNet(nn.Module):
             scores = self._scores(seen, encoded, codes)[:, 0]
             chosen = scores.argmax(dim=1)
             if generator is not None:
-                chosen = torch.multinomial(scores.exp(), 1, generator=generator)[:, 0]
+                chosen = drawn(scores.exp(), 1, generator)[:, 0]
             fed = codes[chosen]
             found.append(chosen)
         return torch.stack(found, dim=1)
@@ -152,16 +157,17 @@ def group_facts(ops: Ops, group: Tensor, groups: int) -> Tensor:
     """What is known of each group, (m, G, W + SUMS + 2 G) float32: mean features and types of its operators, its
     shares of the graph, and the groups that it reads from and sends to."""
     many = len(group)
-    flat = (group + groups * torch.arange(many)[:, None]).ravel()
+    device = group.device
+    flat = (group + groups * torch.arange(many, device=device)[:, None]).ravel()
     width = ops.facts.shape[1]
-    total = torch.zeros(many * groups, width).index_add_(0, flat, ops.facts.repeat(many, 1))
+    total = torch.zeros(many * groups, width, device=device).index_add_(0, flat, ops.facts.repeat(many, 1))
     count = torch.bincount(flat, minlength=many * groups).clamp(min=1)[:, None]
     means = total[:, :-SUMS] / count
     source, target, share = ops.links
-    chosen = group.numpy()
+    chosen = group.cpu().numpy()
     pair = (np.arange(many)[:, None] * groups + chosen[:, source]) * groups + chosen[:, target]
     sent = np.bincount(pair.ravel(), weights=np.tile(share, many), minlength=many * groups * groups)
-    near = torch.from_numpy(sent.reshape(many, groups, groups).astype(np.float32)).sqrt()
+    near = torch.from_numpy(sent.reshape(many, groups, groups).astype(np.float32)).to(device).sqrt()
     facts = torch.cat([means, groups * total[:, -SUMS:]], dim=1).reshape(many, groups, width)
     return torch.cat([facts, near, near.transpose(1, 2)], dim=2)
 
@@ -173,7 +179,7 @@ def draw(net: HdpNet, ops: Ops, groupings: int, placements: int, generator: torc
         if generator is None:
             group, placements = scores.argmax(dim=1)[None], 1
         else:
-            group = torch.multinomial(scores.exp(), groupings, replacement=True, generator=generator).T.contiguous()
+            group = drawn(scores.exp(), groupings, generator, again=True).T.contiguous()
         encoded, codes = net.encode(ops, group)
         device = net.draw_devices(encoded.repeat_interleave(placements, dim=0), codes, generator)
         return Drawn(group, device.reshape(len(group), placements, -1))

@@ -16,6 +16,7 @@ from sysgym.core.problem import Array
 from sysgym_agents.dataflow.gdp_train import INVALID, evaluate
 from sysgym_agents.dataflow.hdp_net import Drawn, HdpNet, Ops, draw, first_groups, log_likelihood
 from sysgym_agents.dataflow.placement_learner import Best, Stop
+from sysgym_agents.learning.devices import of
 
 WARM_RATE, WARM_ROWS, SHARPEN = 3e-2, 4096, 4.0
 
@@ -54,12 +55,13 @@ def warm_up(net: HdpNet, graphs: Sequence[Ops], steps: int, seed: int, stop: Sto
     """Let the grouper imitate chunks of layers, by cross-entropy on up to WARM_ROWS operators a step, and be sure."""
     optimizer = torch.optim.Adam(net.grouper.parameters(), lr=WARM_RATE)
     generator = torch.Generator().manual_seed(seed)
-    targets = [first_groups(ops, net.groups) for ops in graphs]
+    device = of(net)
+    targets = [first_groups(ops, net.groups).to(device) for ops in graphs]
     for step in range(steps):
         if stop():
             return
         row = step % len(graphs)
-        chosen = torch.randperm(len(targets[row]), generator=generator)[:WARM_ROWS]
+        chosen = torch.randperm(len(targets[row]), generator=generator)[:WARM_ROWS].to(device)
         loss = torch.nn.functional.cross_entropy(net.grouper(graphs[row].inputs[chosen]), targets[row][chosen])
         optimizer.zero_grad()
         loss.backward()
@@ -94,7 +96,7 @@ class HdpTrainer:
         advantage = self.baselines[row].advantage(rewards)
         for group in self.optimizer.param_groups:
             group["lr"] = self.hyper.learning_rate * max(1 - progress, 0.1)
-        self._learn(row, drawn, torch.from_numpy(advantage).float())
+        self._learn(row, drawn, torch.from_numpy(advantage).float().to(of(self.net)))
         self.updates += 1
 
     def sample(self, left: int, stop: Stop, greedy: bool) -> None:
@@ -107,7 +109,7 @@ class HdpTrainer:
         groupings = min(hyper.groupings, left)
         placements = max(1, min(hyper.placements, left // groupings))
         drawn = draw(self.net, ops, groupings, placements, None if greedy else self.generator)
-        choice = drawn.placement.numpy()
+        choice = drawn.placement.cpu().numpy()
         costs, over = evaluate(ops.example, ("placement",), {"placement": choice})
         self.simulations += len(costs)
         work = ops.example.work

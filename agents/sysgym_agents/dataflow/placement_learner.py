@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from copy import deepcopy
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
@@ -12,6 +13,7 @@ from sysgym.core.errors import UsageError
 from sysgym.core.problem import Array, Solution
 from sysgym_agents.core import Budget, Callback, Clock
 from sysgym_agents.dataflow.baselines import FALLBACK, fitting
+from sysgym_agents.learning.devices import weights_of
 from sysgym_agents.learning.learner import planned_steps, spend, steady
 
 if TYPE_CHECKING:
@@ -84,7 +86,7 @@ class NetOverTypes:
 
     def weights(self) -> Mapping[str, Any] | None:
         """Those of the network."""
-        return None if self.net is None else self.net.state_dict()
+        return None if self.net is None else weights_of(self.net)
 
     def facts(self) -> dict[str, Any]:
         """The vocabulary."""
@@ -129,7 +131,7 @@ class PlacementLearner:
     def make_trainer(
         self, net: Any, vocabulary: Sequence[str], problem: GraphProblem, instances: Sequence[DataflowGraph], seed: int
     ) -> Trainer:
-        """A trainer on graphs."""
+        """A trainer on graphs, with the network itself, moved to where it is computed."""
         raise NotImplementedError
 
     def fit(
@@ -166,7 +168,8 @@ class PlacementLearner:
         """
         clock = Clock(budget)
         if self.net is not None:
-            trainer = self.make_trainer(self.net, self.vocabulary, problem, [instance], int(rng.integers(2**31)))
+            net = deepcopy(self.net)  # it may be in training on another device
+            trainer = self.make_trainer(net, self.vocabulary, problem, [instance], int(rng.integers(2**31)))
             self._sample(trainer, clock, self.hyper["samples"])
         else:
             net = self.fresh_net(instance.op_types, int(rng.integers(2**31)))

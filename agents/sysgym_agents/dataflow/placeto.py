@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 from sysgym.core.options import Choices, Range, Search
 from sysgym.dataflow.graphs.graph import DataflowGraph
 from sysgym_agents.dataflow.placement_learner import NetOverTypes, PlacementLearner, Trainer
+from sysgym_agents.learning.devices import device_for
 from sysgym_agents.learning.learner import StoredLearner
 from sysgym_agents.learning.memory import afford
 
@@ -77,4 +78,8 @@ class Placeto(PlacementLearner, NetOverTypes, StoredLearner):
         units = max(row.example.work.units.count for row in rows)  # each step keeps all of them, 12 bytes a unit
         needed = 12.0 * self.hyper["episodes"] * units**2
         afford(needed, f"an update of agent {self.name!r} on a graph of {units} units", "episodes")
-        return PlacetoTrainer(net, rows, Reinforce(**{name: self.hyper[name] for name in Reinforce._fields}), seed)
+        device, hyper = (
+            device_for(units * self.hyper["episodes"]),
+            {name: self.hyper[name] for name in Reinforce._fields},
+        )
+        return PlacetoTrainer(net.to(device), [row.to(device) for row in rows], Reinforce(**hyper), seed)

@@ -37,6 +37,13 @@ class Row:
     pools: Tensor  # (3, U, U) means over the units before, after and beside each
     near: Tensor  # share of a unit's bytes that it exchanges with each other
 
+    def to(self, device: torch.device) -> Row:
+        """The same on a device."""
+        before, after = self.messages
+        return Row(
+            self.example.to(device), (before.to(device), after.to(device)), self.pools.to(device), self.near.to(device)
+        )
+
 
 class State(NamedTuple):
     """R states of one graph."""
@@ -83,6 +90,11 @@ def _mean(matrix: Array) -> Tensor:
     return torch.from_numpy((matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)).astype(np.float32))
 
 
+def _tensor(values: Array, beside: Tensor) -> Tensor:
+    """Values as float32 on the device of another tensor."""
+    return torch.from_numpy(values.astype(np.float32)).to(beside.device)
+
+
 def candidates(row: Row, current: int, device: Tensor, busy: Array) -> tuple[Tensor, Tensor]:
     """Features of the devices (R, D, CANDIDATE_FEATURES) and which have room (R, D) bool, for placements (R, U).
 
@@ -93,17 +105,17 @@ def candidates(row: Row, current: int, device: Tensor, busy: Array) -> tuple[Ten
     spread = torch.nn.functional.one_hot(device, job.devices).float()
     decided = spread[:, :current]
     even = max(float(work.mean_work.sum()) / job.devices, 1.0)
-    time, held = (torch.from_numpy(values.astype(np.float32)) for values in (work.mean_work / even, work.held))
-    capacity = torch.from_numpy(np.maximum(job.capacity, 1).astype(np.float32))
+    time, held = (_tensor(values, device) for values in (work.mean_work / even, work.held))
+    capacity = _tensor(np.maximum(job.capacity, 1), device)
     full = torch.einsum("u,rud->rd", held[:current], decided)
     need = float(work.held[current])
     allowed = full + need <= capacity
     most = torch.nn.functional.one_hot((capacity - full).argmax(dim=1), job.devices).bool()
-    here = torch.from_numpy(np.minimum(work.work[:, current] / even, 100).astype(np.float32))
+    here = _tensor(np.minimum(work.work[:, current] / even, 100), device)
     columns = [
         torch.einsum("u,rud->rd", time[:current], decided), torch.einsum("u,rud->rd", row.near[current], spread),
         torch.einsum("u,rud->rd", row.near[current, :current], decided), (full / capacity).clamp(max=10),
-        torch.from_numpy(busy.astype(np.float32)), spread[:, current], here.expand(len(device), -1),
+        _tensor(busy, device), spread[:, current], here.expand(len(device), -1),
     ]  # fmt: skip
     return torch.stack(columns, dim=2), torch.where(allowed.any(dim=1, keepdim=True), allowed, most)
 
@@ -129,7 +141,7 @@ class PlacetoNet(nn.Module):
         """Logarithms of the probability of each device, (R, D); those without room have none."""
         codes = self.device(row.example.devices)
         x = self._embed(row, state, codes)
-        own = x[torch.arange(len(x)), state.current]
+        own = x[torch.arange(len(x), device=x.device), state.current]
         pooled = torch.einsum("prv,rvh->rph", row.pools[:, state.current], x).flatten(1)
         seen = self.context(torch.cat([own, pooled], dim=1))
         each = torch.cat([state.candidates, codes.expand(len(x), -1, -1)], dim=2)
@@ -139,7 +151,7 @@ class PlacetoNet(nn.Module):
 
     def _embed(self, row: Row, state: State, codes: Tensor) -> Tensor:
         """(R, U, 2 H)."""
-        units = torch.arange(state.device.shape[1])
+        units = torch.arange(state.device.shape[1], device=state.device.device)
         now = state.current[:, None]
         same = torch.nn.functional.one_hot(state.device, len(codes)).float()
         local = ((row.near @ same) * same).sum(dim=2)

@@ -12,6 +12,7 @@ from torch import Tensor
 from sysgym.core.problem import Array
 from sysgym_agents.dataflow.placement_learner import Best, Stop
 from sysgym_agents.dataflow.placeto_net import PlacetoNet, Row, State, candidates
+from sysgym_agents.learning.devices import drawn, of
 
 LAST_RATE = 0.1  # of the learning rate, at the end
 ROOM = 2**22  # numbers in an embedding of states that are learnt from together
@@ -91,24 +92,29 @@ class PlacetoTrainer:
             first = torch.randint(devices, (1, units), generator=self.generator)
         seen = self._simulate(index, first)
         many = 1 if greedy else hyper.episodes
-        device, seen = first.repeat(many, 1), Seen(*(np.repeat(values, many, axis=0) for values in seen))
+        at = of(self.net)
+        device, seen = first.repeat(many, 1).to(at), Seen(*(np.repeat(values, many, axis=0) for values in seen))
         played = Steps([], [], [seen.cost.copy()])
         for unit in range(units):
             facts, allowed = candidates(row, unit, device, seen.busy)
             state = State(
-                torch.full((many,), unit), device.clone(), torch.from_numpy(seen.start.copy()), facts, allowed
+                torch.full((many,), unit, device=at),
+                device.clone(),
+                torch.from_numpy(seen.start.copy()).to(at),
+                facts,
+                allowed,
             )
             with torch.no_grad():
                 scores = self.net(row, state)
             chosen = scores.argmax(dim=1)
             if not greedy:
-                chosen = torch.multinomial(scores.exp(), 1, generator=self.generator)[:, 0]
+                chosen = drawn(scores.exp(), 1, self.generator)[:, 0]
             moved = (chosen != device[:, unit]).nonzero()[:, 0]
             if self.simulations + len(moved) > until or stop():
                 break
             device[:, unit] = chosen
             for values, fresh in zip(seen, self._simulate(index, device[moved]), strict=True):
-                values[moved.numpy()] = fresh
+                values[moved.cpu().numpy()] = fresh
             played.states.append(state)
             played.chosen.append(chosen)
             played.cost.append(seen.cost.copy())
@@ -134,7 +140,7 @@ class PlacetoTrainer:
         cost, over = np.zeros(len(device)), np.zeros(len(device))
         start = np.zeros((len(device), work.units.count), np.float32)
         busy = np.zeros((len(device), job.devices), np.float32)
-        places = device.numpy()[:, work.units.of].astype(np.int32)
+        places = device.cpu().numpy()[:, work.units.of].astype(np.int32)
         for i, placement in enumerate(places):
             score = job.score(placement)
             cost[i], over[i] = score.cost, score.over_bytes
@@ -151,14 +157,14 @@ class PlacetoTrainer:
         cost = np.stack(played.cost)
         gains = returns(cost[:-1] - cost[1:], self.hyper.discount)
         gains -= gains.mean(axis=1, keepdims=True)
-        advantage = torch.from_numpy((gains / (gains.std() + 1e-8)).ravel()).float()
+        advantage = torch.from_numpy((gains / (gains.std() + 1e-8)).ravel()).float().to(of(self.net))
         states = State(*(torch.cat(parts) for parts in zip(*played.states, strict=True)))
         chosen, old = torch.cat(played.chosen), None
         size = max(1, ROOM // (states.device.shape[1] * 2 * self.net.context.out_features))
         for _ in range(self.hyper.epochs):
             self.optimizer.zero_grad()
             found, entropy = [], 0.0
-            for rows in torch.arange(len(chosen)).split(size):
+            for rows in torch.arange(len(chosen), device=chosen.device).split(size):
                 scores = self.net(row, State(*(part[rows] for part in states)))
                 picked = scores.gather(1, chosen[rows, None])[:, 0]
                 ratio = torch.exp(picked - (picked.detach() if old is None else old[rows]))

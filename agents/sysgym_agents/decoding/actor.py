@@ -14,6 +14,7 @@ from sysgym.core.options import Choices, Range, Search
 from sysgym.core.problem import Solution
 from sysgym_agents.core import Budget, Callback, Clock
 from sysgym_agents.decoding.classical import TRANSLATION, answered, refuse_steering
+from sysgym_agents.learning.devices import weights_of
 from sysgym_agents.learning.stepped import SteppedLearner
 
 if TYPE_CHECKING:
@@ -128,7 +129,7 @@ class TrainableGreedy(SteppedLearner):
 
     def weights(self) -> Mapping[str, Any] | None:
         """Those of the actor."""
-        return None if self.net is None else self.net.state_dict()
+        return None if self.net is None else weights_of(self.net)
 
     def facts(self) -> dict[str, Any]:
         """For which model the weights are, and how long its vector is."""

@@ -15,6 +15,7 @@ from sysgym.text.episodes.rows import Writing
 from sysgym.text.models.linear import weight_of
 from sysgym.text.search import Beam, beam_search
 from sysgym_agents.decoding.actor_decode import Position, features, follow
+from sysgym_agents.learning.devices import device_for, dropped, weights_of
 from sysgym_agents.learning.snapshot import Snapshot, learner_tensors, put_learner
 from sysgym_agents.learning.stepwise import rate
 
@@ -28,19 +29,20 @@ class ActorNet(nn.Module):
     def __init__(self, vector: int, candidates: int, hidden: int, dropout: float) -> None:
         super().__init__()
         self.vector = vector
-        self.enter, self.dropout = nn.Linear(2 * vector + candidates, hidden), nn.Dropout(dropout)
+        self.enter, self.dropout = nn.Linear(2 * vector + candidates, hidden), dropout
         self.leave = nn.Linear(hidden, vector + candidates + 1)
         nn.init.zeros_(self.leave.weight)
         nn.init.zeros_(self.leave.bias)
 
     def forward(self, x: Tensor) -> Tensor:
         """Corrections (N, W + K + 1) of features (N, 2 W + K)."""
-        found: Tensor = self.leave(self.dropout(torch.tanh(self.enter(x))))
+        x = torch.tanh(self.enter(x))
+        found: Tensor = self.leave(dropped(x, self.dropout) if self.training else x)
         return found
 
     def arrays(self) -> dict[str, Array]:
         """The weights by name."""
-        return {name: value.detach().numpy() for name, value in self.state_dict().items()}
+        return {name: value.numpy() for name, value in weights_of(self).items()}
 
 
 class Setting(NamedTuple):
@@ -65,7 +67,8 @@ class Imitation:
         self.problem, self.setting, self.done = problem, setting, 0
         self.seed = int(rng.integers(2**31))
         self.model = problem.model_of(instances[0])
-        self.tokens = torch.from_numpy(weight_of(self.model.network.softmax))
+        self.device, self.words = device_for(setting.batch), weight_of(self.model.network.softmax)
+        self.tokens = torch.from_numpy(self.words).to(self.device)
         places = [(instance, place) for instance in instances for place in range(len(instance))]
         order = np.random.default_rng([self.seed, 0]).permutation(len(places))
         self.places = [places[i] for i in order]
@@ -73,7 +76,8 @@ class Imitation:
         self.positions = 0
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.seed)
-            self.net = start or ActorNet(self.tokens.shape[1], setting.candidates, setting.hidden, setting.dropout)
+            net = start or ActorNet(self.tokens.shape[1], setting.candidates, setting.hidden, setting.dropout)
+            self.net = net.to(self.device)
         self.optimiser = torch.optim.AdamW(self.net.parameters(), setting.learning_rate)
 
     def step(self, share: float) -> dict[str, float]:
@@ -90,7 +94,7 @@ class Imitation:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(int(rng.integers(2**31)))
             score = self._scores(chosen)
-        place = torch.from_numpy(chosen.place)
+        place = torch.from_numpy(chosen.place).to(self.device)
         loss = nn.functional.cross_entropy(score, place)
         self.optimiser.zero_grad()
         loss.backward()
@@ -102,9 +106,9 @@ class Imitation:
 
     def _scores(self, at: Position) -> Tensor:
         """The scores (N, K) of positions, as `actor_decode.scores` has them."""
-        tokens, logp = torch.from_numpy(at.tokens), torch.from_numpy(at.logp)
-        vector, last = at.vector.astype(np.float32), self.tokens[torch.from_numpy(at.last)].numpy()
-        found, wide = self.net(torch.from_numpy(features(vector, last, at.logp))), self.net.vector
+        tokens, logp = torch.from_numpy(at.tokens).to(self.device), torch.from_numpy(at.logp).to(self.device)
+        vector, last, wide = at.vector.astype(np.float32), self.words[at.last], self.net.vector
+        found = self.net(torch.from_numpy(features(vector, last, at.logp)).to(self.device))
         moved = torch.bmm(self.tokens[tokens.clamp(min=0)], found[:, :wide, None])[:, :, 0]
         ends = found[:, -1:] * (tokens == self.model.special.end)
         return torch.where(tokens >= 0, logp + moved + found[:, wide:-1] + ends, -torch.inf)

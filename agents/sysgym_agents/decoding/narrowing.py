@@ -14,6 +14,7 @@ from sysgym.core.options import Choices, Range, Search
 from sysgym.core.problem import Array, Solution
 from sysgym_agents.core import Budget, Callback, Clock
 from sysgym_agents.decoding.classical import TRANSLATION
+from sysgym_agents.learning.devices import device_for, placed, weights_of
 from sysgym_agents.learning.stepped import SteppedLearner
 
 if TYPE_CHECKING:
@@ -122,7 +123,8 @@ class LearntBeam(SteppedLearner):
         from sysgym_agents.decoding.narrowing_train import chosen_widths
 
         check_mode(self.name, problem)
-        threshold, net = self.found if self.threshold is None else self.threshold, self.net or self._drawn(rng)
+        threshold = self.found if self.threshold is None else self.threshold
+        net = placed(self.net or self._drawn(rng), device_for(problem.k))
         return problem.narrowed(instance, chosen_widths(net, threshold))
 
     def prepare(self) -> None:
@@ -136,7 +138,7 @@ class LearntBeam(SteppedLearner):
 
     def weights(self) -> Mapping[str, Any] | None:
         """Those of the network."""
-        return None if self.net is None else self.net.state_dict()
+        return None if self.net is None else weights_of(self.net)
 
     def facts(self) -> dict[str, Any]:
         """The threshold of the training."""

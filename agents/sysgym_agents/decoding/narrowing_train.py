@@ -14,6 +14,7 @@ from sysgym.core.problem import Array
 from sysgym.text.episodes.rows import Task
 from sysgym.text.episodes.widths import ABOUT, STEP, Asked, Decide, Narrowing, about_slots, about_step, narrow
 from sysgym.text.search import WuSearch
+from sysgym_agents.learning.devices import device_for, of
 from sysgym_agents.learning.snapshot import Snapshot, learner_tensors, put_learner
 from sysgym_agents.learning.stepwise import rate
 
@@ -51,7 +52,8 @@ def chosen_widths(net: SurvivalNet, threshold: float) -> Decide:
     def decide(asked: Asked) -> Array:
         x = shown(asked)
         with torch.no_grad():
-            likely = torch.sigmoid(net(torch.from_numpy(x.reshape(-1, WIDE)))).numpy().reshape(x.shape[:2])
+            logits = net(torch.from_numpy(x.reshape(-1, WIDE)).to(of(net)))
+            likely = torch.sigmoid(logits).cpu().numpy().reshape(x.shape[:2])
         kept = (likely >= threshold) & (asked.search.scores > -np.inf)
         return np.asarray(np.where(kept, np.arange(1, x.shape[1] + 1), 1).max(axis=1))
 
@@ -83,11 +85,12 @@ class Survival:
         self.held = chosen[: max(1, len(chosen) // HELD)]
         learnt = chosen[len(self.held) :] or self.held
         found = [_searched(problem, instance, at) for instance, at in _grouped(learnt)]
-        self.x = torch.from_numpy(np.concatenate([x for x, _ in found]))
-        self.y = torch.from_numpy(np.concatenate([y for _, y in found]))
+        self.device = device_for(setting.batch)
+        self.x = torch.from_numpy(np.concatenate([x for x, _ in found])).to(self.device)
+        self.y = torch.from_numpy(np.concatenate([y for _, y in found])).to(self.device)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.seed)
-            self.net = start or SurvivalNet(setting.hidden)
+            self.net = (start or SurvivalNet(setting.hidden)).to(self.device)
         self.optimiser = torch.optim.Adam(self.net.parameters(), setting.learning_rate)
 
     def step(self, share: float) -> dict[str, float]:
@@ -95,7 +98,7 @@ class Survival:
         share = max(share, self.done / self.setting.iterations)
         self.optimiser.param_groups[0]["lr"] = rate(self.setting.learning_rate, self.done, WARM, share)
         rng = np.random.default_rng([self.seed, 1, self.done])
-        rows = torch.from_numpy(rng.integers(len(self.y), size=self.setting.batch))
+        rows = torch.from_numpy(rng.integers(len(self.y), size=self.setting.batch)).to(self.device)
         loss = nn.functional.binary_cross_entropy_with_logits(self.net(self.x[rows]), self.y[rows])
         self.optimiser.zero_grad()
         loss.backward()

@@ -23,6 +23,13 @@ class SparseOperator(NamedTuple):
     matrix: Tensor
     transposed: Tensor
 
+    def to(self, device: torch.device) -> SparseOperator:
+        """The same on a device."""
+        if self.matrix.device == device:
+            return self
+        matrix = _moved(self.matrix, device)
+        return SparseOperator(matrix, matrix if self.transposed is self.matrix else _moved(self.transposed, device))
+
 
 class _Multiply(torch.autograd.Function):
     """A x forward, A^T g backward; both matrices are stored, so that no step transposes or sorts."""
@@ -46,15 +53,22 @@ def multiply(operator: SparseOperator, x: Tensor) -> Tensor:
 
 def _csr(graph: Graph, values: Array, dtype: torch.dtype) -> Tensor:
     """The graph's pattern with the given values (2m,) as a torch CSR matrix; int32 indices take the fast kernels."""
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Sparse CSR tensor support is in beta", category=UserWarning)
-        return torch.sparse_csr_tensor(
-            torch.from_numpy(graph.xadj.astype(np.int32)),
-            torch.from_numpy(graph.adjncy.astype(np.int32)),
-            torch.from_numpy(values).to(dtype),
-            size=(graph.nodes, graph.nodes),
-            check_invariants=False,  # `from_edges` and the readers checked them
-        )
+    ptr, column = torch.from_numpy(graph.xadj.astype(np.int32)), torch.from_numpy(graph.adjncy.astype(np.int32))
+    return csr_tensor(ptr, column, torch.from_numpy(values).to(dtype), graph.nodes)
+
+
+def csr_tensor(ptr: Tensor, column: Tensor, value: Tensor, nodes: int) -> Tensor:
+    """A square torch CSR matrix on the device of its parts; that they are one is the caller's to know."""
+    with warnings.catch_warnings():  # the first since torch 2.11, whatever `check_invariants` says
+        for message in ("Sparse invariant checks are implicitly disabled", "Sparse CSR tensor support is in beta"):
+            warnings.filterwarnings("ignore", message=message, category=UserWarning)
+        return torch.sparse_csr_tensor(ptr, column, value, size=(nodes, nodes), check_invariants=False)
+
+
+def _moved(matrix: Tensor, device: torch.device) -> Tensor:
+    """A CSR matrix on a device, made from its parts: torch would warn where it copies the whole."""
+    ptr, column, value = matrix.crow_indices(), matrix.col_indices(), matrix.values()
+    return csr_tensor(ptr.to(device), column.to(device), value.to(device), matrix.shape[0])
 
 
 def graph_operator(graph: Graph, norm: str = "row", dtype: torch.dtype = torch.float32) -> SparseOperator:

@@ -14,6 +14,8 @@ from torch import Tensor
 
 from sysgym.compiled import njit
 from sysgym.core.problem import Array
+from sysgym_agents.learning.layers import SparseOperator, csr_tensor
+from sysgym_agents.learning.layers import multiply as spread
 
 
 class Csr(NamedTuple):
@@ -110,16 +112,48 @@ class _Product(torch.autograd.Function):
         return product, None, None
 
 
-def multiply(operator: MeanOperator, ids: Array, x: Tensor) -> Tensor:
-    """Row b of features (B, N, H) times the matrix of graph ids[b], (B,) int64; differentiable in x, twice too."""
-    if x.device.type != "cpu":
-        return scatter_multiply(operator, ids, x)
+Parts = tuple[Tensor, Tensor, Tensor]  # of a Csr
+
+
+def csr_on(matrix: Csr, device: torch.device) -> Parts:
+    """The arrays of sparse matrices as tensors on a device."""
+    ptr, column, value = (torch.from_numpy(part).to(device) for part in matrix)
+    return ptr, column, value
+
+
+def parts_on(operator: MeanOperator, device: torch.device) -> tuple[Parts, Parts]:
+    """The arrays of an operator and of its transpose as tensors on a device, for `blocks`."""
+    return csr_on(operator.matrix, device), csr_on(operator.transposed, device)
+
+
+def blocks(parts: tuple[Parts, Parts], ids: Tensor) -> SparseOperator:
+    """The matrices of graphs ids (B,) int64 as one block-diagonal operator of features (B * N, H), on their device."""
+    return SparseOperator(*(_block(*matrix, ids) for matrix in parts))
+
+
+def _block(ptr: Tensor, column: Tensor, value: Tensor, ids: Tensor) -> Tensor:
+    device, nodes, count = ids.device, ptr.shape[1] - 1, ptr[ids, -1]
+    first = count.cumsum(0) - count
+    whole = torch.cat([(ptr[ids, :-1] + first[:, None]).reshape(-1), count.sum()[None]])
+    real = torch.arange(column.shape[1], device=device) < count[:, None]
+    shifted = column[ids] + torch.arange(len(ids), device=device)[:, None] * nodes
+    return csr_tensor(whole.int(), shifted[real].int(), value[ids][real], len(ids) * nodes)
+
+
+def multiply(operator: MeanOperator | SparseOperator, ids: Array, x: Tensor) -> Tensor:
+    """Row b of features (B, N, H) times the matrix of graph ids[b], (B,) int64; differentiable in x, twice too.
+
+    Away from the CPU the operator is the `blocks` of those graphs.
+    """
+    if isinstance(operator, SparseOperator):
+        batch, nodes, width = x.shape
+        return spread(operator, x.reshape(batch * nodes, width)).reshape(x.shape)
     product: Tensor = _Product.apply(x, operator, ids)
     return product
 
 
 def scatter_multiply(operator: MeanOperator, ids: Array, x: Tensor) -> Tensor:
-    """The same by gather and scatter, for other devices; on a CPU it is the slow way."""
+    """The same by gather and scatter, the slow way."""
     batch, nodes, width = x.shape
     ptr, column, value = (torch.from_numpy(part[ids]).to(x.device) for part in operator.matrix)
     real = torch.arange(column.shape[1], device=x.device) < ptr[:, -1:]

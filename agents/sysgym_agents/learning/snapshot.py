@@ -28,7 +28,7 @@ class Snapshot(NamedTuple):
     def save(self, folder: Path) -> None:
         """Write `training.json` and `training.safetensors` into a folder."""
         (folder / FACTS).write_text(json.dumps(self.facts) + "\n")
-        save_file({name: value.contiguous() for name, value in self.tensors.items()}, folder / TENSORS)
+        save_file({name: value.cpu().contiguous() for name, value in self.tensors.items()}, folder / TENSORS)
 
     @classmethod
     def load(cls, folder: Path) -> Snapshot:
@@ -50,10 +50,10 @@ class Snapshot(NamedTuple):
 
 
 def learner_tensors(module: torch.nn.Module, optimiser: torch.optim.Optimizer, prefix: str = "") -> dict[str, Tensor]:
-    """Copies of a network's weights and of its optimiser's state, by name."""
-    found = {f"{prefix}weights/{key}": value.detach().clone() for key, value in module.state_dict().items()}
+    """Copies of a network's weights and of its optimiser's state, by name, on the CPU."""
+    found = {f"{prefix}weights/{key}": value.detach().cpu().clone() for key, value in module.state_dict().items()}
     for index, state in optimiser.state_dict()["state"].items():
-        found |= {f"{prefix}optimiser/{index}/{key}": value.detach().clone() for key, value in state.items()}
+        found |= {f"{prefix}optimiser/{index}/{key}": value.detach().cpu().clone() for key, value in state.items()}
     return found
 
 

@@ -23,7 +23,7 @@ def save_agent(path: Path, name: str, description: Mapping[str, Any], weights: M
     """Write both files into a folder; `description` is plain data."""
     path.mkdir(parents=True, exist_ok=True)
     (path / "agent.json").write_text(json.dumps({"agent": name, **description}, indent=1) + "\n")
-    save_file({key: value.contiguous() for key, value in weights.items()}, str(path / "model.safetensors"))
+    save_file({key: value.cpu().contiguous() for key, value in weights.items()}, str(path / "model.safetensors"))
 
 
 def load_agent(path: Path, name: str, former: tuple[str, ...] = ()) -> tuple[dict[str, Any], dict[str, Tensor]]:

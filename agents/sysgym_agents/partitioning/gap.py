@@ -14,6 +14,7 @@ from sysgym.core.options import Choices, Range, Search
 from sysgym.core.problem import Array, Solution
 from sysgym.graphs.csr import Graph
 from sysgym_agents.core import Budget, Callback, Clock
+from sysgym_agents.learning.devices import device_for, placed, weights_of
 from sysgym_agents.learning.learner import StoredLearner, spend
 
 if TYPE_CHECKING:
@@ -137,7 +138,7 @@ class GAP(StoredLearner):
 
     def weights(self) -> Mapping[str, Any] | None:
         """Those of the network."""
-        return None if self.net is None else self.net.state_dict()
+        return None if self.net is None else weights_of(self.net)
 
     def facts(self) -> dict[str, Any]:
         """For how many parts the weights are."""
@@ -240,6 +241,8 @@ class GAP(StoredLearner):
             examples = [self._example(graph, setting.parts) for graph in instances]
         else:
             examples = [make_example(graph, count) for graph in instances]
+        device = device_for(max(graph.nodes for graph in instances))
+        examples = [example.to(device) for example in examples]
         start = None if publish is None or resume is not None else self.net
         progress = Progress(examples, setting, rng, start)
         if resume is not None:
@@ -289,5 +292,6 @@ class GAP(StoredLearner):
                 f"train with k={problem.k}."
             )
         _check_graph(instance)
-        example = self._example(instance, problem.k)
+        device = device_for(instance.nodes)
+        net, example = placed(net, device), self._example(instance, problem.k).to(device)
         return best_partition(net, example, (self.balance, self.even, self.flips), clock.spent)

@@ -32,6 +32,13 @@ class Example(NamedTuple):
     degree: Tensor  # (N,) float32
     weight: Tensor  # (N,) float32
 
+    def to(self, device: torch.device) -> Example:
+        """The same on a device."""
+        return Example(
+            self.features.to(device), self.eigenvalues, self.mean.to(device), self.adjacency.to(device),
+            self.degree.to(device), self.weight.to(device),
+        )  # fmt: skip
+
 
 def rayleigh_quotients(graph: Graph, vectors: Array) -> Array:
     """x^T L x / x^T D x of each column (N, F), (F,) float64: the eigenvalues of eigenvectors; 0 for zero columns."""
@@ -167,10 +174,10 @@ class Progress:
         self, examples: Sequence[Example], setting: Training, rng: np.random.Generator, start: GapNet | None = None
     ) -> None:
         self.examples, self.setting, self.rng, self.done = examples, setting, rng, 0
-        trials = setting.trials if start is None else 1
+        trials, device = setting.trials if start is None else 1, examples[0].features.device
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(int(rng.integers(2**31)))
-            nets = [start or _fresh(examples[0], setting) for _ in range(trials)]
+            nets = [(start or _fresh(examples[0], setting)).to(device) for _ in range(trials)]
         self.runs = [(net, torch.optim.Adam(net.parameters(), setting.learning_rate)) for net in nets]
         self.losses: list[list[float]] = [[] for _ in nets]  # of the last steps of each trial
         self.trial_steps = int(min(TRIAL_SHARE, 0.5 / trials) * setting.iterations) if trials > 1 else 0
@@ -237,7 +244,7 @@ def _step(
     """One gradient step; the loss, the expected ncut and the expected imbalance before it."""
     x = example.features
     if setting.augment:
-        x = x @ random_transform(example.eigenvalues, rng)
+        x = x @ random_transform(example.eigenvalues, rng).to(x.device)
     y = torch.softmax(net(x, example), dim=1)
     cut = expected_ncut(y, example.adjacency, example.degree)
     imbalance = expected_imbalance(y, example.weight)
@@ -263,9 +270,9 @@ def best_partition(
     for signs in sign_patterns(example.features.shape[1])[: None if flips else 1]:
         if candidates and spent():
             break
-        logits = net(example.features * signs, example)
+        logits = net(example.features * signs.to(example.features.device), example)
         part = even_argmax(logits, example.weight, rounds)
         arrays = (example.adjacency, example.degree, example.weight)
         candidates.append((hard_loss(part, logits.shape[1], *arrays, balance), part))
     best = min(candidates, key=lambda pair: pair[0])[1]
-    return best.numpy().astype(np.int32)
+    return best.cpu().numpy().astype(np.int32)

@@ -53,6 +53,14 @@ Seed = Annotated[int, typer.Option("--seed", min=0, help="Seed of everything ran
 Threads = Annotated[
     int, typer.Option("--threads", min=1, max=1024, help="Threads of every pool; results of torch depend on them.")
 ]
+Device = Annotated[
+    str,
+    typer.Option(
+        "--device",
+        help="Where networks are computed: cpu, cuda, or auto, which is cuda for what is large enough.",
+        autocompletion=complete.devices,
+    ),
+]
 Seconds = Annotated[float | None, typer.Option("--seconds", min=0.0, help="Wall time for one solution.")]
 CpuSeconds = Annotated[
     float | None, typer.Option("--cpu-seconds", min=0.0, help="CPU time of all threads for one solution.")

@@ -147,6 +147,12 @@ def _trackers(params: dict[str, Any]) -> Iterable[str]:
     return tracker_names()
 
 
+def _devices(params: dict[str, Any]) -> Iterable[str]:
+    from sysgym_agents.learning.devices import DEVICES
+
+    return DEVICES
+
+
 def _everything(params: dict[str, Any]) -> Iterable[str]:
     from sysgym_zoo.lookup.catalogue import known_names
 
@@ -156,4 +162,4 @@ def _everything(params: dict[str, Any]) -> Iterable[str]:
 problems, agents, learners, instances = map(completes, (_problems, _agents, _learners, _instances))
 options, hyper, boards, recipes, areas = map(completes, (_options, _hyper, _boards, _recipes, _areas))
 everything = completes(_everything)
-formats, trackers = map(completes, (_formats, _trackers))
+formats, trackers, devices = map(completes, (_formats, _trackers, _devices))

@@ -77,6 +77,9 @@ def explain(error: Exception) -> int:
     if was_interrupted(error):
         say("sysgym: interrupted.")
         return 130
+    if type(error).__name__ == "OutOfMemoryError":  # torch's, which is not imported for it
+        say("sysgym: the GPU has not enough memory for this; use --device cpu, or smaller batches or networks.")
+        return 1
     if isinstance(error, OSError):
         say(f"sysgym: {error.filename or 'the output'}: {error.strerror or error}.")
     else:

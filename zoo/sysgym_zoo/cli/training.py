@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from sysgym_zoo.cli import complete
-from sysgym_zoo.cli.app import AsJson, Options, Out, ProblemName, Seed, Threads, app, command
+from sysgym_zoo.cli.app import AsJson, Device, Options, Out, ProblemName, Seed, Threads, app, command
 
 
 @command(app)
@@ -38,6 +38,7 @@ def train(
     cpu_seconds: Annotated[float | None, typer.Option(help="CPU seconds of all threads to train for.")] = None,
     seed: Seed = 0,
     threads: Threads = 1,
+    device: Device = "auto",
     out: Out = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the last checkpoint of --out.")] = False,
     save_every: Annotated[float, typer.Option(min=0.0, help="Seconds between checkpoints.")] = 30.0,
@@ -64,7 +65,13 @@ def train(
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Train a learner: metrics, TensorBoard events, checkpoints and the agent in a run folder."""
+    """Train a learner: metrics, TensorBoard events, checkpoints and the agent in a run folder.
+
+    With --device auto a GPU computes what has 16384 rows of features or more (nodes, times the observations or samples
+    of a pass): graphs of a hundred nodes gain nothing there. Simulators stay on the CPU. What is random is drawn there,
+    so that a training takes the same course but for rounding; on a GPU the same seed may end otherwise each time.
+    Weights load anywhere.
+    """
     from sysgym import UsageError
     from sysgym_zoo.jobs.console import show_json, tell
     from sysgym_zoo.jobs.plan import Training
@@ -78,7 +85,7 @@ def train(
         agent=agent if start is None else start, problem=problem, options=options or [],
         instances=";".join(instances or []) or None,
         recipe=recipe, changes=change or [], steps=steps, seconds=seconds, cpu_seconds=cpu_seconds, seed=seed,
-        threads=threads, out=out, resume=resume, save_every=save_every,
+        threads=threads, device=device, out=out, resume=resume, save_every=save_every,
         evaluation=Wanted(";".join(eval_instances or []) or None, eval_every, stop_after), track=track or (),
     )  # fmt: skip
     folder, record = run(asked)

@@ -12,6 +12,7 @@ from sysgym_zoo.cli.app import (
     AsJson,
     Changes,
     CpuSeconds,
+    Device,
     InstanceName,
     Options,
     Out,
@@ -59,6 +60,7 @@ def solve(
     steps: Steps = None,
     seed: Seed = 0,
     threads: Threads = 1,
+    device: Device = "auto",
     output: Annotated[Path | None, typer.Option("-o", "--output", help="Solution file to write.")] = None,
     as_json: AsJson = False,
 ) -> None:
@@ -67,7 +69,7 @@ def solve(
     from sysgym.core.solutions import check_output
     from sysgym_agents.core import Budget
     from sysgym_zoo.jobs.evaluate import checked_budget, solve_once, write_or_keep
-    from sysgym_zoo.jobs.runs import set_threads
+    from sysgym_zoo.jobs.runs import set_device, set_threads, tell_device
     from sysgym_zoo.lookup.finding import Clues
     from sysgym_zoo.lookup.resolve import build_all
 
@@ -79,7 +81,9 @@ def solve(
     if output is not None:
         check_output(built, loaded, output)
     set_threads(threads)
+    set_device(device)
     row, solution = solve_once(built, loaded, solver.agent, solver.name, seed, budget)
+    row["device"] = tell_device()
     if output is not None:
         write_or_keep(built, loaded, solution, output)
     whole = {"options": options_of(built), "solution": dict(solution)}
@@ -169,6 +173,7 @@ def evaluate(
     cpu_seconds: CpuSeconds = None,
     steps: Steps = None,
     threads: Threads = 1,
+    device: Device = "auto",
     out: Out = None,
     as_json: AsJson = False,
 ) -> None:
@@ -189,7 +194,7 @@ def evaluate(
     built, solvers = build_all(Clues(problem, words, "", split(named), None, options or []), changes or [])
     wanted = built.default_instances if named is None else named
     loaded = [built.load(name) for name in instance_names(built, wanted)]
-    how = module.How(seeds, Budget(seconds, steps, cpu_seconds), threads, out)
+    how = module.How(seeds, Budget(seconds, steps, cpu_seconds), threads, out, device=device)
     if ablate is not None:
         _ablate(ablate, (built, keys_of(options or []), loaded), how, as_json)
         return

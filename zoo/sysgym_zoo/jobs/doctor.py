@@ -193,6 +193,13 @@ def _kernels() -> dict[str, Any]:
     return _row("kernel cache", "ok", f"{folders[0].parent.absolute()} is writable, with {held}")
 
 
+def _devices() -> dict[str, Any]:
+    """What networks can be computed on."""
+    from sysgym_agents.learning.devices import finding
+
+    return _row("devices", "ok", f"the CPU; {finding()}")
+
+
 def checks(commands: tuple[int, Mapping[str, str]]) -> list[dict[str, Any]]:
     """One row a check: ok, absent (an optional part) or broken; `commands` are how many, and what is wrong."""
     from sysgym_leaderboards.store import default_path
@@ -209,4 +216,4 @@ def checks(commands: tuple[int, Mapping[str, str]]) -> list[dict[str, Any]]:
         rows.append(
             _row(what, "ok" if writable else "broken", f"{folder.absolute()} is {'' if writable else 'not '}writable")
         )
-    return [*rows, _kernels(), _determinism()]
+    return [*rows, _devices(), _kernels(), _determinism()]

@@ -22,7 +22,7 @@ from sysgym.core.solutions import freedom_of, widest_of, write_solution
 from sysgym_agents.core import Budget, Clock
 from sysgym_agents.learning.ratios import geometric_mean, known_reference, ratio
 from sysgym_zoo.jobs.console import Progress, clean, say
-from sysgym_zoo.jobs.runs import Run, describe_instances, fresh_folder, set_threads
+from sysgym_zoo.jobs.runs import Run, describe_instances, fresh_folder, set_device, set_threads, tell_device
 from sysgym_zoo.lookup.naming import Solver
 from sysgym_zoo.lookup.records import COMPARED, first_rows, load_run
 
@@ -100,6 +100,7 @@ class How(NamedTuple):
     out: Path | None = None  # run folder; None: the next below runs/
     notes: Mapping[str, Any] = MappingProxyType({})  # that the record keeps beside
     lenient: bool = False  # leave out an agent that refuses an instance, with a word on stderr
+    device: str = "auto"  # where networks are computed
     resume: bool = False  # keep the rows that `out` holds of an evaluation like this one, and solve the others
 
 
@@ -114,6 +115,7 @@ def evaluate(
         raise UsageError("an agent is named twice.")
     checked_budget(budget)
     set_threads(threads)
+    set_device(how.device)
     record = {
         "kind": "evaluate",
         "problem": {"name": problem.name, "version": problem.version, "options": options_of(problem)},
@@ -139,6 +141,7 @@ def evaluate(
                     raise
                 say(f"{solver.name} is left out: {error}")
                 _write_rows(folder, rows)  # nothing of an agent that fails on a later instance
+        run.note(device=tell_device())
     return folder, rows
 
 

@@ -41,6 +41,7 @@ class Training:
     cpu_seconds: float | None = None
     seed: int = 0
     threads: int = 1
+    device: str = "auto"  # where networks are computed
     out: Path | None = None
     resume: bool = False
     save_every: float = CHECKPOINT_SECONDS  # seconds between checkpoints
@@ -60,6 +61,8 @@ class Plan:
     budget: Budget
     seed: int
     threads: int
+    device: str = "auto"  # where networks are computed
+    moved: bool = False  # whether that is another one than the run was started on, or one that gives no same bits
     schedule: Schedule | None = None  # of evaluations
     run: Mapping[str, Any] = field(default_factory=dict)  # the record of the run that goes on
 
@@ -140,7 +143,7 @@ def _fresh(asked: Training) -> Plan:
     schedule = schedule_of(asked.evaluation.over(chosen.eval), problem, budget, loaded)
     return Plan(
         learner=learner, agent=agent, problem_id=named, problem=problem, instances=loaded, budget=budget,
-        seed=asked.seed, threads=asked.threads, schedule=schedule,
+        seed=asked.seed, threads=asked.threads, device=asked.device, schedule=schedule,
     )  # fmt: skip
 
 
@@ -152,6 +155,7 @@ def _going_on(asked: Training) -> Plan:
         if given:
             raise _left_out(flag)
     folder, record = _resumable(asked.out, asked.threads)
+    device, moved = resumed_device(folder, record.get("device", {}).get("device", "cpu"), asked.device)
     choice, told = resumed_choice(record), record["problem"]
     if asked.agent and (lambda c: (c.agent, c.recipe))(choose(asked.agent)) != (choice.agent, choice.recipe):
         raise UsageError(
@@ -167,7 +171,8 @@ def _going_on(asked: Training) -> Plan:
     return Plan(
         learner=learner, agent={**agent, "options": dict(choice.own)}, problem_id=named, problem=problem,
         instances=loaded, budget=_budget(record["budget"], learner, asked), seed=record["seed"],
-        threads=record["threads"], schedule=_scheduled(asked, record, problem, folder), run=record,
+        threads=record["threads"], device=device, moved=moved, run=record,
+        schedule=_scheduled(asked, record, problem, folder),
     )  # fmt: skip
 
 
@@ -231,6 +236,28 @@ def _budget(planned: Mapping[str, Any], learner: Any, asked: Training) -> Budget
     if any(limit is not None and not 0 < limit < math.inf for limit in given):
         raise UsageError("--steps, --seconds and --cpu-seconds must be positive.")
     return given
+
+
+def resumed_device(folder: Path, before: str, asked: str) -> tuple[str, bool]:
+    """Where a run that was trained on a device goes on, and whether that may take other steps; UsageError where it
+    cannot go on there: results depend on it.
+    """
+    from sysgym_agents.learning.devices import accelerator, check
+
+    check(asked)
+    if before == "cpu":
+        if asked == "cuda":
+            raise UsageError(f"{folder} was trained on the CPU, and results depend on it; leave --device out.")
+        return "cpu", False
+    there = accelerator() is not None
+    if there and asked == "cpu":
+        raise UsageError(f"{folder} was trained on {before!r}, and results depend on it; leave --device out.")
+    if not there and asked != "cpu":
+        raise UsageError(
+            f"{folder} was trained on {before!r}, and torch finds no such device here; --device cpu goes on from its "
+            "last checkpoint, with other steps than there."
+        )
+    return "auto" if there else "cpu", True
 
 
 def _resumable(folder: Path | None, threads: int) -> tuple[Path, dict[str, Any]]:

@@ -17,7 +17,7 @@ from typing import Any
 
 from sysgym.core.errors import UsageError, reading
 from sysgym.core.problem import AnyProblem
-from sysgym_zoo.jobs.console import clean, was_interrupted
+from sysgym_zoo.jobs.console import clean, say, was_interrupted
 from sysgym_zoo.lookup.records import rows_until
 from sysgym_zoo.tracking.vocabulary import named, scalars
 from sysgym_zoo.tracking.writers import Tracking, Writers
@@ -65,6 +65,23 @@ def set_threads(threads: int) -> None:
     from sysgym import resources
 
     resources.set_threads(threads)
+
+
+def set_device(wish: str) -> None:
+    """Where networks are computed from now on; UsageError where torch finds no such device."""
+    from sysgym_agents.learning import devices
+
+    devices.use(wish)
+
+
+def tell_device() -> dict[str, Any]:
+    """Which device has been used, for a record; a line about it on stderr where it is not plainly the CPU."""
+    from sysgym_agents.learning import devices
+
+    facts = devices.described()
+    if line := devices.told(facts):
+        say(line)
+    return facts
 
 
 def fresh_folder(out: Path | None, stem: str, hint: str = "") -> Path:

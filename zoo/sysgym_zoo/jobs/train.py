@@ -11,10 +11,11 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from sysgym_agents.core import Budget, Clock, uncounted
+from sysgym_agents.learning import devices
 from sysgym_zoo.jobs.checkpoints import Begun, checkpoint, left, resume, save_agent
 from sysgym_zoo.jobs.console import Progress, say
 from sysgym_zoo.jobs.plan import Plan, Training, planned
-from sysgym_zoo.jobs.runs import Run, fresh_folder, set_threads
+from sysgym_zoo.jobs.runs import Run, fresh_folder, set_device, set_threads, tell_device
 from sysgym_zoo.jobs.selection import WEIGHTS, Score, Selection
 from sysgym_zoo.tracking.vocabulary import named
 from sysgym_zoo.tracking.writers import Tracking, check_trackers
@@ -34,9 +35,11 @@ def train(asked: Training, hear: Hear | None = None) -> tuple[Path, dict[str, An
     check_trackers(asked.track)
     plan = planned(asked)
     set_threads(plan.threads)
+    set_device(plan.device)
     record, begun = plan.record(), Begun(0.0, 0.0, exact=True)
     if asked.resume and asked.out is not None:
         folder, begun = asked.out, resume(asked.out, plan.learner, plan.budget)
+        begun = begun._replace(exact=begun.exact and not plan.moved)
         earlier = {key: plan.run.get(key) for key in ("started", "seconds", "cpu_seconds", "status")}
         record |= {"resumed_at": begun._asdict(), "earlier": [*plan.run.get("earlier", []), earlier]}
     else:
@@ -47,7 +50,7 @@ def train(asked: Training, hear: Hear | None = None) -> tuple[Path, dict[str, An
         selection.resume(begun.steps)
         record["best"] = selection.record()
     tracking = Tracking(asked.track, plan.run.get("track", {}), int(begun.steps))
-    with Run(folder, record, tracking) as run:
+    with Run(folder, {**record, "device": devices.described()}, tracking) as run:
         status = _fit(run, plan, begun, _How(asked.save_every, selection, hear))
         save_agent(folder, plan.learner)
         weights = (folder / "agent" / WEIGHTS).read_bytes()
@@ -108,6 +111,7 @@ class _Watch:
         self.bar = Progress("training", total, self.unit.replace("_", " "), last=True)
         self.steps = self.seconds = 0.0  # now
         self.saved = begun.seconds  # when the last checkpoint was written
+        self.device: dict[str, Any] = {}  # what is recorded of it
         self.lengths: set[float] = set()  # mean lengths of episodes, and the least and greatest returns
         self.returns: set[float] = set()
 
@@ -122,6 +126,7 @@ class _Watch:
         return Begun(steps, seconds, True, self.begun.cpu_seconds + self.clock.cpu_seconds)
 
     def __call__(self, metrics: dict[str, float]) -> bool:
+        self._note_device()
         self.steps = metrics["steps"] + self.begun.steps
         self.seconds = metrics["seconds"] + self.begun.seconds
         score = None
@@ -146,6 +151,13 @@ class _Watch:
             with uncounted():
                 self.pruned = not self.hear(self.selection.best, self.steps)
         return not (self.asked_to_stop or self.pruned or (self.selection and self.selection.over))
+
+    def _note_device(self) -> None:
+        """Record which device is used: that is known once something is computed there."""
+        facts = devices.described() if self.device else tell_device()
+        if facts != self.device:
+            self.device = facts
+            self.run.note(device=facts)
 
     def what_is_the_same(self) -> str:
         """A sentence where all episodes were alike, so that there was little to learn; else nothing."""

@@ -46,8 +46,11 @@ def load_area(name: str) -> ModuleType:
 
 
 def measure(name: str, quick: bool) -> list[dict[str, Any]]:
-    """Rows of one area; UsageError lists the areas."""
-    found: list[dict[str, Any]] = load_area(name).rows(quick)
+    """Rows of one area, on the CPU but for what it moves itself; UsageError lists the areas."""
+    from sysgym_agents.learning.devices import using
+
+    with using("cpu"):
+        found: list[dict[str, Any]] = load_area(name).rows(quick)
     return found
 
 

@@ -75,7 +75,7 @@ RUN = {
     "threads": whole(1, MOST_THREADS), "hardware": table, "seed?": whole(0, 2**63), "seeds?": whole(1, 10**9),
     "seconds?": maybe(number), "cpu_seconds?": maybe(number), "earlier?": [table],
     "ablation?": {"agent": text, "contestants": {"*": {"role": text, "freedom?": text}}}, "freedoms?": [text],
-    "eval?": scheduled, "best?": maybe(table), "track?": {"*": text},
+    "eval?": scheduled, "best?": maybe(table), "track?": {"*": text}, "device?": {"device": text},
 }  # fmt: skip
 TRAINED = {"seed": whole(0, 2**63), "agent": {"name": text, "hyper": table, "options?": table, "recipe?": maybe(text)}}
 EVALUATED = {"seeds": whole(1, 10**9), "versions": {"sysgym?": text}, "hardware": {"processor": text, "cores?": number}}

@@ -158,7 +158,7 @@ def _resumed(root: Path, unit: Unit) -> dict[str, Any]:
     record = load_run(unit.folder(root))
     kind = problem_class(record["problem"].get("id", record["problem"]["name"]))
     named = file_options(kind, unit.words.get("options", {}), unit.folder(root))
-    keys = ("instances", "eval_instances", "stop_after", "threads", "steps", "seconds", "cpu_seconds")
+    keys = ("instances", "eval_instances", "stop_after", "threads", "device", "steps", "seconds", "cpu_seconds")
     return {**{key: unit.words[key] for key in keys if key in unit.words}, "options": named}
 
 
@@ -185,7 +185,14 @@ def _evaluate(root: Path, unit: Unit, resume: bool) -> str:
     )
     loaded = [built.load(name) for name in instance_names(built, named or built.default_instances)]
     budget = Budget(words.get("seconds"), words.get("steps"), words.get("cpu_seconds"))
-    how = How(words.get("seeds", 1), budget, unit.threads, unit.folder(root), resume=resume)
+    how = How(
+        words.get("seeds", 1),
+        budget,
+        unit.threads,
+        unit.folder(root),
+        resume=resume,
+        device=words.get("device", "auto"),
+    )
     if words.get("ablate"):
         ablate(word, built, keys_of(options), loaded, how)
     else:

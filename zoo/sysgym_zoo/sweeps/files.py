@@ -44,14 +44,15 @@ MOST_BYTES = 2**20
 MOST_RUNS = 100_000
 COUNTS = ("seed", "seeds", "steps", "threads", "eval_every", "stop_after")
 TIMES = ("seconds", "cpu_seconds")
-TEXTS = ("agent", "problem", "recipe", "instances", "eval_instances", "model")
+TEXTS = ("agent", "problem", "recipe", "instances", "eval_instances", "model", "device")
 PAIRS = ("options", "set")
 TRAIN = {
     "agent", "problem", "recipe", "instances", "options", "set", "steps", "seconds", "cpu_seconds", "seed", "seeds",
-    "threads", "eval_instances", "eval_every", "stop_after", "evaluate",
+    "threads", "device", "eval_instances", "eval_every", "stop_after", "evaluate",
 }  # fmt: skip
 EVALUATE = {
-    "agent", "problem", "instances", "options", "set", "steps", "seconds", "cpu_seconds", "seeds", "threads", "ablate",
+    "agent", "problem", "instances", "options", "set", "steps", "seconds", "cpu_seconds", "seeds", "threads", "device",
+    "ablate",
 }  # fmt: skip
 OF_TRAINED = EVALUATE - {"agent", "problem", "set"} | {"model"}
 MODELS = ("last", "best")  # of a training

@@ -17,6 +17,7 @@ from sysgym.core.options import parse_pairs
 from sysgym.core.registry import make_problem, options_of
 from sysgym_agents.core import Budget
 from sysgym_agents.general.sb3.stored import SUFFIX
+from sysgym_agents.learning.devices import check as check_device
 from sysgym_zoo.jobs.evaluate import checked_budget
 from sysgym_zoo.jobs.plan import Plan, Training, planned
 from sysgym_zoo.jobs.runs import describe_instances
@@ -135,7 +136,8 @@ def training_of(
     wanted = Wanted(words.get("eval_instances"), words.get("eval_every"), words.get("stop_after"))
     return Training(
         **texts, **limits, options=pairs(words.get("options")), changes=pairs(words.get("set")), out=out,
-        seed=words.get("seed", 0), threads=words.get("threads", 1), evaluation=wanted, resume=resume,
+        seed=words.get("seed", 0), threads=words.get("threads", 1), device=words.get("device", "auto"),
+        evaluation=wanted, resume=resume,
         track=track,
     )  # fmt: skip
 
@@ -155,7 +157,7 @@ def _training(ask: Ask) -> Unit:
     plan, record = _plan_of(ask.words)
     seed = ask.words.get("seed", 0)
     agent = {key: value for key, value in record["agent"].items() if key != "started_from"}
-    definition = {"kind": "train", **{key: record[key] for key in DEFINES}, "agent": agent}
+    definition = {"kind": "train", **{key: record[key] for key in DEFINES}, "agent": agent, **_device(ask.words)}
     if "agent" in ask.words:
         definition["from"] = _contents(choose(ask.words["agent"]))
     name = plan.agent["recipe"] if plan.agent["options"] else plan.agent["name"]
@@ -164,6 +166,13 @@ def _training(ask: Ask) -> Unit:
     return Unit(
         digest({**definition, "seed": seed}), "train", name, family, digest(record["problem"]), words, plan.threads
     )
+
+
+def _device(words: Mapping[str, Any]) -> dict[str, str]:
+    """The device that was asked for, as results depend on it; nothing for `auto`. UsageError for another word."""
+    asked = words.get("device", "auto")
+    check_device(asked)
+    return {} if asked == "auto" else {"device": asked}
 
 
 def _contents(choice: Choice) -> str:
@@ -195,6 +204,7 @@ def _evaluation(ask: Ask, training: Unit | None) -> Unit:
     definition: dict[str, Any] = {
         "kind": "evaluate", "seeds": words.get("seeds", 1), "threads": words.get("threads", 1),
         "budget": budget._asdict(), "ablate": words.get("ablate", False),
+        **_device(words),
     }  # fmt: skip
     if training is not None:
         plan, _ = _plan_of(training.words)

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from sysgym_zoo.cli.app import AsJson, Seed, Threads
+from sysgym_zoo.cli.app import AsJson, Device, Seed, Threads
 
 
 def train_model(
@@ -31,6 +31,7 @@ def train_model(
     start: Annotated[str | None, typer.Option("--from", help="Model to go on from, by name or folder.")] = None,
     seed: Seed = 0,
     threads: Threads = 1,
+    device: Device = "auto",
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the training of --out.")] = False,
     save_every: Annotated[float, typer.Option(min=0.0, help="Seconds between checkpoints.")] = 60.0,
     as_json: AsJson = False,
@@ -53,7 +54,7 @@ def train_model(
     asked = Asked(
         name=name, files=Files(source, target, pairs, valid_source, valid_target, valid_pairs),
         changes=tuple(change or ()), budget=Budget(seconds, epochs, cpu_seconds), seed=seed, threads=threads,
-        start=str(Path(start).resolve()) if start and Path(start).is_dir() else start,
+        device=device, start=str(Path(start).resolve()) if start and Path(start).is_dir() else start,
     )  # fmt: skip
     status, card = train(asked, out, resume, save_every)
     if as_json:

@@ -37,6 +37,10 @@ class Batch(NamedTuple):
     real: Tensor  # (B, T) bool
     write: Tensor  # (N,), the targets that are real, row by row
 
+    def to(self, device: torch.device) -> Batch:
+        """The same on a device."""
+        return Batch(*(part.to(device) for part in self))
+
 
 def examples_of(model: TextModel, pairs: Pairs) -> tuple[list[Example], int]:
     """Examples of pairs, and how many pairs are left out because a side is too long. Of a model with segments there is

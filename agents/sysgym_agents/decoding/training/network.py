@@ -6,7 +6,9 @@ context is fed the decoder's layers run over all positions in one call, else ste
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, nullcontext
 from typing import NamedTuple
 
 import numpy as np
@@ -15,6 +17,7 @@ from torch import Tensor, nn
 
 from sysgym.core.problem import Array
 from sysgym.text.models.config import RecurrentConfig
+from sysgym_agents.learning.devices import dropped
 
 RUNS = {"gru": torch.gru, "lstm": torch.lstm, "vanilla": torch.rnn_tanh}
 
@@ -34,19 +37,23 @@ class RecurrentNet(nn.Module):
 
     def __init__(self, config: RecurrentConfig, dropout: float = 0.0) -> None:
         super().__init__()
-        self.config, self.dropout = config, nn.Dropout(dropout)
+        self.config, self.share = config, dropout
         drawn = {name: nn.Parameter(_drawn(name, shape, config.units)) for name, shape in config.shapes().items()}
         self.held = nn.ParameterDict({_key(name): value for name, value in drawn.items()})
 
     def tensors(self) -> dict[str, Array]:
         """Copies of the weights under the names of the configuration, float32."""
-        return {name: self.at(name).detach().float().numpy().copy() for name in self.config.shapes()}
+        return {name: self.at(name).detach().float().cpu().numpy().copy() for name in self.config.shapes()}
 
     def put(self, tensors: Mapping[str, Array]) -> None:
         """Take given weights."""
         with torch.no_grad():
             for name in self.config.shapes():
                 self.at(name).copy_(torch.from_numpy(np.ascontiguousarray(tensors[name], dtype=np.float32)))
+
+    def dropout(self, x: Tensor) -> Tensor:
+        """In training, without a share of its numbers."""
+        return dropped(x, self.share) if self.training else x
 
     def at(self, name: str) -> Tensor:
         """A weight by its name."""
@@ -80,7 +87,7 @@ class RecurrentNet(nn.Module):
 
     def encode(self, sources: Tensor, lengths: Tensor) -> Encoded:
         """Sources (B, S) with padding behind their lengths (B,)."""
-        config, place = self.config, torch.arange(sources.shape[1])
+        config, place = self.config, torch.arange(sources.shape[1], device=sources.device)
         real = place < lengths[:, None]
         embedded = self.at("source.embedding")[sources]
         turned = torch.where(real, lengths[:, None] - 1 - place, place)
@@ -91,7 +98,7 @@ class RecurrentNet(nn.Module):
         if config.attention != "none":
             keys = self._affine("attention.key", outputs)
             values = self._affine("attention.value", outputs) if config.attention_values else outputs
-        state = torch.zeros(len(sources), config.decoder_depth * config.cell_state)
+        state = torch.zeros(len(sources), config.decoder_depth * config.cell_state, device=sources.device)
         if config.bridge != "zero":
             state = self._affine("bridge", final)
             state = torch.tanh(state) if config.bridge == "tanh" else state
@@ -101,9 +108,10 @@ class RecurrentNet(nn.Module):
         """A stack over whole sources: outputs (B, S, units), and the top cell's last output (B, units)."""
         x = x if turned is None else _gathered(x, turned)
         layers = self.config.layers
-        state = torch.zeros(len(x), layers * self.config.units * (2 if self.config.cell == "lstm" else 1))
+        width = layers * self.config.units * (2 if self.config.cell == "lstm" else 1)
+        state = torch.zeros(len(x), width, device=x.device)
         found, raw, _ = self._stack(name, self.config.cell, layers, self.config.encoder_residual, x, state)
-        last = raw[torch.arange(len(x)), lengths - 1]
+        last = raw[torch.arange(len(x), device=x.device), lengths - 1]
         return found if turned is None else _gathered(found, turned), last
 
     # -------------------------------------------------------------------------------------------- cells
@@ -133,7 +141,8 @@ class RecurrentNet(nn.Module):
         weights = [self.at(f"{name}.input"), self.at(f"{name}.recurrent"), bias, inner]
         begin = tuple(part.contiguous()[None] for part in state.chunk(2 if kind == "lstm" else 1, dim=1))
         first = begin if kind == "lstm" else begin[0]
-        output, *last = RUNS[kind](x, first, weights, True, 1, 0.0, self.training, False, True)
+        with _quiet() if x.is_cuda else nullcontext():
+            output, *last = RUNS[kind](x, first, weights, True, 1, 0.0, self.training, False, True)
         return output, torch.cat([part[0] for part in last], dim=1)
 
     # -------------------------------------------------------------------------------------------- decoder
@@ -154,7 +163,7 @@ class RecurrentNet(nn.Module):
     def _step_by_step(self, encoded: Encoded, x: Tensor) -> tuple[Tensor, Tensor]:
         """The same where each step reads the context of the one before."""
         tops, contexts, state = list[Tensor](), list[Tensor](), encoded.state
-        fed = torch.zeros(len(x), 1, self.config.fed)
+        fed = torch.zeros(len(x), 1, self.config.fed, device=x.device)
         for t in range(x.shape[1]):
             top, state = self._decoded(torch.cat([x[:, t : t + 1], fed.to(x.dtype)], dim=2), state)
             fed = self._attend(encoded, top)
@@ -180,13 +189,21 @@ class RecurrentNet(nn.Module):
         """Averages (B, T, units) of a decoder's own outputs so far."""
         query = self._affine("self_attention.query", top)
         scores = torch.bmm(query, top.to(query.dtype).transpose(1, 2)).float() * self.config.units**-0.5
-        later = torch.ones(top.shape[1], top.shape[1], dtype=torch.bool).triu(1)
+        later = torch.ones(top.shape[1], top.shape[1], dtype=torch.bool, device=top.device).triu(1)
         weights = scores.masked_fill(later, -torch.inf).softmax(dim=2)
         return torch.bmm(weights.to(top.dtype), top)
 
     def _affine(self, name: str, x: Tensor) -> Tensor:
         bias = self.at(f"{name}.bias") if self.has(f"{name}.bias") else None
         return nn.functional.linear(x, self.at(f"{name}.weight"), bias)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """No word of cuDNN's about its copy of a cell's weights, which is made anew at every call."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="RNN module weights are not part of single", category=UserWarning)
+        yield
 
 
 def _key(name: str) -> str:

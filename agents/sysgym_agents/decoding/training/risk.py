@@ -70,8 +70,9 @@ class RiskTraining(Training):
                 risks.append(score.cost(score.of(0, model.text(tokens))) / 100)
         if not written:
             return 0.0
-        logp = _logp(self.net, batch_of(written, np.arange(len(written))))
-        loss = _expected(logp, torch.tensor(owners), torch.tensor(risks), len(examples))
+        logp = _logp(self.net, batch_of(written, np.arange(len(written))).to(self.device))
+        told = torch.tensor(owners).to(self.device), torch.tensor(risks).to(self.device)
+        loss = _expected(logp, *told, len(examples))
         self.optimiser.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(self.net.parameters(), self.setting.clip)
@@ -81,9 +82,9 @@ class RiskTraining(Training):
 
 def _expected(logp: torch.Tensor, owners: torch.Tensor, risks: torch.Tensor, count: int) -> torch.Tensor:
     """The mean over `count` sources of the expected risk of their hypotheses (N,), by P among those of a source."""
-    most = torch.full((count,), -torch.inf).scatter_reduce(0, owners, logp.detach(), "amax")
+    most = torch.full((count,), -torch.inf, device=logp.device).scatter_reduce(0, owners, logp.detach(), "amax")
     weights = (logp - most[owners]).exp()
-    whole = torch.zeros(count).index_add(0, owners, weights)
+    whole = torch.zeros(count, device=logp.device).index_add(0, owners, weights)
     found: torch.Tensor = (weights / whole[owners] * risks).sum() / count
     return found
 
@@ -92,8 +93,8 @@ def _logp(net: RecurrentNet, batch: Batch) -> torch.Tensor:
     """log P (N,) of what the examples of a batch write."""
     output = net.outputs(batch.sources, batch.lengths, batch.read)[batch.real]
     each = net.logits(output).log_softmax(dim=1).gather(1, batch.write[:, None])[:, 0]
-    rows = torch.arange(len(batch.read)).repeat_interleave(batch.real.sum(dim=1))
-    return torch.zeros(len(batch.read)).index_add(0, rows, each)
+    rows = torch.arange(len(batch.read), device=each.device).repeat_interleave(batch.real.sum(dim=1))
+    return torch.zeros(len(batch.read), device=each.device).index_add(0, rows, each)
 
 
 def _examples(batch: Batch) -> list[Example]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,7 @@ from sysgym_agents.core import Callback, Clock, uncounted
 from sysgym_agents.decoding.training.batches import NOTHING, TOKENS, Batch, Example, batch_of, batches, batches_of
 from sysgym_agents.decoding.training.network import RecurrentNet
 from sysgym_agents.decoding.training.setting import Setting
+from sysgym_agents.learning.devices import device_for
 from sysgym_agents.learning.learner import spend, undisturbed
 from sysgym_agents.learning.snapshot import Snapshot, learner_tensors, put_learner
 
@@ -35,13 +37,14 @@ class Training:
         self, config: RecurrentConfig, setting: Setting, seed: int, train: Sequence[Example], valid: Sequence[Example]
     ) -> None:
         self.setting, self.seed, self.train, self.valid = setting, seed, train, valid
+        self.device = device_for(setting.batch)
         with undisturbed():
             torch.manual_seed(_seed(seed))
-            self.net = RecurrentNet(config, setting.dropout)
+            self.net = RecurrentNet(config, setting.dropout).to(self.device)
         self.optimiser = torch.optim.AdamW(
             self.net.parameters(), lr=setting.learning_rate, betas=BETAS, weight_decay=setting.weight_decay
         )
-        self.half = computes_half(setting.precision)
+        self.half = computes_half(setting.precision, self.device.type)
         self.done = self.epoch = self.within = 0  # steps, whole epochs, and steps of this one
         self.share = 0.0  # of the budget, at the last step
         self.best, self.perplexity = dict[str, Array](), math.inf
@@ -92,7 +95,8 @@ class Training:
         return math.exp(min(total / count, 700.0))
 
     def _update(self, batch: Batch) -> float:
-        with torch.autocast("cpu", torch.bfloat16, enabled=self.half):
+        batch = batch.to(self.device)
+        with torch.autocast(self.device.type, torch.bfloat16) if self.half else nullcontext():
             output = self.net.outputs(batch.sources, batch.lengths, batch.read)[batch.real]
             more = -len(output) % TOKENS
             logits = self.net.logits(nn.functional.pad(output, (0, 0, 0, more)))
@@ -107,6 +111,7 @@ class Training:
         return float(loss.detach())
 
     def _losses(self, batch: Batch, reduction: str) -> Tensor:
+        batch = batch.to(self.device)
         output = self.net.outputs(batch.sources, batch.lengths, batch.read)[batch.real]
         return nn.functional.cross_entropy(self.net.logits(output), batch.write, reduction=reduction)
 
@@ -155,10 +160,12 @@ def fit(training: Training, clock: Clock, epochs: int | None, hear: Callback) ->
     spend(clock, planned, advance, hear)
 
 
-def computes_half(precision: str) -> bool:
-    """Whether products are in bfloat16: as asked, or where the processor has instructions for it."""
+def computes_half(precision: str, device: str = "cpu") -> bool:
+    """Whether products are in bfloat16: as asked, or where the processor or GPU has instructions for it."""
     if precision != "auto":
         return precision == "bfloat16"
+    if device == "cuda":
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     told: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()
     return bool(told.get("avx512_bf16") or told.get("amx_bf16"))
 

@@ -26,6 +26,7 @@ from sysgym_agents.decoding.training.batches import Example, examples_of
 from sysgym_agents.decoding.training.setting import Setting
 from sysgym_agents.decoding.training.texts import held_out, make_vocabulary, tab_separated
 from sysgym_agents.decoding.training.training import Training, fit
+from sysgym_agents.learning.devices import using
 
 USUAL: Mapping[str, Any] = {
     "vocabulary": "characters", "epochs": 3, "batch": 768, "learning_rate": 8e-3, "warmup": 50, "dropout": 0.0,
@@ -89,8 +90,9 @@ class Trials:
             if left_out:
                 raise UsageError(f"{left_out} pairs to train on are too long: {MAX_PIECES} characters, and "
                                  f"{self.setting.max_length - 1} to write.")  # fmt: skip
-        training = Training(config, self.setting, seed, self.examples, self.examples[:WATCHED])
-        fit(training, Clock(Budget()), self.setting.epochs, lambda row: True)
+        with using("cpu"):  # an answer is judged by what comes of it
+            training = Training(config, self.setting, seed, self.examples, self.examples[:WATCHED])
+            fit(training, Clock(Budget()), self.setting.epochs, lambda row: True)
         return replace(model, tensors=training.net.tensors())
 
 

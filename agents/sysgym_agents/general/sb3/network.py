@@ -15,10 +15,13 @@ from gymnasium import spaces
 from torch import Tensor, nn
 
 from sysgym.core.problem import Array
-from sysgym_agents.learning.products import MeanOperator, mean_operator, multiply
+from sysgym_agents.learning.layers import SparseOperator
+from sysgym_agents.learning.products import MeanOperator, Parts, blocks, mean_operator, multiply, parts_on
 
 ILLEGAL = -1e8  # logit or value of a masked action
 TOGETHER = 2**20  # numbers of one layer of so many observations, which processors keep at hand
+FURTHER = 16  # times as many away from the CPU
+NO_IDS = np.zeros(0, np.int64)  # where a block-diagonal operator knows the graphs of the rows
 LABEL_WAVES = 8  # sines and cosines that encode a label such as a part number
 
 
@@ -51,7 +54,7 @@ class MessagePassing(nn.Module):
         super().__init__()
         self.own, self.near = nn.Linear(hidden, hidden), nn.Linear(hidden, hidden, bias=False)
 
-    def forward(self, x: Tensor, mean: MeanOperator, ids: Array) -> Tensor:
+    def forward(self, x: Tensor, mean: MeanOperator | SparseOperator, ids: Array) -> Tensor:
         """x (B, N, H), row b on graph ids[b] of `mean`."""
         return torch.relu(x + torch.relu(self.own(x) + multiply(mean, ids, self.near(x))))
 
@@ -76,6 +79,13 @@ class StoredGraphs:
             np.stack([item["edge_mask"] for item in static]),
         )  # fmt: skip
         self.mean = mean_operator(*self.edges, self.nodes.shape[1])
+        self._held: dict[torch.device, tuple[Tensor, Tensor, tuple[Parts, Parts]]] = {}
+
+    def on(self, device: torch.device) -> tuple[Tensor, Tensor, tuple[Parts, Parts]]:
+        """Nodes (G, N, F), their mask (G, N) and the parts of `mean` on a device, moved once."""
+        if device not in self._held:
+            self._held[device] = self.nodes.to(device), self.node_mask.to(device), parts_on(self.mean, device)
+        return self._held[device]
 
 
 def _features(parts: Sequence[Tensor | None], mask: Tensor) -> Tensor:
@@ -122,18 +132,26 @@ class GraphNet(nn.Module):
             self.pick_head = mlp([hidden, hidden, outputs])
         self.value_head = mlp([hidden, hidden, 1])
 
-    def _graph(self, obs: dict[str, Tensor]) -> tuple[Tensor, Tensor, MeanOperator, Array]:
+    def _graph(self, obs: dict[str, Tensor]) -> tuple[Tensor, Tensor, MeanOperator | SparseOperator, Array]:
         """Node features (B, N, F) and mask (B, N, 1), and the operator with the graph of each row."""
         if self.graphs is not None:
             ids = obs["graph_id"].long().reshape(-1)
-            mask = self.graphs.node_mask.to(ids.device)[ids]
-            parts = [self.graphs.nodes.to(ids.device)[ids], obs.get("dynamic")]
-            return _features(parts, mask), mask[:, :, None], self.graphs.mean, ids.cpu().numpy()
+            if ids.device.type != "cpu":
+                nodes, real_nodes, held = self.graphs.on(ids.device)
+                mask = real_nodes[ids]
+                return _features([nodes[ids], obs.get("dynamic")], mask), mask[:, :, None], blocks(held, ids), NO_IDS
+            mask = self.graphs.node_mask[ids]
+            parts = [self.graphs.nodes[ids], obs.get("dynamic")]
+            return _features(parts, mask), mask[:, :, None], self.graphs.mean, ids.numpy()
         mask = obs["node_mask"].float()
         index, real = obs["edge_index"].cpu().numpy(), obs["edge_mask"].cpu().numpy()
         weight = edge_weights(obs["edges"].cpu().numpy() if "edges" in obs else None, real)
         mean = mean_operator(index, weight, real, mask.shape[1])
-        return _features([obs.get("nodes")], mask), mask[:, :, None], mean, np.arange(len(mask))
+        features = _features([obs.get("nodes")], mask)
+        if mask.device.type != "cpu":
+            rows = torch.arange(len(mask), device=mask.device)
+            return features, mask[:, :, None], blocks(parts_on(mean, mask.device), rows), NO_IDS
+        return features, mask[:, :, None], mean, np.arange(len(mask))
 
     def encode(self, obs: dict[str, Tensor]) -> Encoded:
         """Node embeddings and the context of each observation."""
@@ -147,7 +165,7 @@ class GraphNet(nn.Module):
         x = x * mask
         average = x.sum(dim=1) / mask.sum(dim=1).clamp(min=1.0)
         focus = obs["focus"].long().reshape(len(x))
-        focused = x[torch.arange(len(x)), focus.clamp(min=0)] * (focus >= 0)[:, None]
+        focused = x[torch.arange(len(x), device=x.device), focus.clamp(min=0)] * (focus >= 0)[:, None]
         return Encoded(x, self.context(torch.cat([globals_, average, focused], dim=1)))
 
     def _candidate_scores(self, obs: dict[str, Tensor], found: Encoded) -> Tensor:

@@ -21,7 +21,8 @@ from stable_baselines3.dqn.policies import DQNPolicy
 from torch import Tensor, nn
 from torch.distributions import Categorical, Independent
 
-from sysgym_agents.general.sb3.network import Encoded, GraphNet, StoredGraphs
+from sysgym_agents.general.sb3.network import FURTHER, Encoded, GraphNet, StoredGraphs
+from sysgym_agents.learning.devices import drawn
 
 
 class NoFeatures(BaseFeaturesExtractor):
@@ -64,7 +65,7 @@ class ManyCategorical(Distribution):
     def sample(self) -> Tensor:
         """Random actions, (B, M)."""
         rows = self.logs.detach().reshape(-1, self.options).exp()
-        return torch.multinomial(rows, 1).reshape(-1, self.choices)
+        return drawn(rows, 1).reshape(-1, self.choices)
 
     def mode(self) -> Tensor:
         """Most likely actions, (B, M)."""
@@ -80,14 +81,35 @@ class ManyCategorical(Distribution):
         return actions, self.log_prob(actions)
 
 
+def _sample(choice: Categorical) -> Tensor:
+    """As its own, but drawn on the CPU."""
+    return drawn(choice.probs.detach().reshape(-1, choice.probs.shape[-1]), 1, again=True)[:, 0]
+
+
+class OneCategorical(CategoricalDistribution):
+    """One of so many choices, (B, K) logits; actions (B,), drawn on the CPU."""
+
+    def sample(self) -> Tensor:
+        """Random actions, (B,)."""
+        return _sample(self.distribution)
+
+
+class SomeCategorical(MultiCategoricalDistribution):
+    """Choices of different sizes side by side; actions (B, M), drawn on the CPU."""
+
+    def sample(self) -> Tensor:
+        """Random actions, (B, M)."""
+        return torch.stack([_sample(choice) for choice in self.distribution], dim=1)
+
+
 def distribution_for(space: spaces.Space) -> Distribution:
     """The action distribution of an action space."""
     if isinstance(space, spaces.Discrete):
-        return CategoricalDistribution(int(space.n))
+        return OneCategorical(int(space.n))
     assert isinstance(space, spaces.MultiDiscrete)
     if (space.nvec == space.nvec[0]).all():
         return ManyCategorical(len(space.nvec), int(space.nvec[0]))
-    return MultiCategoricalDistribution(list(space.nvec))
+    return SomeCategorical(list(space.nvec))
 
 
 class GraphActorCritic:
@@ -123,7 +145,7 @@ class GraphActorCritic:
 
         Large graphs are taken some rows at a time, so that what one layer writes is still near when the next reads it.
         """
-        rows, batch = self.net.rows_together, len(actions)
+        rows, batch = self.net.rows_together * (1 if actions.device.type == "cpu" else FURTHER), len(actions)
         if batch > rows:
             blocks = [slice(start, start + rows) for start in range(0, batch, rows)]
             parts = [

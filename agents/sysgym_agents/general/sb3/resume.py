@@ -30,7 +30,7 @@ def capture(model: Any) -> Snapshot:
     tensors["random/numpy"] = torch.from_numpy(np.asarray(keys, np.int64))
     states = getattr(model, "_last_lstm_states", None)
     if states is not None:
-        tensors |= {f"lstm/{i}": part.clone() for i, part in enumerate([*states.pi, *states.vf])}
+        tensors |= {f"lstm/{i}": part.cpu().clone() for i, part in enumerate([*states.pi, *states.vf])}
     episodes = env.vector.get_state()
     for row, episode in enumerate(episodes):
         tensors[f"episode/{row}"] = torch.from_numpy(episode.pop("actions"))
@@ -94,7 +94,7 @@ def _restore(model: Any, snapshot: Snapshot) -> None:
     model._last_episode_starts = _row(facts["starts"], env).astype(bool)
     model.ep_info_buffer = deque(map(_episode, facts["finished"]), maxlen=model._stats_window_size)
     model.ep_success_buffer = deque(maxlen=model._stats_window_size)
-    memory = [tensors[f"lstm/{i}"] for i in range(4) if f"lstm/{i}" in tensors]
+    memory = [tensors[f"lstm/{i}"].to(model.device) for i in range(4) if f"lstm/{i}" in tensors]
     if memory:
         kind = type(model._last_lstm_states)
         model._last_lstm_states = kind(tuple(memory[:2]), tuple(memory[2:]))

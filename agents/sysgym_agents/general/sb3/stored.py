@@ -14,6 +14,7 @@ import numpy as np
 from sysgym.core.errors import UsageError, reading
 from sysgym.core.problem import AnyProblem, Instance, Solution
 from sysgym_agents.core import Budget
+from sysgym_agents.learning.devices import device_for
 
 SUFFIX = ".zip"
 
@@ -102,7 +103,7 @@ def open_model(path: Path) -> Any:
             raise UsageError(f"{path} holds a {policy.__name__}, which acts in no problem here; use PPO, DQN and such.")
         a2c = "clip_range" not in data and "cg_max_steps" not in data
         plain = sb3_contrib.TRPO if "cg_max_steps" in data else stable_baselines3.A2C if a2c else stable_baselines3.PPO
-        return (kinds[0] if kinds else plain).load(path, device="cpu")
+        return (kinds[0] if kinds else plain).load(path, device=device_for(0))
 
 
 def fitting_env(model: Any, problem: AnyProblem, instance: Instance, path: Path) -> tuple[Any, Any]:

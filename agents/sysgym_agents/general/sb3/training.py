@@ -30,6 +30,7 @@ from sysgym_agents.general.sb3.memory import check_envs, check_memory
 from sysgym_agents.general.sb3.network import StoredGraphs
 from sysgym_agents.general.sb3.resume import capture, restore
 from sysgym_agents.general.sb3.vectors import SB3VectorEnv
+from sysgym_agents.learning.devices import device_for
 from sysgym_agents.learning.ratios import geometric_mean
 from sysgym_agents.learning.snapshot import Snapshot
 
@@ -180,13 +181,14 @@ def train(
     check_envs(problem, instances, setup.num_envs)
     plain = make_vector(problem, instances, setup.num_envs, setup.reward, setup.layers)
     check_space(setup, problem, plain.action_space)
-    library, keywords = setup.library, setup.keywords
+    library, keywords, size = setup.library, setup.keywords, max(problem.size(item).nodes for item in instances)
+    device = device_for(setup.num_envs * size if setup.layers else 0)
     check_memory(setup.algorithm, plain, keywords, library.buffer is not None)
     # rewards are fractions of an instance's scale, too small for a value network; observations stay as they are
     gamma = min(keywords["gamma"], 0.999)
     vector = VecNormalize(plain, norm_obs=False, norm_reward=setup.scaled, gamma=gamma)
     model = library.algorithm(
-        library.policy, vector, seed=seed, device="cpu",
+        library.policy, vector, seed=seed, device=device,
         policy_kwargs=_policy_keywords(setup, stored_graphs(plain.vector.instances, setup.layers)),
         **({} if library.buffer is None else {"rollout_buffer_class": library.buffer}),
         **{key: value for key, value in keywords.items() if key != "n_quantiles"},
@@ -242,9 +244,10 @@ def play(
     """The best feasible solution of one greedy and then sampled episodes. Without training the network is random."""
     env = ProblemEnv(problem, instance=instance, obs="dynamic")
     check_space(setup, problem, env.action_space)
+    device = device_for(problem.size(instance).nodes if setup.layers else 0)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(int(rng.spawn(1)[0].integers(2**31)))  # leaves the stream of the episodes' seeds alone
-        policy = make_policy(setup, env)
+        policy = make_policy(setup, env).to(device)
         if weights is not None:
             put_weights(policy, weights)
         return play_episodes(env, partial(policies.no_grad_predict, policy), rng, budget, episodes)

@@ -13,6 +13,7 @@ from sysgym.core.errors import UsageError
 from sysgym.text.model import TextModel
 from sysgym.text.model_files import read_model, write_model
 from sysgym.text.models.config import options_of, parameter_count
+from sysgym_agents.learning.devices import described
 from sysgym_zoo.jobs.console import clean, number
 from sysgym_zoo.jobs.runs import hardware, versions
 
@@ -54,6 +55,7 @@ def heading(about: Mapping[str, Any], spent: Spent) -> dict[str, Any]:
         **{key: about[key] for key in ("recipe", "about", "licence")},
         "seed": asked.seed,
         "threads": asked.threads,
+        "device": described()["device"],
         "precision": "bfloat16" if about["half"] else "float32",
         "data": about["files"],
         "pairs": about["pairs"],

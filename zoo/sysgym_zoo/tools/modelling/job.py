@@ -6,6 +6,7 @@ import hashlib
 import math
 import shutil
 import signal
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,8 @@ from sysgym_agents.core import Budget, Clock, uncounted
 from sysgym_agents.decoding.training.setting import Wanted, wanted
 from sysgym_agents.decoding.training.texts import make_vocabulary, separator_of
 from sysgym_zoo.jobs.console import Progress, number, say
-from sysgym_zoo.jobs.runs import Run, fresh_folder, keep_metrics, set_threads
+from sysgym_zoo.jobs.plan import resumed_device
+from sysgym_zoo.jobs.runs import Run, fresh_folder, keep_metrics, set_device, set_threads, tell_device
 from sysgym_zoo.tools.modelling.card import Spent, finished, heading
 from sysgym_zoo.tools.modelling.corpus import OWN, Corpus, Files, ModelRecipe, load_model_recipe, plain, read_corpus
 from sysgym_zoo.tracking.writers import Tracking
@@ -44,6 +46,7 @@ class Asked:
     seed: int
     threads: int
     start: str | None = None  # model to go on from
+    device: str = "auto"  # where it is computed
 
     def record(self) -> dict[str, Any]:
         """It as a run keeps it, so that `--resume` needs no word of it again."""
@@ -67,7 +70,11 @@ def train(asked: Asked, folder: Path, resume: bool = False, save_every: float = 
     start = None if asked.start is None else _started(asked, asked.start)
     want = wanted(recipe.training, recipe.network, asked.changes)
     corpus = read_corpus(recipe, asked.files)
+    device, moved = asked.device, False
+    if before:
+        device, moved = resumed_device(folder, _device_of(before), asked.device)
     set_threads(asked.threads)
+    set_device(device)
     if not before:
         fresh_folder(folder, "", ", or go on with --resume")
     work = _Work(asked, recipe, want, corpus, start)
@@ -75,7 +82,9 @@ def train(asked: Asked, folder: Path, resume: bool = False, save_every: float = 
         raise UsageError(f"{folder} was trained on other texts, or with another sentencepiece; start a new folder.")
     spent = _restored(work, folder) if before else Spent()
     record = {"command": "train-model", "asked": asked.record(), "vocabulary": work.vocabulary, "resumed": bool(before)}
-    with Run(folder, record, Tracking()) as run:
+    if moved:
+        say(f"{folder} goes on by other steps than it would have taken.")
+    with Run(folder, {**record, "device": tell_device()}, Tracking()) as run:
         watch = _Watch(work, run, spent, save_every)
         status = watch.fit()
         if status == "interrupted":
@@ -279,10 +288,17 @@ def _earlier(asked: Asked, folder: Path) -> tuple[Asked, dict[str, Any]]:
         found = Asked(told["name"], files, tuple(told["changes"]), budget, *numbers, start=told.get("start"))
     except (KeyError, TypeError, ValueError) as error:
         raise UsageError(f"{folder / RECORD} does not say what was asked for; start a new folder.") from error
+    found = replace(found, device=asked.device)
     for key, usual in (("seed", 0), ("threads", 1)):
         if getattr(asked, key) not in (usual, getattr(found, key)):
             raise UsageError(f"the training of {folder} has {key} {getattr(found, key)}; leave --{key} out.")
     return found, record
+
+
+def _device_of(record: Mapping[str, Any]) -> str:
+    """The device that a run was trained on."""
+    told = record.get("device")
+    return str(told.get("device", "cpu")) if isinstance(told, dict) else "cpu"
 
 
 def _restored(work: _Work, folder: Path) -> Spent:
