@@ -36,7 +36,7 @@ sweep_app = typer.Typer(
 )
 app.add_typer(sweep_app, name="sweep")
 
-File = Annotated[Path, typer.Argument(help="TOML file with tables [[train]] and [[evaluate]].")]
+File = Annotated[Path, typer.Argument(help="TOML file with tables train and evaluate; see the page of the zoo.")]
 Place = Annotated[Path | None, typer.Option("--out", help="Folder of the sweep; default: runs/FILE-sweep.")]
 
 

@@ -138,7 +138,7 @@ def ablate(
     taking = contestants(word, problem, given)
     roles = {item.solver.name: {"role": item.role} for item in taking}
     notes = {"ablation": {"agent": taking[0].solver.name, "contestants": roles}}
-    how = how._replace(budget=budget, notes=notes, lenient=True)
+    how = how._replace(budget=budget, notes={**how.notes, **notes}, lenient=True)
     folder, rows = evaluate(problem, [item.solver for item in taking], instances, how)
     return folder, compare(rows, notes["ablation"], tuple(problem.freedoms))
 

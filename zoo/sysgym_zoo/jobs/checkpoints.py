@@ -54,6 +54,7 @@ def resume(folder: Path, learner: Any, budget: Budget) -> Begun:
     exact = (newest / "training.json").is_file()
     if exact:
         exact = learner.load_training(newest, left(budget, begun))
+    exact = exact or begun.steps == 0  # the weights that it started from are all there was
     keep_metrics(folder, progress["steps"])
     return begun._replace(exact=exact)
 

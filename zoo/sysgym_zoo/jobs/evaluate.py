@@ -133,14 +133,15 @@ def evaluate(
     rows: list[dict[str, Any]] = []
     with Run(folder, record) as run:
         (folder / "solutions").mkdir(exist_ok=True)
-        for solver in agents:
+        for number, solver in enumerate(agents):
             try:
-                rows += _solved(run, problem, solver, instances, (how, rows, kept))
+                rows += _solved(run, problem, solver, instances, (how, number, kept))
             except UsageError as error:
                 if not how.lenient:
                     raise
                 say(f"{solver.name} is left out: {error}")
-                _write_rows(folder, rows)  # nothing of an agent that fails on a later instance
+                later = {each.name for each in agents[number + 1 :]}  # nothing of an agent that fails on some instance
+                _write_rows(folder, [*rows, *(row for row in kept if row["agent"] in later)])
         run.note(device=tell_device())
     return folder, rows
 
@@ -151,8 +152,8 @@ def _begun(record: Mapping[str, Any], how: How) -> list[dict[str, Any]]:
     if folder is None or not (folder / "run.json").is_file():
         return []
     told = load_run(folder)
-    for key in ("kind", "problem", "agents", "instances", "seeds", "threads", "budget"):
-        if clean(told.get(key)) != clean(record[key]):
+    for key in ("kind", "problem", "agents", "instances", "seeds", "threads", "budget", "made_of"):
+        if clean(told.get(key)) != clean(record.get(key)):
             raise UsageError(f"{folder} holds another evaluation ({key} differs); evaluate into another folder.")
     file = folder / "metrics.jsonl"
     lines = file.read_text().splitlines() if file.is_file() else []
@@ -169,17 +170,18 @@ def _write_rows(folder: Path, rows: Sequence[Mapping[str, Any]]) -> None:
 
 
 def _solved(
-    run: Run, problem: AnyProblem, solver: Solver, instances: Sequence[Instance], place: tuple[How, Rows, Rows]
+    run: Run, problem: AnyProblem, solver: Solver, instances: Sequence[Instance], place: tuple[How, int, Rows]
 ) -> list[dict[str, Any]]:
     """The rows of one agent, each logged with its solution as it comes.
 
-    place: how, the rows of the agents before, and those that are there of an evaluation that goes on.
+    place: how, the agent's number, and the rows that are there of an evaluation that goes on.
     """
-    how, before, kept = place
+    how, agent, kept = place
     found = {(row["instance"], row["seed"]): row for row in kept if row["agent"] == solver.name}
     rows: list[dict[str, Any]] = []
+    first = agent * len(instances) * how.seeds
     bar = Progress(solver.name, len(instances) * how.seeds, "solutions")
-    for number, (instance, seed) in enumerate(itertools.product(instances, range(how.seeds)), len(before)):
+    for number, (instance, seed) in enumerate(itertools.product(instances, range(how.seeds)), first):
         row = found.get((instance.name, seed))
         if row is None:
             row, solution = solve_once(problem, instance, solver.agent, solver.name, seed, how.budget)

@@ -45,6 +45,8 @@ def train(asked: Training, hear: Hear | None = None) -> tuple[Path, dict[str, An
     else:
         name = plan.agent["recipe"] if plan.agent["options"] else plan.agent["name"]
         folder = fresh_folder(asked.out, f"{plan.problem.name}-{name}-s{plan.seed}", ", or go on with --resume")
+        if "started_from" in plan.agent:  # a kill before the first checkpoint must not lose the weights
+            checkpoint(folder, plan.learner, begun)
     selection = plan.schedule and Selection(folder, plan.schedule, plan.problem, plan.agent["name"])
     if selection:
         selection.resume(begun.steps)

@@ -81,6 +81,8 @@ class Local:
     """Processes of this machine, at most one a core in use."""
 
     def __init__(self, cores: int | None = None) -> None:
+        if cores is not None and cores > cores_here():
+            raise UsageError(f"--cores {cores} is more than the {cores_here()} core(s) that this process may use.")
         self.cores = cores or cores_here()
         self.workers: list[_Worker] = []
 

@@ -11,7 +11,9 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from sysgym.core.errors import SysgymError, UsageError
+from filelock import FileLock
+
+from sysgym.core.errors import SysgymError, UsageError, unknown
 from sysgym.core.solutions import read_json
 from sysgym_zoo.jobs.console import Progress, say
 from sysgym_zoo.jobs.runs import hardware, versions
@@ -31,13 +33,12 @@ def hexadecimal(value: Any) -> bool:
     return isinstance(value, str) and len(value) == 16 and set(value) <= set("0123456789abcdef")
 
 
-SHAPE = {
-    "schema": one_of(SCHEMA), "compare": text,
-    "units": [{
-        "id": hexadecimal, "kind": one_of("train", "evaluate"), "label": text, "family": text, "place": text,
-        "words": table, "threads": whole(1, MOST_THREADS), "needs": text, "trained": table, "*": nothing,
-    }],
+UNIT = {
+    "id": hexadecimal, "kind": one_of("train", "evaluate"), "label": text, "family": text, "place": text,
+    "words": table, "threads": whole(1, MOST_THREADS), "needs": text, "trained": table, "definition": table,
+    "*": nothing,
 }  # fmt: skip
+SHAPE = {"schema": one_of(SCHEMA), "file": text, "compare": text, "units": [UNIT], "former": [UNIT]}
 MOST_BYTES = 256 * 2**20
 
 
@@ -55,9 +56,16 @@ def write_plan(root: Path, sweep: Sweep, units: Sequence[Unit]) -> None:
     """Record what a sweep consists of: `sweep.json`, whole or not at all. Runs that the file does not ask for any more
     stay in the folder and in the record.
     """
+    root.mkdir(parents=True, exist_ok=True)
+    with FileLock(root / "sweep.lock"):
+        _write_plan(root, sweep, units)
+
+
+def _write_plan(root: Path, sweep: Sweep, units: Sequence[Unit]) -> None:
     now = {unit.id for unit in units}
     try:
-        former = [unit for unit in load_units(root) if unit.id not in now] if known(root) else []
+        told = load_record(root) if known(root) else {"units": [], "former": []}
+        former = [unit for unit in (*told["units"], *told["former"]) if unit["id"] not in now]
     except UsageError as error:
         aside = root / "sweep.json.damaged"
         (root / "sweep.json").replace(aside)
@@ -65,9 +73,8 @@ def write_plan(root: Path, sweep: Sweep, units: Sequence[Unit]) -> None:
         former = []
     record = {
         "schema": SCHEMA, "file": str(sweep.file), "compare": sweep.compare, "versions": versions(),
-        "hardware": hardware(), "units": [asdict(unit) for unit in units], "former": [asdict(unit) for unit in former],
+        "hardware": hardware(), "units": [asdict(unit) for unit in units], "former": former,
     }  # fmt: skip
-    root.mkdir(parents=True, exist_ok=True)
     partial = root / "sweep.json.new"
     partial.write_text(json.dumps(record, indent=1, default=str) + "\n")
     partial.replace(root / "sweep.json")
@@ -99,6 +106,10 @@ def load_units(root: Path) -> list[Unit]:
 def folder_of(file: Path, out: Path | None) -> Path:
     """The folder of a sweep: what the user says, or `runs/NAME-sweep`, the same each time."""
     root = out or Path("runs") / f"{file.stem}-sweep"
+    if out is None and known(root):
+        other = Path(str(load_record(root)["file"]))
+        if other.is_file() and not other.samefile(file):
+            raise UsageError(f"{root} is the sweep of {other}; name another folder for {file} with --out.")
     if root.exists() and not known(root) and (not root.is_dir() or any(root.iterdir())):
         raise UsageError(f"{root} exists already and is no sweep's; name another folder with --out.")
     return root
@@ -115,6 +126,9 @@ def run_sweep(sweep: Sweep, root: Path, backend: Callable[[], Backend], track: S
     """
     check_trackers(track)
     units = units_of(sweep.asks)
+    labels = list(dict.fromkeys(unit.label for unit in units if unit.kind == "evaluate"))
+    if sweep.compare and labels and sweep.compare not in labels:
+        raise unknown(f"agent to compare with in {sweep.file}", sweep.compare, labels)
     write_plan(root, sweep, units)
     states = {unit.id: state(root, unit) for unit in units}
     missing = [unit for unit in units if states[unit.id] != DONE]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import hashlib
+import itertools
 import json
 import os
 import shutil
@@ -14,21 +15,25 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
+from zipfile import is_zipfile
 
 from filelock import FileLock, Timeout
 
-from sysgym.core.errors import SysgymError
-from sysgym_zoo.jobs.console import was_interrupted
+from sysgym.core.errors import SysgymError, UsageError
+from sysgym_zoo.jobs.console import clean, was_interrupted
 from sysgym_zoo.jobs.selection import BEST, WEIGHTS
 from sysgym_zoo.lookup.records import COMPARED, ROW, load_rows, load_run
 from sysgym_zoo.sweeps.backends import interruptible
 from sysgym_zoo.sweeps.files import pairs
-from sysgym_zoo.sweeps.units import Unit, training_of
+from sysgym_zoo.sweeps.units import Unit, agent_of, plain_data, training_of
 
 # how a run is, as its folder says
 DONE, MISSING, STOPPED, FAILED, BROKEN = "done", "missing", "interrupted", "failed", "broken"
 # what else its process may say
 BUSY, FULL = "busy", "full"
+
+
+NO_ROOM = ("os error 28", "os error 122", "No space left on device")
 
 
 def state(root: Path, unit: Unit) -> str:
@@ -40,20 +45,54 @@ def state(root: Path, unit: Unit) -> str:
         record = load_run(folder)
         if record["status"] != "done":
             return FAILED if record["status"] == "failed" else STOPPED
-        return DONE if _whole(folder, record) else BROKEN
+        return DONE if not other(root, unit, record) and _whole(folder, record) else BROKEN
     except (SysgymError, OSError, KeyError, TypeError):
         return BROKEN
 
 
+def other(root: Path, unit: Unit, record: Mapping[str, Any]) -> str:
+    """In what a run is not the one that its id is the hash of: a file may have changed since. '' where it is."""
+    told, wanted = clean(dict(record)), unit.definition
+    problem = {key: value for key, value in wanted["problem"].items() if key in told["problem"]}
+    if any(told["problem"][key] != value for key, value in problem.items()):
+        return "problem"
+    for key in ("instances", "seed", "seeds", "threads", "budget", "eval"):
+        if key in wanted and told.get(key) != wanted[key]:
+            return key
+    if unit.kind == "train":
+        agent = {key: value for key, value in told["agent"].items() if key != "started_from"}
+        return "" if agent == wanted["agent"] else "agent"
+    return "" if told.get("made_of") == made_of(root, unit) else "agent"
+
+
+def made_of(root: Path, unit: Unit, choice: Any = None) -> dict[str, Any]:
+    """What an evaluation's agent is: the model of its training as it is now, or what the sweep says (or a `choice`)."""
+    if not unit.needs:
+        return plain_data(agent_of(choice)) if choice is not None else dict(unit.definition["agent"])
+    record = load_run(root / "runs" / unit.needs)
+    kept = record.get("best") or {} if unit.words.get("model") == "best" else record
+    return {**unit.definition["agent"], "weights_sha256": kept.get("weights_sha256")}
+
+
 def _whole(folder: Path, record: Mapping[str, Any]) -> bool:
-    """Whether a run that ended has its weights, or every answer."""
+    """Whether a run that ended has its weights, or every answer once."""
     if record["kind"] != "train":
-        rows = load_rows(folder, COMPARED if record.get("ablation") else ROW)
-        return bool(rows) and all((folder / row["solution"]).is_file() for row in rows)
+        return _answered(folder, record)
     kept = [(folder / "agent", record["weights_sha256"])]
     if record.get("best"):
         kept.append((folder / BEST, record["best"]["weights_sha256"]))
     return all(hashlib.sha256((path / WEIGHTS).read_bytes()).hexdigest() == wanted for path, wanted in kept)
+
+
+def _answered(folder: Path, record: Mapping[str, Any]) -> bool:
+    """Whether there is one row for every instance and seed, of all agents that were not left out, with its solution."""
+    told = record.get("ablation")
+    rows = load_rows(folder, COMPARED if told else ROW)
+    agents = {row["agent"] for row in rows}
+    wanted = set(itertools.product(agents, [item["name"] for item in record["instances"]], range(record["seeds"])))
+    found = [(row["agent"], row["instance"], row["seed"]) for row in rows]
+    took_part = told["agent"] in agents if told else agents == set(record["agents"])
+    return took_part and sorted(found) == sorted(wanted) and all(is_zipfile(folder / row["solution"]) for row in rows)
 
 
 def why_failed(root: Path, unit: Unit) -> str:
@@ -83,7 +122,11 @@ def perform(root: str, home: str, plain: Mapping[str, Any], track: Sequence[str]
             if state(folder, unit) == DONE:
                 return {"status": DONE}
             with interruptible():
-                return {"status": _carry_out(folder, unit, track)}
+                status = _carry_out(folder, unit, track)
+            changed = other(folder, unit, load_run(unit.folder(folder))) if status == DONE else ""
+            if changed:
+                raise UsageError(f"its {changed} changed since the sweep began; run the same command again.")
+            return {"status": status}
     except Timeout:
         return {"status": BUSY}
     except KeyboardInterrupt:
@@ -98,6 +141,7 @@ def _failed(root: Path, unit: Unit, error: Exception) -> dict[str, Any]:
     if was_interrupted(error):
         return {"status": STOPPED}
     full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
+    full = full or any(said in str(error) for said in NO_ROOM)  # of writers in other languages
     if isinstance(error, SysgymError):
         sentence = str(error)
     elif isinstance(error, OSError):
@@ -163,11 +207,11 @@ def _resumed(root: Path, unit: Unit) -> dict[str, Any]:
 
 
 def _evaluate(root: Path, unit: Unit, resume: bool) -> str:
-    from sysgym.core.errors import UsageError
     from sysgym_agents.core import Budget
     from sysgym_zoo.jobs.ablation import ablate
     from sysgym_zoo.jobs.evaluate import How, evaluate
     from sysgym_zoo.lookup.finding import Clues, split
+    from sysgym_zoo.lookup.naming import changed, choose
     from sysgym_zoo.lookup.resolve import build_all, instance_names, keys_of
 
     words = unit.words
@@ -185,14 +229,9 @@ def _evaluate(root: Path, unit: Unit, resume: bool) -> str:
     )
     loaded = [built.load(name) for name in instance_names(built, named or built.default_instances)]
     budget = Budget(words.get("seconds"), words.get("steps"), words.get("cpu_seconds"))
-    how = How(
-        words.get("seeds", 1),
-        budget,
-        unit.threads,
-        unit.folder(root),
-        resume=resume,
-        device=words.get("device", "auto"),
-    )
+    notes = {"made_of": made_of(root, unit, changed([choose(word)], pairs(words.get("set")))[0])}
+    seeds, device = words.get("seeds", 1), words.get("device", "auto")
+    how = How(seeds, budget, unit.threads, unit.folder(root), notes, resume=resume, device=device)
     if words.get("ablate"):
         ablate(word, built, keys_of(options), loaded, how)
     else:

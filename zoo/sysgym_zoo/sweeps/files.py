@@ -1,6 +1,6 @@
 """The file of a sweep: tables of trainings and evaluations, each the product of its lists.
 
-    compare = "fm"                    # the agent that the table compares with; default: the first evaluated one
+    compare = "fm"                    # the agent that tables compare with; default: the first of each
 
     [[train]]
     agent = ["gap", "ppo-refine"]     # a list is an axis: a run for every combination
@@ -31,8 +31,9 @@ Keys are the flags of `sysgym train` and `sysgym evaluate`.
 from __future__ import annotations
 
 import itertools
+import math
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -42,6 +43,7 @@ from sysgym.core.errors import UsageError, reading, unknown
 
 MOST_BYTES = 2**20
 MOST_RUNS = 100_000
+MOST_COUNT = 10**9  # steps, seeds, threads
 COUNTS = ("seed", "seeds", "steps", "threads", "eval_every", "stop_after")
 TIMES = ("seconds", "cpu_seconds")
 TEXTS = ("agent", "problem", "recipe", "instances", "eval_instances", "model", "device")
@@ -133,7 +135,7 @@ def _trainings(said: Mapping[str, Any], name: str) -> list[Ask]:
 
 def _product(name: str, said: Mapping[str, Any], known: set[str]) -> Iterator[dict[str, Any]]:
     """One value for each key, for every combination of those that have several."""
-    axes: dict[tuple[str, ...], list[Any]] = {}
+    axes: dict[tuple[str, ...], Sequence[Any]] = {}
     for key, value in said.items():
         if key not in known:
             raise unknown(f"key of {name}", key, known)
@@ -149,7 +151,10 @@ def _product(name: str, said: Mapping[str, Any], known: set[str]) -> Iterator[di
         counts = axes.pop(("seeds",))
         if len(counts) > 1 or ("seed",) in axes:
             raise UsageError(f"{name}: give seeds = N for the seeds 0 to N-1, or seed = [...], not both.")
-        axes["seed",] = list(range(counts[0]))
+        axes["seed",] = range(counts[0])
+    count = math.prod(map(len, axes.values()))
+    if count > MOST_RUNS:
+        raise UsageError(f"{name} asks for {count} runs, at most {MOST_RUNS} are taken; split it.")
     for chosen in itertools.product(*axes.values()):
         words: dict[str, Any] = {}
         for path, value in zip(axes, chosen, strict=True):
@@ -163,8 +168,8 @@ def _product(name: str, said: Mapping[str, Any], known: set[str]) -> Iterator[di
 def _values(what: str, value: Any) -> list[Any]:
     """The values of an axis; a single value is an axis of one."""
     values = value if isinstance(value, list) else [value]
-    if not values or any(isinstance(each, list | dict) for each in values):
-        raise UsageError(f"{what} must be a value, or a list of at least one, got {value!r}.")
+    if not values or not all(isinstance(each, str | int | float) for each in values):
+        raise UsageError(f"{what} must be a number, text, true or false, or a list of at least one, got {value!r}.")
     if len({repr(each) for each in values}) < len(values):
         raise UsageError(f"{what} names a value twice: {value!r}.")
     return values
@@ -172,11 +177,12 @@ def _values(what: str, value: Any) -> list[Any]:
 
 def _checked(what: str, key: str, value: Any) -> Any:
     """A value of the type that its key has."""
-    whole = isinstance(value, int) and not isinstance(value, bool)
-    least = 0 if key == "seed" else 1
+    least, most = (0, 2**63 - 1) if key == "seed" else (1, MOST_COUNT)
+    number = isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < math.inf
+    whole = isinstance(value, int) and number and least <= value <= most
     right, wanted = {
-        **dict.fromkeys(COUNTS, (whole and value >= least, f"a whole number from {least}")),
-        **dict.fromkeys(TIMES, ((whole or isinstance(value, float)) and value > 0, "a number above 0")),
+        **dict.fromkeys(COUNTS, (whole, f"a whole number from {least} to {most}")),
+        **dict.fromkeys(TIMES, (number and value > 0, "a finite number above 0")),
         **dict.fromkeys(TEXTS, (isinstance(value, str) and value != "", "a text")),
         "ablate": (isinstance(value, bool), "true or false"),
     }[key]

@@ -18,6 +18,7 @@ from sysgym.core.registry import make_problem, options_of
 from sysgym_agents.core import Budget
 from sysgym_agents.general.sb3.stored import SUFFIX
 from sysgym_agents.learning.devices import check as check_device
+from sysgym_zoo.jobs.console import clean
 from sysgym_zoo.jobs.evaluate import checked_budget
 from sysgym_zoo.jobs.plan import Plan, Training, planned
 from sysgym_zoo.jobs.runs import describe_instances
@@ -45,6 +46,7 @@ class Unit:
     threads: int = 1
     needs: str = ""  # the id of the training whose model it evaluates
     trained: Mapping[str, Any] = field(default_factory=dict)  # the words of that
+    definition: Mapping[str, Any] = field(default_factory=dict)  # what its id is the hash of
 
     def folder(self, root: Path) -> Path:
         """Its run folder."""
@@ -119,7 +121,7 @@ def digest(definition: Mapping[str, Any]) -> str:
     >>> digest({"a": 1, "b": 2}) == digest({"b": 2, "a": 1})
     True
     """
-    text = json.dumps(definition, sort_keys=True, separators=(",", ":"), default=str)
+    text = json.dumps(clean(definition), sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
@@ -163,9 +165,22 @@ def _training(ask: Ask) -> Unit:
     name = plan.agent["recipe"] if plan.agent["options"] else plan.agent["name"]
     words = {**ask.words, "problem": plan.problem_id}  # resolved: whoever carries it out need not look again
     family = digest({**definition, "seed": None})
-    return Unit(
-        digest({**definition, "seed": seed}), "train", name, family, digest(record["problem"]), words, plan.threads
-    )
+    definition = plain_data({**definition, "seed": seed})
+    place = digest(record["problem"])
+    return Unit(digest(definition), "train", name, family, place, words, plan.threads, definition=definition)
+
+
+def agent_of(choice: Choice) -> dict[str, Any]:
+    """What defines an agent that solves as it is: hyper-parameters, and the contents of its file."""
+    return {
+        "name": choice.agent, "recipe": choice.recipe, "hyper": {**choice.hyper, **choice.changes},
+        "own": dict(choice.own), "contents": _contents(choice),
+    }  # fmt: skip
+
+
+def plain_data(value: Mapping[str, Any]) -> dict[str, Any]:
+    """The same as JSON has it."""
+    return dict(json.loads(json.dumps(clean(value))))
 
 
 def _device(words: Mapping[str, Any]) -> dict[str, str]:
@@ -225,10 +240,7 @@ def _evaluation(ask: Ask, training: Unit | None) -> Unit:
         problem = _problem(named, json.dumps(options_of(built), sort_keys=True))
         choice = changed([choose(words["agent"])], changes)[0]
         label = choice.word
-        agent = {
-            "name": choice.agent, "recipe": choice.recipe, "hyper": {**choice.hyper, **choice.changes},
-            "own": dict(choice.own), "contents": _contents(choice),
-        }  # fmt: skip
+        agent = agent_of(choice)
     definition |= {
         "agent": agent,
         "problem": {
@@ -239,10 +251,11 @@ def _evaluation(ask: Ask, training: Unit | None) -> Unit:
     }  # fmt: skip
     words = {**words, "problem": named}
     place = digest({key: definition[key] for key in ("problem", "instances", "ablate")})
+    definition, threads = plain_data(definition), words.get("threads", 1)
+    name = digest(definition)
     if training is None:
-        return Unit(digest(definition), "evaluate", label, digest(definition), place, words, words.get("threads", 1))
+        return Unit(name, "evaluate", label, name, place, words, threads, definition=definition)
     family = digest({**definition, "agent": {**agent, "trained": training.family}})
     return Unit(
-        digest(definition), "evaluate", label, family, place, words, words.get("threads", 1), training.id,
-        training.words,
+        name, "evaluate", label, family, place, words, threads, training.id, training.words, definition
     )  # fmt: skip
