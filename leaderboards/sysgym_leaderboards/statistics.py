@@ -151,3 +151,20 @@ def improvement_interval(x: Floats, y: Floats, *, reps: int = RESAMPLES, seed: i
         theirs = rng.integers(second, size=(len(mine), second, tasks))
         samples.append(table[mine[:, :, None], theirs[:, None], task].mean((1, 2, 3)))
     return _percentiles(samples)
+
+
+def difference_interval(x: Floats, y: Floats, *, reps: int = RESAMPLES, seed: int = 0) -> Floats:
+    """95 % percentile bootstrap interval of mean(X) - mean(Y) over the same tasks: x (Rx, T), y (Ry, T) -> (2,).
+
+    Both sides are drawn again, each stratified by task; if either has a single run, the tasks are drawn again instead,
+    in pairs.
+    """
+    rng, (first, tasks), second = np.random.default_rng(seed), x.shape, y.shape[0]
+    if min(first, second) == 1:
+        means = x.mean(0) - y.mean(0)
+        return _percentiles([means[drawn].mean((1, 2)) for _, drawn in _draws(1, tasks, rng, reps, tasks)])
+    samples = []
+    for mine, task in _draws(first, tasks, rng, reps, x.size + y.size):
+        theirs = rng.integers(second, size=(len(mine), second, tasks))
+        samples.append(x[mine, task].mean((1, 2)) - y[theirs, task].mean((1, 2)))
+    return _percentiles(samples)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from filelock import FileLock
 from here import Here, died, facts
@@ -171,13 +173,14 @@ def test_a_full_disk_stops_the_sweep(small: Path) -> None:
         sweep(small, Here(full))
 
 
-def test_errors_of_the_disk_are_known(small: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("error", [OSError(28, "No space left on device"), RuntimeError("I/O error: (os error 28)")])
+def test_errors_of_the_disk_are_known(error: Exception, small: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def failing(*args: Any) -> Any:
-        raise OSError(28, "No space left on device")
+        raise error
 
     monkeypatch.setattr(execute, "_carry_out", failing)
     outcome = perform(str(Path("out").resolve()), str(Path.cwd()), plain(_units(small)[0]))
-    assert outcome["status"] == FULL and "No space left" in outcome["error"]
+    assert outcome["status"] == FULL and "error" in outcome
 
 
 def test_what_can_never_be_placed_is_refused_before_anything_runs(small: Path) -> None:
@@ -202,6 +205,141 @@ def test_a_damaged_record_is_written_anew_and_the_runs_are_found(
         assert again.started == [] and len(load_units(root)) == 6
         assert (root / "sweep.json.damaged").read_text() == damage
         assert "the runs are found by their ids" in capsys.readouterr().err
+
+
+def test_an_evaluation_with_rows_that_are_missing_or_twice_is_made_again(small: Path) -> None:
+    root = sweep(small, Here())
+    before = facts(root)
+    one, two = (unit for unit in load_units(root) if unit.label in ("fm", "ldg"))
+    for unit, change in ((one, lambda lines: lines[:1]), (two, lambda lines: [*lines, lines[0]])):
+        file = unit.folder(root) / "metrics.jsonl"
+        file.write_text("\n".join(change(file.read_text().splitlines())) + "\n")
+    assert state(root, one) == state(root, two) == "broken"
+    sweep(small, Here())
+    assert facts(root) == before
+
+
+def test_a_model_that_was_trained_anew_is_evaluated_anew(small: Path) -> None:
+    root = sweep(small, Here())
+    trained = next(unit for unit in load_units(root) if unit.kind == "train")
+    (evaluated,) = (unit for unit in load_units(root) if unit.needs == trained.id)
+    record = json.loads((trained.folder(root) / "run.json").read_text())
+    weights = trained.folder(root) / "agent" / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-4] + bytes(4))
+    record["weights_sha256"] = hashlib.sha256(weights.read_bytes()).hexdigest()
+    (trained.folder(root) / "run.json").write_text(json.dumps(record))
+    assert state(root, trained) == "done" and state(root, evaluated) == "broken"
+    again = Here()
+    sweep(small, again)
+    assert again.started == [evaluated.id] and state(root, evaluated) == "done"
+
+
+def test_what_changes_while_runs_wait_is_not_filed_under_the_old_id(
+    small: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    graph = Path("my.graph")
+    small.write_text('[[evaluate]]\nagent = "fm"\noptions = { k = 2 }\ninstances = "my.graph"\n')
+    graph.write_text("4 3\n2\n1 3\n2 4\n3\n")
+
+    def changing(task: Task, number: int) -> None:
+        graph.write_text("4 4\n2 4\n1 3\n2 4\n1 3\n")
+
+    with pytest.raises(Unfinished, match="1 of 1 runs failed"):
+        sweep(small, Here(changing))
+    assert "its instances changed since the sweep began" in capsys.readouterr().err
+    backend = Here()
+    root = sweep(small, backend)  # with the file as it is now
+    assert len(backend.started) == 1 and state(root, load_units(root)[0]) == "done"
+    assert len(load_record(root)["former"]) == 1
+
+
+def test_former_runs_stay_in_the_record(small: Path) -> None:
+    texts = [
+        f'[[evaluate]]\nagent = "{name}"\noptions = {{ k = 4 }}\ninstances = "tiny/valid"\n' for name in ("fm", "ldg")
+    ]
+    for text in (texts[0], texts[1], texts[1]):
+        small.write_text(text)
+        root = sweep(small, Here())
+    assert [told["label"] for told in load_record(root)["former"]] == ["fm"]
+
+
+def test_whom_to_compare_with_must_take_part(small: Path) -> None:
+    small.write_text(small.read_text().replace('compare = "fm"', 'compare = "fmm"'))
+    with pytest.raises(sysgym.UsageError, match=r"agent to compare with in .* 'fmm'. Did you mean 'fm'"):
+        sweep(small, Here())
+    assert not Path("out").exists()
+
+
+def test_two_files_of_one_name_do_not_share_a_folder(small: Path) -> None:
+    root = folder_of(small, None)
+    run_sweep(load_sweep(small), root, lambda: Here())
+    Path("other").mkdir()
+    twin = Path("other") / small.name
+    twin.write_text(small.read_text())
+    with pytest.raises(sysgym.UsageError, match=r"is the sweep of .*small.toml; name another folder"):
+        folder_of(twin, None)
+    assert folder_of(small, None) == root
+
+
+def test_a_training_from_a_model_that_is_killed_at_once_still_starts_from_it(
+    small: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A kill before the first checkpoint: what goes on has the weights that it was given, not fresh ones."""
+    from sysgym_zoo.jobs import train as training
+
+    root = sweep(small, Here())
+    model = next(unit for unit in load_units(root) if unit.kind == "train").folder(root)
+    small.write_text(f'[[train]]\nagent = "{model}"\ninstances = "tiny/train"\nsteps = 3\nseed = 9\n')
+    whole = facts(sweep(small, Here(), "whole"))
+    real = training._fit
+
+    def killed(*args: Any) -> Any:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(training, "_fit", killed)
+    (unit,) = load_units(Path("whole"))
+    assert perform(str(Path("part").resolve()), str(Path.cwd()), plain(unit)) == {"status": "interrupted"}
+    monkeypatch.setattr(training, "_fit", real)
+    assert facts(sweep(small, Here(), "part")) == whole
+    assert not (Path("part") / "broken").exists()
+
+
+def test_an_ablation_that_goes_on_keeps_its_rows_and_their_solutions(tmp_path: Path) -> None:
+    """One agent fails on its last instance; the one after it was killed within its rows."""
+    from sysgym import make_problem
+    from sysgym_agents.core import make_agent
+    from sysgym_zoo.jobs.evaluate import How, evaluate
+    from sysgym_zoo.lookup.naming import Solver
+
+    class Fails:
+        fell_back = False
+
+        def prepare(self) -> None:
+            """Nothing."""
+
+        def solve(self, problem: Any, instance: Any, rng: Any, budget: Any) -> Any:
+            if instance.name == last.name:
+                raise sysgym.UsageError("it cannot.")
+            return {"part": np.zeros(len(instance.xadj) - 1, np.int64)}
+
+    problem = make_problem("Partitioning", k=4)
+    instances = [problem.load(f"tiny/{name}-valid") for name in ("delaunay", "grid", "geometric")]
+    last, solvers = instances[-1], [
+        Solver("ldg", make_agent("ldg"), False), Solver("fails", Fails(), False), Solver("fm", make_agent("fm"), False),
+    ]  # fmt: skip
+    how = How(2, threads=1, out=tmp_path / "run", lenient=True, resume=True)
+    folder, whole = evaluate(problem, solvers, instances, how)
+    lines = (folder / "metrics.jsonl").read_text().splitlines()
+    assert len(lines) == len(whole) == 12
+    (folder / "metrics.jsonl").write_text("\n".join(lines[:8]) + "\n")  # two of fm's rows are left
+    _, again = evaluate(problem, solvers, instances, how)
+    kept = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    key = [(row["agent"], row["instance"], row["seed"], row["cost"]) for row in whole]
+    assert [(row["agent"], row["instance"], row["seed"], row["cost"]) for row in again] == key
+    assert sorted((row["agent"], row["instance"], row["seed"], row["cost"]) for row in kept) == sorted(key)
+    for row in kept:
+        with np.load(folder / row["solution"]) as solution:
+            assert problem.judge(problem.load(row["instance"]), dict(solution)).cost == row["cost"]
 
 
 def test_a_folder_of_something_else_is_left_alone(small: Path) -> None:

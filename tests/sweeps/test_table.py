@@ -49,12 +49,23 @@ def test_ratios_are_geometric_means_over_seeds_instances_and_runs() -> None:
     assert line_of(lines, "rule")["over rule"] is None and lines[0]["ratio"] <= lines[1]["ratio"]
 
 
-def test_an_interval_of_runs_that_agree_is_a_point_and_of_one_run_is_over_instances() -> None:
+def test_intervals_are_over_seeds_where_both_have_several_and_else_over_instances() -> None:
     same = [evaluated("net", [[10], [20], [40]]) for _ in range(3)]
-    net = line_of(compared_lines([*same, evaluated("rule", [[10], [10], [10]])], "rule"), "net")
+    rule = [evaluated("rule", [[10], [10], [10]]) for _ in range(2)]
+    net = line_of(compared_lines([*same, *rule], "rule"), "net")
     assert net["over rule low"] == pytest.approx(net["over rule high"]) == pytest.approx(2)
-    alone = line_of(compared_lines([same[0], evaluated("rule", [[10], [10], [10]])], "rule"), "net")
-    assert alone["over rule low"] < 1.5 and alone["over rule high"] > 2.5  # draws of 1, 2 and 4
+    for runs in (same[:1], same):
+        alone = line_of(compared_lines([*runs, rule[0]], "rule"), "net")
+        assert alone["over rule low"] < 1.5 and alone["over rule high"] > 2.5 and alone["paired"] == 3
+
+
+def test_the_spread_of_the_base_counts_too() -> None:
+    base = [evaluated("net", [[cost], [cost], [cost]]) for cost in (5, 10, 20)]
+    other = [evaluated("rule", [[10], [10], [10]]) for _ in range(3)]
+    line = line_of(compared_lines([*base, *other], "net"), "rule")
+    back = line_of(compared_lines([*base, *other], "rule"), "net")
+    assert line["over net"] == pytest.approx(1) and line["over net low"] < 0.8 and line["over net high"] > 1.25
+    assert back["over rule low"] == pytest.approx(1 / line["over net high"], rel=0.05)
 
 
 def test_an_infeasible_answer_leaves_its_instance_out_of_both_sides_and_takes_the_ratio_away() -> None:
@@ -88,7 +99,7 @@ def contest(seed: int) -> Evaluated:
     rows = []
     for name, cost in (("net (x)", own), ("net (fresh weights)", 2 * own), ("rule", 15.0)):
         rows += list(evaluated(name, [[cost], [cost], [cost]]).rows)
-    record = {"instances": [], "freedoms": [], "ablation": told}
+    record = {"instances": [{"name": name, "hash": ""} for name in NAMES], "freedoms": [], "ablation": told}
     return Evaluated("net", "net", record, rows)
 
 
@@ -100,6 +111,20 @@ def test_an_ablation_compares_each_run_with_itself() -> None:
     assert lines["rule"]["over agent"] == pytest.approx(geomean([1.5, 0.75]))
     assert lines["rule"]["agent is better"] == "unclear" and lines["agent"]["over agent"] == 1
     assert {line["runs"] for line in lines.values()} == {2}
+
+
+def test_an_ablation_compares_the_same_instances_in_every_run() -> None:
+    """The rule is infeasible on a in one run and on b in the other: c alone is left, where it costs 8 times as much."""
+    found = []
+    for missing in ("a", "b"):
+        each = contest(0)
+        for row in each.rows:
+            if row["agent"] == "rule":
+                row |= {"cost": {"a": 10.0, "b": 20.0, "c": 80.0}[row["instance"]]}
+                row |= {"feasible": row["instance"] != missing}
+        found.append(each)
+    line = next(line for line in ablation_lines(found) if line["role"] == "rule")
+    assert line["over agent"] == pytest.approx(8) and line["paired"] == 1 and line["agent is better"] != "no"
 
 
 def test_intervals_are_read_beside_their_value() -> None:

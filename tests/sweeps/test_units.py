@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import pytest
 
 import sysgym
+from sysgym_agents.core import agent_registry
 from sysgym_zoo.sweeps.files import load_sweep
 from sysgym_zoo.sweeps.units import Unit, units_of
 
@@ -66,6 +68,18 @@ def test_a_file_that_changes_makes_another_run(tmp_path: Path, monkeypatch: pyte
         (tmp_path / "my.graph").write_text(format_metis(generate_graph(f"delaunay:n=30,seed={seed}")))
         ids.append([unit.id for unit in units('[[evaluate]]\nagent = "fm"\ninstances = "my.graph"\n', tmp_path)])
         (tmp_path / "s.toml").unlink()
+    assert ids[0] == ids[1] != ids[2]
+
+
+def test_a_class_that_changes_makes_another_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    text, ids = '[[evaluate]]\nagent = "mine:Mine"\nproblem = "Partitioning"\ninstances = "tiny/valid"\n', []
+    for rule in ("ldg", "ldg", "fennel"):
+        code = f"from sysgym_agents.core import agent_class\nclass Mine(agent_class({rule!r})):\n    pass\n"
+        (tmp_path / "mine.py").write_text(code)
+        sys.modules.pop("mine", None)  # as in a process of its own
+        monkeypatch.setattr(agent_registry, "local", {})
+        ids.append([unit.id for unit in units(text, tmp_path)])
     assert ids[0] == ids[1] != ids[2]
 
 

@@ -12,8 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from sysgym.core.errors import UsageError, printable
-from sysgym_leaderboards.statistics import bootstrap_interval, geometric_means
-from sysgym_zoo.jobs.ablation import paired
+from sysgym_leaderboards.statistics import bootstrap_interval, difference_interval, geometric_means
 from sysgym_zoo.jobs.console import markdown, number
 from sysgym_zoo.jobs.evaluate import freedom_in, place_in
 from sysgym_zoo.jobs.report import limit_text, published_text, read_rows, report, telling_options, with_metrics
@@ -153,10 +152,12 @@ def _note(evaluated: Sequence[Evaluated]) -> str:
     budgets = sorted({limit_text(record["budget"]) for record in records})
     seeds = sorted({record["seeds"] for record in records})
     threads = sorted({record["threads"] for record in records})
+    made = sorted({str(record["versions"].get("sysgym")) for record in records})
+    by = f", sysgym {_several(made)}" if len(made) > 1 else ""
     machines = sorted({record["hardware"]["processor"] for record in records})
     return (
         f"{len(records[0]['instances'])} instances, {_several(seeds)} seed(s) of each answer, {_several(budgets)}, "
-        f"{_several(threads)} thread(s), {_several(machines)}."
+        f"{_several(threads)} thread(s), {_several(machines)}{by}."
     )
 
 
@@ -183,22 +184,35 @@ def compared_lines(evaluated: Sequence[Evaluated], compare: str) -> list[dict[st
     rows = {key: [row for each in runs for row in each.rows] for key, runs in of.items()}
     freedom = {key: freedom_in(rows[key], order) for key in of}
     costs = {key: np.array([_means(each.rows, names, "cost") for each in runs]) for key, runs in of.items()}
-    theirs = np.exp(np.log(costs[base]).mean(0))  # (T,), nan where it has no positive cost
     lines = []
     for key, runs in of.items():
         own = [row["cost"] for row in rows[key]]
         ratios = np.array([_means(each.rows, names, "ratio") for each in runs])
         other = key != base and freedom[key] == freedom[base]
-        over = costs[key] / theirs if other else np.empty((0, 0))
-        pairs = int(np.isfinite(over).all(0).sum()) if other else None
+        over, pairs = _over(f"over {base[0]}", costs[key], costs[base]) if other else _over(f"over {base[0]}")
         line: dict[str, Any] = {
             "agent": key[0], "runs": len(runs), "cost": None if None in own else float(np.mean(own)),
             **_interval("ratio", ratios), "feasible": f"{100 * np.mean([row['feasible'] for row in rows[key]]):.0f} %",
-            **_interval(f"over {base[0]}", over, True), "paired": pairs,
+            **over, "paired": pairs,
             "seconds": float(np.mean([row["seconds"] for row in rows[key]])),
         }  # fmt: skip
         lines.append(line | ({"freedom": freedom[key] or None} if order else {}))
     return sorted(lines, key=lambda line: (place_in(line.get("freedom"), order), *_rank(line)))
+
+
+def _over(name: str, mine: Floats | None = None, theirs: Floats | None = None) -> tuple[dict[str, Any], int | None]:
+    """The geometric mean of costs (R, T) over others (S, T) on the instances that both know, its interval, and on how
+    many; None where they are not compared.
+    """
+    empty = {name: None, f"{name} low": None, f"{name} high": None}
+    if mine is None or theirs is None:
+        return empty, None
+    known = np.isfinite(mine).all(0) & np.isfinite(theirs).all(0)
+    if not known.any():
+        return empty, 0
+    mine, theirs = np.log(mine[:, known]), np.log(theirs[:, known])
+    low, high = np.exp(difference_interval(mine, theirs)).tolist()
+    return {name: math.exp(mine.mean() - theirs.mean()), f"{name} low": low, f"{name} high": high}, int(known.sum())
 
 
 def _rank(line: Mapping[str, Any]) -> list[float]:
@@ -241,25 +255,25 @@ def ablation_lines(evaluated: Sequence[Evaluated]) -> list[dict[str, Any]]:
 
 def _contest(label: str, key: tuple[str, str], taking: Sequence[tuple[Evaluated, str]], runs: int) -> dict[str, Any]:
     role, name = key
-    tables, answers, lost = [], list[Mapping[str, Any]](), 0
+    mine, theirs, answers, lost = list[Floats](), list[Floats](), list[Mapping[str, Any]](), 0
     for each, word in taking:
         rows = [{**row, "feasible": row["feasible"] and not row.get("fallback")} for row in each.rows]
-        theirs = [row for row in rows if row["agent"] == word]
-        agent = each.record["ablation"]["agent"]
-        if not theirs:
+        own = [row for row in rows if row["agent"] == each.record["ablation"]["agent"]]
+        found = [row for row in rows if row["agent"] == word]
+        if not found:
             continue
-        answers += theirs
-        lost += sum(row["feasible"] for row in rows if row["agent"] == agent) - sum(row["feasible"] for row in theirs)
-        order = list(each.record.get("freedoms", []))
-        own = [row for row in rows if row["agent"] == agent]
-        if freedom_in(theirs, order) == freedom_in(own, order):
-            sides = paired(rows, agent, word)
-            tables.append(sides.theirs / sides.mine)
+        answers += found
+        lost += sum(row["feasible"] for row in own) - sum(row["feasible"] for row in found)
+        order, names = list(each.record.get("freedoms", [])), [item["name"] for item in each.record["instances"]]
+        if freedom_in(found, order) == freedom_in(own, order):
+            mine.append(_means(own, names, "cost"))
+            theirs.append(_means(found, names, "cost"))
     line: dict[str, Any] = {"agent": name, "of": label, "role": role, "runs": len(answers) and runs}
-    alike = len(tables) == runs and len({len(table) for table in tables}) == 1 and len(tables[0]) > 0
-    line |= _interval("over agent", np.array(tables)) if alike else _interval("over agent", np.empty((0, 0)))
+    over = np.array(theirs) / np.array(mine) if len(mine) == runs else np.empty((0, 0))
+    shared = np.isfinite(over).all(0) if over.size else np.zeros(0, bool)
+    line |= {**_interval("over agent", over, True), "paired": int(shared.sum())}
     better = None
-    if alike and role != "agent":
+    if shared.any() and role != "agent":
         low, high = line["over agent low"], line["over agent high"]
         better = "yes" if low > 1 and lost >= 0 else "no" if high < 1 and lost <= 0 else "unclear"
     feasible = f"{100 * np.mean([row['feasible'] for row in answers]):.0f} %" if answers else None

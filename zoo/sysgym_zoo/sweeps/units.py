@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import inspect
 import json
-import os
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
@@ -15,7 +14,7 @@ from typing import Any
 from sysgym.core.errors import UsageError
 from sysgym.core.options import parse_pairs
 from sysgym.core.registry import make_problem, options_of
-from sysgym_agents.core import Budget
+from sysgym_agents.core import Budget, agent_class
 from sysgym_agents.general.sb3.stored import SUFFIX
 from sysgym_agents.learning.devices import check as check_device
 from sysgym_zoo.jobs.console import clean
@@ -198,7 +197,7 @@ def _contents(choice: Choice) -> str:
     elif choice.word.endswith(SUFFIX):
         file = Path(choice.word)
     elif OF_MODULE.fullmatch(choice.word):
-        file = Path(sys.modules[choice.word.partition(":")[0]].__file__ or os.devnull)
+        file = Path(inspect.getfile(agent_class(choice.word)))
     return "" if file is None else hashlib.sha256(file.read_bytes()).hexdigest()
 
 
