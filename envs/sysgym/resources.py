@@ -32,8 +32,11 @@ def limit_pools() -> None:
 
 def threads() -> int:
     """Threads that a pool may take: those of `set_threads`, else the cores that this process may use."""
-    if _threads:
-        return _threads[0]
+    return _threads[0] if _threads else cores()
+
+
+def cores() -> int:
+    """The cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1  # macOS: all cores
 
 

@@ -177,6 +177,9 @@ ELSEWHERE = {
     "doctor",
     "plot",
     "tune",
+    "sweep run",
+    "sweep plan",
+    "sweep status",
 }  # they take longer, or an extra; their own tests read their JSON
 
 
@@ -325,7 +328,10 @@ def test_doctor_finds_all_in_place(inline: Inline, tmp_path: Path, monkeypatch: 
     monkeypatch.delenv("SYSGYM_DATA", raising=False)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     found = diagnosis(inline)
-    extras = ("onnx", "searches", "tune", "plots", "huggingface", "rl-zoo3", "torchrl", "minari", "wandb", "mlflow")
+    extras = (
+        "onnx", "searches", "tune", "plots", "huggingface", "rl-zoo3", "torchrl", "minari", "wandb", "mlflow", "ray",
+        "slurm",
+    )  # fmt: skip
     for extra in extras:  # a checkout may be older than an extra
         found.pop(f"extra {extra}", None)
     assert list(found) == [

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shlex
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -161,20 +160,6 @@ def test_mlflow_in_a_file_beside_the_run(tmp_path: Path) -> None:
         (row["steps"], row["train/loss"]) for row in rows
     ]
     assert not list(tmp_path.glob("mlruns*"))
-
-
-def test_the_commands_of_the_page_are_commands() -> None:
-    """Their words are parsed as they stand; what they do is tested elsewhere, in less time."""
-    from typer.main import get_command
-
-    from sysgym_zoo.cli import app
-
-    lines = [line for line in (ROOT / "zoo" / "README.md").read_text().splitlines() if line.startswith("$ sysgym ")]
-    group: Any = get_command(app)
-    for line in lines:
-        name, *words = shlex.split(line)[2:]
-        assert group.commands[name].make_context(name, words).params
-    assert len(lines) >= 3
 
 
 # ------------------------------------------------------------------------------------------------ the vocabulary

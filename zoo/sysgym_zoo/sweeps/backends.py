@@ -9,6 +9,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -17,6 +18,7 @@ from multiprocessing.connection import Connection, wait
 from typing import Any, NamedTuple, Protocol
 
 from sysgym.core.errors import UsageError
+from sysgym.resources import cores as cores_here
 
 TRIES = 3  # of a task whose process is killed
 TICK = 0.5  # seconds between looks at the signals
@@ -54,11 +56,6 @@ class Backend(Protocol):
     def interrupt(self) -> None: ...  # all that run are to keep what they have and end
 
     def close(self) -> None: ...
-
-
-def cores_here() -> int:
-    """The cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 class _Worker:
@@ -167,7 +164,7 @@ def how_it_died(code: int | None) -> str:
 def serve(pipe: Connection) -> None:
     """Carry out what comes through a pipe until it is closed; a worker does not outlive the process that started it."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the head tells whom to stop, once; a run sets its own handler
-    if hasattr(os, "setpgrp"):
+    if sys.platform != "win32":
         os.setpgrp()  # else Ctrl-C on a terminal comes a second time
     parent = multiprocessing.parent_process()
 

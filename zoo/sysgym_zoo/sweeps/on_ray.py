@@ -12,7 +12,8 @@ from contextlib import suppress
 from typing import Any
 
 from sysgym.core.errors import MissingDependency, UsageError
-from sysgym_zoo.sweeps.backends import DIED, Ended, Task, cores_here
+from sysgym.resources import cores as cores_here
+from sysgym_zoo.sweeps.backends import DIED, Ended, Task
 
 RETRIES = 2  # of a task whose node or process dies, by Ray itself
 WAIT = 5.0  # seconds for a cluster to answer

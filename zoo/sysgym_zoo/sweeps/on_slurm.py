@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from sysgym.core.errors import MissingDependency, UsageError
-from sysgym_zoo.sweeps.backends import DIED, Ended, Task, cores_here
+from sysgym.resources import cores as cores_here
+from sysgym_zoo.sweeps.backends import DIED, Ended, Task
 
 JOBS = 500  # in the queue at once, where the table does not say
 LOOK = 0.2  # seconds between looks at the jobs
