@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -25,11 +26,12 @@ from sysgym import UsageError
 from sysgym.core.options import Choices, Search
 from sysgym_agents.core import agent_class, agent_registry
 from sysgym_zoo.lookup.recipes import load_recipe
-from sysgym_zoo.tuning.files import FIRST_SEED, Lock, mended, run_folder
+from sysgym_zoo.lookup.records import load_run
+from sysgym_zoo.tuning.files import FIRST_SEED, Lock, mended, report_folder, run_folder
 from sysgym_zoo.tuning.space import space_of, word_of
 from sysgym_zoo.tuning.tune import Asked, tune
-from sysgym_zoo.tuning.winner import rows_of, toml
-from sysgym_zoo.tuning.worker import INFEASIBLE, value_of
+from sysgym_zoo.tuning.winner import report, rows_of, toml
+from sysgym_zoo.tuning.worker import INFEASIBLE, trained, value_of
 
 Inline = Callable[..., Any]
 BASE: dict[str, Any] = {"word": "knapsack-rule", "problem": "Knapsack", "steps": 8, "every": 2, "trials": 6}
@@ -218,8 +220,69 @@ def test_a_database_holds_the_trials_where_it_is_asked_for(plugin: None, tmp_pat
     for name in ("s", "t"):  # two studies in one
         assert len(tuned(tmp_path / name, trials=2, storage=storage).finished()) == 2
     assert not (tmp_path / "s" / "journal.log").exists()
-    with pytest.raises(UsageError, match="cannot be used"):
-        tuned(tmp_path / "u", storage="nodb:///x")
+    for url in ("nodb:///x", "nonsense", f"sqlite:///{tmp_path / 'nowhere' / 'x.db'}"):
+        with pytest.raises(UsageError, match="cannot be used"):
+            tuned(tmp_path / "u", storage=url)
+        assert not (tmp_path / "u" / "study.json").exists()
+    assert len(tuned(tmp_path / "u", trials=1, storage=storage).finished()) == 1  # the corrected command
+
+
+def test_a_storage_that_is_not_of_the_study_is_refused(
+    plugin: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The path of a database counts from where the study was begun, and nothing is made where it is missing."""
+    for name in ("here", "there"):
+        (tmp_path / name).mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    tuned(Path("s"), trials=2, storage="sqlite:///x.db")
+    facts, before = json.loads(Path("s/study.json").read_text()), records(Path("s"))
+    assert facts["storage"] == f"sqlite:///{tmp_path / 'here' / 'x.db'}"
+    monkeypatch.chdir(tmp_path / "there")
+    with pytest.raises(UsageError, match=r"with storage sqlite:.*here/x.db, not sqlite:.*there/x.db"):
+        tuned(Path("../here/s"), trials=4, storage="sqlite:///x.db")
+    assert len(tuned(Path("../here/s"), trials=3, storage="sqlite:///../here/x.db").finished()) == 3
+    (tmp_path / "here" / "s" / "study.json").write_text(json.dumps({**facts, "storage": "sqlite:///x.db"}))  # older
+    with pytest.raises(UsageError, match="does not know the trials whose trainings are in"):
+        tuned(Path("../here/s"), trials=4, storage="sqlite:///x.db")
+    assert not Path("x.db").exists()
+    monkeypatch.chdir(tmp_path / "here")
+    assert len(tuned(Path("s"), trials=4, storage="sqlite:///x.db").finished()) == 4
+    assert before.items() <= records(Path("s")).items()
+    tuned(Path("t"), trials=1)
+    Path("t/journal.log").unlink()
+    for _ in range(2):
+        with pytest.raises(UsageError, match=r"t/journal.log does not know"):
+            tuned(Path("t"), trials=2)
+    for url in ("sqlite://", "sqlite:///:memory:", "sqlite:///file:x.db?uri=true"):
+        with pytest.raises(UsageError, match="names no file"):
+            tuned(Path("u"), storage=url)
+
+
+def test_a_trial_is_never_told_the_value_of_another_training(
+    plugin: None, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A storage that went back in time: what it no longer knows is kept aside, and not taken for its new trials."""
+    how = {"word": "dial", "space": ["sigma=0.01:3:log"], "changes": ["population=4"], "pruner": "none"}
+    tuned(tmp_path / "s", **how, trials=2)
+    earlier = (tmp_path / "s" / "journal.log").read_bytes()
+    tuned(tmp_path / "s", **how, trials=4)
+    before = records(tmp_path / "s")
+    (tmp_path / "s" / "journal.log").write_bytes(earlier)
+    with pytest.raises(UsageError, match="with seed 0, not 1"):
+        tuned(tmp_path / "s", **how, trials=4, seed=1)
+    facts = json.loads((tmp_path / "s" / "study.json").read_text())
+    (tmp_path / "s" / "study.json").write_text(json.dumps({**facts, "seed": 1}))  # so that others are drawn
+    study = tuned(tmp_path / "s", **how, trials=4, seed=1)
+    made = records(tmp_path / "s")
+    for trial in study.finished():
+        runs = [made[f"{trial.number:04d}-s{FIRST_SEED + i}"] for i in (0, 1)]
+        assert [run["agent"]["hyper"]["sigma"] for run in runs] == [trial.params["sigma"]] * 2
+        assert trial.value == pytest.approx(np.sqrt(runs[0]["best"]["ratio"] * runs[1]["best"]["ratio"]))
+    for number in (2, 3):
+        for seed in (FIRST_SEED, FIRST_SEED + 1):
+            assert made[f"{number:04d}-s{seed}.other-1"] == before[f"{number:04d}-s{seed}"]
+    said = capsys.readouterr().err
+    assert said.count("holds another training (sigma ") == 4 and "it is kept as 0003-s10001.other-1." in said
 
 
 def test_no_choice_is_made_on_a_test_split(plugin: None, tmp_path: Path) -> None:
@@ -248,11 +311,11 @@ def test_the_winner_is_reported_once(plugin: None, inline: Inline, tmp_path: Pat
     said = inline(*WORDS, "--report", "small/valid", code=2).stderr
     assert "small/valid-0 was trained or chosen on" in said
     told = json.loads(inline(*WORDS, "--report", "small/test", "--json").stdout)["test"]
-    problem, ratios = make_problem("Knapsack"), []
+    problem, ratios, best = make_problem("Knapsack"), [], load_recipe("s/recipe.toml").origin["trial"]
     for seed in (0, 1):
-        run = json.loads((tmp_path / "s" / "report" / f"s{seed}" / "run.json").read_text())
+        run = json.loads((report_folder(tmp_path / "s", best, seed) / "run.json").read_text())
         assert run["seed"] == seed
-        solver = build_agent(str(tmp_path / "s" / "report" / f"s{seed}" / "best"), problem)
+        solver = build_agent(str(report_folder(tmp_path / "s", best, seed) / "best"), problem)
         rows = [solve_once(problem, problem.load(f"small/test-{i}"), solver.agent, "", seed, Budget())[0]
                 for i in range(3)]  # fmt: skip
         ratios += [row["ratio"] for row in rows]
@@ -264,6 +327,23 @@ def test_the_winner_is_reported_once(plugin: None, inline: Inline, tmp_path: Pat
     assert "begin a new study" in inline(*WORDS, "--report", "small/test-0", code=2).stderr
     assert "start a new study" in inline(*more, code=2).stderr
     assert (tmp_path / "s" / "report.json").read_bytes() == kept
+
+
+def test_a_report_that_was_killed_serves_no_later_winner(plugin: None, tmp_path: Path) -> None:
+    """Models of an earlier winner are not those of the one that is reported, and a strange one is kept aside."""
+    how = {"word": "dial", "space": ["sigma=0.01:3:log"], "changes": ["population=4"], "pruner": "none"}
+    study = tuned(tmp_path / "s", **how, trials=1)
+    trained(study.facts, study.best().params, 0, report_folder(study.folder, 0, 0))  # and then it was killed
+    study = tuned(tmp_path / "s", **how, trials=12)
+    best = study.best()
+    assert best.number > 0
+    shutil.copytree(report_folder(study.folder, 0, 0), report_folder(study.folder, best.number, 1))  # by some mishap
+    report(study, "small/test")
+    for seed in (0, 1):
+        run = load_run(report_folder(study.folder, best.number, seed))
+        assert (run["seed"], run["agent"]["hyper"]["sigma"]) == (seed, best.params["sigma"])
+    kept = report_folder(study.folder, best.number, 1).with_name("s1.other-1")
+    assert load_run(kept) == load_run(report_folder(study.folder, 0, 0))
 
 
 def test_pictures(plugin: None, inline: Inline, tmp_path: Path) -> None:
@@ -312,7 +392,6 @@ def test_what_a_killed_process_left_behind_is_taken_up(plugin: None, tmp_path: P
     """A trial without parameters, one whose first training is done, and half a line in the journal."""
     from sysgym_zoo.tuning.space import suggested
     from sysgym_zoo.tuning.study import Study
-    from sysgym_zoo.tuning.worker import trained
 
     study = tuned(tmp_path / "s", trials=2)
     facts = json.loads((tmp_path / "s" / "study.json").read_text())
@@ -336,7 +415,6 @@ def test_what_a_killed_process_left_behind_is_taken_up(plugin: None, tmp_path: P
 
 def test_trainings_on_files_of_ones_own_are_gone_on_with(tmp_path: Path, inline: Inline) -> None:
     """A killed training of a recipe's file, on graphs in files: it is resumed without naming them again."""
-    from sysgym_zoo.tuning.worker import trained
 
     pytest.importorskip("optuna")
     for name, count in (("a", 12), ("b", 14)):

@@ -19,10 +19,10 @@ from sysgym_zoo.jobs.selection import Wanted, refuse_test
 from sysgym_zoo.lookup.finding import sets_of
 from sysgym_zoo.lookup.naming import choose, learner_class
 from sysgym_zoo.lookup.recipes import load_recipe
-from sysgym_zoo.tuning.files import FIRST_SEED, MOST, STUDY, alone, read_facts, read_report, write_json
+from sysgym_zoo.tuning.files import FIRST_SEED, JOURNAL, LOCKS, MOST, STUDY, alone, read_facts, read_report, write_json
 from sysgym_zoo.tuning.pool import Place, run
 from sysgym_zoo.tuning.space import space_of
-from sysgym_zoo.tuning.study import PRUNERS, SAMPLERS, Study, library
+from sysgym_zoo.tuning.study import PRUNERS, SAMPLERS, Study, absolute, library
 
 MAY_CHANGE = ("trials", "started", "name", "versions", "schema")  # when a study goes on
 SHARE = 10  # a training is evaluated so often unless it is said how often
@@ -67,7 +67,9 @@ def tune(asked: Asked, folder: Path, workers: int = 1, place: Place | None = Non
         raise UsageError(f"cannot make the folder {folder}: {error.strerror or error}.") from error
     with alone(folder):
         facts = begun(folder, facts)
-        study = Study(folder, facts)
+        study = Study(folder, facts)  # before anything is written: a storage that cannot be used leaves nothing behind
+        if not (folder / STUDY).is_file() or read_facts(folder) != facts:
+            write_json(folder / STUDY, facts)
         study.begin()
     if not study.over:
         try:
@@ -103,7 +105,7 @@ def facts_of(asked: Asked) -> dict[str, Any]:
         "eval": {"instances": evaluation.instances, "every": evaluation.every},
         "budget": {"steps": budget.steps, "cpu_seconds": budget.cpu_seconds}, "seeds": asked.seeds,
         "trials": asked.trials, "threads": asked.threads, "sampler": asked.sampler, "pruner": asked.pruner,
-        "seed": asked.seed, "storage": asked.storage, "space": space,
+        "seed": asked.seed, "storage": asked.storage and absolute(asked.storage), "space": space,
         "shipped": {name: hyper[name] for name in space}, "versions": versions() | {"optuna": library().__version__},
         "hashes": {"train": [content_hash(item) for item in plan.instances],
                    "valid": [content_hash(item) for item in plan.schedule.instances]},
@@ -117,13 +119,14 @@ def begun(folder: Path, facts: dict[str, Any]) -> dict[str, Any]:
     It may go on with more trials, unless its winner was shown a test set already. `alone` must be held.
     """
     if not (folder / STUDY).is_file():
-        strangers = [path.name for path in folder.iterdir() if path.name != "locks"]
+        strangers = [path.name for path in folder.iterdir() if path.name not in (LOCKS, JOURNAL)]
         if strangers:
             raise UsageError(f"{folder} holds other files ({shortened(', '.join(strangers), 60)}); name a new folder.")
-        write_json(folder / STUDY, facts)
         return facts
     known = read_facts(folder)
     for key, value in facts.items():
+        if key == "storage" and known[key] and value and absolute(known[key]) == value:
+            known[key] = value  # an older study kept the path as it was typed
         if key not in MAY_CHANGE and known[key] != value:
             what, (then, now) = key, (known[key], value)
             if isinstance(then, dict) and isinstance(now, dict):
@@ -142,7 +145,6 @@ def begun(folder: Path, facts: dict[str, Any]) -> dict[str, Any]:
                 "showed; start a new study."
             )
         known["trials"] = facts["trials"]
-        write_json(folder / STUDY, known)
     return known
 
 

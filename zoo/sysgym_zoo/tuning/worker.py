@@ -18,18 +18,18 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from sysgym.core.errors import SysgymError, shortened
+from sysgym.core.errors import SysgymError, UsageError, shortened
 from sysgym.core.options import parse_pairs
 from sysgym.core.registry import problem_class
 from sysgym_agents.core import Budget
 from sysgym_agents.learning.ratios import geometric_mean
-from sysgym_zoo.jobs.console import number, say
+from sysgym_zoo.jobs.console import clean, number, say
 from sysgym_zoo.jobs.plan import CHECKPOINT_SECONDS, Training
 from sysgym_zoo.jobs.selection import Score, Wanted
 from sysgym_zoo.jobs.train import Hear, train
 from sysgym_zoo.lookup.records import load_run
 from sysgym_zoo.lookup.trust import file_options
-from sysgym_zoo.tuning.files import FIRST_SEED, TRIALS, run_folder
+from sysgym_zoo.tuning.files import FIRST_SEED, TRIALS, run_folder, set_aside
 from sysgym_zoo.tuning.space import suggested, word_of
 from sysgym_zoo.tuning.study import Claim, Study, library, quiet
 
@@ -39,6 +39,10 @@ POLL = 0.5  # seconds between looks at what others finished
 
 class Interrupted(KeyboardInterrupt):
     """The user stopped a training; its trial goes on when the command runs again."""
+
+
+class Changed(UsageError):
+    """What a study is about changed while it runs; its trial is not told a value, and is tried again."""
 
 
 def work(folder: Path) -> None:
@@ -67,8 +71,7 @@ def tried(study: Study, claim: Claim) -> None:
     try:
         for seed in range(FIRST_SEED, FIRST_SEED + study.facts["seeds"]):
             hear = heard(study, claim) if seed == FIRST_SEED else None
-            with log.open("a") as stream, contextlib.redirect_stderr(stream):
-                record = trained(study.facts, params, seed, run_folder(study.folder, claim.number, seed), hear)
+            record = trained(study.facts, params, seed, run_folder(study.folder, claim.number, seed), hear, log)
             if record["status"] == "interrupted":
                 raise Interrupted
             if record.get("pruned"):
@@ -76,7 +79,7 @@ def tried(study: Study, claim: Claim) -> None:
                 say(f"trial {claim.number} is pruned: {_shown(params)} {_progress(study)}")
                 return
             bests.append(record.get("best"))
-    except Interrupted:
+    except (Interrupted, Changed):
         raise
     except Exception as error:  # of any learner: hyper-parameters may be such that nothing can be learnt
         why = shortened(" ".join(str(error).split()) or type(error).__name__, 300)
@@ -133,10 +136,33 @@ def heard(study: Study, claim: Claim) -> Hear:
     return hear
 
 
-def trained(facts: Mapping[str, Any], params: Mapping[str, Any], seed: int, out: Path, hear: Hear | None = None) -> Any:
-    """The record of one training of a study: made now, gone on with, or as it is where it is done."""
+def trained(
+    facts: Mapping[str, Any], params: Mapping[str, Any], seed: int, out: Path, hear: Hear | None = None,
+    log: Path | None = None,
+) -> Any:  # fmt: skip
+    """The record of one training of a study: made now, gone on with, or as it is where it is done.
+
+    Another training that is in its folder is set aside. log: takes what the training says. Changed where what was
+    trained is not what the study is about.
+    """
     if not (out / "run.json").is_file():
         shutil.rmtree(out, ignore_errors=True)  # killed before it began
+    elif strange := otherwise(facts, params, seed, load_run(out)):
+        say(f"note: {out} holds another training ({strange}); it is kept as {set_aside(out).name}.")
+    with contextlib.ExitStack() as stack:
+        if log is not None:
+            stack.enter_context(contextlib.redirect_stderr(stack.enter_context(log.open("a"))))
+        record = _trained(facts, params, seed, out, hear)
+    if strange := otherwise(facts, params, seed, clean(record)):
+        raise Changed(
+            f"{out} was trained with {strange}: what {facts['word']} says has changed while the study runs; put it "
+            "back, and the same command goes on."
+        )
+    return record
+
+
+def _trained(facts: Mapping[str, Any], params: Mapping[str, Any], seed: int, out: Path, hear: Hear | None) -> Any:
+    if not out.exists():
         return train(training_of(facts, params, seed, out), hear)[1]
     record = load_run(out)
     if record["status"] == "done":
@@ -148,6 +174,27 @@ def trained(facts: Mapping[str, Any], params: Mapping[str, Any], seed: int, out:
     ]  # which are named again, as files are
     again = Training(out=out, resume=True, options=named, instances=facts["instances"], evaluation=valid)
     return train(again, hear)[1]
+
+
+def otherwise(facts: Mapping[str, Any], params: Mapping[str, Any], seed: int, record: Mapping[str, Any]) -> str:
+    """What a record of a training says otherwise than a study asks for, the first such thing; '' if it is as asked."""
+    agent = record.get("agent", {})
+    hyper, has = clean({**facts.get("hyper", {}), **params}), agent.get("hyper", {})
+    pairs = {
+        "agent": (agent.get("name"), facts["agent"]), "seed": (record.get("seed"), seed),
+        "instances": ([item["hash"] for item in record["instances"]], facts["hashes"]["train"]),
+        **{name: (has.get(name), value) for name, value in hyper.items()},
+    }  # fmt: skip
+    found = next((name for name, (there, asked) in pairs.items() if not _alike(there, asked)), None)
+    there, asked = ("", "") if found is None else (shortened(str(value), 60) for value in pairs[found])
+    return "" if found is None else f"{found} {there}, not {asked}"
+
+
+def _alike(one: Any, two: Any) -> bool:
+    """Whether plain values are the same; numbers may differ by what a database rounds."""
+    if isinstance(one, float) and isinstance(two, float):
+        return math.isclose(one, two, rel_tol=1e-9)
+    return bool(one == two)
 
 
 def training_of(facts: Mapping[str, Any], params: Mapping[str, Any], seed: int, out: Path) -> Training:
