@@ -12,6 +12,7 @@ import sys
 import time
 import tomllib
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
 from typing import Annotated, Any
@@ -31,7 +32,7 @@ from sysgym_zoo.tuning.files import FIRST_SEED, Lock, mended, report_folder, run
 from sysgym_zoo.tuning.space import space_of, word_of
 from sysgym_zoo.tuning.tune import Asked, tune
 from sysgym_zoo.tuning.winner import report, rows_of, toml
-from sysgym_zoo.tuning.worker import INFEASIBLE, trained, value_of
+from sysgym_zoo.tuning.worker import INFEASIBLE, Changed, trained, value_of
 
 Inline = Callable[..., Any]
 BASE: dict[str, Any] = {"word": "knapsack-rule", "problem": "Knapsack", "steps": 8, "every": 2, "trials": 6}
@@ -56,7 +57,7 @@ class Dial(Rule):
 
     def __init__(
         self, *, sigma: Annotated[float, Search(0.01, 3.0, log=True)] = 0.3,
-        population: Annotated[int, Choices(2, 4)] = 4,
+        population: Annotated[int, Choices(2, 4)] = 4, spare: int = 1,
     ) -> None:  # fmt: skip
         super().__init__(sigma=sigma, population=population)
         self.weights = np.array([0.0, -sigma, 1.0])
@@ -283,6 +284,61 @@ def test_a_trial_is_never_told_the_value_of_another_training(
             assert made[f"{number:04d}-s{seed}.other-1"] == before[f"{number:04d}-s{seed}"]
     said = capsys.readouterr().err
     assert said.count("holds another training (sigma ") == 4 and "it is kept as 0003-s10001.other-1." in said
+
+
+MINE = 'agent = "dial"\nproblem = "Knapsack"\n[options]\nfill = 0.4\n[hyper]\nsigma = 0.3\npopulation = 4\nspare = 3\n'
+
+
+def test_a_study_does_not_go_on_with_an_edited_recipe(
+    plugin: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Before it goes on, and while it runs: then no trial is told a value of it, and the study goes on afterwards."""
+    monkeypatch.chdir(tmp_path)
+    mine, how = tmp_path / "mine.toml", {"word": "mine.toml", "space": ["sigma=0.01:3:log"], "pruner": "none"}
+    mine.write_text(MINE)
+    tuned(Path("s"), **how, trials=2)
+    for line, edited, sentence in (
+        ("fill = 0.4", "fill = 0.5", "with option fill 0.4, not 0.5"),
+        ("population = 4", "population = 2", "with shipped population 4, not 2"),
+        ("spare = 3", "spare = 2", "with hyper spare 3, not 2"),
+    ):
+        mine.write_text(MINE.replace(line, edited))
+        with pytest.raises(UsageError, match=sentence):
+            tuned(Path("s"), **how, trials=4)
+    mine.write_text(MINE)
+    fit = Dial.fit
+
+    def edits(self: Dial, *rest: Any) -> None:
+        fit(self, *rest)
+        mine.write_text(MINE.replace("fill = 0.4", "fill = 0.9"))
+
+    with monkeypatch.context() as editing, pytest.raises(UsageError, match=r"option fill 0\.9, not 0\.4: what mine"):
+        editing.setattr(Dial, "fit", edits)
+        tuned(Path("s"), **how, trials=4)
+    mine.write_text(MINE)
+    study = tuned(Path("s"), **how, trials=4)
+    assert [trial.state.name for trial in study.finished()] == ["COMPLETE"] * 4
+    made = {name: run for name, run in records(Path("s")).items() if "other" not in name}
+    assert len(made) == 8 and {run["problem"]["options"]["fill"] for run in made.values()} == {0.4}
+    assert {run["problem"]["options"]["fill"] for name, run in records(Path("s")).items() if name not in made} == {0.9}
+
+
+def test_a_study_does_not_go_on_with_another_file_of_an_option(tmp_path: Path, inline: Inline) -> None:
+    pytest.importorskip("optuna")
+    cluster = {"devices": [{"kind": "gpu", "speed": 1.0, "capacity": 16e9}, {"kind": "gpu", "speed": 0.5}],
+               "bandwidth": [[0, 12], [12, 0]], "latency_ns": 10000, "link_mode": "pair"}  # fmt: skip
+    (tmp_path / "cluster.json").write_text(json.dumps(cluster))
+    asked = Asked(
+        word="gdp", problem="DevicePlacement", options=["devices=cluster.json"], trials=1, seeds=1, steps=4, every=2,
+        instances="layered:depth=3,width=3,seed=1", valid="layered:depth=3,width=3,seed=2",
+        changes=["hidden=8", "heads=2", "samples=4"],
+    )  # fmt: skip
+    study = tune(asked, tmp_path / "s")
+    (tmp_path / "cluster.json").write_text(json.dumps({**cluster, "latency_ns": 1}))
+    with pytest.raises(UsageError, match="with the file of option devices "):
+        tune(replace(asked, trials=2), tmp_path / "s")
+    with pytest.raises(Changed, match=r"cluster.json \(devices\) has changed since the study began"):
+        trained(study.facts, study.best().params, 0, report_folder(study.folder, 0, 0))
 
 
 def test_no_choice_is_made_on_a_test_split(plugin: None, tmp_path: Path) -> None:

@@ -32,6 +32,7 @@ FACTS = {
     "trials": whole(1, MOST), "threads": whole(1, 1024), "sampler": text, "pruner": text, "seed": whole(0, 2**63),
     "storage": maybe(text), "space": {"*": table}, "shipped": table, "hashes": {"train": [text], "valid": [text]},
     "started": text, "versions": table,
+    "hyper?": table, "solved?": table, "files?": {"*": text}, "device?": text,  # which older studies do not say
 }  # fmt: skip
 REPORTED = {"set": text, "ratio": maybe(number), "cost": maybe(number), "feasible": number}
 

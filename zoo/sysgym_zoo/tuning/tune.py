@@ -11,20 +11,23 @@ from typing import Any
 
 from sysgym import UsageError, content_hash
 from sysgym.core.errors import shortened, unknown
+from sysgym.core.registry import options_of
 from sysgym_agents.core import Budget
-from sysgym_zoo.jobs.console import say
+from sysgym_zoo.jobs.console import clean, say
 from sysgym_zoo.jobs.plan import Plan, Training, planned
 from sysgym_zoo.jobs.runs import versions
 from sysgym_zoo.jobs.selection import Wanted, refuse_test
 from sysgym_zoo.lookup.finding import sets_of
 from sysgym_zoo.lookup.naming import choose, learner_class
 from sysgym_zoo.lookup.recipes import load_recipe
+from sysgym_zoo.lookup.trust import file_hashes
 from sysgym_zoo.tuning.files import FIRST_SEED, JOURNAL, LOCKS, MOST, STUDY, alone, read_facts, read_report, write_json
 from sysgym_zoo.tuning.pool import Place, run
 from sysgym_zoo.tuning.space import space_of
 from sysgym_zoo.tuning.study import PRUNERS, SAMPLERS, Study, absolute, library
 
 MAY_CHANGE = ("trials", "started", "name", "versions", "schema")  # when a study goes on
+NAMED = {"solved": "option", "files": "the file of option"}  # facts whose names say little
 SHARE = 10  # a training is evaluated so often unless it is said how often
 
 
@@ -109,6 +112,8 @@ def facts_of(asked: Asked) -> dict[str, Any]:
         "shipped": {name: hyper[name] for name in space}, "versions": versions() | {"optuna": library().__version__},
         "hashes": {"train": [content_hash(item) for item in plan.instances],
                    "valid": [content_hash(item) for item in plan.schedule.instances]},
+        "hyper": clean({name: value for name, value in hyper.items() if name not in space}),  # fixed: the recipe's, too
+        "solved": clean(options_of(plan.problem)), "files": file_hashes(type(plan.problem), options_of(plan.problem)),
         "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
     }  # fmt: skip
 
@@ -127,11 +132,11 @@ def begun(folder: Path, facts: dict[str, Any]) -> dict[str, Any]:
     for key, value in facts.items():
         if key == "storage" and known[key] and value and absolute(known[key]) == value:
             known[key] = value  # an older study kept the path as it was typed
-        if key not in MAY_CHANGE and known[key] != value:
-            what, (then, now) = key, (known[key], value)
-            if isinstance(then, dict) and isinstance(now, dict):
+        if key not in MAY_CHANGE and known.get(key, value) != value:
+            what, (then, now) = NAMED.get(key, key), (known[key], value)
+            while isinstance(then, dict) and isinstance(now, dict):
                 inner = next(name for name in {**then, **now} if then.get(name) != now.get(name))
-                what, then, now = f"{key} {inner}", then.get(inner), now.get(inner)
+                what, then, now = f"{what} {inner}", then.get(inner), now.get(inner)
             raise UsageError(
                 f"{folder} holds a study with {what} {_short(then)}, not {_short(now)}; ask for the same again, or "
                 "name a new --study folder."

@@ -28,7 +28,7 @@ from sysgym_zoo.jobs.plan import CHECKPOINT_SECONDS, Training
 from sysgym_zoo.jobs.selection import Score, Wanted
 from sysgym_zoo.jobs.train import Hear, train
 from sysgym_zoo.lookup.records import load_run
-from sysgym_zoo.lookup.trust import file_options
+from sysgym_zoo.lookup.trust import file_hashes, file_options
 from sysgym_zoo.tuning.files import FIRST_SEED, TRIALS, run_folder, set_aside
 from sysgym_zoo.tuning.space import suggested, word_of
 from sysgym_zoo.tuning.study import Claim, Study, library, quiet
@@ -145,6 +145,7 @@ def trained(
     Another training that is in its folder is set aside. log: takes what the training says. Changed where what was
     trained is not what the study is about.
     """
+    _refuse_changed(facts)
     if not (out / "run.json").is_file():
         shutil.rmtree(out, ignore_errors=True)  # killed before it began
     elif strange := otherwise(facts, params, seed, load_run(out)):
@@ -176,18 +177,34 @@ def _trained(facts: Mapping[str, Any], params: Mapping[str, Any], seed: int, out
     return train(again, hear)[1]
 
 
+def _refuse_changed(facts: Mapping[str, Any]) -> None:
+    """Changed where a file that an option of the problem names is not what it was when the study began."""
+    solved, told = facts.get("solved", {}), facts.get("files", {})
+    now = file_hashes(problem_class(facts["problem"]), solved)
+    for name in [name for name, digest in told.items() if now.get(name) != digest]:
+        raise Changed(f"{solved[name]} ({name}) has changed since the study began; put it back, or start a new one.")
+
+
 def otherwise(facts: Mapping[str, Any], params: Mapping[str, Any], seed: int, record: Mapping[str, Any]) -> str:
     """What a record of a training says otherwise than a study asks for, the first such thing; '' if it is as asked."""
-    agent = record.get("agent", {})
-    hyper, has = clean({**facts.get("hyper", {}), **params}), agent.get("hyper", {})
+    agent, problem = record.get("agent", {}), record["problem"]
+    hyper, has, solved = clean({**facts.get("hyper", {}), **params}), agent.get("hyper", {}), problem["options"]
+    files = problem.get("files", {})
     pairs = {
         "agent": (agent.get("name"), facts["agent"]), "seed": (record.get("seed"), seed),
-        "instances": ([item["hash"] for item in record["instances"]], facts["hashes"]["train"]),
+        "instances": (_hashes(record), facts["hashes"]["train"]),
+        "valid instances": (_hashes(record.get("eval") or {}), facts["hashes"]["valid"]),
         **{name: (has.get(name), value) for name, value in hyper.items()},
+        **{f"option {name}": (solved.get(name), value) for name, value in facts.get("solved", {}).items()},
+        **{f"the file of option {name}": (files.get(name), value) for name, value in facts.get("files", {}).items()},
     }  # fmt: skip
     found = next((name for name, (there, asked) in pairs.items() if not _alike(there, asked)), None)
     there, asked = ("", "") if found is None else (shortened(str(value), 60) for value in pairs[found])
     return "" if found is None else f"{found} {there}, not {asked}"
+
+
+def _hashes(told: Mapping[str, Any]) -> list[str]:
+    return [item["hash"] for item in told.get("instances", [])]
 
 
 def _alike(one: Any, two: Any) -> bool:
