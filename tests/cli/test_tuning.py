@@ -341,6 +341,45 @@ def test_a_study_does_not_go_on_with_another_file_of_an_option(tmp_path: Path, i
         trained(study.facts, study.best().params, 0, report_folder(study.folder, 0, 0))
 
 
+def test_the_device_is_that_of_every_training(
+    plugin: None, inline: Inline, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is kept in the study, asked for in trials and report, and refused where it is not here."""
+    from sysgym_agents.learning import devices
+
+    inline(*WORDS, "--device", "cpu", "--report", "small/test")
+    runs = [load_run(path.parent) for path in (tmp_path / "s").rglob("run.json")]
+    assert {run["device"]["asked"] for run in runs} == {"cpu"} and {run["seed"] for run in runs} >= {0, 1, FIRST_SEED}
+    assert "with device cpu, not auto" in inline(*WORDS, code=2).stderr
+    assert "unknown device" in inline(*WORDS, "--device", "gpu", code=2).stderr
+    study = tuned(tmp_path / "t", trials=1)  # an older one does not say it
+    facts = json.loads((tmp_path / "t" / "study.json").read_text())
+    del facts["device"]
+    (tmp_path / "t" / "study.json").write_text(json.dumps(facts))
+    assert tuned(tmp_path / "t", trials=2).facts["device"] == "auto"
+    monkeypatch.setattr(devices, "accelerator", lambda: None)
+    words = [word if word != "s" else "u" for word in WORDS]
+    assert "use --device cpu or auto" in inline(*words, "--device", "cuda", code=2).stderr
+    assert not (tmp_path / "u").exists()
+    (out,) = (tmp_path / "t" / "trials").glob(f"0000-s{FIRST_SEED}")
+    record = json.loads((out / "run.json").read_text())
+    begun = {**record, "status": "running", "device": {**record["device"], "device": "cuda"}}
+    (out / "run.json").write_text(json.dumps(begun))  # killed on another machine
+    assert trained(study.facts, study.best().params, FIRST_SEED, out)["status"] == "done"
+    assert load_run(out.with_name(f"{out.name}.other-1"))["device"]["device"] == "cuda"
+
+
+def test_help_says_where_queues_are_told_of(inline: Inline) -> None:
+    """Brackets would be taken for markup, and lost."""
+    from typer.main import get_command
+
+    from sysgym_zoo.cli import app
+
+    group: Any = get_command(app)
+    said = {option.name: getattr(option, "help", "") or "" for option in group.commands["tune"].params}
+    assert "slurm of a sweep" in said["slurm"] and not [text for text in said.values() if "[" in text]
+
+
 def test_no_choice_is_made_on_a_test_split(plugin: None, tmp_path: Path) -> None:
     for changes, sentence in (
         ({"instances": "small/test-1"}, "test split of small, .* use --instances small/train"),

@@ -46,7 +46,7 @@ def read_facts(folder: Path) -> dict[str, Any]:
     wrong = fault(found, FACTS)
     if wrong:
         raise UsageError(f"{file} does not say what is tuned ({wrong}); start a new study in another folder.")
-    return dict(found)
+    return {"device": "auto", **found}
 
 
 def write_json(file: Path, value: Any) -> None:

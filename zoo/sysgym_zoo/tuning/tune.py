@@ -13,6 +13,7 @@ from sysgym import UsageError, content_hash
 from sysgym.core.errors import shortened, unknown
 from sysgym.core.registry import options_of
 from sysgym_agents.core import Budget
+from sysgym_agents.learning.devices import check as check_device
 from sysgym_zoo.jobs.console import clean, say
 from sysgym_zoo.jobs.plan import Plan, Training, planned
 from sysgym_zoo.jobs.runs import versions
@@ -48,6 +49,7 @@ class Asked:
     seeds: int = 2
     trials: int = 30
     threads: int = 1
+    device: str = "auto"  # where networks are computed
     seed: int = 0
     sampler: str = "tpe"
     pruner: str = "median"
@@ -91,6 +93,7 @@ def facts_of(asked: Asked) -> dict[str, Any]:
     for what, said, known in (("sampler", asked.sampler, SAMPLERS), ("pruner", asked.pruner, PRUNERS)):
         if said not in known:
             raise unknown(what, said, known)
+    check_device(asked.device)
     plan = planned(_training(asked, Wanted(), Budget()))  # with what the recipe says of budget and evaluations
     budget = _budget(asked, plan)
     trained = asked.instances or _trained(plan, asked)
@@ -114,7 +117,7 @@ def facts_of(asked: Asked) -> dict[str, Any]:
                    "valid": [content_hash(item) for item in plan.schedule.instances]},
         "hyper": clean({name: value for name, value in hyper.items() if name not in space}),  # fixed: the recipe's, too
         "solved": clean(options_of(plan.problem)), "files": file_hashes(type(plan.problem), options_of(plan.problem)),
-        "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        "device": asked.device, "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
     }  # fmt: skip
 
 
@@ -167,7 +170,8 @@ def _training(
     return Training(
         agent=None if recipe else asked.word, recipe=asked.word if recipe else None, problem=asked.problem,
         options=asked.options, instances=trained or asked.instances, changes=asked.changes, steps=budget.steps,
-        cpu_seconds=budget.cpu_seconds, seed=FIRST_SEED, threads=asked.threads, evaluation=evaluation,
+        cpu_seconds=budget.cpu_seconds, seed=FIRST_SEED, threads=asked.threads, device=asked.device,
+        evaluation=evaluation,
     )  # fmt: skip
 
 

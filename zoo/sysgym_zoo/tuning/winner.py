@@ -13,6 +13,7 @@ import numpy as np
 from sysgym import UsageError, content_hash
 from sysgym_agents.learning.ratios import geometric_mean
 from sysgym_zoo.jobs.console import number
+from sysgym_zoo.jobs.runs import set_device
 from sysgym_zoo.jobs.selection import BEST
 from sysgym_zoo.lookup.recipes import Recipe, load_recipe
 from sysgym_zoo.lookup.records import load_run
@@ -182,6 +183,7 @@ def _reported(study: Study, words: str) -> dict[str, Any]:
     from sysgym_agents.core import Budget
     from sysgym_zoo.jobs.evaluate import solve_once
 
+    set_device(study.facts["device"])
     best, rows = study.best(), list[dict[str, Any]]()
     run = load_run(run_folder(study.folder, best.number, FIRST_SEED))
     problem = make_problem(study.facts["problem"], **run["problem"]["options"])

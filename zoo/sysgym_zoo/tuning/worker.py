@@ -22,12 +22,14 @@ from sysgym.core.errors import SysgymError, UsageError, shortened
 from sysgym.core.options import parse_pairs
 from sysgym.core.registry import problem_class
 from sysgym_agents.core import Budget
+from sysgym_agents.learning.devices import accelerator
 from sysgym_agents.learning.ratios import geometric_mean
 from sysgym_zoo.jobs.console import clean, number, say
 from sysgym_zoo.jobs.plan import CHECKPOINT_SECONDS, Training
+from sysgym_zoo.jobs.runs import set_device
 from sysgym_zoo.jobs.selection import Score, Wanted
 from sysgym_zoo.jobs.train import Hear, train
-from sysgym_zoo.lookup.records import load_run
+from sysgym_zoo.lookup.records import checkpoints, load_run
 from sysgym_zoo.lookup.trust import file_hashes, file_options
 from sysgym_zoo.tuning.files import FIRST_SEED, TRIALS, run_folder, set_aside
 from sysgym_zoo.tuning.space import suggested, word_of
@@ -51,6 +53,7 @@ def work(folder: Path) -> None:
     Several processes may, on one machine or several. KeyboardInterrupt where a training was stopped.
     """
     study = Study(folder)
+    set_device(study.facts["device"])  # refuses one that is not here, before a trial fails for it
     while (claim := study.claim()) is not None:
         if claim == "wait":
             time.sleep(POLL)
@@ -148,7 +151,7 @@ def trained(
     _refuse_changed(facts)
     if not (out / "run.json").is_file():
         shutil.rmtree(out, ignore_errors=True)  # killed before it began
-    elif strange := otherwise(facts, params, seed, load_run(out)):
+    elif strange := otherwise(facts, params, seed, load_run(out)) or _elsewhere(facts, out):
         say(f"note: {out} holds another training ({strange}); it is kept as {set_aside(out).name}.")
     with contextlib.ExitStack() as stack:
         if log is not None:
@@ -173,7 +176,10 @@ def _trained(facts: Mapping[str, Any], params: Mapping[str, Any], seed: int, out
     named = [
         pair for pair in facts["options"] if pair.partition("=")[0] in files
     ]  # which are named again, as files are
-    again = Training(out=out, resume=True, options=named, instances=facts["instances"], evaluation=valid)
+    device = facts["device"] if _device_of(record) != "cpu" else "auto"  # which goes on there, as it asked no network
+    again = Training(
+        out=out, resume=True, options=named, instances=facts["instances"], evaluation=valid, device=device
+    )  # fmt: skip
     return train(again, hear)[1]
 
 
@@ -183,6 +189,24 @@ def _refuse_changed(facts: Mapping[str, Any]) -> None:
     now = file_hashes(problem_class(facts["problem"]), solved)
     for name in [name for name, digest in told.items() if now.get(name) != digest]:
         raise Changed(f"{solved[name]} ({name}) has changed since the study began; put it back, or start a new one.")
+
+
+def _device_of(record: Mapping[str, Any]) -> str:
+    return str(record.get("device", {}).get("device", "cpu"))
+
+
+def _elsewhere(facts: Mapping[str, Any], out: Path) -> str:
+    """On which device a training was begun that cannot go on here as the study asks for; '' if it can.
+
+    One that was killed before a network was asked says `cpu`, whatever it was to use.
+    """
+    record = load_run(out)
+    there = _device_of(record)
+    if record["status"] == "done":
+        return ""
+    if there == "cpu":
+        return "begun on the CPU" if facts["device"] == "cuda" and not checkpoints(out) else ""
+    return f"begun on {there}, which is not here" if accelerator() is None else ""
 
 
 def otherwise(facts: Mapping[str, Any], params: Mapping[str, Any], seed: int, record: Mapping[str, Any]) -> str:
@@ -221,7 +245,7 @@ def training_of(facts: Mapping[str, Any], params: Mapping[str, Any], seed: int, 
         agent=None if recipe else facts["word"], recipe=facts["word"] if recipe else None, problem=facts["problem"],
         options=facts["options"], instances=facts["instances"], steps=budget.steps, cpu_seconds=budget.cpu_seconds,
         changes=[*facts["changes"], *(word_of(name, value) for name, value in params.items())],
-        seed=seed, threads=facts["threads"], out=out, save_every=CHECKPOINT_SECONDS / 3,
+        seed=seed, threads=facts["threads"], device=facts["device"], out=out, save_every=CHECKPOINT_SECONDS / 3,
         evaluation=Wanted(facts["eval"]["instances"], facts["eval"]["every"], None),
     )  # fmt: skip
 
