@@ -122,7 +122,37 @@ def test_trackers_that_cannot_be_used_are_refused_in_a_sentence(
     with pytest.raises(UsageError, match="does not start"):
         Writers(tmp_path, {}, Tracking(["broken"]))
     assert Writers(tmp_path, {"seed": 1}, Tracking((), {"broken": "1"})).ids == {"broken": "1"}  # a run that goes on
-    assert "goes on without it" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "goes on without it" in said and "--track" not in said and "resume the run again" in said
+
+
+def test_an_mlflow_server_that_does_not_answer_is_refused_at_once(
+    tmp_path: Path, inline: Inline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Before MLflow is asked at all, which would try for minutes; a store that is no server is not looked for."""
+    pytest.importorskip("mlflow")
+    import socket
+
+    from sysgym_zoo.tracking.mlflow_runs import PATIENCE, answers
+
+    for name in ("http_proxy", "https_proxy", "all_proxy", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    for key in PATIENCE:
+        monkeypatch.setenv(key, "1")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))  # and does not listen
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{free.getsockname()[1]}")
+        said = inline("train", "-a", "knapsack-rule", "--steps", "2", "--out", "r", "--track", "mlflow", code=2).stderr
+        assert f"no MLflow server answers at MLFLOW_TRACKING_URI, 127.0.0.1:{free.getsockname()[1]} (" in said
+        free.listen()
+        answers(f"http://127.0.0.1:{free.getsockname()[1]}/mlflow")
+    asked: list[tuple[Any, float]] = []
+    monkeypatch.setattr(socket, "create_connection", lambda place, wait: asked.append((place, wait)) or socket.socket())
+    for uri in ("https://x.org/a", "http://x.org", "http://u:p@x.org:81", "sqlite:///x.db", "databricks", ""):
+        answers(uri)
+    assert asked == [(("x.org", 443), 5.0), (("x.org", 80), 5.0), (("x.org", 81), 5.0)]
+    with pytest.raises(UsageError, match="is no address"):
+        answers("http://x.org:port")
 
 
 @libraries

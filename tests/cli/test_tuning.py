@@ -13,58 +13,24 @@ import tomllib
 from collections.abc import Callable, Iterator
 from importlib import import_module
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import numpy as np
 import pytest
 from cases import plugin_registered
 from PIL import Image
-from sysgym_knapsack.agent import Rule
+from tuning_cases import WORDS, Dial, records, tuned
 
 from sysgym import UsageError
-from sysgym.core.options import Choices, Search
 from sysgym_agents.core import agent_class, agent_registry
 from sysgym_zoo.lookup.recipes import load_recipe
-from sysgym_zoo.tuning.files import FIRST_SEED, Lock, mended, run_folder
+from sysgym_zoo.tuning.files import FIRST_SEED, Lock, mended, report_folder, run_folder
 from sysgym_zoo.tuning.space import space_of, word_of
 from sysgym_zoo.tuning.tune import Asked, tune
 from sysgym_zoo.tuning.winner import rows_of, toml
-from sysgym_zoo.tuning.worker import INFEASIBLE, value_of
+from sysgym_zoo.tuning.worker import INFEASIBLE, trained, value_of
 
 Inline = Callable[..., Any]
-BASE: dict[str, Any] = {"word": "knapsack-rule", "problem": "Knapsack", "steps": 8, "every": 2, "trials": 6}
-WORDS = (
-    "tune",
-    "knapsack-rule",
-    "-p",
-    "Knapsack",
-    "--steps",
-    "8",
-    "--eval-every",
-    "2",
-    "--trials",
-    "6",
-    "--study",
-    "s",
-)
-
-
-class Dial(Rule):
-    """Its answers are the worse the larger sigma is; it learns nothing, and fails where sigma is 7."""
-
-    def __init__(
-        self, *, sigma: Annotated[float, Search(0.01, 3.0, log=True)] = 0.3,
-        population: Annotated[int, Choices(2, 4)] = 4,
-    ) -> None:  # fmt: skip
-        super().__init__(sigma=sigma, population=population)
-        self.weights = np.array([0.0, -sigma, 1.0])
-
-    def fit(self, problem: Any, instances: Any, rng: Any, budget: Any, callback: Any = None) -> None:
-        if self.hyper["sigma"] == 7:
-            raise UsageError("nothing can be learnt.")
-        for step in range(1, budget.steps + 1):
-            if not callback({"steps": float(step), "seconds": 0.0}):
-                return
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -86,15 +52,6 @@ def plugin(inline: Inline) -> Iterator[None]:
         agent_registry.local["dial"] = Dial
         yield
         del agent_registry.local["dial"]
-
-
-def tuned(folder: Path, **changes: Any) -> Any:
-    return tune(Asked(**{**BASE, **changes}), folder)
-
-
-def records(folder: Path) -> dict[str, Any]:
-    """The record of every training of a study."""
-    return {path.parent.name: json.loads(path.read_text()) for path in sorted(folder.glob("trials/*/run.json"))}
 
 
 # ------------------------------------------------------------------------------------------------ where to look
@@ -218,8 +175,11 @@ def test_a_database_holds_the_trials_where_it_is_asked_for(plugin: None, tmp_pat
     for name in ("s", "t"):  # two studies in one
         assert len(tuned(tmp_path / name, trials=2, storage=storage).finished()) == 2
     assert not (tmp_path / "s" / "journal.log").exists()
-    with pytest.raises(UsageError, match="cannot be used"):
-        tuned(tmp_path / "u", storage="nodb:///x")
+    for url in ("nodb:///x", "nonsense", f"sqlite:///{tmp_path / 'nowhere' / 'x.db'}"):
+        with pytest.raises(UsageError, match="cannot be used"):
+            tuned(tmp_path / "u", storage=url)
+        assert not (tmp_path / "u" / "study.json").exists()
+    assert len(tuned(tmp_path / "u", trials=1, storage=storage).finished()) == 1  # the corrected command
 
 
 def test_no_choice_is_made_on_a_test_split(plugin: None, tmp_path: Path) -> None:
@@ -248,11 +208,11 @@ def test_the_winner_is_reported_once(plugin: None, inline: Inline, tmp_path: Pat
     said = inline(*WORDS, "--report", "small/valid", code=2).stderr
     assert "small/valid-0 was trained or chosen on" in said
     told = json.loads(inline(*WORDS, "--report", "small/test", "--json").stdout)["test"]
-    problem, ratios = make_problem("Knapsack"), []
+    problem, ratios, best = make_problem("Knapsack"), [], load_recipe("s/recipe.toml").origin["trial"]
     for seed in (0, 1):
-        run = json.loads((tmp_path / "s" / "report" / f"s{seed}" / "run.json").read_text())
+        run = json.loads((report_folder(tmp_path / "s", best, seed) / "run.json").read_text())
         assert run["seed"] == seed
-        solver = build_agent(str(tmp_path / "s" / "report" / f"s{seed}" / "best"), problem)
+        solver = build_agent(str(report_folder(tmp_path / "s", best, seed) / "best"), problem)
         rows = [solve_once(problem, problem.load(f"small/test-{i}"), solver.agent, "", seed, Budget())[0]
                 for i in range(3)]  # fmt: skip
         ratios += [row["ratio"] for row in rows]
@@ -312,7 +272,6 @@ def test_what_a_killed_process_left_behind_is_taken_up(plugin: None, tmp_path: P
     """A trial without parameters, one whose first training is done, and half a line in the journal."""
     from sysgym_zoo.tuning.space import suggested
     from sysgym_zoo.tuning.study import Study
-    from sysgym_zoo.tuning.worker import trained
 
     study = tuned(tmp_path / "s", trials=2)
     facts = json.loads((tmp_path / "s" / "study.json").read_text())
@@ -336,7 +295,6 @@ def test_what_a_killed_process_left_behind_is_taken_up(plugin: None, tmp_path: P
 
 def test_trainings_on_files_of_ones_own_are_gone_on_with(tmp_path: Path, inline: Inline) -> None:
     """A killed training of a recipe's file, on graphs in files: it is resumed without naming them again."""
-    from sysgym_zoo.tuning.worker import trained
 
     pytest.importorskip("optuna")
     for name, count in (("a", 12), ("b", 14)):

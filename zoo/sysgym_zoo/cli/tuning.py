@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from sysgym_zoo.cli import complete
-from sysgym_zoo.cli.app import AsJson, Options, ProblemName, Seed, Threads, app, command
+from sysgym_zoo.cli.app import AsJson, Device, Options, ProblemName, Seed, Threads, app, command
 from sysgym_zoo.cli.sweeping import Address, Where, place_of
 
 
@@ -60,6 +60,7 @@ def tune(
     seeds: Annotated[int, typer.Option(min=1, help="Trainings of each trial.")] = 2,
     seed: Seed = 0,
     threads: Threads = 1,
+    device: Device = "auto",
     study: Annotated[
         Path | None, typer.Option("--study", help="Folder of the study; default: runs/tune-NAME. Goes on if it is one.")
     ] = None,
@@ -72,7 +73,8 @@ def tune(
     backend: Where = "local",
     address: Address = None,
     slurm: Annotated[
-        list[str] | None, typer.Option(help="What submitit is told, key=value; repeatable (see [slurm] of a sweep).")
+        list[str] | None,
+        typer.Option(help="What submitit is told, key=value; repeatable (see the table slurm of a sweep)."),
     ] = None,
     report: Annotated[
         str | None, typer.Option("--report", help="Test set for the winner, once; trained anew with seeds from 0.")
@@ -83,6 +85,7 @@ def tune(
     again goes on; several may run at once on one study.
     """
     from sysgym_zoo.jobs.console import number, say, show_json, table, tell
+    from sysgym_zoo.jobs.runs import set_device
     from sysgym_zoo.tuning import tune as module
     from sysgym_zoo.tuning import winner
     from sysgym_zoo.tuning.pictures import draw
@@ -90,9 +93,11 @@ def tune(
     asked = module.Asked(
         word=agent, problem=problem, options=options or [], instances=";".join(instances or []) or None,
         valid=";".join(eval_instances or []) or None, every=eval_every, changes=change or [], space=space or [],
-        steps=steps, cpu_seconds=cpu_seconds, seeds=seeds, trials=trials, threads=threads, seed=seed, sampler=sampler,
-        pruner=pruner, storage=storage,
+        steps=steps, cpu_seconds=cpu_seconds, seeds=seeds, trials=trials, threads=threads, device=device, seed=seed,
+        sampler=sampler, pruner=pruner, storage=storage,
     )  # fmt: skip
+    if backend == "local":
+        set_device(device)  # one that is not here is refused before anything is written
     folder = study or Path("runs") / f"tune-{Path(agent).stem}"
     place = place_of(backend, address, None, (folder / "slurm", _queue(slurm or [])))
     found = module.tune(asked, folder, workers, place if workers > 1 or backend != "local" else None)

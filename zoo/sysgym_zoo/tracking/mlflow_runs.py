@@ -8,13 +8,16 @@ import fcntl
 import json
 import logging
 import os
+import socket
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
+from urllib.request import getproxies, proxy_bypass
 
-from sysgym.core.errors import MissingDependency
+from sysgym.core.errors import MissingDependency, UsageError
 from sysgym_zoo.tracking.writers import Told
 
 EXPERIMENT = "sysgym"  # where MLFLOW_EXPERIMENT_NAME names none
@@ -22,6 +25,8 @@ STORE = "mlflow.db"
 STATUS = {"done": "FINISHED", "interrupted": "KILLED"}  # any other: FAILED
 MOST_LETTERS = 500  # of a parameter, which older stores cut off
 AT_ONCE = 100  # parameters of one call
+WAIT = 5.0  # seconds for a server to answer
+PATIENCE = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2", "MLFLOW_HTTP_REQUEST_TIMEOUT": "10"}  # unless the user says others
 
 
 class Mlflow:
@@ -29,6 +34,8 @@ class Mlflow:
 
     def __init__(self, told: Told) -> None:
         os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")  # it would ask the network
+        for key, value in PATIENCE.items():
+            os.environ.setdefault(key, value)
         try:
             import sqlalchemy
             from mlflow.entities import Metric, Param
@@ -40,6 +47,7 @@ class Mlflow:
         logging.getLogger("mlflow.store.db.utils").setLevel(logging.WARNING)
         store = told.folder.resolve().parent / STORE
         given = os.environ.get("MLFLOW_TRACKING_URI")
+        answers(given or "")
         with _alone(store.with_suffix(".lock"), given is None):
             self._client: Any = MlflowClient(tracking_uri=given or f"sqlite:///{store}")
             experiment = self._experiment(os.environ.get("MLFLOW_EXPERIMENT_NAME", EXPERIMENT), store)
@@ -67,6 +75,24 @@ class Mlflow:
     def finish(self, status: str) -> None:
         """Tell how it ended."""
         self._client.set_terminated(self.id, STATUS.get(status, "FAILED"))
+
+
+def answers(uri: str) -> None:
+    """UsageError if nobody listens where an address of http or https leads; MLflow itself tries for minutes."""
+    try:
+        parts = urlsplit(uri)
+        host, port = parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80)
+    except ValueError as error:
+        raise UsageError(f"MLFLOW_TRACKING_URI is no address ({error}); correct it, or unset it.") from error
+    if parts.scheme not in ("http", "https") or (getproxies().get(parts.scheme) and not proxy_bypass(host)):
+        return  # a proxy may reach what this machine does not
+    try:
+        socket.create_connection((host, port), WAIT).close()
+    except OSError as error:
+        raise UsageError(
+            f"no MLflow server answers at MLFLOW_TRACKING_URI, {host}:{port} ({error}); start it, correct the address, "
+            "or unset it for a file beside the run."
+        ) from error
 
 
 @contextmanager

@@ -61,7 +61,8 @@ class Writers:
         names = [name for name in (*tracking.names, *self.ids) if name != ALWAYS]
         for name in dict.fromkeys([*names, ALWAYS]):
             try:
-                writer = _opened(name, Told(folder, config, self.ids.get(name, ""), tracking.steps))
+                told = Told(folder, config, self.ids.get(name, ""), tracking.steps)
+                writer = _opened(name, told, name in tracking.names)
             except SysgymError as error:
                 if name in (*tracking.names, ALWAYS):
                     self.finish("failed")
@@ -105,14 +106,16 @@ def check_trackers(names: Sequence[str]) -> None:
             raise unknown("tracker", name, tracker_names())
 
 
-def _opened(name: str, told: Told) -> Writer:
+def _opened(name: str, told: Told, asked: bool) -> Writer:
+    """A tracker's run; asked: whether `--track` names it, else the run that goes on had it."""
     check_trackers([name])
     try:
         writer: Writer = tracker_registry.get(name)(told)
     except SysgymError:
         raise
     except Exception as error:
-        raise UsageError(f"tracker {name} does not start ({_why(error)}); leave out --track {name}.") from error
+        out = f"leave out --track {name}" if asked else "resume the run again, once it works, to go on there"
+        raise UsageError(f"tracker {name} does not start ({_why(error)}); {out}.") from error
     return writer
 
 

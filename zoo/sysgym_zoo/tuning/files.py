@@ -1,10 +1,10 @@
 """The folder of a study: its facts, and the locks that let several processes share it.
 
 `study.json` what is tuned and how, `journal.log` the trials (unless a database holds them), `trials/NUMBER-sSEED/`
-their trainings, `locks/` who works on what. Locks are the kernel's (`flock`): it frees those of a process that was
-killed, so that a trial which is marked as running while nobody holds its lock was left behind, and is taken up by the
-next process that looks. No clock, no heartbeat. The folder may be shared over a network where its file system passes
-locks on.
+their trainings, `report/trial-NUMBER/sSEED/` those of a winner that is reported, `locks/` who works on what. Locks are
+the kernel's (`flock`): it frees those of a process that was killed, so that a trial which is marked as running while
+nobody holds its lock was left behind, and is taken up by the next process that looks. No clock, no heartbeat. The
+folder may be shared over a network where its file system passes locks on.
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ FACTS = {
     "trials": whole(1, MOST), "threads": whole(1, 1024), "sampler": text, "pruner": text, "seed": whole(0, 2**63),
     "storage": maybe(text), "space": {"*": table}, "shipped": table, "hashes": {"train": [text], "valid": [text]},
     "started": text, "versions": table,
+    "hyper?": table, "solved?": table, "files?": {"*": text}, "device?": text,  # which older studies do not say
 }  # fmt: skip
 REPORTED = {"set": text, "ratio": maybe(number), "cost": maybe(number), "feasible": number}
 
@@ -45,7 +46,7 @@ def read_facts(folder: Path) -> dict[str, Any]:
     wrong = fault(found, FACTS)
     if wrong:
         raise UsageError(f"{file} does not say what is tuned ({wrong}); start a new study in another folder.")
-    return dict(found)
+    return {"device": "auto", **found}
 
 
 def write_json(file: Path, value: Any) -> None:
@@ -70,6 +71,19 @@ def read_report(folder: Path) -> dict[str, Any] | None:
 def run_folder(folder: Path, trial: int, seed: int) -> Path:
     """Where a training of a trial is."""
     return folder / TRIALS / f"{trial:04d}-s{seed}"
+
+
+def report_folder(folder: Path, trial: int, seed: int) -> Path:
+    """Where a training of the report is: of a trial, as the winner may be another one once there are more trials."""
+    return folder / "report" / f"trial-{trial:04d}" / f"s{seed}"
+
+
+def set_aside(out: Path) -> Path:
+    """Rename a folder, so that its place is free and nothing in it is lost; its new place."""
+    number = 1
+    while (there := out.with_name(f"{out.name}.other-{number}")).exists():
+        number += 1
+    return out.rename(there)
 
 
 class Lock:

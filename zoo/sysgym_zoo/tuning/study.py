@@ -10,8 +10,8 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
-from sysgym.core.errors import MissingDependency, UsageError
-from sysgym_zoo.tuning.files import JOURNAL, LOCKS, Lock, alone, mended, read_facts
+from sysgym.core.errors import MissingDependency, SysgymError, UsageError
+from sysgym_zoo.tuning.files import JOURNAL, LOCKS, TRIALS, Lock, alone, mended, read_facts
 
 SAMPLERS = ("tpe", "random")
 PRUNERS = ("median", "halving", "none")
@@ -55,13 +55,29 @@ class Study:
         self.folder, self.facts = folder, dict(facts or read_facts(folder))
         optuna = library()
         with quiet(), _sentences(self.facts["storage"]):
+            storage = self._storage()
+            if self.facts["name"] not in optuna.get_all_study_names(storage):
+                self._refuse_trainings()
             self.optuna = optuna.create_study(
-                study_name=self.facts["name"], storage=self._storage(), direction="minimize", load_if_exists=True,
+                study_name=self.facts["name"], storage=storage, direction="minimize", load_if_exists=True,
                 pruner=_pruner(self.facts), sampler=_sampler(self.facts, 0),
             )  # fmt: skip
 
+    def _refuse_trainings(self) -> None:
+        """UsageError where there are trainings already: a storage that knows none of their trials is another one."""
+        trainings = self.folder / TRIALS
+        if trainings.is_dir() and any(trainings.iterdir()):
+            where = self.facts["storage"] or self.folder / JOURNAL
+            raise UsageError(
+                f"{where} does not know the trials whose trainings are in {trainings}; put back the storage that the "
+                "study was begun with, or name a new --study folder."
+            )
+
     def _storage(self) -> Any:
         storages = library().storages
+        file = file_of(self.facts["storage"]) if self.facts["storage"] else self.folder / JOURNAL
+        if file is not None and not file.exists():  # before an empty one is made
+            self._refuse_trainings()
         if self.facts["storage"]:
             return storages.RDBStorage(self.facts["storage"])
         journal = self.folder / JOURNAL
@@ -122,6 +138,31 @@ class Study:
         return first if first.state.name == "COMPLETE" else None
 
 
+def file_of(url: str) -> Path | None:
+    """The file of an address of SQLite; None where it is another database. UsageError for what is no address."""
+    parts = _parts(url)
+    if parts.get_backend_name() != "sqlite":
+        return None
+    name = parts.database or ":memory:"
+    if name == ":memory:" or name.startswith("file:"):
+        raise UsageError(f"--storage {url} names no file that processes share; give a path, as in sqlite:///x.db.")
+    return Path(name)
+
+
+def absolute(url: str) -> str:
+    """An address of a database that means the same in every folder: the path of SQLite's file is made absolute."""
+    file = file_of(url)
+    return url if file is None else str(_parts(url).set(database=str(file.resolve())).render_as_string(False))
+
+
+def _parts(url: str) -> Any:
+    library()
+    from sqlalchemy.engine import make_url
+
+    with _sentences(url):
+        return make_url(url)
+
+
 class JournalLock:
     """The journal's lock, freed by the kernel where its holder is killed; taking it mends what such a one left behind.
 
@@ -169,7 +210,7 @@ def _sentences(url: str | None) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        if url is None or isinstance(error, MissingDependency):
+        if url is None or isinstance(error, SysgymError):
             raise
         why = " ".join(str(error).split())[:200]
         raise UsageError(f"--storage {url} cannot be used ({type(error).__name__}: {why}).") from error

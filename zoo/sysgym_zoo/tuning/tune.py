@@ -11,20 +11,24 @@ from typing import Any
 
 from sysgym import UsageError, content_hash
 from sysgym.core.errors import shortened, unknown
+from sysgym.core.registry import options_of
 from sysgym_agents.core import Budget
-from sysgym_zoo.jobs.console import say
+from sysgym_agents.learning.devices import check as check_device
+from sysgym_zoo.jobs.console import clean, say
 from sysgym_zoo.jobs.plan import Plan, Training, planned
 from sysgym_zoo.jobs.runs import versions
 from sysgym_zoo.jobs.selection import Wanted, refuse_test
 from sysgym_zoo.lookup.finding import sets_of
 from sysgym_zoo.lookup.naming import choose, learner_class
 from sysgym_zoo.lookup.recipes import load_recipe
-from sysgym_zoo.tuning.files import FIRST_SEED, MOST, STUDY, alone, read_facts, read_report, write_json
+from sysgym_zoo.lookup.trust import file_hashes
+from sysgym_zoo.tuning.files import FIRST_SEED, JOURNAL, LOCKS, MOST, STUDY, alone, read_facts, read_report, write_json
 from sysgym_zoo.tuning.pool import Place, run
 from sysgym_zoo.tuning.space import space_of
-from sysgym_zoo.tuning.study import PRUNERS, SAMPLERS, Study, library
+from sysgym_zoo.tuning.study import PRUNERS, SAMPLERS, Study, absolute, library
 
 MAY_CHANGE = ("trials", "started", "name", "versions", "schema")  # when a study goes on
+NAMED = {"solved": "option", "files": "the file of option"}  # facts whose names say little
 SHARE = 10  # a training is evaluated so often unless it is said how often
 
 
@@ -45,6 +49,7 @@ class Asked:
     seeds: int = 2
     trials: int = 30
     threads: int = 1
+    device: str = "auto"  # where networks are computed
     seed: int = 0
     sampler: str = "tpe"
     pruner: str = "median"
@@ -67,7 +72,9 @@ def tune(asked: Asked, folder: Path, workers: int = 1, place: Place | None = Non
         raise UsageError(f"cannot make the folder {folder}: {error.strerror or error}.") from error
     with alone(folder):
         facts = begun(folder, facts)
-        study = Study(folder, facts)
+        study = Study(folder, facts)  # before anything is written: a storage that cannot be used leaves nothing behind
+        if not (folder / STUDY).is_file() or read_facts(folder) != facts:
+            write_json(folder / STUDY, facts)
         study.begin()
     if not study.over:
         try:
@@ -86,6 +93,7 @@ def facts_of(asked: Asked) -> dict[str, Any]:
     for what, said, known in (("sampler", asked.sampler, SAMPLERS), ("pruner", asked.pruner, PRUNERS)):
         if said not in known:
             raise unknown(what, said, known)
+    check_device(asked.device)
     plan = planned(_training(asked, Wanted(), Budget()))  # with what the recipe says of budget and evaluations
     budget = _budget(asked, plan)
     trained = asked.instances or _trained(plan, asked)
@@ -103,11 +111,13 @@ def facts_of(asked: Asked) -> dict[str, Any]:
         "eval": {"instances": evaluation.instances, "every": evaluation.every},
         "budget": {"steps": budget.steps, "cpu_seconds": budget.cpu_seconds}, "seeds": asked.seeds,
         "trials": asked.trials, "threads": asked.threads, "sampler": asked.sampler, "pruner": asked.pruner,
-        "seed": asked.seed, "storage": asked.storage, "space": space,
+        "seed": asked.seed, "storage": asked.storage and absolute(asked.storage), "space": space,
         "shipped": {name: hyper[name] for name in space}, "versions": versions() | {"optuna": library().__version__},
         "hashes": {"train": [content_hash(item) for item in plan.instances],
                    "valid": [content_hash(item) for item in plan.schedule.instances]},
-        "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        "hyper": clean({name: value for name, value in hyper.items() if name not in space}),  # fixed: the recipe's, too
+        "solved": clean(options_of(plan.problem)), "files": file_hashes(type(plan.problem), options_of(plan.problem)),
+        "device": asked.device, "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
     }  # fmt: skip
 
 
@@ -117,18 +127,19 @@ def begun(folder: Path, facts: dict[str, Any]) -> dict[str, Any]:
     It may go on with more trials, unless its winner was shown a test set already. `alone` must be held.
     """
     if not (folder / STUDY).is_file():
-        strangers = [path.name for path in folder.iterdir() if path.name != "locks"]
+        strangers = [path.name for path in folder.iterdir() if path.name not in (LOCKS, JOURNAL)]
         if strangers:
             raise UsageError(f"{folder} holds other files ({shortened(', '.join(strangers), 60)}); name a new folder.")
-        write_json(folder / STUDY, facts)
         return facts
     known = read_facts(folder)
     for key, value in facts.items():
-        if key not in MAY_CHANGE and known[key] != value:
-            what, (then, now) = key, (known[key], value)
-            if isinstance(then, dict) and isinstance(now, dict):
+        if key == "storage" and known[key] and value and absolute(known[key]) == value:
+            known[key] = value  # an older study kept the path as it was typed
+        if key not in MAY_CHANGE and known.get(key, value) != value:
+            what, (then, now) = NAMED.get(key, key), (known[key], value)
+            while isinstance(then, dict) and isinstance(now, dict):
                 inner = next(name for name in {**then, **now} if then.get(name) != now.get(name))
-                what, then, now = f"{key} {inner}", then.get(inner), now.get(inner)
+                what, then, now = f"{what} {inner}", then.get(inner), now.get(inner)
             raise UsageError(
                 f"{folder} holds a study with {what} {_short(then)}, not {_short(now)}; ask for the same again, or "
                 "name a new --study folder."
@@ -142,7 +153,6 @@ def begun(folder: Path, facts: dict[str, Any]) -> dict[str, Any]:
                 "showed; start a new study."
             )
         known["trials"] = facts["trials"]
-        write_json(folder / STUDY, known)
     return known
 
 
@@ -160,7 +170,8 @@ def _training(
     return Training(
         agent=None if recipe else asked.word, recipe=asked.word if recipe else None, problem=asked.problem,
         options=asked.options, instances=trained or asked.instances, changes=asked.changes, steps=budget.steps,
-        cpu_seconds=budget.cpu_seconds, seed=FIRST_SEED, threads=asked.threads, evaluation=evaluation,
+        cpu_seconds=budget.cpu_seconds, seed=FIRST_SEED, threads=asked.threads, device=asked.device,
+        evaluation=evaluation,
     )  # fmt: skip
 
 

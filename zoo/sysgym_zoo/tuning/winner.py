@@ -13,13 +13,14 @@ import numpy as np
 from sysgym import UsageError, content_hash
 from sysgym_agents.learning.ratios import geometric_mean
 from sysgym_zoo.jobs.console import number
+from sysgym_zoo.jobs.runs import set_device
 from sysgym_zoo.jobs.selection import BEST
 from sysgym_zoo.lookup.recipes import Recipe, load_recipe
 from sysgym_zoo.lookup.records import load_run
 from sysgym_zoo.lookup.resolve import build_agent, instance_names
-from sysgym_zoo.tuning.files import FIRST_SEED, REPORT, alone, read_report, run_folder, write_json
+from sysgym_zoo.tuning.files import FIRST_SEED, REPORT, alone, read_report, report_folder, run_folder, write_json
 from sysgym_zoo.tuning.study import Study
-from sysgym_zoo.tuning.worker import Interrupted, trained
+from sysgym_zoo.tuning.worker import Interrupted, otherwise, trained
 
 RECIPE = "recipe.toml"
 SHOWN = 5  # trials of the table
@@ -45,8 +46,15 @@ def _value(trial: Any) -> float:
 
 
 def hyper_of(study: Study, trial: Any) -> dict[str, Any]:
-    """All hyper-parameters of a trial, as its training had them."""
-    return dict(load_run(run_folder(study.folder, trial.number, FIRST_SEED))["agent"]["hyper"])
+    """All hyper-parameters of a trial, as its training had them; UsageError if its folder holds another training."""
+    folder = run_folder(study.folder, trial.number, FIRST_SEED)
+    record = load_run(folder)
+    if strange := otherwise(study.facts, trial.params, FIRST_SEED, record):
+        raise UsageError(
+            f"{folder} is not the training of trial {trial.number} ({strange}); put back the storage that the study "
+            "was begun with."
+        )
+    return dict(record["agent"]["hyper"])
 
 
 def origin_of(study: Study) -> dict[str, Any]:
@@ -175,6 +183,7 @@ def _reported(study: Study, words: str) -> dict[str, Any]:
     from sysgym_agents.core import Budget
     from sysgym_zoo.jobs.evaluate import solve_once
 
+    set_device(study.facts["device"])
     best, rows = study.best(), list[dict[str, Any]]()
     run = load_run(run_folder(study.folder, best.number, FIRST_SEED))
     problem = make_problem(study.facts["problem"], **run["problem"]["options"])
@@ -186,7 +195,7 @@ def _reported(study: Study, words: str) -> dict[str, Any]:
                 f"{item.name} was trained or chosen on, so it tells nothing; name a test set for --report."
             )
     for seed in range(study.facts["seeds"]):
-        out = study.folder / "report" / f"s{seed}"
+        out = report_folder(study.folder, best.number, seed)
         record = trained(study.facts, best.params, seed, out)
         if record["status"] == "interrupted":
             raise Interrupted

@@ -18,18 +18,20 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from sysgym.core.errors import SysgymError, shortened
+from sysgym.core.errors import SysgymError, UsageError, shortened
 from sysgym.core.options import parse_pairs
 from sysgym.core.registry import problem_class
 from sysgym_agents.core import Budget
+from sysgym_agents.learning.devices import accelerator
 from sysgym_agents.learning.ratios import geometric_mean
-from sysgym_zoo.jobs.console import number, say
+from sysgym_zoo.jobs.console import clean, number, say
 from sysgym_zoo.jobs.plan import CHECKPOINT_SECONDS, Training
+from sysgym_zoo.jobs.runs import set_device
 from sysgym_zoo.jobs.selection import Score, Wanted
 from sysgym_zoo.jobs.train import Hear, train
-from sysgym_zoo.lookup.records import load_run
-from sysgym_zoo.lookup.trust import file_options
-from sysgym_zoo.tuning.files import FIRST_SEED, TRIALS, run_folder
+from sysgym_zoo.lookup.records import checkpoints, load_run
+from sysgym_zoo.lookup.trust import file_hashes, file_options
+from sysgym_zoo.tuning.files import FIRST_SEED, TRIALS, run_folder, set_aside
 from sysgym_zoo.tuning.space import suggested, word_of
 from sysgym_zoo.tuning.study import Claim, Study, library, quiet
 
@@ -41,12 +43,17 @@ class Interrupted(KeyboardInterrupt):
     """The user stopped a training; its trial goes on when the command runs again."""
 
 
+class Changed(UsageError):
+    """What a study is about changed while it runs; its trial is not told a value, and is tried again."""
+
+
 def work(folder: Path) -> None:
     """Work on the study in a folder until all of its trials are finished, those of other processes too.
 
     Several processes may, on one machine or several. KeyboardInterrupt where a training was stopped.
     """
     study = Study(folder)
+    set_device(study.facts["device"])  # refuses one that is not here, before a trial fails for it
     while (claim := study.claim()) is not None:
         if claim == "wait":
             time.sleep(POLL)
@@ -67,8 +74,7 @@ def tried(study: Study, claim: Claim) -> None:
     try:
         for seed in range(FIRST_SEED, FIRST_SEED + study.facts["seeds"]):
             hear = heard(study, claim) if seed == FIRST_SEED else None
-            with log.open("a") as stream, contextlib.redirect_stderr(stream):
-                record = trained(study.facts, params, seed, run_folder(study.folder, claim.number, seed), hear)
+            record = trained(study.facts, params, seed, run_folder(study.folder, claim.number, seed), hear, log)
             if record["status"] == "interrupted":
                 raise Interrupted
             if record.get("pruned"):
@@ -76,7 +82,7 @@ def tried(study: Study, claim: Claim) -> None:
                 say(f"trial {claim.number} is pruned: {_shown(params)} {_progress(study)}")
                 return
             bests.append(record.get("best"))
-    except Interrupted:
+    except (Interrupted, Changed):
         raise
     except Exception as error:  # of any learner: hyper-parameters may be such that nothing can be learnt
         why = shortened(" ".join(str(error).split()) or type(error).__name__, 300)
@@ -133,10 +139,34 @@ def heard(study: Study, claim: Claim) -> Hear:
     return hear
 
 
-def trained(facts: Mapping[str, Any], params: Mapping[str, Any], seed: int, out: Path, hear: Hear | None = None) -> Any:
-    """The record of one training of a study: made now, gone on with, or as it is where it is done."""
+def trained(
+    facts: Mapping[str, Any], params: Mapping[str, Any], seed: int, out: Path, hear: Hear | None = None,
+    log: Path | None = None,
+) -> Any:  # fmt: skip
+    """The record of one training of a study: made now, gone on with, or as it is where it is done.
+
+    Another training that is in its folder is set aside. log: takes what the training says. Changed where what was
+    trained is not what the study is about.
+    """
+    _refuse_changed(facts)
     if not (out / "run.json").is_file():
         shutil.rmtree(out, ignore_errors=True)  # killed before it began
+    elif strange := otherwise(facts, params, seed, load_run(out)) or _elsewhere(facts, out):
+        say(f"note: {out} holds another training ({strange}); it is kept as {set_aside(out).name}.")
+    with contextlib.ExitStack() as stack:
+        if log is not None:
+            stack.enter_context(contextlib.redirect_stderr(stack.enter_context(log.open("a"))))
+        record = _trained(facts, params, seed, out, hear)
+    if strange := otherwise(facts, params, seed, clean(record)):
+        raise Changed(
+            f"{out} was trained with {strange}: what {facts['word']} says has changed while the study runs; put it "
+            "back, and the same command goes on."
+        )
+    return record
+
+
+def _trained(facts: Mapping[str, Any], params: Mapping[str, Any], seed: int, out: Path, hear: Hear | None) -> Any:
+    if not out.exists():
         return train(training_of(facts, params, seed, out), hear)[1]
     record = load_run(out)
     if record["status"] == "done":
@@ -146,8 +176,66 @@ def trained(facts: Mapping[str, Any], params: Mapping[str, Any], seed: int, out:
     named = [
         pair for pair in facts["options"] if pair.partition("=")[0] in files
     ]  # which are named again, as files are
-    again = Training(out=out, resume=True, options=named, instances=facts["instances"], evaluation=valid)
+    device = facts["device"] if _device_of(record) != "cpu" else "auto"  # which goes on there, as it asked no network
+    again = Training(
+        out=out, resume=True, options=named, instances=facts["instances"], evaluation=valid, device=device
+    )  # fmt: skip
     return train(again, hear)[1]
+
+
+def _refuse_changed(facts: Mapping[str, Any]) -> None:
+    """Changed where a file that an option of the problem names is not what it was when the study began."""
+    solved, told = facts.get("solved", {}), facts.get("files", {})
+    now = file_hashes(problem_class(facts["problem"]), solved)
+    for name in [name for name, digest in told.items() if now.get(name) != digest]:
+        raise Changed(f"{solved[name]} ({name}) has changed since the study began; put it back, or start a new one.")
+
+
+def _device_of(record: Mapping[str, Any]) -> str:
+    return str(record.get("device", {}).get("device", "cpu"))
+
+
+def _elsewhere(facts: Mapping[str, Any], out: Path) -> str:
+    """On which device a training was begun that cannot go on here as the study asks for; '' if it can.
+
+    One that was killed before a network was asked says `cpu`, whatever it was to use.
+    """
+    record = load_run(out)
+    there = _device_of(record)
+    if record["status"] == "done":
+        return ""
+    if there == "cpu":
+        return "begun on the CPU" if facts["device"] == "cuda" and not checkpoints(out) else ""
+    return f"begun on {there}, which is not here" if accelerator() is None else ""
+
+
+def otherwise(facts: Mapping[str, Any], params: Mapping[str, Any], seed: int, record: Mapping[str, Any]) -> str:
+    """What a record of a training says otherwise than a study asks for, the first such thing; '' if it is as asked."""
+    agent, problem = record.get("agent", {}), record["problem"]
+    hyper, has, solved = clean({**facts.get("hyper", {}), **params}), agent.get("hyper", {}), problem["options"]
+    files = problem.get("files", {})
+    pairs = {
+        "agent": (agent.get("name"), facts["agent"]), "seed": (record.get("seed"), seed),
+        "instances": (_hashes(record), facts["hashes"]["train"]),
+        "valid instances": (_hashes(record.get("eval") or {}), facts["hashes"]["valid"]),
+        **{name: (has.get(name), value) for name, value in hyper.items()},
+        **{f"option {name}": (solved.get(name), value) for name, value in facts.get("solved", {}).items()},
+        **{f"the file of option {name}": (files.get(name), value) for name, value in facts.get("files", {}).items()},
+    }  # fmt: skip
+    found = next((name for name, (there, asked) in pairs.items() if not _alike(there, asked)), None)
+    there, asked = ("", "") if found is None else (shortened(str(value), 60) for value in pairs[found])
+    return "" if found is None else f"{found} {there}, not {asked}"
+
+
+def _hashes(told: Mapping[str, Any]) -> list[str]:
+    return [item["hash"] for item in told.get("instances", [])]
+
+
+def _alike(one: Any, two: Any) -> bool:
+    """Whether plain values are the same; numbers may differ by what a database rounds."""
+    if isinstance(one, float) and isinstance(two, float):
+        return math.isclose(one, two, rel_tol=1e-9)
+    return bool(one == two)
 
 
 def training_of(facts: Mapping[str, Any], params: Mapping[str, Any], seed: int, out: Path) -> Training:
@@ -157,7 +245,7 @@ def training_of(facts: Mapping[str, Any], params: Mapping[str, Any], seed: int, 
         agent=None if recipe else facts["word"], recipe=facts["word"] if recipe else None, problem=facts["problem"],
         options=facts["options"], instances=facts["instances"], steps=budget.steps, cpu_seconds=budget.cpu_seconds,
         changes=[*facts["changes"], *(word_of(name, value) for name, value in params.items())],
-        seed=seed, threads=facts["threads"], out=out, save_every=CHECKPOINT_SECONDS / 3,
+        seed=seed, threads=facts["threads"], device=facts["device"], out=out, save_every=CHECKPOINT_SECONDS / 3,
         evaluation=Wanted(facts["eval"]["instances"], facts["eval"]["every"], None),
     )  # fmt: skip
 
