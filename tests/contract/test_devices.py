@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 from away import AWAY, CALLS
-from cases import LEARNERS, UNFIT, first_instance, learner_table, plugin_registered, small
+from cases import LEARNERS, UNFIT, first_instance, plugin_registered, small
 
 import sysgym
 from sysgym.core.options import keyword_options
@@ -21,29 +21,23 @@ from sysgym_agents.core import Budget, agent_class, make_agent
 from sysgym_agents.learning import devices
 
 STEPS = 16
-SLOW = ("trpo",)  # where every operation has to be looked at
 SMALLER = {"pretrain": 16, "warm": 3, "grouper": 8, "designs": 60, "networks": 1}
 
 
 def learners() -> list[Any]:
-    """Parameters for `agent` and `name`: each learner on the last of its problems, a table of others, all of them.
+    """Parameters for `agent` and `name`: each learner on the last of its problems, and on all of them.
 
     Those of other packages do not know of devices.
     """
-    table = learner_table()
     with plugin_registered():
         own = [pair for pair in LEARNERS if agent_class(pair[0]).__module__.startswith("sysgym_agents.")]
         last = dict(own)
-        return [
-            pytest.param(*pair, id=f"{pair[0]}-{pair[1].split('/')[1]}", marks=marks(pair, last, table)) for pair in own
-        ]
+        return [pytest.param(*pair, id=f"{pair[0]}-{pair[1].split('/')[1]}", marks=marks(pair, last)) for pair in own]
 
 
-def marks(pair: tuple[str, str], last: dict[str, str], table: set[tuple[str, str]]) -> list[Any]:
-    """None where a pair runs always."""
-    if last[pair[0]] == pair[1]:
-        return [pytest.mark.slow] if pair[0] in SLOW else []
-    return [pytest.mark.slow if pair in table and pair[0] not in SLOW else pytest.mark.full]
+def marks(pair: tuple[str, str], last: dict[str, str]) -> list[Any]:
+    """Each learner once among the slow tests; the whole product where a problem was touched."""
+    return [pytest.mark.slow if last[pair[0]] == pair[1] else pytest.mark.full]
 
 
 def smaller(name: str, **changes: Any) -> Any:
@@ -99,6 +93,7 @@ OTHER_WAYS = [
 ]  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("agent", "changes"), OTHER_WAYS, ids=lambda value: str(value))
 def test_so_they_do_with_other_hyper_parameters(agent: str, changes: dict[str, Any], tmp_path: Path, gpu: None) -> None:
     name = next(problem for learner, problem in LEARNERS if learner == agent)

@@ -148,12 +148,12 @@ def test_what_no_node_can_hold_is_refused_at_once(longer: Path, cluster: Any) ->
     assert not list(Path("out").glob("runs/*"))
 
 
-def test_ray_on_this_machine_and_no_cluster(small: Path, real_sysgym: Callable[..., Any]) -> None:
-    pytest.importorskip("ray")
+def test_ray_on_this_machine_beside_a_cluster(small: Path, cluster: Any, real_sysgym: Callable[..., Any]) -> None:
+    """Without an address the sweep has a cluster of its own, whatever runs here."""
     words = ("sweep", "small.toml", "--out", "out", "--backend", "ray")
     assert "no Ray cluster answers at 127.0.0.1:1 " in real_sysgym(*words, "--address", "127.0.0.1:1", code=2).stderr
     assert "leave --cores out" in real_sysgym(*words, "--address", "auto", "--cores", "1", code=2).stderr
-    assert "| gap | 2 |" in real_sysgym(*words, "--cores", "2").stdout
+    assert "| gap | 2 |" in real_sysgym(*words, "--cores", "2", RAY_ADDRESS=cluster.address).stdout
     assert done(Path("out")) == 6
 
 

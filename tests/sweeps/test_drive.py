@@ -342,6 +342,19 @@ def test_an_ablation_that_goes_on_keeps_its_rows_and_their_solutions(tmp_path: P
             assert problem.judge(problem.load(row["instance"]), dict(solution)).cost == row["cost"]
 
 
+def test_a_run_that_no_node_holds_any_more_does_not_wait_for_ever(small: Path) -> None:
+    class Shrunk(Here):
+        def room(self, threads: int) -> bool:
+            return not self.started and super().room(threads)
+
+        def refuse(self, threads: int) -> None:
+            if self.started:
+                raise sysgym.UsageError("the largest node of the cluster has 0 CPU(s).")
+
+    with pytest.raises(sysgym.UsageError, match="largest node"):
+        sweep(small, Shrunk())
+
+
 def test_a_folder_of_something_else_is_left_alone(small: Path) -> None:
     Path("full").mkdir()
     (Path("full") / "letter.txt").write_text("dear")

@@ -205,6 +205,8 @@ class _Head:
                 self.running[unit.id] = now
             else:
                 self.waiting.appendleft(unit)
+                if not self.running:  # nothing will make room: a node may be gone
+                    self.backend.refuse(unit.threads)
                 return
 
     def _take(self, ended: Sequence[Any]) -> None:

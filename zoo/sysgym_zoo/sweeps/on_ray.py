@@ -45,6 +45,7 @@ class OnRay:
         if address is not None and cores is not None:
             raise UsageError("a cluster says itself how many cores it has; leave --cores out beside --address.")
         here = {
+            "address": "local",  # one of its own, whatever cluster this machine has already
             "num_cpus": cores or cores_here(), "include_dashboard": False, "object_store_memory": STORE_BYTES,
         }  # fmt: skip
         there = here if address is None else {"address": address}
@@ -71,8 +72,11 @@ class OnRay:
             )
 
     def room(self, threads: int) -> bool:
-        """Whether the CPUs of all nodes suffice for it beside what runs."""
-        return sum(task.threads for task in self.running.values()) + threads <= sum(self._cpus())
+        """Whether a node could hold it, and the CPUs of all suffice for it beside what runs."""
+        cpus = self._cpus()
+        return threads <= max(cpus, default=0.0) and sum(t.threads for t in self.running.values()) + threads <= sum(
+            cpus
+        )
 
     def start(self, task: Task) -> None:
         """Hand it to the cluster."""
