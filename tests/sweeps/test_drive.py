@@ -70,9 +70,10 @@ def test_what_is_broken_runs_again_and_nothing_is_thrown_away(small: Path) -> No
     assert [state(root, unit) for unit in (one, two, evaluated, classical)] == [
         "broken", "missing", "broken", "interrupted",
     ]  # fmt: skip
+    also = next(unit for unit in load_units(root) if unit.needs == one.id)  # looked at again after its training
     again = Here()
     sweep(small, again)
-    assert set(again.started) == {one.id, two.id, evaluated.id, classical.id} and facts(root) == before
+    assert set(again.started) == {one.id, two.id, evaluated.id, classical.id, also.id} and facts(root) == before
     assert sorted(path.name for path in (root / "broken").iterdir()) == sorted([f"{one.id}-1", f"{evaluated.id}-1"])
     assert (root / "broken" / f"{one.id}-1" / "agent" / "model.safetensors").read_bytes()[-1:] == b"x"
 

@@ -131,7 +131,8 @@ def run_sweep(sweep: Sweep, root: Path, backend: Callable[[], Backend], track: S
         raise unknown(f"agent to compare with in {sweep.file}", sweep.compare, labels)
     write_plan(root, sweep, units)
     states = {unit.id: state(root, unit) for unit in units}
-    missing = [unit for unit in units if states[unit.id] != DONE]
+    left = {name for name, found in states.items() if found != DONE}
+    missing = [unit for unit in units if {unit.id, unit.needs} & left]  # a model made anew is evaluated anew
     if not missing:
         say(f"all {len(units)} runs are done.")
         return
