@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from cases import plugin_registered
 from tuning_cases import WORDS, Dial, records, tuned
 
 from sysgym import UsageError
-from sysgym_agents.core import agent_registry
 from sysgym_zoo.lookup.records import load_run
 from sysgym_zoo.tuning.files import FIRST_SEED, report_folder
 from sysgym_zoo.tuning.tune import Asked, tune
@@ -25,27 +21,6 @@ from sysgym_zoo.tuning.winner import report
 from sysgym_zoo.tuning.worker import Changed, trained
 
 Inline = Callable[..., Any]
-
-
-@pytest.fixture(scope="module", autouse=True)
-def loaded() -> None:
-    """Importing the libraries is no part of a test."""
-    import torch.utils.tensorboard
-
-    assert torch.utils.tensorboard
-    for name in ("optuna", "sklearn.ensemble", "matplotlib.figure", "sqlalchemy.orm", "alembic.command"):
-        with contextlib.suppress(ImportError):
-            import_module(name)
-
-
-@pytest.fixture
-def plugin(inline: Inline) -> Iterator[None]:
-    """The plugin's learner, which trains in milliseconds."""
-    pytest.importorskip("optuna")
-    with plugin_registered():
-        agent_registry.local["dial"] = Dial
-        yield
-        del agent_registry.local["dial"]
 
 
 def test_a_storage_that_is_not_of_the_study_is_refused(

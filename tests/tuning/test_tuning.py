@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import signal
@@ -10,19 +9,17 @@ import subprocess
 import sys
 import time
 import tomllib
-from collections.abc import Callable, Iterator
-from importlib import import_module
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from cases import plugin_registered
 from PIL import Image
-from tuning_cases import WORDS, Dial, records, tuned
+from tuning_cases import WORDS, records, tuned
 
 from sysgym import UsageError
-from sysgym_agents.core import agent_class, agent_registry
+from sysgym_agents.core import agent_class
 from sysgym_zoo.lookup.recipes import load_recipe
 from sysgym_zoo.tuning.files import FIRST_SEED, Lock, mended, report_folder, run_folder
 from sysgym_zoo.tuning.space import space_of, word_of
@@ -31,27 +28,6 @@ from sysgym_zoo.tuning.winner import rows_of, toml
 from sysgym_zoo.tuning.worker import INFEASIBLE, trained, value_of
 
 Inline = Callable[..., Any]
-
-
-@pytest.fixture(scope="module", autouse=True)
-def loaded() -> None:
-    """Importing the libraries is no part of a test."""
-    import torch.utils.tensorboard
-
-    assert torch.utils.tensorboard
-    for name in ("optuna", "sklearn.ensemble", "matplotlib.figure", "sqlalchemy.orm", "alembic.command"):
-        with contextlib.suppress(ImportError):
-            import_module(name)
-
-
-@pytest.fixture
-def plugin(inline: Inline) -> Iterator[None]:
-    """The plugin's learner, which trains in milliseconds."""
-    pytest.importorskip("optuna")
-    with plugin_registered():
-        agent_registry.local["dial"] = Dial
-        yield
-        del agent_registry.local["dial"]
 
 
 # ------------------------------------------------------------------------------------------------ where to look
