@@ -11,13 +11,14 @@ from public import needs_chip
 
 import sysgym
 from sysgym import make_problem
-from sysgym.chip_placement.cost import congestion_maps, proxy_cost
+from sysgym.chip_placement.cost import both_costs, congestion_maps, proxy_cost
 from sysgym.chip_placement.formats.netlist import HARD, PORT, SOFT
 from sysgym.chip_placement.generate import generate_chip
-from sysgym.chip_placement.geometry.force import place_soft
+from sysgym.chip_placement.geometry.force import settle_soft
 from sysgym.chip_placement.geometry.legal import node_mask
 from sysgym.chip_placement.geometry.macros import macro_sizes
 from sysgym.chip_placement.geometry.moves import Moves
+from sysgym.chip_placement.geometry.resolution import on_units
 from sysgym.chip_placement.instance import Chip
 from sysgym.chip_placement.judge import all_nodes
 from sysgym.core.env import ProblemEnv
@@ -158,8 +159,8 @@ def test_sequential_episodes_equal_placing_by_hand(orient: bool) -> None:
         arrays["orientation"][own], arrays["placed"][own] = facing, True
         placement = replace(placement, **arrays)
         _, reward, over, _, info = env.step(action)
-    found = place_soft(chip.netlist, chip.canvas, placement)
-    cost = proxy_cost(chip.netlist, chip.canvas, found).proxy()
+    found = settle_soft(chip.netlist, chip.canvas, on_units(chip.netlist, chip.canvas, placement, chip.movable))
+    cost = both_costs(chip.netlist, chip.canvas, found)[1].proxy()
     assert info["verdict"]["cost"] == pytest.approx(cost, rel=1e-12) and reward == -info["verdict"]["cost"]
 
 

@@ -64,6 +64,7 @@ class AnalyticPlacer:
         soft = np.flatnonzero((setting.netlist.kind == SOFT) & ~start.fixed) if setting.forces else movable[:0]
         room = budget.share(SHARE)._replace(steps=budget.steps)
         found, used = self._start(problem, instance, rng, (setting, start, np.append(movable, soft)), room)
+        setting = setting.keeping(found, problem.spacing)
         left = clock.left()._replace(steps=None if budget.steps is None else max(budget.steps - used, 0))
         if not setting.netlist.nets or not len(movable) + len(soft):
             return as_solution(instance, found)
@@ -71,7 +72,7 @@ class AnalyticPlacer:
         found = polish(
             setting.netlist, setting.canvas, found, rng, left, weights=setting.weights,
             hot=self.hot, cold=self.cold, share=len(movable) * self.share / many, soft=soft if self.soft else soft[:0],
-            square_soft=setting.square_soft, tries=self.tries, sweeps=self.sweeps,
+            square_soft=setting.square_soft, tries=self.tries, sweeps=self.sweeps, gaps=(setting.gap, setting.margin),
         )  # fmt: skip
         return as_solution(instance, found)
 

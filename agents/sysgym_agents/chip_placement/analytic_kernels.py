@@ -13,7 +13,7 @@ import numpy as np
 
 from sysgym.chip_placement.geometry.legal_kernels import apart, fits
 from sysgym.chip_placement.geometry.move_kernels import shift_pins
-from sysgym.chip_placement.kernels import block_macro, cover, net_length, route_net, smooth
+from sysgym.chip_placement.kernels import block_bound, cover, net_length, route_net, smooth
 from sysgym.compiled import njit
 from sysgym.core.problem import Array
 
@@ -81,24 +81,28 @@ def scale_of(rng, small, large):
 
 
 @njit
-def snapped(rng, low, size, cell, span, others, at, sizes):
-    """The lower edge of a macro after one of its edges is put on a border of cells, or against another macro."""
+def snapped(rng, low, size, cell, span, others, at, sizes, unit, gap, margin):
+    """The lower edge of a macro after one of its edges is put beside a border of cells, or against another macro.
+
+    Two units beside the border, where no rounding takes it across; `gap` from the macro, `margin` from the canvas' end.
+    """
     if rng.random() < 0.5:
+        beside = 2 * unit * (2 * rng.integers(0, 2) - 1)
         if rng.random() < 0.5:
-            return np.round(low / cell) * cell
-        return np.round((low + size) / cell) * cell - size
+            return np.round(low / cell) * cell + beside
+        return np.round((low + size) / cell) * cell - size + beside
     other = others[rng.integers(0, len(others))]
     if rng.random() < 0.5:
-        return at[other] + sizes[other] / 2
+        return at[other] + sizes[other] / 2 + gap
     if rng.random() < 0.5:
-        return at[other] - sizes[other] / 2 - size
-    return (span - size) * rng.integers(0, 2)
+        return at[other] - sizes[other] / 2 - gap - size
+    return span - margin - size if rng.random() < 0.5 else margin
 
 
 @njit
 def propose_any(rng, chances, node, group, obstacles, mirrors, reach, x, y, orientation, width, height, net_ptr,
-                net_of, ptr, pins, px, py, cell_w, cell_h, canvas_width, canvas_height, nodes, new_x, new_y,
-                new_o):  # fmt: skip
+                net_of, ptr, pins, px, py, cell_w, cell_h, canvas_width, canvas_height, unit, gap, margin, nodes,
+                new_x, new_y, new_o):  # fmt: skip
     """Draw a move of `node`, of a group (hard or soft macros), at any coordinates; the number of macros it moves."""
     u, kind = rng.random(), 0
     while kind < 4 and u >= chances[kind]:
@@ -120,10 +124,12 @@ def propose_any(rng, chances, node, group, obstacles, mirrors, reach, x, y, orie
         new_o[0] = orientation[node] ^ (1 + rng.integers(0, 3))
     elif kind == SNAP:
         if rng.random() < 0.5:
-            low = snapped(rng, x[node] - width[node] / 2, width[node], cell_w, canvas_width, obstacles, x, width)
+            low = snapped(rng, x[node] - width[node] / 2, width[node], cell_w, canvas_width, obstacles, x, width,
+                          unit, gap, margin)  # fmt: skip
             new_x[0] = low + width[node] / 2
         else:
-            low = snapped(rng, y[node] - height[node] / 2, height[node], cell_h, canvas_height, obstacles, y, height)
+            low = snapped(rng, y[node] - height[node] / 2, height[node], cell_h, canvas_height, obstacles, y, height,
+                          unit, gap, margin)  # fmt: skip
             new_y[0] = low + height[node] / 2
     elif kind == JUMP and net_ptr[node + 1] > net_ptr[node]:  # near a node of one of its nets
         e = net_of[rng.integers(net_ptr[node], net_ptr[node + 1])]
@@ -139,7 +145,8 @@ def propose_any(rng, chances, node, group, obstacles, mirrors, reach, x, y, orie
         if way != 0:
             new_y[0] += wide * rng.standard_normal()
     for k in range(count):
-        half_w, half_h = width[nodes[k]] / 2, height[nodes[k]] / 2
+        rim = margin if mirrors else 0.0  # of hard macros
+        half_w, half_h = width[nodes[k]] / 2 + rim, height[nodes[k]] / 2 + rim
         new_x[k] = min(max(new_x[k], half_w), canvas_width - half_w)
         new_y[k] = min(max(new_y[k], half_h), canvas_height - half_h)
     return count
@@ -192,11 +199,11 @@ class Schedule(NamedTuple):
 def anneal_any(rng, tries, temperature, mobile_hard, schedule, terms, tables):
     """`tries` Metropolis steps at a temperature; a share of them moves hard macros. The number accepted."""
     share, hard_chances, soft_chances, mobile_soft, wander, every = schedule
-    (weights, obstacles, canvas_width, canvas_height, divisor, capacity_h, capacity_v, reach,
+    (weights, obstacles, canvas_width, canvas_height, gap, margin, divisor, capacity_h, capacity_v, reach,
      scratch_h, scratch_v, _) = terms  # fmt: skip
     (net_ptr, net_of, pin_ptr, pin_of, ptr, pins, weight, width, height, _, placed, x, y,
      orientation, x_offset, y_offset, px, py, length, hor, ver, block_h, block_v, grid, cells,
-     seen, marks, touched, scalars, per_h, per_v, cell_w, cell_h, route_w, route_h) = tables  # fmt: skip
+     seen, marks, touched, scalars, per_h, per_v, cell_w, cell_h, route_w, route_h, rim, unit) = tables  # fmt: skip
     nodes, new_x, new_y, new_o = np.zeros(2, np.int64), np.zeros(2), np.zeros(2), np.zeros(2, np.int8)
     old_x, old_y, old_o = np.zeros(2), np.zeros(2), np.zeros(2, np.int8)
     most = 2
@@ -225,12 +232,13 @@ def anneal_any(rng, tries, temperature, mobile_hard, schedule, terms, tables):
         node = group[rng.integers(0, len(group))]
         count = propose_any(rng, hard_chances if is_hard else soft_chances, node, group, obstacles, is_hard, wander, x,
                             y, orientation, width, height, net_ptr, net_of, ptr, pins, px, py, cell_w, cell_h,
-                            canvas_width, canvas_height, nodes, new_x, new_y, new_o)  # fmt: skip
+                            canvas_width, canvas_height, unit, gap, margin, nodes, new_x, new_y,
+                            new_o)  # fmt: skip
         if is_hard:
-            legal = apart(count, nodes, new_x, new_y, width, height)
+            legal = apart(count, nodes, new_x, new_y, width, height, gap)
             for k in range(count):
                 legal = legal and fits(nodes[k], new_x[k], new_y[k], obstacles, x, y, width, height, canvas_width,
-                                       canvas_height, nodes, count)  # fmt: skip
+                                       canvas_height, gap, margin, nodes, count)  # fmt: skip
             if not legal:
                 continue
         limit = cost - temperature * np.log(1.0 - rng.random())  # the cost up to which the move is accepted
@@ -252,8 +260,10 @@ def anneal_any(rng, tries, temperature, mobile_hard, schedule, terms, tables):
                 cover(x[i], y[i], width[i], height[i], cell_w, cell_h, -per_area, grid)
                 cover(new_x[k], new_y[k], width[i], height[i], cell_w, cell_h, per_area, grid)
             if is_hard and routed_on:
-                block_macro(x[i], y[i], width[i], height[i], route_w, route_h, -per_h, -per_v, block_h, block_v)
-                block_macro(new_x[k], new_y[k], width[i], height[i], route_w, route_h, per_h, per_v, block_h, block_v)
+                block_bound(x[i], y[i], width[i], height[i], route_w, route_h, per_h, per_v, unit, -1.0, block_h,
+                            block_v)  # fmt: skip
+                block_bound(new_x[k], new_y[k], width[i], height[i], route_w, route_h, per_h, per_v, unit, 1.0,
+                            block_h, block_v)  # fmt: skip
             x[i], y[i], orientation[i] = new_x[k], new_y[k], new_o[k]
             rerouted |= crosses(i, x, y, orientation, pin_ptr, pin_of, x_offset, y_offset, px, py, route_w, route_h,
                                 own_x[k], own_y[k])  # fmt: skip
@@ -271,8 +281,8 @@ def anneal_any(rng, tries, temperature, mobile_hard, schedule, terms, tables):
             for k in range(many):
                 e = touched[k]
                 scalars[1] += 1
-                route_net(ptr[e], ptr[e + 1], pins, -max(1.0, weight[e]), px, py, placed, route_w, route_h, hor, ver,
-                          cells, seen, int(scalars[1]))  # fmt: skip
+                route_net(ptr[e], ptr[e + 1], pins, -max(1.0, weight[e]), px, py, placed, route_w, route_h, rim, hor,
+                          ver, cells, seen, int(scalars[1]))  # fmt: skip
             for k in range(count):
                 exchange(nodes[k], pin_ptr, pin_of, px, py, own_x[k], own_y[k])
             # what the other nets cost alone: routes only add to it
@@ -282,8 +292,8 @@ def anneal_any(rng, tries, temperature, mobile_hard, schedule, terms, tables):
                 for k in range(many):
                     e = touched[k]
                     scalars[1] += 1
-                    route_net(ptr[e], ptr[e + 1], pins, max(1.0, weight[e]), px, py, placed, route_w, route_h, hor,
-                              ver, cells, seen, int(scalars[1]))  # fmt: skip
+                    route_net(ptr[e], ptr[e + 1], pins, max(1.0, weight[e]), px, py, placed, route_w, route_h, rim,
+                              hor, ver, cells, seen, int(scalars[1]))  # fmt: skip
                 new_routed = congestion_bound(hor, ver, block_h, block_v, capacity_h, capacity_v, reach, scratch_h,
                                               scratch_v, tc)  # fmt: skip
         elif is_hard and routed_on:

@@ -50,7 +50,7 @@ def propose(rng, movable, chances, x, y, orientation, columns, rows, cell_w, cel
 @njit
 def sweep(rng, tries, temperature, chances, movable, terms, tables):
     """`tries` Metropolis steps on the proxy; its value and the number of accepted moves."""
-    (weights, obstacles, canvas_width, canvas_height, divisor, capacity_h, capacity_v, reach,
+    (weights, obstacles, canvas_width, canvas_height, gap, margin, divisor, capacity_h, capacity_v, reach,
      scratch_h, scratch_v, both) = terms  # fmt: skip
     width, height, x, y = tables.width, tables.height, tables.x, tables.y
     orientation, hor, ver, block_h = tables.orientation, tables.hor, tables.ver, tables.block_h
@@ -66,10 +66,10 @@ def sweep(rng, tries, temperature, chances, movable, terms, tables):
     for _ in range(tries):
         count = propose(rng, movable, chances, x, y, orientation, columns, rows, cell_w, cell_h, nodes, new_x, new_y,
                         new_o)  # fmt: skip
-        legal = apart(count, nodes, new_x, new_y, width, height)
+        legal = apart(count, nodes, new_x, new_y, width, height, gap)
         for k in range(count):
             legal = legal and fits(nodes[k], new_x[k], new_y[k], obstacles, x, y, width, height, canvas_width,
-                                   canvas_height, nodes, count)  # fmt: skip
+                                   canvas_height, gap, margin, nodes, count)  # fmt: skip
         if not legal:
             continue
         for k in range(count):
@@ -93,7 +93,7 @@ def best_place(node, far, most, terms, tables):
 
     That is at most `most`. Places are those of the macro shifted by whole cells; the one where it stands wins ties.
     """
-    (weights, obstacles, canvas_width, canvas_height, divisor, capacity_h, capacity_v, reach,
+    (weights, obstacles, canvas_width, canvas_height, gap, margin, divisor, capacity_h, capacity_v, reach,
      scratch_h, scratch_v, both) = terms  # fmt: skip
     width, height, x, y = tables.width, tables.height, tables.x, tables.y
     orientation, hor, ver, block_h = tables.orientation, tables.hor, tables.ver, tables.block_h
@@ -111,8 +111,8 @@ def best_place(node, far, most, terms, tables):
                     continue
                 at_x[0], at_y[0] = from_x + across * cell_w, from_y + down * cell_h
                 facing[0] = first if turn < 0 else first & 4 | turn  # a quarter turn stays
-                if not fits(node, at_x[0], at_y[0], obstacles, x, y, width, height, canvas_width, canvas_height, nodes,
-                            1):  # fmt: skip
+                if not fits(node, at_x[0], at_y[0], obstacles, x, y, width, height, canvas_width, canvas_height, gap,
+                            margin, nodes, 1):  # fmt: skip
                     continue
                 judged += 1
                 put(1, nodes, at_x, at_y, facing, tables)

@@ -43,10 +43,12 @@ def start_placement(chip: Chip, rng: np.random.Generator, spacing: float = 0.0) 
 
 
 def with_soft(chip: Chip, placement: Placement, square_soft: bool = True) -> Placement:
-    """The placement with soft macros placed by forces, none of them sticking out of the canvas."""
+    """The placement with hard macros on whole units and soft ones placed by forces, none sticking out of the canvas."""
     from sysgym.chip_placement.geometry.force import settle_soft
+    from sysgym.chip_placement.geometry.resolution import on_units
 
-    return settle_soft(chip.netlist, chip.canvas, placement, square_soft)
+    placement = on_units(chip.netlist, chip.canvas, placement, chip.movable)
+    return settle_soft(chip.netlist, chip.canvas, placement, square_soft) if chip.has_soft else placement
 
 
 def as_solution(chip: Chip, placement: Placement) -> Solution:
@@ -89,18 +91,35 @@ class Setting(NamedTuple):
     weights: tuple[float, float, float] = (1.0, 0.5, 0.5)
     square_soft: bool = True
     forces: bool = True  # whether the force-directed placer places the soft macros
+    gap: float = 0.0  # microns that moves leave between hard macros, and between them and the border
+    margin: float = 0.0
+
+    def keeping(self, placement: Placement, spacing: float) -> Setting:
+        """The setting with the gaps that a placement of the hard macros keeps: `room` and the spacing, if it does."""
+        from sysgym.chip_placement.geometry.legal import keeps
+        from sysgym.chip_placement.geometry.packing import room
+
+        least = room(self.canvas)
+        wanted = (max(spacing, least), spacing, least)
+        gap = next((gap for gap in wanted if keeps(self.netlist, self.canvas, placement, gap)[0]), 0.0)
+        margin = least if keeps(self.netlist, self.canvas, placement, least)[1] else 0.0
+        return self._replace(gap=gap, margin=margin)
 
     def settle(self, placement: Placement) -> Moves:
-        """The maps of a placement, its soft macros placed anew."""
+        """The maps of a placement on whole units, its soft macros placed anew."""
+        from sysgym.chip_placement.formats.netlist import HARD
         from sysgym.chip_placement.geometry.force import settle_soft
         from sysgym.chip_placement.geometry.moves import Moves
+        from sysgym.chip_placement.geometry.resolution import on_units
 
+        hard = np.flatnonzero((self.netlist.kind == HARD) & ~placement.fixed)
+        placement = on_units(self.netlist, self.canvas, placement, hard)
         if self.forces:
             placement = settle_soft(self.netlist, self.canvas, placement, self.square_soft)
-        return Moves(self.netlist, self.canvas, placement, self.square_soft)
+        return Moves(self.netlist, self.canvas, placement, self.square_soft, self.gap, self.margin)
 
     def cost(self, state: Moves) -> float:
-        """The weighted proxy as it stands."""
+        """The weighted proxy as it stands, with the bound of the congestion."""
         return state.cost().proxy(self.weights)
 
 
@@ -111,7 +130,8 @@ def prepare(problem: ChipPlacement, chip: Chip, start: Placement) -> tuple[Setti
     if not full:
         known = {key: values for key, values in vars(start).items() if values is not None}
         start = replace(start, **{key: values[netlist.parent] for key, values in known.items()})
-    return Setting(netlist, canvas, weights, problem.square_soft, full and chip.has_soft), start
+    setting = Setting(netlist, canvas, weights, problem.square_soft, full and chip.has_soft)
+    return setting.keeping(start, problem.spacing), start
 
 
 class Cooling(NamedTuple):
@@ -180,6 +200,7 @@ def descend(
     orientations, and take the one of least cost; then the soft macros are placed anew. A budget of steps counts the
     start, every place and every placing of soft macros.
     """
+    from sysgym.chip_placement.geometry.resolution import on_units
     from sysgym_agents.chip_placement import chip_kernels
 
     clock, state = Clock(budget), setting.settle(placement)
@@ -197,7 +218,7 @@ def descend(
             state = found
         if clock.spent() or left <= forced:
             break
-    return best
+    return on_units(setting.netlist, setting.canvas, best, state.movable)
 
 
 class Spiral:
@@ -209,9 +230,7 @@ class Spiral:
     def solve(self, problem: ChipPlacement, instance: Chip, rng: np.random.Generator, budget: Budget) -> Solution:
         """The packing; UsageError if there is none."""
         found = start_placement(instance, rng, problem.spacing)
-        if instance.has_soft:
-            found = with_soft(instance, found, problem.square_soft)
-        return as_solution(instance, found)
+        return as_solution(instance, with_soft(instance, found, problem.square_soft))
 
 
 class SAPlacer:

@@ -46,21 +46,25 @@ def polish(
     netlist: Netlist, canvas: Canvas, placement: Placement, rng: np.random.Generator, budget: Budget, *,
     weights: tuple[float, float, float] = (1.0, 0.5, 0.5), hot: float = 0.08, cold: float = 1.5e-3,
     share: float = 0.3, soft: Array | None = None, square_soft: bool = True, tries: int = 4, sweeps: int = 1000,
+    gaps: tuple[float, float] = (0.0, 0.0),
 ) -> Placement:  # fmt: skip
-    """Anneal a legal placement; the best found.
+    """Anneal a legal placement; the best found, on whole units of the canvas.
 
     `soft` are the nodes of soft macros to move, default all that are not fixed; `share` of the moves go to hard ones. A
     step of the budget is a move; `tries` a macro are a sweep, of which there are `sweeps` without a budget.
     Temperatures, a share of the cost at the start a macro, go from `hot` to `cold` geometrically, over the time if it
-    is limited, and end far below.
+    is limited, and end far below. Moves leave `gaps` microns between hard macros, and between them and the border.
     """
     from sysgym.chip_placement.formats.netlist import SOFT
     from sysgym.chip_placement.geometry.moves import Moves
+    from sysgym.chip_placement.geometry.resolution import on_units
     from sysgym_agents.chip_placement import analytic_kernels
 
     clock = Clock(budget)
-    state = Moves(merged(netlist), canvas, placement, square_soft)
     soft = np.flatnonzero((netlist.kind == SOFT) & ~placement.fixed) if soft is None else soft
+    reduced = merged(netlist)
+    state = Moves(reduced, canvas, placement, square_soft, *gaps)
+    nodes = np.append(state.movable, soft)
     best, best_cost = placement, state.cost().proxy(weights)
     many, done = len(state.movable) + len(soft), 0
     if not many:
@@ -82,4 +86,4 @@ def polish(
         if cost < best_cost:
             best, best_cost = state.as_placement(), cost
         done, left = done + 1, left - each
-    return best
+    return on_units(netlist, canvas, best, nodes)

@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 FORCES = Freedom("hard macros; the judge places the soft ones by forces, wherever they are given", "sa-placer")
 FREE = Freedom("hard and soft macros, all as they are given", "sa-placer, freed")
 HARD = Freedom("hard macros alone; soft ones do not count")
-GRID = 1e-6  # of the canvas: placements that differ by less are the same
 
 
 @complete
@@ -32,11 +31,13 @@ class ChipPlacement:
 
     Description: the problem of "Chip Placement with Deep Reinforcement Learning" (Mirhoseini et al., arXiv 2004.10746)
     with the public proxy cost of Circuit Training and TILOS' MacroPlacement: wirelength cost + 0.5 density cost + 0.5
-    congestion cost, all exact to the recorded figures. `objective="hpwl"` is the macro-only wirelength of MaskPlace and
-    WireMask-BBO instead. A placement is feasible if no two hard macros overlap (touching is allowed), none stands on a
-    blockage, all are inside the canvas, and fixed ones stay. Solution: `x`, `y` (microns, centres) and `orientation`
-    (0 to 7: N, FN, S, FS, E, FE, W, FW) of all hard and soft macros in the order of the netlist, or a `.plc` file
-    (`.pl` for bookshelf). Instances: Circuit Training's `netlist.pb.txt`, bookshelf, GSRC/MCNC floorplans.
+    congestion cost, all exact to the recorded figures (metric `proxy`). Placements are ranked by it with the worst
+    congestion that they may have by the rounding of a file (`congestion_bound`). `objective="hpwl"` is the macro-only
+    wirelength of MaskPlace and WireMask-BBO instead. A placement is feasible if no two hard macros overlap by more than
+    a unit of the sixth digit of the canvas, none stands on a blockage, all are inside the canvas, and fixed ones stay.
+    Solution: `x`, `y` (microns, centres) and `orientation` (0 to 7: N, FN, S, FS, E, FE, W, FW) of all hard and soft
+    macros in the order of the netlist, or a `.plc` file (`.pl` for bookshelf). Instances: Circuit Training's
+    `netlist.pb.txt`, bookshelf, GSRC/MCNC floorplans.
 
     Options:
         mode: "sequential" (macro by macro on cells, soft macros by forces at the end), "hpwl" (macro by macro, dense
@@ -48,6 +49,7 @@ class ChipPlacement:
         square_soft: soft macros are squares of their area (Circuit Training), also where they must not stick out of the
             canvas; false: the rectangles of the file.
         congestion_grid: "legacy" (the grid for placing) or "auto" (cells of a thousand routes a side).
+        clamp_pins: pins outside the canvas count in the cells at its border; false: their nets are not routed.
         smoothing: cells over which routes are spread; default as the canvas says.
         grid: cells along the longer side of the canvas; default as the canvas says.
         spacing: microns between macros in the masks of `sequential` and `oneshot`.
@@ -92,6 +94,7 @@ class ChipPlacement:
     keep_fixed: bool = False
     square_soft: bool = True
     congestion_grid: Literal["legacy", "auto"] = "legacy"
+    clamp_pins: bool = False
     smoothing: Annotated[int | None, Range(0, 100)] = None
     grid: Annotated[int | None, Range(1, 1024)] = None
     spacing: Annotated[float, Range(0, 1e6)] = 0.0
@@ -121,7 +124,8 @@ class ChipPlacement:
         """What a placement costs."""
         from sysgym.chip_placement.judge import Rules
 
-        return Rules(self.pays_for, self.weights, self.square_soft, self.congestion_grid == "auto", self.smoothing)
+        automatic = self.congestion_grid == "auto"
+        return Rules(self.pays_for, self.weights, self.square_soft, automatic, self.smoothing, self.clamp_pins)
 
     @cached_property
     def dynamics(self) -> Any:
@@ -183,16 +187,15 @@ class ChipPlacement:
         }
 
     def canonical(self, instance: Chip, solution: Solution) -> Solution:
-        """The placement on a grid of a millionth of the canvas: closer than files and drawings tell apart.
+        """The placement as it is judged: six significant digits, or whole database units (see `judge_chip`).
 
         Where soft macros do not count, they stand where they were at first.
         """
-        if self.pays_for == "hpwl":
-            from sysgym.chip_placement.judge import with_soft_of
+        from sysgym.chip_placement.judge import as_judged, with_soft_of
 
+        if self.pays_for == "hpwl":
             solution = with_soft_of(instance, solution, instance.placement)
-        unit = GRID * max(instance.canvas.width, instance.canvas.height)
-        return {**solution, **{axis: np.rint(solution[axis] / unit).astype(np.int64) for axis in ("x", "y")}}
+        return as_judged(instance, solution, self.square_soft)
 
     @property
     def freedoms(self) -> Mapping[str, Freedom]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
 
@@ -52,7 +53,7 @@ class Netlist:
     comments: tuple[str, ...] = field(default=(), repr=False, metadata={"hashed": False})  # that describe the canvas
     remarks: tuple[str, ...] = field(default=(), repr=False, metadata={"hashed": False})  # what its user should know
 
-    @property
+    @cached_property
     def macros(self) -> Array:
         """Indices of hard and soft macros, in the order of the file."""
         return np.flatnonzero((self.kind == HARD) | (self.kind == SOFT))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -33,6 +34,10 @@ class Canvas:
     origin: tuple[float, float] = (0.0, 0.0)  # lower left corner in the coordinates of a bookshelf file
     # Where the core ends, width and height, if that is before the last cells end; macros must stay within it
     core: tuple[float, float] | None = field(default=None, metadata={"hashed": "changed"})
+    clamp_pins: bool = field(default=False, metadata={"hashed": "changed"})  # pins outside count in the border's cells
+    database: int | None = field(
+        default=None, metadata={"hashed": "changed"}
+    )  # units a micron, where files are in them
     guessed: bool = field(default=False, compare=False, metadata={"hashed": False})  # no file names size or grid
 
     @property
@@ -49,6 +54,23 @@ class Canvas:
     def routing_cell(self) -> tuple[float, float]:
         """Width and height of a cell for routing."""
         return self.width / self.routing[0], self.height / self.routing[1]
+
+    @property
+    def unit(self) -> float:
+        """Microns that a file can tell apart: a unit of the sixth digit of the longer side, or a database unit."""
+        if self.database is not None:
+            return 1.0 / self.database
+        return float(f"1e{math.floor(math.log10(max(self.width, self.height))) - 5}")
+
+    @property
+    def tolerance(self) -> float:
+        """Microns by which macros may overlap or stick out: a unit, which two roundings make; none of a database's."""
+        return self.unit * (1 + 1e-9) if self.database is None else 1e-3 * self.unit
+
+    @property
+    def rim(self) -> float:
+        """Microns outside the canvas up to which a pin counts in the cell at the border."""
+        return math.inf if self.clamp_pins else self.unit * (1 + 1e-6)
 
     @property
     def limits(self) -> tuple[float, float]:

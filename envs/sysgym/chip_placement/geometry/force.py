@@ -14,6 +14,7 @@ from sysgym.chip_placement.formats.netlist import HARD, SOFT, Netlist
 from sysgym.chip_placement.formats.plc import Canvas, Placement
 from sysgym.chip_placement.geometry.force_kernels import Bodies, Nets, Phases, force_directed
 from sysgym.chip_placement.geometry.macros import macro_sizes, positions
+from sysgym.chip_placement.geometry.resolution import canonical, on_units
 from sysgym.core.problem import Array
 
 STEPS = (100, 100, 100)
@@ -32,8 +33,10 @@ def place_soft(netlist: Netlist, canvas: Canvas, placement: Placement, square_so
 
 
 def settle_soft(netlist: Netlist, canvas: Canvas, placement: Placement, square_soft: bool = True) -> Placement:
-    """The placement with its soft macros placed by forces, none of them sticking out of the canvas."""
-    return inside(netlist, canvas, place_soft(netlist, canvas, placement, square_soft), square_soft)
+    """The placement as files hold it (`canonical`), its soft macros by forces, on whole units and inside the canvas."""
+    placed = place_soft(netlist, canvas, canonical(netlist, canvas, placement, square_soft), square_soft)
+    soft = np.flatnonzero((netlist.kind == SOFT) & ~placement.fixed)
+    return on_units(netlist, canvas, inside(netlist, canvas, placed, square_soft), soft)
 
 
 def inside(netlist: Netlist, canvas: Canvas, placement: Placement, square_soft: bool = True) -> Placement:

@@ -10,7 +10,7 @@ import numpy as np
 from sysgym.chip_placement.formats.netlist import HARD, PORT, SOFT, Netlist
 from sysgym.chip_placement.formats.plc import Canvas, Placement
 from sysgym.chip_placement.geometry import legal_kernels as kernels
-from sysgym.chip_placement.geometry.macros import macro_sizes
+from sysgym.chip_placement.geometry.macros import macro_sizes, sizes_of
 from sysgym.core.errors import UsageError
 from sysgym.core.problem import Array
 
@@ -64,7 +64,7 @@ def check_fits(netlist: Netlist, canvas: Canvas, placement: Placement) -> None:
 
 
 class Faults(NamedTuple):
-    """What keeps a placement from being legal, beyond a millionth of a micron."""
+    """What keeps a placement from being legal, beyond the tolerance of its canvas."""
 
     missing: int  # macros without a place
     overlaps: int  # pairs of hard macros, or of a hard macro and a blockage
@@ -91,25 +91,86 @@ class Faults(NamedTuple):
         return tuple(sentence for count, sentence in found if count)
 
 
+class Boxes(NamedTuple):
+    """Hard and soft macros, then blockages, as rectangles; (m + b,) each."""
+
+    placed: Array  # bool
+    x: Array  # centres in microns
+    y: Array
+    width: Array
+    height: Array
+    fixed: Array  # bool, blockages too
+    solid: Array  # indices that no movable hard macro may overlap: hard macros and blockages
+    hard: Array  # indices of the movable hard macros, and of the movable soft ones
+    soft: Array
+
+    @classmethod
+    def of(cls, netlist: Netlist, canvas: Canvas, placement: Placement, square_soft: bool = True) -> Boxes:
+        """From a placement; who leaves the core is outside, not on a blockage."""
+        macros = netlist.macros
+        hard, fixed = netlist.kind[macros] == HARD, placement.fixed[macros]
+        width, height = sizes_of(netlist, macros, placement.orientation[macros], square_soft)
+        left, low, right, high, _ = replace(canvas, core=None).obstacles.T
+        more = len(macros) + np.arange(len(left))
+        return cls(
+            np.append(placement.placed[macros], np.ones(len(left), bool)),
+            np.append(placement.x[macros], (left + right) / 2), np.append(placement.y[macros], (low + high) / 2),
+            np.append(width, right - left), np.append(height, high - low),
+            np.append(fixed, np.ones(len(left), bool)), np.append(np.flatnonzero(hard), more),
+            np.flatnonzero(hard & ~fixed), np.flatnonzero(~hard & ~fixed),
+        )  # fmt: skip
+
+    def overlaps(self, tolerance: float) -> tuple[int, float, float]:
+        """Pairs that share more than a tolerance, the area of all of them, the deepest depth; not of fixed ones."""
+        pairs, area, depth = kernels.overlaps(self.solid, *self[:6], tolerance)
+        return int(pairs), float(area), float(depth)
+
+    def outside(self, some: Array, limits: tuple[float, float], tolerance: float) -> tuple[int, float]:
+        """How many of some leave the canvas by more than a tolerance, and the farthest that one does."""
+        count, far = kernels.outside(some, *self[:5], *limits, tolerance)
+        return int(count), float(far)
+
+    @property
+    def strict(self) -> bool:
+        """Whether no two share any area, in float64 nor in float32; fixed ones may.
+
+        The rule of the public challenge of 2026 for macro placement, which forgives nothing.
+        """
+        return all(
+            kernels.disjoint(self.solid, self.placed, *(side.astype(kind) for side in self[1:5]), self.fixed)
+            for kind in (np.float64, np.float32)
+        )
+
+
 def find_faults(netlist: Netlist, canvas: Canvas, placement: Placement, square_soft: bool = True) -> Faults:
     """Count what is illegal. Soft macros may overlap, but not leave the canvas: what is outside would cost nothing.
 
-    Where fixed macros stand is nobody's fault: they may overlap each other and blockages, and stick out.
+    Where fixed macros stand is nobody's fault: they may overlap each other and blockages, and stick out. Two roundings
+    of half a unit make at most one, which `Canvas.tolerance` forgives.
     """
-    found = rectangles(netlist, replace(canvas, core=None), placement, square_soft)  # who leaves the core is outside
-    arrays = (found.placed, found.x, found.y, found.width, found.height)
-    pairs, area = kernels.overlaps(found.obstacles, *arrays)
-    still = np.append(placement.fixed, np.ones(len(found.x) - len(placement.fixed), bool))
-    among, shared = kernels.overlaps(found.obstacles[still[found.obstacles]], *arrays)
-    hard, soft = (
-        kernels.outside(np.flatnonzero((netlist.kind == kind) & ~placement.fixed), *arrays, *canvas.limits)
-        for kind in (HARD, SOFT)
-    )
+    return examine(netlist, canvas, placement, square_soft)[0]
+
+
+def examine(
+    netlist: Netlist, canvas: Canvas, placement: Placement, square_soft: bool = True
+) -> tuple[Faults, float, bool]:
+    """The faults, `penetration` (microns, the deepest overlap or farthest way out, however small), and `strict`."""
+    boxes, limits = Boxes.of(netlist, canvas, placement, square_soft), canvas.limits
+    pairs, area, depth = boxes.overlaps(canvas.tolerance)
+    hard, far = boxes.outside(boxes.hard, limits, canvas.tolerance)
+    soft, further = boxes.outside(boxes.soft, limits, canvas.tolerance)
     missing = int((~placement.placed[netlist.macros]).sum())
     square = 0
     if soft and square_soft:
-        square = int(soft) - find_faults(netlist, canvas, placement, square_soft=False).soft_outside
-    return Faults(missing, int(pairs - among), float(area - shared), int(hard), int(soft), max(square, 0))
+        rectangles = Boxes.of(netlist, canvas, placement, square_soft=False)
+        square = soft - rectangles.outside(rectangles.soft, limits, canvas.tolerance)[0]
+    return Faults(missing, pairs, area, hard, soft, max(square, 0)), max(depth, far, further), boxes.strict
+
+
+def keeps(netlist: Netlist, canvas: Canvas, placement: Placement, gap: float) -> tuple[bool, bool]:
+    """Whether the hard macros of a placement are `gap` microns from each other, and movable ones from the border."""
+    boxes, near = Boxes.of(netlist, canvas, placement), kernels.TOUCH - gap
+    return boxes.overlaps(near)[0] == 0, boxes.outside(boxes.hard, canvas.limits, near)[0] == 0
 
 
 def adjacency(netlist: Netlist) -> tuple[Array, Array, Array]:

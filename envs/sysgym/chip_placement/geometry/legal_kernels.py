@@ -6,7 +6,7 @@ import numpy as np
 
 from sysgym.compiled import njit
 
-TOUCH = 1e-6  # microns by which macros may overlap or stick out: rounding, not area
+TOUCH = 1e-6  # microns by which macros that are being placed may overlap or stick out: rounding, not area
 
 
 @njit
@@ -39,49 +39,72 @@ def node_mask(obstacles, placed, x, y, width, height, wide, tall, canvas_width, 
 
 
 @njit
-def overlaps(macros, placed, x, y, width, height):
-    """Pairs of placed macros that overlap by more than rounding, and the area of all overlaps."""
+def overlaps(macros, placed, x, y, width, height, fixed, tolerance):
+    """Pairs of placed macros, not both fixed, that share more than `tolerance` in both directions.
+
+    Their number, the area that they share, and the largest depth of any two, below the tolerance too. Negative
+    tolerances count pairs that are nearer than that.
+    """
     order = macros[np.argsort((x - width / 2)[macros])]
-    pairs, area = 0, 0.0
+    pairs, area, deepest, least = 0, 0.0, 0.0, min(tolerance, 0.0)
     for i in range(len(order)):
         a = order[i]
         if not placed[a]:
             continue
         for j in range(i + 1, len(order)):
             b = order[j]
-            if x[b] - width[b] / 2 >= x[a] + width[a] / 2 - TOUCH:
+            if x[b] - width[b] / 2 >= x[a] + width[a] / 2 - least:
                 break
-            if not placed[b]:
+            if not placed[b] or (fixed[a] and fixed[b]):
                 continue
             wide = min(x[a] + width[a] / 2, x[b] + width[b] / 2) - max(x[a] - width[a] / 2, x[b] - width[b] / 2)
             tall = min(y[a] + height[a] / 2, y[b] + height[b] / 2) - max(y[a] - height[a] / 2, y[b] - height[b] / 2)
-            if wide > TOUCH and tall > TOUCH:
+            deepest = max(deepest, min(wide, tall))
+            if wide > tolerance and tall > tolerance:
                 pairs += 1
                 area += wide * tall
-    return pairs, area
+    return pairs, area, deepest
 
 
 @njit
-def outside(macros, placed, x, y, width, height, canvas_width, canvas_height):
-    """Number of placed macros that stick out of the canvas by more than rounding."""
-    count = 0
+def outside(macros, placed, x, y, width, height, canvas_width, canvas_height, tolerance):
+    """Number of placed macros that stick out of the canvas by more than `tolerance`, and the farthest that one does."""
+    count, farthest = 0, 0.0
     for i in macros:
-        if placed[i] and (
-            x[i] - width[i] / 2 < -TOUCH or x[i] + width[i] / 2 > canvas_width + TOUCH
-            or y[i] - height[i] / 2 < -TOUCH or y[i] + height[i] / 2 > canvas_height + TOUCH
-        ):  # fmt: skip
-            count += 1
-    return count
+        if placed[i]:
+            far = max(width[i] / 2 - x[i], x[i] + width[i] / 2 - canvas_width,
+                      height[i] / 2 - y[i], y[i] + height[i] / 2 - canvas_height)  # fmt: skip
+            farthest = max(farthest, far)
+            count += far > tolerance
+    return count, farthest
 
 
 @njit
-def fits(macro, new_x, new_y, obstacles, x, y, width, height, canvas_width, canvas_height, moved, count):
-    """Whether a macro at a place lies inside and overlaps no obstacle that is not itself moved."""
+def disjoint(macros, placed, x, y, width, height, fixed):
+    """Whether no two placed macros, not both fixed, share any area, in the precision of the arrays."""
+    left, right, low, high = x - width / 2, x + width / 2, y - height / 2, y + height / 2
+    order = macros[np.argsort(left[macros])]
+    for i in range(len(order)):
+        a = order[i]
+        for j in range(i + 1, len(order)):
+            b = order[j]
+            if left[b] >= right[a]:
+                break
+            if placed[a] and placed[b] and not (fixed[a] and fixed[b]) and low[a] < high[b] and low[b] < high[a]:
+                return False
+    return True
+
+
+@njit
+def fits(macro, new_x, new_y, obstacles, x, y, width, height, canvas_width, canvas_height, gap, margin, moved, count):
+    """Whether a macro at a place keeps `margin` from the border and `gap` from obstacles that are not moved."""
     half_w, half_h = width[macro] / 2, height[macro] / 2
-    if new_x - half_w < -TOUCH or new_x + half_w > canvas_width + TOUCH:
+    rim = margin - TOUCH
+    if new_x - half_w < rim or new_x + half_w > canvas_width - rim:
         return False
-    if new_y - half_h < -TOUCH or new_y + half_h > canvas_height + TOUCH:
+    if new_y - half_h < rim or new_y + half_h > canvas_height - rim:
         return False
+    far_w, far_h = half_w + gap - TOUCH, half_h + gap - TOUCH
     for other in obstacles:
         skip = False
         for k in range(count):
@@ -89,19 +112,18 @@ def fits(macro, new_x, new_y, obstacles, x, y, width, height, canvas_width, canv
                 skip = True
         if skip:
             continue
-        if (abs(x[other] - new_x) < half_w + width[other] / 2 - TOUCH
-                and abs(y[other] - new_y) < half_h + height[other] / 2 - TOUCH):  # fmt: skip
+        if abs(x[other] - new_x) < far_w + width[other] / 2 and abs(y[other] - new_y) < far_h + height[other] / 2:
             return False
     return True
 
 
 @njit
-def apart(count, nodes, new_x, new_y, width, height):
-    """Whether moved macros do not overlap each other at their new places."""
+def apart(count, nodes, new_x, new_y, width, height, gap):
+    """Whether moved macros keep `gap` from each other at their new places."""
     for a in range(count):
         for b in range(a + 1, count):
             i, j = nodes[a], nodes[b]
-            if (abs(new_x[a] - new_x[b]) < (width[i] + width[j]) / 2 - TOUCH
-                    and abs(new_y[a] - new_y[b]) < (height[i] + height[j]) / 2 - TOUCH):  # fmt: skip
+            if (abs(new_x[a] - new_x[b]) < (width[i] + width[j]) / 2 + gap - TOUCH
+                    and abs(new_y[a] - new_y[b]) < (height[i] + height[j]) / 2 + gap - TOUCH):  # fmt: skip
                 return False
     return True

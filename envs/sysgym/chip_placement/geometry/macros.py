@@ -27,6 +27,16 @@ def macro_sizes(netlist: Netlist, square_soft: bool = True, orientation: Array |
     return width, height
 
 
+def sizes_of(netlist: Netlist, macros: Array, orientation: Array, square_soft: bool = True) -> tuple[Array, Array]:
+    """As `macro_sizes`, of some macros (k,) in their orientations (k,)."""
+    turned, wide, tall = orientation >= QUARTER, netlist.width[macros], netlist.height[macros]
+    width, height = np.where(turned, tall, wide), np.where(turned, wide, tall)
+    if not square_soft:
+        return width, height
+    soft, side = netlist.kind[macros] == SOFT, np.sqrt(wide * tall)
+    return np.where(soft, side, width), np.where(soft, side, height)
+
+
 def positions(netlist: Netlist, placement: Placement) -> tuple[Array, Array]:
     """Positions of all nodes, pins by the orientation of their macro, (n,) float64 each."""
     px, py = np.empty(len(netlist.kind)), np.empty(len(netlist.kind))

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from sysgym.chip_placement.kernels import block_macro, cover, mean_of_largest, net_length, route_net, smooth, turned
+from sysgym.chip_placement.kernels import block_bound, cover, mean_of_largest, net_length, route_net, smooth, turned
 from sysgym.compiled import njit
 from sysgym.core.problem import Array
 
@@ -16,7 +16,7 @@ class Tables(NamedTuple):
     """The netlist, a placement and the maps behind its proxy, as the kernels take them; see `Moves`.
 
     scalars (3,) float64: wirelength, the last stamp of `seen`, the last stamp of `marks`. cell_w, cell_h are of the
-    cells for density, route_w, route_h of those for routing.
+    cells for density, route_w, route_h of those for routing. rim, unit: of the canvas.
     """
 
     net_ptr: Array
@@ -54,6 +54,8 @@ class Tables(NamedTuple):
     cell_h: float
     route_w: float
     route_h: float
+    rim: float
+    unit: float
 
 
 class Terms(NamedTuple):
@@ -63,6 +65,8 @@ class Terms(NamedTuple):
     obstacles: Array  # (k,) int64, nodes that no hard macro may overlap
     canvas_width: float
     canvas_height: float
+    gap: float  # microns between hard macros, and between them and the border
+    margin: float
     divisor: float
     capacity_h: float
     capacity_v: float
@@ -87,7 +91,7 @@ def put(count, nodes, new_x, new_y, new_o, tables):
     """Move macros nodes[:count] and keep wirelength, routes, blocked routes and density up to date."""
     (net_ptr, net_of, pin_ptr, pin_of, ptr, pins, weight, width, height, hard, placed, x, y,
      orientation, x_offset, y_offset, px, py, length, hor, ver, block_h, block_v, grid, cells,
-     seen, marks, touched, scalars, per_h, per_v, cell_w, cell_h, route_w, route_h) = tables  # fmt: skip
+     seen, marks, touched, scalars, per_h, per_v, cell_w, cell_h, route_w, route_h, rim, unit) = tables  # fmt: skip
     per_area = 1.0 / (cell_w * cell_h)
     scalars[2] += 1
     mark, many = int(scalars[2]), 0
@@ -103,36 +107,37 @@ def put(count, nodes, new_x, new_y, new_o, tables):
         e = touched[k]
         scalars[0] -= weight[e] * length[e]
         scalars[1] += 1
-        route_net(ptr[e], ptr[e + 1], pins, -max(1.0, weight[e]), px, py, placed, route_w, route_h, hor, ver, cells,
-                  seen, int(scalars[1]))  # fmt: skip
+        route_net(ptr[e], ptr[e + 1], pins, -max(1.0, weight[e]), px, py, placed, route_w, route_h, rim, hor, ver,
+                  cells, seen, int(scalars[1]))  # fmt: skip
     for k in range(count):
         i = nodes[k]
         cover(x[i], y[i], width[i], height[i], cell_w, cell_h, -per_area, grid)
         if hard[i]:
-            block_macro(x[i], y[i], width[i], height[i], route_w, route_h, -per_h, -per_v, block_h, block_v)
+            block_bound(x[i], y[i], width[i], height[i], route_w, route_h, per_h, per_v, unit, -1.0, block_h, block_v)
         x[i], y[i], orientation[i] = new_x[k], new_y[k], new_o[k]
         cover(x[i], y[i], width[i], height[i], cell_w, cell_h, per_area, grid)
         if hard[i]:
-            block_macro(x[i], y[i], width[i], height[i], route_w, route_h, per_h, per_v, block_h, block_v)
+            block_bound(x[i], y[i], width[i], height[i], route_w, route_h, per_h, per_v, unit, 1.0, block_h, block_v)
         shift_pins(i, pin_ptr, pin_of, x, y, orientation, x_offset, y_offset, px, py)
     for k in range(many):
         e = touched[k]
         length[e] = net_length(ptr[e], ptr[e + 1], pins, px, py)
         scalars[0] += weight[e] * length[e]
         scalars[1] += 1
-        route_net(ptr[e], ptr[e + 1], pins, max(1.0, weight[e]), px, py, placed, route_w, route_h, hor, ver, cells,
-                  seen, int(scalars[1]))  # fmt: skip
+        route_net(ptr[e], ptr[e + 1], pins, max(1.0, weight[e]), px, py, placed, route_w, route_h, rim, hor, ver,
+                  cells, seen, int(scalars[1]))  # fmt: skip
 
 
 @njit
 def put_macros(count, nodes, new_x, new_y, new_o, net_ptr, net_of, pin_ptr, pin_of, ptr, pins, weight, width, height,
                hard, placed, x, y, orientation, x_offset, y_offset, px, py, length, hor, ver, block_h, block_v, grid,
-               cells, seen, marks, touched, scalars, per_h, per_v, cell_w, cell_h, route_w, route_h):  # fmt: skip
+               cells, seen, marks, touched, scalars, per_h, per_v, cell_w, cell_h, route_w, route_h, rim,
+               unit):  # fmt: skip
     """`put`, with the fields of `Tables` one by one: what a step of an environment calls."""
     tables = Tables(net_ptr, net_of, pin_ptr, pin_of, ptr, pins, weight, width, height, hard, placed,
                     x, y, orientation, x_offset, y_offset, px, py, length, hor, ver, block_h, block_v,
                     grid, cells, seen, marks, touched, scalars, per_h, per_v, cell_w, cell_h, route_w,
-                    route_h)  # fmt: skip
+                    route_h, rim, unit)  # fmt: skip
     put(count, nodes, new_x, new_y, new_o, tables)
 
 

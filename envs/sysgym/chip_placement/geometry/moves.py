@@ -30,11 +30,16 @@ class Moves:
 
     Arrays over nodes go on with the blockages, which no hard macro may overlap (`obstacles`).
 
-    Moves are exact: after any number of them `cost()` is what `proxy_cost` finds from scratch, up to rounding. They do
-    not swap a macro's width and height, so orientations are N, FN, S, FS.
+    Moves are exact: after any number of them `cost()` is what `both_costs` finds from scratch, up to rounding, with
+    the bound of the congestion for the congestion. They do not swap a macro's width and height, so orientations are N,
+    FN, S, FS. Kernels of placers keep `gap` microns between hard macros, and `margin` from the border.
     """
 
-    def __init__(self, netlist: Netlist, canvas: Canvas, placement: Placement, square_soft: bool = True) -> None:
+    def __init__(
+        self, netlist: Netlist, canvas: Canvas, placement: Placement, square_soft: bool = True, gap: float = 0.0,
+        margin: float = 0.0,
+    ) -> None:  # fmt: skip
+        self.gap, self.margin = gap, margin
         self.netlist, self.canvas, self.placement = netlist, canvas, placement
         count = len(netlist.kind)
         net = np.repeat(np.arange(netlist.nets), np.diff(netlist.ptr))
@@ -69,10 +74,10 @@ class Moves:
         for table in (self.hor, self.ver, self.block_h, self.block_v):
             table[:] = 0.0
         kernels.route_nets(netlist.ptr, netlist.pins, netlist.weight, self.px, self.py, self.placed,
-                           *self.canvas.routing_cell, self.hor, self.ver)  # fmt: skip
+                           *self.canvas.routing_cell, self.canvas.rim, self.hor, self.ver)  # fmt: skip
         arrays = (self.x, self.y, self.width, self.height, self.placed)
-        kernels.block_macros(np.flatnonzero(self.hard), *arrays, *self.canvas.routing_cell, *self.per, self.block_h,
-                             self.block_v)  # fmt: skip
+        kernels.block_bounds(np.flatnonzero(self.hard), *arrays, *self.canvas.routing_cell, *self.per,
+                             self.canvas.unit, self.block_h, self.block_v)  # fmt: skip
         kernels.density_map(netlist.macros, *arrays, *self.canvas.cell, self.grid)
         kernels.net_lengths(netlist.ptr, netlist.pins, self.px, self.py, self.length)
         self.scalars[0] = netlist.weight @ self.length
@@ -85,11 +90,12 @@ class Moves:
             self.hard, self.placed, self.x, self.y, self.orientation, netlist.x_offset, netlist.y_offset, self.px,
             self.py, self.length, self.hor, self.ver, self.block_h, self.block_v, self.grid, self.cells, self.seen,
             self.marks, self.touched, self.scalars, *self.per, *self.canvas.cell, *self.canvas.routing_cell,
+            self.canvas.rim, self.canvas.unit,
         )  # fmt: skip
 
     def terms(self, weights: tuple[float, float, float]) -> Terms:
         """What the kernels pay for."""
-        return Terms(np.array(weights), self.obstacles, self.canvas.width, self.canvas.height, self.divisor,
+        return Terms(np.array(weights), self.obstacles, *self.canvas.limits, self.gap, self.margin, self.divisor,
                      *self.capacity, int(self.canvas.smoothing), *self.scratch)  # fmt: skip
 
     def put(self, nodes: Sequence[int], x: Sequence[float], y: Sequence[float], orientation: Sequence[int]) -> None:
@@ -98,7 +104,7 @@ class Moves:
                            np.array(orientation, np.int8), *self.tables())  # fmt: skip
 
     def cost(self) -> ProxyCost:
-        """The proxy's parts as they stand."""
+        """The proxy's parts as they stand; the congestion is its bound."""
         found = move_kernels.parts(self.scalars[0], self.divisor, self.grid, self.hor, self.ver, self.block_h,
                               self.block_v, *self.capacity, int(self.canvas.smoothing), *self.scratch)  # fmt: skip
         return ProxyCost(float(self.scalars[0]), *map(float, found))

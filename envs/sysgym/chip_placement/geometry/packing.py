@@ -59,21 +59,27 @@ def pack(
 
 
 def free_corners(
-    wide: float, tall: float, boxes: Array, width: float, height: float, spacing: float, more: tuple[float, float]
+    wide: float,
+    tall: float,
+    boxes: Array,
+    ends: tuple[float, float],
+    spacing: float,
+    more: tuple[float, float],
+    margin: float = 0.0,
 ) -> tuple[Array, Array, Array]:
     """Lower left corners where a macro fits among boxes: their xs (p,), ys (q,) and which pairs are free (p, q) bool.
 
-    `boxes` (k, 4) are left, low, right, high; the macro stays `spacing` from them and inside width x height. The
+    `boxes` (k, 4) are left, low, right, high; the macro stays `spacing` from them and `margin` inside `ends`. The
     corners put it against boxes or the border (where the best of them all must be), or have a coordinate of `more`.
     """
     axes, spans = [], []
     for low, high, size, end, extra in (
-        (boxes[:, 0], boxes[:, 2], wide, width, more[0]),
-        (boxes[:, 1], boxes[:, 3], tall, height, more[1]),
+        (boxes[:, 0], boxes[:, 2], wide, ends[0], more[0]),
+        (boxes[:, 1], boxes[:, 3], tall, ends[1], more[1]),
     ):
         near, far = low - spacing - size, high + spacing
-        at = np.unique(np.concatenate([[0.0, end - size, extra], near, far]))
-        at = at[(at >= -ROUNDING) & (at <= end - size + ROUNDING)]
+        at = np.unique(np.concatenate([[margin, end - size - margin, extra], near, far]))
+        at = at[(at >= margin - ROUNDING) & (at <= end - size - margin + ROUNDING)]
         axes.append(at)
         spans.append((np.searchsorted(at, near + ROUNDING), np.searchsorted(at, far - ROUNDING)))
     free = np.ones((len(axes[0]), len(axes[1])), bool)
@@ -99,17 +105,31 @@ def _with_boxes(netlist: Netlist, placement: Placement, order: Array, boxes: Arr
     return replace(placement, x=x[at], y=y[at], placed=placed[at])
 
 
+def room(canvas: Canvas) -> float:
+    """Microns that placers leave between hard macros and to the border: two units, so that no rounding closes them."""
+    return 2 * canvas.unit
+
+
 def legalise(netlist: Netlist, canvas: Canvas, placement: Placement, spacing: float = 0.0) -> Placement | None:
     """Movable hard macros, largest first, each at the free corner nearest to where it stands; None if one fits nowhere.
 
-    Coordinates are any, fixed macros and blockages are kept clear; orientations stay.
+    Coordinates are any, fixed macros and blockages are kept clear; orientations stay. Macros keep `room` from each
+    other and the border if there is any.
     """
+    least = room(canvas)
+    found = _legalise(netlist, canvas, placement, max(spacing, least), least)
+    return _legalise(netlist, canvas, placement, spacing, 0.0) if found is None else found
+
+
+def _legalise(
+    netlist: Netlist, canvas: Canvas, placement: Placement, spacing: float, margin: float
+) -> Placement | None:
     order = macro_order(netlist, placement.fixed)
     sizes, boxes = _arranged(netlist, canvas, placement, order)
     known = len(boxes)
     for node, (wide, tall) in zip(order, sizes.tolist(), strict=True):
         wish = placement.x[node] - wide / 2, placement.y[node] - tall / 2
-        xs, ys, free = free_corners(wide, tall, boxes, canvas.width, canvas.height, spacing, wish)
+        xs, ys, free = free_corners(wide, tall, boxes, canvas.limits, spacing, wish, margin)
         if not free.any():
             return None
         far = np.where(free, abs(xs - wish[0])[:, None] + abs(ys - wish[1]), np.inf)
@@ -118,13 +138,13 @@ def legalise(netlist: Netlist, canvas: Canvas, placement: Placement, spacing: fl
     return _with_boxes(netlist, placement, order, boxes[known:])
 
 
-def _bottom_left(sizes: Array, boxes: Array, canvas: Canvas, spacing: float, order: Array) -> Array:
+def _bottom_left(sizes: Array, boxes: Array, canvas: Canvas, spacing: float, order: Array, margin: float) -> Array:
     """Boxes of macros put one by one as low as they go, then as far left; their tops may leave the canvas."""
     found, known = np.zeros((len(order), 4)), boxes
     ceiling = 2 * canvas.height + (sizes[:, 1] + 2 * spacing).sum()
     for k in order:
         wide, tall = sizes[k]
-        xs, ys, free = free_corners(wide, tall, known, canvas.width, ceiling, spacing, (0.0, 0.0))
+        xs, ys, free = free_corners(wide, tall, known, (canvas.limits[0], ceiling), spacing, (margin, margin), margin)
         row = int(free.any(axis=0).argmax())
         column = int(free[:, row].argmax())
         found[k] = xs[column], ys[row], xs[column] + wide, ys[row] + tall
@@ -134,7 +154,7 @@ def _bottom_left(sizes: Array, boxes: Array, canvas: Canvas, spacing: float, ord
 
 def pack_tightly(
     netlist: Netlist, canvas: Canvas, placement: Placement, rng: np.random.Generator, spacing: float = 0.0,
-    tries: int = 1000,
+    tries: int = 1000, margin: float = 0.0,
 ) -> Placement | None:  # fmt: skip
     """Movable hard macros at any coordinates, facing N, clear of fixed ones and blockages; None if no order fits.
 
@@ -145,7 +165,7 @@ def pack_tightly(
     facing = np.where(np.isin(netlist.parent, nodes), 0, placement.orientation).astype(np.int8)
     start = replace(placement, orientation=facing)
     sizes, boxes = _arranged(netlist, canvas, start, nodes)
-    if not len(nodes) or (sizes > np.array([canvas.width, canvas.height]) + ROUNDING).any():
+    if not len(nodes) or (sizes > np.array(canvas.limits) - 2 * margin + ROUNDING).any():
         return None if len(nodes) else placement
     keys = (sizes[:, 1], sizes[:, 0], sizes.prod(axis=1), sizes.max(axis=1))
     orders = [np.argsort(-key, kind="stable") for key in keys]
@@ -155,9 +175,9 @@ def pack_tightly(
         if attempt >= len(orders):
             i, j = rng.integers(0, len(order), 2)
             order[i], order[j] = order[j], order[i]
-        found = _bottom_left(sizes, boxes, canvas, spacing, order)
+        found = _bottom_left(sizes, boxes, canvas, spacing, order, margin)
         top = float(found[:, 3].max())
-        if top <= canvas.height + ROUNDING:
+        if top <= canvas.limits[1] - margin + ROUNDING:
             return _with_boxes(netlist, start, nodes, found)
         if top <= least:
             best, least = order, top
@@ -170,7 +190,8 @@ def find_packing(
 ) -> Placement | None:  # fmt: skip
     """A legal placement of the hard macros, or None if none is found.
 
-    Along a spiral of cells (unless `shuffled`), else on cells in random order, else `pack_tightly`.
+    Along a spiral of cells (unless `shuffled`), else on cells in random order, where macros may touch; else by
+    `pack_tightly`, with `room` between them and to the border if there is any.
     """
     cells = spiral(canvas.columns, canvas.rows)
     for attempt in range(10):
@@ -178,4 +199,6 @@ def find_packing(
         found = pack(netlist, canvas, placement, tried, spacing)
         if found is not None:
             return found
-    return pack_tightly(netlist, canvas, placement, rng, spacing)
+    least = room(canvas)
+    found = pack_tightly(netlist, canvas, placement, rng, max(spacing, least), margin=least)
+    return pack_tightly(netlist, canvas, placement, rng, spacing) if found is None else found

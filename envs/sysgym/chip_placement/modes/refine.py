@@ -16,6 +16,7 @@ from sysgym.chip_placement.geometry.force import place_soft
 from sysgym.chip_placement.geometry.legal import check_fits, find_faults
 from sysgym.chip_placement.geometry.moves import Moves
 from sysgym.chip_placement.geometry.packing import find_packing
+from sysgym.chip_placement.geometry.resolution import canonical, on_unit, on_units
 from sysgym.chip_placement.geometry.wire import macro_hpwl, wire
 from sysgym.chip_placement.instance import Chip
 from sysgym.chip_placement.judge import Rules, all_nodes, check_clustered
@@ -75,8 +76,10 @@ class Refine:
                     f"the starting solution moves {moved:g} fixed macros of {chip.name}; leave them alone."
                 )
             placement = all_nodes(chip, *(np.asarray(solution[key]) for key in ("x", "y", "orientation")))
+            placement = canonical(chip.netlist, canvas, placement, self.rules.square_soft)
         else:
-            placement = self._packed(chip, rng)
+            own = chip.macros[~chip.placement.fixed[chip.macros]]
+            placement = on_units(chip.netlist, canvas, self._packed(chip, rng), own)
         moves = Moves(chip.netlist, canvas, placement, self.rules.square_soft)
         steps = self.steps if self.steps is not None else 20 * max(len(chip.movable), 1)
         state = Refined(moves, self._macros(chip, moves), 0.0, 0.0, 0, steps, True)
@@ -151,19 +154,21 @@ class Refine:
     def _wanted(
         self, chip: Chip, moves: Moves, node: int, choice: int
     ) -> tuple[list[int], list[float], list[float], list[int]]:
-        """Nodes and their new places; none where the choice concerns nothing that may move."""
+        """Nodes and their new places, on whole units; none where the choice concerns nothing that may move."""
         canvas, base = chip.canvas, self._swap_base(chip)
         if node < 0 or chip.placement.fixed[node]:
             return [], [], [], []
         x, y, facing = float(moves.x[node]), float(moves.y[node]), int(moves.orientation[node])
         if choice < SHIFTS:
             way = ((-1, 0), (1, 0), (0, -1), (0, 1))[choice]
-            return [node], [x + way[0] * canvas.cell[0]], [y + way[1] * canvas.cell[1]], [facing]
+            at = on_unit(canvas, np.array([x, y]) + np.array(way) * canvas.cell)
+            return [node], [float(at[0])], [float(at[1])], [facing]
         if choice < SHIFTS + MIRRORS:
             return [node], [x], [y], [facing ^ (choice - SHIFTS + 1)]
         if choice < base:
             row, column = divmod(choice - SHIFTS - MIRRORS, canvas.columns)
-            return [node], [(column + 0.5) * canvas.cell[0]], [(row + 0.5) * canvas.cell[1]], [facing]
+            at = on_unit(canvas, (np.array([column, row]) + 0.5) * canvas.cell)
+            return [node], [float(at[0])], [float(at[1])], [facing]
         other = int(chip.macros[choice - base]) if choice - base < len(chip.macros) else node
         if other == node or chip.placement.fixed[other]:
             return [], [], [], []
@@ -175,11 +180,12 @@ class Refine:
         soft = chip.netlist.kind[moved] == SOFT
         canvas = chip.canvas
         none = np.zeros(0, np.int64)
-        if not soft.any() and not legal_kernels.apart(len(nodes), moved, new_x, new_y, moves.width, moves.height):
+        if not soft.any() and not legal_kernels.apart(len(nodes), moved, new_x, new_y, moves.width, moves.height,
+                                                      0.0):  # fmt: skip
             return False
         return all(
             legal_kernels.fits(nodes[k], x[k], y[k], none if soft[k] else moves.obstacles, moves.x, moves.y,
-                               moves.width, moves.height, canvas.width, canvas.height, moved, len(nodes))
+                               moves.width, moves.height, canvas.width, canvas.height, 0.0, 0.0, moved, len(nodes))
             for k in range(len(nodes))
         )  # fmt: skip
 

@@ -11,6 +11,7 @@ from gymnasium import spaces
 
 from sysgym.chip_placement.geometry import legal_kernels
 from sysgym.chip_placement.geometry.force import settle_soft
+from sysgym.chip_placement.geometry.resolution import on_unit
 from sysgym.chip_placement.geometry.wire import placing_order, wire
 from sysgym.chip_placement.instance import Chip
 from sysgym.chip_placement.judge import Rules, all_nodes, check_clustered
@@ -162,13 +163,16 @@ class Placing:
         canvas, many = chip.canvas, len(chip.macros)
         state.s[OVER], state.mask[:], state.cells[:] = 1, 0, 0
         soft = np.flatnonzero(~chip.bodies.hard[:many])
-        if int(state.s[DONE]) < len(state.order):
+        complete = int(state.s[DONE]) == len(state.order)
+        if complete:  # on whole units, which every file keeps, before soft macros follow
+            for at in (state.x, state.y):
+                at[state.order] = on_unit(canvas, at[state.order])
+        if not complete:
             lost = np.append(state.order[int(state.s[DONE]) :], soft)
             state.x[lost], state.y[lost] = canvas.width / 2, canvas.height / 2
         elif self.soft == "force" and chip.has_soft:
-            placement = settle_soft(
-                chip.netlist, canvas, all_nodes(chip, *self._macros(chip, state)), self.rules.square_soft
-            )
+            given = all_nodes(chip, *self._macros(chip, state))
+            placement = settle_soft(chip.netlist, canvas, given, self.rules.square_soft)
             state.x[soft], state.y[soft] = placement.x[chip.macros[soft]], placement.y[chip.macros[soft]]
         else:
             state.x[soft], state.y[soft] = chip.placement.x[chip.macros[soft]], chip.placement.y[chip.macros[soft]]
