@@ -183,6 +183,12 @@ def test_cells_are_placed_around_macros_first(inline: Inline, files: Path) -> No
     assert (files / "other.pb.txt").read_bytes() != (files / "netlist.pb.txt").read_bytes()
 
 
+def test_a_placement_that_may_be_cut_short_is_told(inline: Inline, files: Path) -> None:
+    words = ("group", "d.nodes", *CANVAS, "--groups", "d.groups", "--merge-nets", "--unit", "0.01", "-o", "a.pb.txt")
+    said = inline(*words, "--place", "0.001").stderr
+    assert "--place 0.001 may not do for all 400 iterations" in said and (files / "a.pb.txt").is_file()
+
+
 def test_macros_are_placed_unless_they_are_fixed(inline: Inline, files: Path) -> None:
     words = ("group", "d.nodes", *CANVAS, "--groups", "d.groups", "--merge-nets", "--unit", "0.01", "--place", "60")
     inline(*words, "--place-macros", "-o", "netlist.pb.txt", "--write-plc", "initial.plc")

@@ -104,7 +104,7 @@ def test_only_accepted_and_feasible_answers_are_written(
         solution_files(store, board, "txt")
     bad = toy_board(behave="reject", id="toy-bad-v1")
     assert store.submit(toy_pack(bad, agent="never"), bad).accepted
-    with pytest.warns(Notice, match="no answer is kept"):
+    with pytest.warns(Notice, match="no feasible answer is kept"):
         assert set(solution_files(store, bad, "json")) == {"toy-bad-v1-solutions.json"}
 
 

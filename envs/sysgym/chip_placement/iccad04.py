@@ -56,6 +56,7 @@ def unlike(chip: Chip) -> str | None:
     if circuit is None:
         return None
     canvas, constants = chip.canvas, told["constants"]
+    pairs: list[tuple[str, Any, Any]]
     pairs = [(key, int((chip.netlist.kind == kind).sum()), circuit.get(key)) for key, kind in KINDS.items()]
     pairs.append(("grid", [canvas.columns, canvas.rows], circuit.get("grid")))
     pairs += [(key, list(getattr(canvas, key)), constants[key]) for key in ("routes", "macro_routes")]

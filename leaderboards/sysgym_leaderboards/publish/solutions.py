@@ -48,7 +48,7 @@ def solution_files(store: Store, board: Board, ending: str) -> dict[str, bytes]:
             files[file] = _content(problem, instance, restricted(problem, instance, arrays, freedom), ending)
             rows.append(_told(entry, row, file))
     if entries and not rows:
-        announce(f"{board.id}: no answer is kept that could be written; where agents are judged, they are kept instead.")
+        announce(f"{board.id}: no feasible answer is kept; where agents are judged, the store has them instead.")
     index = {"board": board.id, "problem": board.problem, "options": dict(board.options), "freedom": freedom,
              "solutions": rows}  # fmt: skip
     files[f"{board.id}-solutions.json"] = (json.dumps(index, indent=1, sort_keys=True) + "\n").encode()
