@@ -63,6 +63,13 @@ def test_the_table_has_the_means_that_its_sources_print() -> None:
     assert all(PUBLISHED["columns"].values()) and PUBLISHED["constants"]["source"]
 
 
+def test_the_table_is_told_as_published_figures() -> None:
+    told = make_problem("ChipPlacement").published
+    assert len(told) == 17 * len(PUBLISHED["columns"]) - 1
+    assert {"where": "ICCAD04 ibm09", "quantity": "proxy of RePlAce", "value": "1.1194",
+            "source": PUBLISHED["columns"]["RePlAce"]} in told  # fmt: skip
+
+
 def test_a_folder_is_an_instance(circuits: Path) -> None:
     problem = make_problem("ChipPlacement")
     chip = problem.load(str(circuits / "ibm01"))

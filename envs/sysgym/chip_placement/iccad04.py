@@ -49,6 +49,17 @@ def published() -> Mapping[str, Any]:
     return found
 
 
+def figures() -> tuple[dict[str, str], ...]:
+    """The table as figures of the literature, each with `where`, `quantity`, `value` and `source`."""
+    told = published()
+    return tuple(
+        {"where": f"ICCAD04 {name}", "quantity": f"proxy of {who}", "value": f"{cost:.4f}", "source": source}
+        for name, circuit in told["circuits"].items()
+        for (who, source), cost in zip(told["columns"].items(), circuit["costs"], strict=True)
+        if cost is not None
+    )
+
+
 def unlike(chip: Chip) -> str | None:
     """What of a chip is not as in the circuit of its name, '' if all is; None if its name is that of no circuit."""
     told = published()

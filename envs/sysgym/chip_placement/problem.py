@@ -36,7 +36,8 @@ class ChipPlacement:
     WireMask-BBO instead. A placement is feasible if no two hard macros overlap (touching is allowed), none stands on a
     blockage, all are inside the canvas, and fixed ones stay. Solution: `x`, `y` (microns, centres) and `orientation`
     (0 to 7: N, FN, S, FS, E, FE, W, FW) of all hard and soft macros in the order of the netlist, or a `.plc` file
-    (`.pl` for bookshelf). Instances: Circuit Training's `netlist.pb.txt`, bookshelf, GSRC/MCNC floorplans.
+    (`.pl` for bookshelf). Instances: Circuit Training's `netlist.pb.txt`, a folder with one and its `initial.plc`, such
+    as an ICCAD04 circuit of MacroPlacement, bookshelf, GSRC/MCNC floorplans.
 
     Options:
         mode: "sequential" (macro by macro on cells, soft macros by forces at the end), "hpwl" (macro by macro, dense
@@ -193,6 +194,13 @@ class ChipPlacement:
             solution = with_soft_of(instance, solution, instance.placement)
         unit = GRID * max(instance.canvas.width, instance.canvas.height)
         return {**solution, **{axis: np.rint(solution[axis] / unit).astype(np.int64) for axis in ("x", "y")}}
+
+    @property
+    def published(self) -> tuple[Mapping[str, str], ...]:
+        """Public costs of the ICCAD04 circuits."""
+        from sysgym.chip_placement.iccad04 import figures
+
+        return figures()
 
     @property
     def freedoms(self) -> Mapping[str, Freedom]:

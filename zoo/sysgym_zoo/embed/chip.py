@@ -3,7 +3,8 @@
 `python -m sysgym_zoo.embed.chip` generates the tiles from their recipes, copies the designs whose licence allows it,
 reads the public ones below SYSGYM_DATA, and records checksums, content hashes, sizes and reference costs: what our
 own baselines reach, measured here, and the figures recorded beside the public data. With the word `freed` it measures
-no more than what annealed hard macros with freed soft ones reach, and leaves the rest of the index as it is.
+no more than what annealed hard macros with freed soft ones reach, and with the word `ibm01r` that set alone; both leave
+the rest of the index as it is.
 """
 
 from __future__ import annotations
