@@ -60,7 +60,7 @@ def check_ending(problem: AnyProblem, instance: Instance, ending: str) -> None:
     known = (*problem.solution_endings(instance), *ARRAYS)
     if ending not in known:
         error = unknown(f"ending of solution files of {problem.name}", ending, known)
-        raise UsageError(str(error))
+        raise UsageError(f"{error} Name boards whose problems write such files, or take one that all have.")
 
 
 def _answers(entries: list[tuple[Entry, Submission]], name: str) -> Iterator[tuple[Entry, Row, Mapping[str, Array]]]:
