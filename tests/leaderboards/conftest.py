@@ -36,6 +36,7 @@ class Toy:
     dynamics = reads = adopt = parse_solution = format_solution = named_solution = legend = None
     frames = timeline = canonical = beside = None
     restrict = None
+    solution_endings = lambda self, instance: ()
     choice_names, secondary, sealed, precision, freedoms, published, tradeoff = (), False, False, 0.0, {}, (), ()
     def __init__(self, *, behave="well"): self.behave = behave
     def instance_sets(self): return {}

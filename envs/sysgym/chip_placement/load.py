@@ -15,6 +15,7 @@ from sysgym.chip_placement.formats.netlist import HARD, PORT, Netlist
 from sysgym.chip_placement.formats.plc import Canvas, Placement, canvas_of, check_canvas, netlist_placement, read_plc
 from sysgym.chip_placement.generate import generate_chip, is_recipe
 from sysgym.chip_placement.graph import without_cells
+from sysgym.chip_placement.iccad04 import design_in, say_unlike
 from sysgym.chip_placement.instance import Chip
 from sysgym.core import data
 from sysgym.core.errors import UsageError, announce
@@ -139,10 +140,16 @@ def load_chip(name: str, plc: str | None = None, grid: int | None = None, keep_f
         if plc is not None:
             raise UsageError(f"option plc goes with a netlist; {name!r} is generated with a canvas of its own.")
         chip = generate_chip(name)
+    elif (folder := _folder(name)) is not None:
+        chip = read_chip(folder, plc, name)
+        say_unlike(chip)
     elif (len(name) < 1024 and Path(name).is_file()) or Path(name.removesuffix(".gz")).suffix.lower() in ENDINGS:
         chip = read_chip(Path(name), plc)
     else:
-        hint = "a design file (netlist.pb.txt, bookshelf .aux, floorplan .block) or a recipe such as"
+        hint = (
+            "a design file (netlist.pb.txt, bookshelf .aux, floorplan .block), a folder with netlist.pb.txt and "
+            "initial.plc, or a recipe such as"
+        )
         raise no_instance(sets, name, f"{hint} 'tiles:rows=4,columns=4,seed=1'")
     count = int(marked(chip).sum())
     if count and not keep_fixed:
@@ -154,8 +161,18 @@ def load_chip(name: str, plc: str | None = None, grid: int | None = None, keep_f
     return with_grid(chip, grid) if grid else chip
 
 
+def _folder(name: str) -> Path | None:
+    """The netlist in a folder that is one design, None for any other word."""
+    return design_in(Path(name)) if len(name) < 1024 and "\0" not in name and Path(name).is_dir() else None
+
+
 def is_design(name: str, head: bytes = b"") -> bool:
-    """Whether this is a recipe of a chip, or a design file by its ending; a `.txt` must hold nodes of a netlist."""
+    """Whether this is a recipe of a chip, a design file by its ending, or a folder that holds one design.
+
+    A `.txt` must hold nodes of a netlist.
+    """
+    if _folder(name) is not None:
+        return True
     plain = name.removesuffix(".gz").lower()
     if plain.endswith(".txt"):
         return plain.endswith(".pb.txt") or HEAD.search(head) is not None

@@ -37,7 +37,8 @@ class ChipPlacement:
     a unit of the sixth digit of the canvas, none stands on a blockage, all are inside the canvas, and fixed ones stay.
     Solution: `x`, `y` (microns, centres) and `orientation` (0 to 7: N, FN, S, FS, E, FE, W, FW) of all hard and soft
     macros in the order of the netlist, or a `.plc` file (`.pl` for bookshelf). Instances: Circuit Training's
-    `netlist.pb.txt`, bookshelf, GSRC/MCNC floorplans.
+    `netlist.pb.txt`, a folder with one and its `initial.plc`, such as an ICCAD04 circuit of MacroPlacement, bookshelf,
+    GSRC/MCNC floorplans.
 
     Options:
         mode: "sequential" (macro by macro on cells, soft macros by forces at the end), "hpwl" (macro by macro, dense
@@ -198,6 +199,13 @@ class ChipPlacement:
         return as_judged(instance, solution, self.square_soft)
 
     @property
+    def published(self) -> tuple[Mapping[str, str], ...]:
+        """Public costs of the ICCAD04 circuits."""
+        from sysgym.chip_placement.iccad04 import figures
+
+        return figures()
+
+    @property
     def freedoms(self) -> Mapping[str, Freedom]:
         """How soft macros are placed where they count: by forces, or freely."""
         return {"hard": HARD} if self.pays_for == "hpwl" else {"forces": FORCES, "free": FREE}
@@ -216,7 +224,10 @@ class ChipPlacement:
         return judge_chip(instance, check_arrays(self.solution_arrays(instance), solution), self.rules)
 
     def reference_costs(self, instance: Chip) -> Mapping[str, float]:
-        """Known costs, `who -> cost`, for the objective in force with its usual choices; empty with others."""
+        """Known costs, `who -> cost`, for the objective in force with its usual choices; empty with others.
+
+        Of ICCAD04 circuits that the user has, the public ones, also with the rectangles of soft macros.
+        """
         entry = find_entry(self.instance_sets(), instance.name)
         usual = (
             self.rules == type(self)(objective=self.pays_for).rules
@@ -226,6 +237,15 @@ class ChipPlacement:
         )
         if self.pays_for == "hpwl":
             usual = self.plc is None and not self.keep_fixed
+        if entry is None and self.pays_for == "proxy" and self.grid is None:
+            from sysgym.chip_placement.iccad04 import public_costs
+
+            # both shapes of soft macros: they make 0.3 % there, and the columns differ in them too
+            alike = {
+                type(self)(objective="proxy", square_soft=shape, clamp_pins=clamped).rules
+                for shape in (True, False) for clamped in (True, False)
+            }  # fmt: skip
+            return public_costs(instance) if self.rules in alike else {}
         return entry.references.get(f"objective={self.pays_for}", {}) if entry and usual else {}
 
     def parse_solution(self, instance: Chip, data: bytes, file_name: str) -> Solution:
@@ -246,6 +266,10 @@ class ChipPlacement:
         if missing:
             raise InvalidSolution(f"{missing} of {len(rows)} macros have no place in it; a solution places all.")
         return {"x": placement.x[rows], "y": placement.y[rows], "orientation": placement.orientation[rows]}
+
+    def solution_endings(self, instance: Chip) -> tuple[str, ...]:
+        """`.plc`, and `.pl` of a design in bookshelf files."""
+        return (".plc",) if instance.placement.marks is None else (".plc", ".pl")
 
     def format_solution(self, instance: Chip, solution: Solution, file_name: str) -> bytes:
         """The placement as a `.plc` file with the canvas, or as a bookshelf `.pl`."""

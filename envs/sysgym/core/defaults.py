@@ -399,6 +399,10 @@ class _ProblemDefaults:
         static = self.static(instance)
         return Size(len(static["nodes"]), len(static["edges"]) if "edges" in static else 0)
 
+    def solution_endings(self: Any, instance: Any) -> tuple[str, ...]:
+        """`.txt` where the problem writes files of its field."""
+        return () if self.format_solution is None else (".txt",)
+
     def reference_costs(self: Any, instance: Any) -> Mapping[str, float]:
         """Always the first legal action."""
         if "_references" not in vars(self):

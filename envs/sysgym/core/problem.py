@@ -170,6 +170,9 @@ class Problem(Protocol[I, S]):
     # for files of the field, and what `sysgym render` writes besides a picture; None where a problem has none
     parse_solution: Callable[[I, bytes, str], Solution] | None  # (instance, data, file name)
     format_solution: Callable[[I, Solution, str], bytes] | None
+    # endings of the files that it writes of an instance, the field's own first, such as (".plc", ".pl"); () where it is
+    # None. `sysgym board export --solutions` offers them
+    solution_endings: Callable[[I], tuple[str, ...]]
     # a solution from the object of a .json file that lacks the first array: people's own form, such as values by name
     named_solution: Callable[[I, Mapping[str, Any]], Solution] | None
     # a row of names and values for each node, for people: in .json files, where it must agree with the arrays if read

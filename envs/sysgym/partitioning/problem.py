@@ -188,6 +188,10 @@ class Partitioning:
         """A partition file: one part id a line, or `id part` by the file's own ids; `%` comments; may be gzipped."""
         return {"part": parse_partition(instance, file_name, data)}
 
+    def solution_endings(self, instance: Graph) -> tuple[str, ...]:
+        """`.part`."""
+        return (".part",)
+
     def format_solution(self, instance: Graph, solution: Solution, file_name: str) -> bytes:
         """The partition as one part id a line, or as `id part` where the graph's file has ids of its own."""
         return format_partition(instance, solution["part"])

@@ -88,11 +88,13 @@ def export(
     format: str = "html",
     *,
     pictures: int = 6,
+    solutions: str | None = None,
 ) -> list[Path]:
     """Write the rankings of some boards into the folder `out`; returns the files written.
 
     "json" and "csv" write one file a board. "html" writes `index.html`, a page a board with up to `pictures`
-    pictures of the best solutions, and the JSON and CSV that the pages link to.
+    pictures of the best solutions, and the JSON and CSV that the pages link to. `solutions` names an ending, such as
+    "json" or one of the problem's field: every feasible answer is written into such a file too (`solution_files`).
     """
     if format not in FORMATS:
         raise unknown("export format", format, FORMATS)
@@ -114,6 +116,10 @@ def export(
             drawn = best_solutions(store, board, report, pictures)
             files |= {picture.file: picture.png for picture in drawn}
             files[f"{board.id}.html"] = board_page(report, drawn).encode()
+        if solutions is not None:
+            from sysgym_leaderboards.publish.solutions import solution_files
+
+            files |= solution_files(store, board, solutions)
     if format == "html":
         from sysgym_leaderboards.publish.site import index_page
 
@@ -127,6 +133,8 @@ def _write(folder: Path, files: Mapping[str, bytes]) -> list[Path]:
         folder.mkdir(parents=True, exist_ok=True)
         with TemporaryDirectory(dir=folder, prefix=".writing-") as beside:
             for name, data in files.items():
+                for place in (Path(beside) / name, folder / name):
+                    place.parent.mkdir(parents=True, exist_ok=True)
                 (Path(beside) / name).write_bytes(data)
             for name in files:
                 (Path(beside) / name).replace(folder / name)

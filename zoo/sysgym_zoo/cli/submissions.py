@@ -161,13 +161,17 @@ def board_export(
     ] = None,
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder to write.")] = Path("site"),
     kind: Annotated[str, typer.Option("--format", help="html, json or csv.", autocompletion=complete.formats)] = "html",
+    solutions: Annotated[
+        str | None,
+        typer.Option(help="Write every feasible answer too: json, npz or an ending of the field, such as plc."),
+    ] = None,
     store: StorePath = None,
     as_json: AsJson = False,
 ) -> None:
     """Write boards as JSON, CSV or a static page with pictures of the best solutions."""
     from sysgym_zoo.jobs.boards import export
 
-    show_paths(export(board or [], out, kind, store), as_json)
+    show_paths(export(board or [], out, kind, store, solutions), as_json)
 
 
 @command(board_app, "audit")

@@ -117,10 +117,12 @@ def judge(
         "seconds": time.perf_counter() - wall, "cpu_seconds": time.process_time() - cpu,
     }  # fmt: skip
     freedom = freedom_of(built, loaded, answer)
-    _verdict({**row, "freedom": freedom} if freedom else row, as_json, {})
+    row |= {"freedom": freedom} if freedom else {}
+    _verdict({**row, "references": dict(built.reference_costs(loaded))}, as_json, {})
 
 
 def _verdict(row: dict[str, Any], as_json: bool, extra: dict[str, Any]) -> None:
+    from sysgym_agents.learning.ratios import ratio
     from sysgym_zoo.jobs.console import number, show_json, tell
 
     if as_json:
@@ -133,6 +135,9 @@ def _verdict(row: dict[str, Any], as_json: bool, extra: dict[str, Any]) -> None:
         if row.get("ratio") is not None:
             reference = row["reference"]
             tell(f"  {'ratio':20} {number(row['ratio'])} to {reference['who']} ({number(reference['cost'])})")
+        for who, cost in row.get("references", {}).items():
+            times = ratio(row["cost"], cost) if row["feasible"] else None
+            tell(f"  {'known cost':20} {number(cost)} of {who}" + (f", ratio {number(times)}" if times else ""))
         for key in ("freedom", "fallback"):
             if row.get(key):
                 tell(f"  {key:20} {row[key]}")

@@ -203,12 +203,14 @@ def _usable(names: Sequence[str]) -> Iterator[Board]:
             yield board
 
 
-def export(names: Sequence[str], out: Path, kind: str, store_path: Path | None) -> list[Path]:
-    """Write boards; the files made."""
+def export(
+    names: Sequence[str], out: Path, kind: str, store_path: Path | None, solutions: str | None = None
+) -> list[Path]:
+    """Write boards, and with an ending of `solutions` all answers in such files; the files made."""
     from sysgym_leaderboards.publish.export import export as write
 
     store = Store(store_path)
     boards = [load_board(name) for name in names] or list(_usable(store.boards()))
     if not boards:
         raise UsageError("no board has an entry yet; name one, or submit first.")
-    return write(store, boards, out, format=kind)
+    return write(store, boards, out, format=kind, solutions=solutions)

@@ -16,6 +16,7 @@ from sysgym.chip_placement.formats.plc import Canvas, format_plc, netlist_placem
 from sysgym.chip_placement.grouping.rules import group_cells, read_groups
 from sysgym.core.data import read_text
 from sysgym.core.problem import Array
+from sysgym_zoo.tools.flat import Preparation, prepare
 
 MOST = 10_000_000  # groups, parts and cells of the grid that a file or an option may name
 
@@ -42,10 +43,15 @@ class Grouping:
     free_groups: int = 500
     seed: int = 0
     placement: Path | None = None  # a `.plc` file to write, with the canvas and where ports and macros are
+    utilization: float = 0.5  # area of the cells of a soft macro over its own
+    first: Preparation = field(default_factory=Preparation)
 
     def check(self) -> None:
         """UsageError for options that do not go together, or files that cannot be written."""
         output, placement = self.output, self.placement
+        self.first.check()
+        if not 0 < self.utilization <= 1:
+            raise UsageError(f"--utilization must be above 0 and at most 1, got {self.utilization}.")
         if placement is not None and placement.suffix != ".plc":
             raise UsageError(f"cannot write {placement}: use a name that ends in .plc.")
         if not output.name.endswith((".pb.txt", ".pb.txt.gz")):
@@ -67,7 +73,7 @@ class Grouping:
 def group(asked: Grouping) -> dict[str, Any]:
     """Write the clustered netlist of a full one; what was counted."""
     asked.check()
-    _, netlist, _, _ = read_design(asked.netlist)
+    _, netlist, _, marks = read_design(asked.netlist)
     cells = int((netlist.kind == CELL).sum())
     if cells == 0:
         raise UsageError(
@@ -76,25 +82,30 @@ def group(asked: Grouping) -> dict[str, Any]:
     canvas = None if asked.plc is None else plc_canvas(asked.plc, netlist)
     size = asked.shape if canvas is None else Shape(canvas.width, canvas.height, canvas.columns, canvas.rows)
     width, height, columns = size.width or 0.0, size.height or 0.0, size.columns or 0
+    rows = size.rows or max(1, round((columns or 1) * height / width))
+    canvas = canvas or Canvas(width, height, columns or 1, rows)
+    full = prepare(netlist, canvas, asked.first, marks, asked.seed)
     found = group_cells(
-        netlist, width, height, columns, size.rows, groups=_numbers(asked.groups, netlist, -1),
-        partition=_numbers(asked.partition, netlist, 0), free_groups=asked.free_groups, seed=asked.seed,
+        full, width, height, columns, size.rows, groups=_numbers(asked.groups, netlist, -1),
+        partition=_numbers(asked.partition, netlist, 0), free_groups=asked.free_groups,
+        utilization=asked.utilization, seed=asked.seed,
     )  # fmt: skip
-    write(asked.output, format_netlist(found))
+    write(asked.output, format_netlist(found, utilization=asked.utilization))
     if asked.placement is not None:
-        rows = size.rows or max(1, round((columns or 1) * height / width))
-        canvas = canvas or Canvas(width, height, columns or 1, rows)
         write(asked.placement, format_plc(found, canvas, netlist_placement(found)))
     return {"file": str(asked.output), **_counts(netlist, found)}
 
 
-def _counts(netlist: Netlist, found: Netlist) -> dict[str, int]:
+def _counts(netlist: Netlist, found: Netlist) -> dict[str, int | float]:
     kinds = {"soft_macros": SOFT, "hard_macros": HARD, "ports": PORT}
     return {
         "nodes_before": len(netlist.kind), "nodes_after": len(found.kind),
         "nets_before": netlist.nets, "nets_after": found.nets,
         "cells_before": int((netlist.kind == CELL).sum()), "cells_after": int((found.kind == CELL).sum()),
         **{name: int((found.kind == kind).sum()) for name, kind in kinds.items()},
+        "soft_pins": int((found.kind[found.parent] == SOFT).sum() - (found.kind == SOFT).sum()),
+        "soft_area": float((found.width * found.height)[found.kind == SOFT].sum()),
+        "net_weight": float(found.weight.sum()),
     }  # fmt: skip
 
 

@@ -86,14 +86,21 @@ def _inputs(netlist: Netlist) -> tuple[list[list[int]], list[float]]:
     for e, (first, last) in enumerate(pairwise(ptr)):
         driver = pins[first]
         if inputs[driver]:
-            raise UsageError(f"netlist {netlist.name!r} has several nets driven by {netlist.names[driver]!r}; "
-                             "netlist.pb.txt keeps one net a driver.")  # fmt: skip
+            raise shared_driver(netlist, driver)
         if netlist.kind[driver] == PORT and netlist.weight[e] != 1:
             raise UsageError(f"netlist {netlist.name!r} has a net of weight {netlist.weight[e]:g} driven by the port "
                              f"{netlist.names[driver]!r}; netlist.pb.txt weighs those 1.")  # fmt: skip
         inputs[driver] = pins[first + 1 : last]
         weight[driver] = float(netlist.weight[e])
     return inputs, weight
+
+
+def shared_driver(netlist: Netlist, driver: int) -> UsageError:
+    """The error for a node that drives several nets."""
+    return UsageError(
+        f"netlist {netlist.name!r} has several nets driven by {netlist.names[driver]!r}; netlist.pb.txt keeps one net "
+        "a driver, which `sysgym group --merge-nets` makes of them."
+    )
 
 
 def _sides(port: Array, x: Array, y: Array) -> Array:
