@@ -10,11 +10,13 @@ from pathlib import Path
 import numpy as np
 
 from sysgym.chip_placement.formats.comments import canvas_facts
-from sysgym.chip_placement.formats.design import read_design
+from sysgym.chip_placement.formats.design import is_def, read_design, refuse_lef
+from sysgym.chip_placement.formats.lefdef.build import Reading, read_design_exchange
 from sysgym.chip_placement.formats.netlist import HARD, PORT, Netlist
 from sysgym.chip_placement.formats.plc import Canvas, Placement, canvas_of, check_canvas, netlist_placement, read_plc
 from sysgym.chip_placement.generate import generate_chip, is_recipe
 from sysgym.chip_placement.graph import without_cells
+from sysgym.chip_placement.grouping.grid import with_chosen_grid
 from sysgym.chip_placement.instance import Chip
 from sysgym.core import data
 from sysgym.core.errors import UsageError, announce
@@ -91,8 +93,18 @@ def marked(chip: Chip) -> Array:
     return np.zeros_like(hard) if marks is None else hard & (marks > 0)
 
 
-def read_chip(path: Path, plc: str | None = None, name: str | None = None) -> Chip:
-    """A chip from a design file, with the canvas of `plc`, or of an `initial.plc` beside the file."""
+def read_def_chip(path: Path, how: Reading, grid: int | None = None) -> Chip:
+    """A chip from a DEF and its LEF files: the grid by Circuit Training's rule, or `grid` cells on the longer side."""
+    netlist, canvas, placement, source = read_design_exchange(path, how)
+    chip = replace(make_chip(str(path), netlist, canvas, placement), source=source)
+    if grid:
+        return with_grid(chip, grid)
+    return replace(chip, canvas=with_chosen_grid(netlist, canvas, placement))
+
+
+def read_chip(path: Path, plc: str | None = None, name: str | None = None, how: Reading = Reading()) -> Chip:
+    """A chip from a design file, with the canvas of `plc`, or of an `initial.plc` beside the file; not from a DEF."""
+    refuse_lef(path, how)
     _, netlist, canvas, placement = read_design(path)
     beside = path.parent / "initial.plc"
     if plc is not None or (canvas is None and beside.is_file()):
@@ -124,9 +136,18 @@ def _cut(name: str, cells: int) -> Chip:
     return with_grid(_registered(name), cells)
 
 
-def load_chip(name: str, plc: str | None = None, grid: int | None = None, keep_fixed: bool = False) -> Chip:
-    """A chip by registered name (`ct/ariane133_NanGate45`), recipe (`tiles:rows=4,columns=4,seed=1`) or file."""
+def load_chip(
+    name: str, plc: str | None = None, grid: int | None = None, keep_fixed: bool = False, how: Reading = Reading()
+) -> Chip:
+    """A chip by registered name (`ct/ariane133_NanGate45`), recipe (`tiles:rows=4,columns=4,seed=1`) or file.
+
+    `how` says how a DEF is read.
+    """
     sets = load_index(TOPIC)
+    if find_entry(sets, name) is None and is_def(Path(name)):
+        if plc is not None:
+            raise UsageError(f"option plc goes with a netlist; {name} is a DEF, which has a canvas and places itself.")
+        return read_def_chip(Path(name), how, grid)
     if find_entry(sets, name):
         if plc is not None:
             chip = _registered(name)
@@ -140,7 +161,7 @@ def load_chip(name: str, plc: str | None = None, grid: int | None = None, keep_f
             raise UsageError(f"option plc goes with a netlist; {name!r} is generated with a canvas of its own.")
         chip = generate_chip(name)
     elif (len(name) < 1024 and Path(name).is_file()) or Path(name.removesuffix(".gz")).suffix.lower() in ENDINGS:
-        chip = read_chip(Path(name), plc)
+        chip = read_chip(Path(name), plc, how=how)
     else:
         hint = "a design file (netlist.pb.txt, bookshelf .aux, floorplan .block) or a recipe such as"
         raise no_instance(sets, name, f"{hint} 'tiles:rows=4,columns=4,seed=1'")

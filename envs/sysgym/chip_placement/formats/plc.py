@@ -33,6 +33,8 @@ class Canvas:
     origin: tuple[float, float] = (0.0, 0.0)  # lower left corner in the coordinates of a bookshelf file
     # Where the core ends, width and height, if that is before the last cells end; macros must stay within it
     core: tuple[float, float] | None = field(default=None, metadata={"hashed": "changed"})
+    # Database units a micron, of a design that knows no finer places: lower left corners are whole numbers of them
+    database: int | None = field(default=None, metadata={"hashed": "changed"})
     guessed: bool = field(default=False, compare=False, metadata={"hashed": False})  # no file names size or grid
 
     @property

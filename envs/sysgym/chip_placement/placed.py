@@ -1,0 +1,47 @@
+"""Solutions as DEF and Tcl: of a chip that was read from a DEF, or that a DEF belongs to."""
+
+from __future__ import annotations
+
+import gzip
+
+import numpy as np
+
+from sysgym.chip_placement.formats.lefdef.source import Source
+from sysgym.chip_placement.formats.lefdef.write import format_def, format_tcl, parse_placed
+from sysgym.chip_placement.instance import Chip
+from sysgym.core.errors import InvalidSolution, UsageError
+from sysgym.core.problem import Array, Solution
+
+ENDINGS = (".def", ".tcl")
+
+
+def writes(file_name: str) -> bool:
+    """Whether a file is written as DEF or Tcl by its ending, `.gz` apart."""
+    return file_name.removesuffix(".gz").endswith(ENDINGS)
+
+
+def _source(chip: Chip, file_name: str, kind: type[UsageError] | type[InvalidSolution]) -> Source:
+    if chip.source is None:
+        raise kind(
+            f"{file_name} goes with a chip that was read from a DEF; {chip.name} was not: use a name that ends in .plc, "
+            ".json or .npz."
+        )
+    return chip.source
+
+
+def parse_def_solution(chip: Chip, content: bytes, file_name: str) -> dict[str, Array]:
+    """The arrays of a solution from a placed DEF of the same components; InvalidSolution if it is none."""
+    source = _source(chip, file_name, InvalidSolution)
+    centres, orientation = parse_placed(content, file_name, source)
+    return {"x": centres[:, 0].copy(), "y": centres[:, 1].copy(), "orientation": orientation}
+
+
+def format_def_solution(chip: Chip, solution: Solution, file_name: str, fix: bool) -> bytes:
+    """A solution as the DEF of the chip, or as Tcl for OpenROAD, gzipped if the name says so; UsageError otherwise."""
+    source = _source(chip, file_name, UsageError)
+    arrays = [np.asarray(solution[key])[source.rows] for key in ("x", "y", "orientation")]
+    if file_name.removesuffix(".gz").endswith(".tcl"):
+        content = format_tcl(source, *arrays)
+    else:
+        content = format_def(source, *arrays, fix)
+    return gzip.compress(content, mtime=0) if file_name.endswith(".gz") else content
