@@ -46,7 +46,7 @@ class Chip:
 
     @property
     def gap(self) -> float:
-        """Microns that placers leave between hard macros where nobody says how many: what the halos of a DEF ask for."""
+        """Microns that placers leave between hard macros where nobody says how many, as the halos of a DEF ask."""
         return 0.0 if self.source is None else self.source.gap
 
     @cached_property

@@ -11,7 +11,7 @@ import numpy as np
 
 from sysgym.chip_placement.formats.comments import canvas_facts
 from sysgym.chip_placement.formats.design import is_def, read_design, refuse_lef
-from sysgym.chip_placement.formats.lefdef.build import Reading, read_design_exchange
+from sysgym.chip_placement.formats.lefdef.build import USUAL, Reading, read_design_exchange
 from sysgym.chip_placement.formats.netlist import HARD, PORT, Netlist
 from sysgym.chip_placement.formats.plc import Canvas, Placement, canvas_of, check_canvas, netlist_placement, read_plc
 from sysgym.chip_placement.generate import generate_chip, is_recipe
@@ -102,7 +102,7 @@ def read_def_chip(path: Path, how: Reading, grid: int | None = None) -> Chip:
     return replace(chip, canvas=with_chosen_grid(netlist, canvas, placement))
 
 
-def read_chip(path: Path, plc: str | None = None, name: str | None = None, how: Reading = Reading()) -> Chip:
+def read_chip(path: Path, plc: str | None = None, name: str | None = None, how: Reading = USUAL) -> Chip:
     """A chip from a design file, with the canvas of `plc`, or of an `initial.plc` beside the file; not from a DEF."""
     refuse_lef(path, how)
     _, netlist, canvas, placement = read_design(path)
@@ -137,7 +137,7 @@ def _cut(name: str, cells: int) -> Chip:
 
 
 def load_chip(
-    name: str, plc: str | None = None, grid: int | None = None, keep_fixed: bool = False, how: Reading = Reading()
+    name: str, plc: str | None = None, grid: int | None = None, keep_fixed: bool = False, how: Reading = USUAL
 ) -> Chip:
     """A chip by registered name (`ct/ariane133_NanGate45`), recipe (`tiles:rows=4,columns=4,seed=1`) or file.
 

@@ -9,7 +9,7 @@ import numpy as np
 from sysgym.chip_placement.formats.lefdef.source import Source
 from sysgym.chip_placement.formats.lefdef.write import format_def, format_tcl, parse_placed
 from sysgym.chip_placement.instance import Chip
-from sysgym.core.errors import InvalidSolution, UsageError
+from sysgym.core.errors import InvalidSolution, SysgymError, UsageError
 from sysgym.core.problem import Array, Solution
 
 ENDINGS = (".def", ".tcl")
@@ -20,11 +20,11 @@ def writes(file_name: str) -> bool:
     return file_name.removesuffix(".gz").endswith(ENDINGS)
 
 
-def _source(chip: Chip, file_name: str, kind: type[UsageError] | type[InvalidSolution]) -> Source:
+def _source(chip: Chip, file_name: str, kind: type[SysgymError]) -> Source:
     if chip.source is None:
         raise kind(
-            f"{file_name} goes with a chip that was read from a DEF; {chip.name} was not: use a name that ends in .plc, "
-            ".json or .npz."
+            f"{file_name} goes with a chip that was read from a DEF, and {chip.name} was not; use a name that ends in "
+            ".plc, .json or .npz."
         )
     return chip.source
 
@@ -39,9 +39,9 @@ def parse_def_solution(chip: Chip, content: bytes, file_name: str) -> dict[str, 
 def format_def_solution(chip: Chip, solution: Solution, file_name: str, fix: bool) -> bytes:
     """A solution as the DEF of the chip, or as Tcl for OpenROAD, gzipped if the name says so; UsageError otherwise."""
     source = _source(chip, file_name, UsageError)
-    arrays = [np.asarray(solution[key])[source.rows] for key in ("x", "y", "orientation")]
+    x, y, orientation = (np.asarray(solution[key])[source.rows] for key in ("x", "y", "orientation"))
     if file_name.removesuffix(".gz").endswith(".tcl"):
-        content = format_tcl(source, *arrays)
+        content = format_tcl(source, (x, y, orientation))
     else:
-        content = format_def(source, *arrays, fix)
+        content = format_def(source, (x, y, orientation), fix)
     return gzip.compress(content, mtime=0) if file_name.endswith(".gz") else content

@@ -37,8 +37,8 @@ class ChipPlacement:
     WireMask-BBO instead. A placement is feasible if no two hard macros overlap (touching is allowed), none stands on a
     blockage, all are inside the canvas, and fixed ones stay. Solution: `x`, `y` (microns, centres) and `orientation`
     (0 to 7: N, FN, S, FS, E, FE, W, FW) of all hard and soft macros in the order of the netlist, or a `.plc` file
-    (`.pl` for bookshelf, `.def` and `.tcl` for DEF). Instances: Circuit Training's `netlist.pb.txt`, bookshelf, DEF with
-    LEF, GSRC/MCNC floorplans.
+    (`.pl` for bookshelf, `.def` and `.tcl` for DEF). Instances: Circuit Training's `netlist.pb.txt`, bookshelf, DEF
+    with LEF, GSRC/MCNC floorplans.
 
     Options:
         mode: "sequential" (macro by macro on cells, soft macros by forces at the end), "hpwl" (macro by macro, dense
@@ -105,7 +105,7 @@ class ChipPlacement:
     congestion_grid: Literal["legacy", "auto"] = "legacy"
     smoothing: Annotated[int | None, Range(0, 100)] = None
     grid: Annotated[int | None, Range(1, 1024)] = None
-    spacing: Annotated[float | None, Range(0, 1e6)] = 0.0
+    spacing: Annotated[float, Range(0, 1e6)] = 0.0
     order: Literal["area", "nets", "connected", "netlist", "random"] | None = None
     orient: bool = False
     soft: Literal["force", "keep"] = "force"
@@ -270,7 +270,7 @@ class ChipPlacement:
         return {"x": placement.x[rows], "y": placement.y[rows], "orientation": placement.orientation[rows]}
 
     def format_solution(self, instance: Chip, solution: Solution, file_name: str) -> bytes:
-        """The placement as a `.plc` file with the canvas, a bookshelf `.pl`, the DEF it belongs to, or Tcl for OpenROAD.
+        """The placement as a `.plc` file with the canvas, a bookshelf `.pl`, the DEF of the chip, or Tcl for OpenROAD.
 
         UsageError for a DEF or Tcl that cannot be; see `sysgym.chip_placement.formats.lefdef.write`.
         """

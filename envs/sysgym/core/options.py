@@ -149,7 +149,7 @@ class Option(NamedTuple):
 
 
 def _option(parameter: inspect.Parameter, hint: Any) -> Option:
-    """A row of the table from an annotation; types other than bool, int, float, str, Literal and tuple[str, ...] may be anything."""
+    """A row of the table from an annotation; bool, int, float, str, Literal and tuple[str, ...] are checked."""
     found: Range | None = None
     search: Search | Choices | None = None
     if hint is Any and parameter.default not in (parameter.empty, None):

@@ -78,9 +78,10 @@ def texts_of(value: Any) -> list[str]:
 def refuse_options(factory: Any, options: Mapping[str, Any], folder: Path) -> None:
     """UsageError if options that only the record of a run sets may name files."""
     for key, value in file_options(factory, options, folder).items():
+        named = shortened(",".join(texts_of(value)), 200)
         raise UsageError(
-            f"{folder} was made with {key}={shortened(','.join(texts_of(value)), 200)!r}; a file that a record names is only opened if you "
-            f"name it too: -O {key}=FILE."
+            f"{folder} was made with {key}={named!r}; a file that a record names is only opened if you name it "
+            f"too: -O {key}=FILE."
         )
 
 
@@ -102,6 +103,5 @@ def refuse_changed(factory: Any, options: Mapping[str, Any], told: Mapping[str, 
     """UsageError if a file that an option names is not the one that was recorded."""
     for key, digest in file_hashes(factory, options).items():
         if told.get(key, digest) != digest:
-            raise UsageError(
-                f"{','.join(texts_of(options[key]))} ({key}) has changed since the run began; start anew with another --out."
-            )
+            named = ",".join(texts_of(options[key]))
+            raise UsageError(f"{named} ({key}) has changed since the run began; start anew with another --out.")

@@ -8,7 +8,7 @@ from sysgym.chip_placement.formats.blocks import beside, read_blocks
 from sysgym.chip_placement.formats.bookshelf import part_of, read_bookshelf
 from sysgym.chip_placement.formats.cache import read_netlist_cached
 from sysgym.chip_placement.formats.floorplan import read_floorplan
-from sysgym.chip_placement.formats.lefdef.build import Reading, read_design_exchange
+from sysgym.chip_placement.formats.lefdef.build import USUAL, Reading, read_design_exchange
 from sysgym.chip_placement.formats.netlist import Netlist
 from sysgym.chip_placement.formats.plc import Canvas, Placement
 from sysgym.core.data import read_text
@@ -20,7 +20,7 @@ ACCEPTED = (
 )
 
 
-def read_design(path: str | Path, how: Reading = Reading()) -> tuple[str, Netlist, Canvas | None, Placement | None]:
+def read_design(path: str | Path, how: Reading = USUAL) -> tuple[str, Netlist, Canvas | None, Placement | None]:
     """Name, netlist, canvas and positions of a design from any of its files; `how` is for a DEF.
 
     Canvas and positions are None for a protobuf netlist, whose placement file holds them (`read_plc`); the canvas of a

@@ -17,7 +17,7 @@ def box_of(points: list[Point]) -> Rectangle:
 
 
 def rectangles_of(points: list[Point], what: str) -> list[Rectangle]:
-    """An area as rectangles that do not overlap: two points are corners, more are those of a rectilinear polygon."""
+    """An area as rectangles that do not overlap: two points are corners, more those of a polygon of right angles."""
     if len(points) == 2:
         return [box_of(points)]
     lying = []
@@ -63,15 +63,17 @@ def core_of(rows: list[Row], sites: dict[str, tuple[float, float]], units: int, 
         raise UsageError(f"{source} has no rows, so it has no core; leave -O canvas=core out.")
     missing = sorted({row.site for row in rows} - set(sites))
     if missing:
-        raise UsageError(f"{source}: no LEF file defines the site {', '.join(missing[:3])} of its rows, so the core has "
-                         "no size; give the LEF of the technology too, or leave -O canvas=core out.")  # fmt: skip
+        raise UsageError(
+            f"{source}: no LEF file defines the site {', '.join(missing[:3])} of its rows, so the core has no size; give "
+            "the LEF of the technology too, or leave -O canvas=core out."
+        )
     corners: list[Point] = []
     for row in rows:
         wide, high = sites[row.site][::-1] if row.turned else sites[row.site]
         x, y = row.place
         corners += [
             (x, y),
-            (x + (row.count[0] - 1) * row.step[0] + round(wide * units),
-             y + (row.count[1] - 1) * row.step[1] + round(high * units)),
+            (x + (row.sites[0] - 1) * row.step[0] + round(wide * units),
+             y + (row.sites[1] - 1) * row.step[1] + round(high * units)),
         ]  # fmt: skip
     return box_of(corners)

@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 
 from sysgym.chip_placement.formats.lefdef.areas import Rectangle, box_of, clipped, core_of, outside, rectangles_of
-from sysgym.chip_placement.formats.lefdef.design import Component, Design, Net, Port, read_def
+from sysgym.chip_placement.formats.lefdef.design import Component, Design, Net, read_def
 from sysgym.chip_placement.formats.lefdef.lef import SUPPLY, Library, Master, read_lef
 from sysgym.chip_placement.formats.lefdef.source import Source
 from sysgym.chip_placement.formats.lefdef.words import Words
@@ -34,6 +34,9 @@ class Reading(NamedTuple):
     lef: tuple[str, ...] = ()  # files of the library
     area: str = "die"  # what the canvas is: "die", or "core", the box of the rows
     missing: str = "refuse"  # components whose master no LEF defines: "refuse", or count as "cells" without a size
+
+
+USUAL = Reading()
 
 
 class Built(NamedTuple):
@@ -93,6 +96,8 @@ def build(design: Design, library: Library, how: Reading, words: Words, content:
     area = _area(design, library, how, source)
     parts = _Parts(design, library, words, area)
     netlist = parts.netlist()
+    if not netlist.nets:
+        announce(f"{source} joins nothing by nets: wires cost nothing, density and the room for routing count alone.")
     canvas = Canvas(
         (area[2] - area[0]) / design.units, (area[3] - area[1]) / design.units, 1, 1,
         origin=(area[0] / design.units, area[1] / design.units), blockages=_blockages(design, area, source),
@@ -114,7 +119,8 @@ def _check_masters(design: Design, library: Library, how: Reading, source: str) 
     if not counts:
         return
     total, many = sum(counts.values()), len(counts)
-    named = f"{counted(total, 'component')} whose {'master is' if many == 1 else f'{many} masters are'} in no LEF file given"
+    said = "master is" if many == 1 else f"{many} masters are"
+    named = f"{counted(total, 'component')} whose {said} in no LEF file given"
     if how.missing == "cells":
         announce(f"{source} has {named} ({shown(counts)}), taken as standard cells without a size.")
         return
@@ -132,16 +138,19 @@ def _area(design: Design, library: Library, how: Reading, source: str) -> Rectan
 
 
 def _blockages(design: Design, area: Rectangle, source: str) -> tuple[tuple[float, float, float, float, float], ...]:
-    """What macros must leave free, relative to the corner of the canvas in microns; what only cells must is announced."""
+    """What macros must leave free, relative to the corner of the canvas in microns.
+
+    What only standard cells must leave free is announced.
+    """
     soft = [item for item in design.blockages if item.kind]
     if soft:
         kinds = "/".join(sorted({item.kind for item in soft}))
         announce(
-            f"{source}: {counted(len(soft), f'{kinds} blockage')} left out, for they bind standard cells and no macro."
+            f"{source}: left out: {counted(len(soft), f'{kinds} blockage')}, by which standard cells are bound, not macros."
         )
     for section, count in design.left_out.items():
         if count:
-            announce(f"{source}: {section} left out ({count}); no macro is bound by them here.")
+            announce(f"{source}: left out: {section} ({count}); they bind no macro here.")
     areas = [part for item in design.blockages if not item.kind for part in rectangles_of(item.points, "a blockage")]
     areas += outside(design.die, "DIEAREA")
     kept = [part for part in (clipped(area_, area) for area_ in areas) if part is not None]
@@ -184,21 +193,20 @@ class _Parts:
             if count
         ]
         if said:
-            announce(f"{self.words.source}: left out are {', '.join(said)}.")
+            announce(f"{self.words.source}: left out: {', '.join(said)}.")
 
     def netlist(self) -> Netlist:
         """The netlist, facing N and without positions."""
-        units, nodes = self.design.units, [*self.standing, *self.hard, *self.cells]
-        index: dict[tuple[bool, str], int] = {
-            (isinstance(node, Port), node.name): number for number, node in enumerate(nodes)
-        }
+        units, bodies = self.design.units, [*self.hard, *self.cells]
+        nodes = [port.name for port in self.standing] + [item.name for item in bodies]
+        index = {(number < len(self.standing), name): number for number, name in enumerate(nodes)}
         pins = _Pins(self, index, len(nodes))
         ptr, members, weight = pins.nets()
         made = len(pins.parent)
         count = len(nodes) + made
         size = np.zeros((count, 2))
-        for number in range(len(self.standing), len(nodes)):
-            size[number] = self.size[nodes[number].master]  # type: ignore[union-attr]
+        for number, item in enumerate(bodies, len(self.standing)):
+            size[number] = self.size[item.master]
         kind = np.full(count, PIN, np.int8)
         kind[: len(nodes)] = np.repeat([PORT, HARD, CELL], [len(self.standing), len(self.hard), len(self.cells)])
         offset = np.zeros((count, 2))
@@ -209,23 +217,23 @@ class _Parts:
             parent=np.r_[np.arange(len(nodes)), np.array(pins.parent, np.int64)].astype(np.int32),
             x_offset=offset[:, 0].copy(), y_offset=offset[:, 1].copy(), ptr=np.array(ptr, np.int64),
             pins=np.array(members, np.int32), weight=np.array(weight, float),
-            names=_names([node.name for node in nodes], len(self.standing), pins.names),
+            names=_names(nodes, len(self.standing), pins.names),
         )  # fmt: skip
 
     def placement(self, netlist: Netlist) -> Placement:
         """Where the file puts all nodes; what has no place stands in the middle of the canvas."""
         left, low, right, high = self.area
-        rows = []
+        rows: list[tuple[float, float, int, bool, bool]] = []
         for port in self.standing:
             assert port.place is not None
-            rows.append((port.place[0], port.place[1], 0, 1, 1))
+            rows.append((port.place[0], port.place[1], 0, True, True))
         for item in (*self.hard, *self.cells):
             if item.place is None:
-                rows.append(((left + right) / 2, (low + high) / 2, 0, 0, 0))
+                rows.append(((left + right) / 2, (low + high) / 2, 0, False, False))
                 continue
             wide, tall = self.size[item.master][:: -1 if item.orientation >= _QUARTER else 1]
             fixed = item.status in ("FIXED", "COVER")
-            rows.append((item.place[0] + wide / 2, item.place[1] + tall / 2, item.orientation, 1, fixed))
+            rows.append((item.place[0] + wide / 2, item.place[1] + tall / 2, item.orientation, True, fixed))
         x, y, facing, placed, fixed_ = np.array(rows, float).reshape(-1, 5).T
         at, units = netlist.parent, self.design.units
         return Placement(

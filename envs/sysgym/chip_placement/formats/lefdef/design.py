@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from sysgym.chip_placement.formats.lefdef.words import Words
 from sysgym.chip_placement.formats.netlist import ORIENTATIONS, bad_orientation
@@ -59,7 +59,7 @@ class Row(NamedTuple):
     site: str
     place: Point
     turned: bool  # by a quarter: the site stands on its side
-    count: Point  # sites to the right, sites up
+    sites: Point  # to the right and up
     step: Point
 
 
@@ -95,7 +95,7 @@ def read_def(content: bytes, source: str | Path) -> tuple[Design, Words]:
     with reading(source):
         words = Words(text, source)
         design = _parse(words)
-        found = {"COMPONENTS": design.components, "PINS": design.ports, "NETS": design.nets}
+        found: dict[str, list[Any]] = {"COMPONENTS": design.components, "PINS": design.ports, "NETS": design.nets}
         for section, items in found.items():
             said = design.headers.get(section, len(items))
             if said != len(items):
@@ -235,15 +235,15 @@ def _nets(words: Words, design: Design) -> None:
         if at > last:
             raise words.wrong(first, f"a pin of net {every[first]!r} is not closed by ')'")
         weight, use = 1.0, "SIGNAL"
-        for at in range(at, last):
-            if every[at] != "+":
+        for option in range(at, last):
+            if every[option] != "+":
                 continue
-            if every[at + 1] == "WEIGHT":
-                weight = words.real(at + 2)
+            if every[option + 1] == "WEIGHT":
+                weight = words.real(option + 2)
                 if weight < 0:
-                    raise words.wrong(at + 2, f"the weight of net {every[first]!r} is negative")
-            elif every[at + 1] == "USE":
-                use = every[at + 2]
+                    raise words.wrong(option + 2, f"the weight of net {every[first]!r} is negative")
+            elif every[option + 1] == "USE":
+                use = every[option + 2]
         design.nets.append(Net(every[first], pins, weight, use, first))
 
 

@@ -216,8 +216,8 @@ def _shape(words: Words, at: int, last: int) -> Box:
     first += repeats
     end = words.find("DO", first) if repeats else last
     places = [i for i in range(first, min(end, last)) if words.all[i] not in "()"]
-    if len(places) < 4 and words.all[at] != "PATH" or len(places) % 2 or not places:
-        raise words.wrong(at, f"a shape {words.all[at]} of {len(places)} numbers; expected pairs, two at least")
+    if len(places) < (2 if words.all[at] == "PATH" else 4) or len(places) % 2:
+        raise words.wrong(at, f"a shape {words.all[at]} of {len(places)} numbers; expected two points at least")
     values = [words.real(i) for i in places]
     left, right, low, high = min(values[::2]), max(values[::2]), min(values[1::2]), max(values[1::2])
     if repeats:

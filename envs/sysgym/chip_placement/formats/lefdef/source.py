@@ -39,18 +39,20 @@ class Source:
         if not len(self.halos):
             return 0.0
         left, bottom, right, top = self.halos.max(axis=0).tolist()
-        return max(left + right, bottom + top) / self.units
+        return float(max(left + right, bottom + top) / self.units)
 
     def standing(self, orientation: Array) -> Array:
         """Widths and heights as the macros stand, (m, 2) int64."""
         turned = (np.asarray(orientation) >= _QUARTER)[:, None]
-        return np.where(turned, self.size[:, ::-1], self.size)
+        found: Array = np.where(turned, self.size[:, ::-1], self.size)
+        return found
 
     def corners(self, x: Array, y: Array, orientation: Array) -> Array:
         """Lower left corners (m, 2) int64 in the file's coordinates, from centres in microns on the canvas."""
         size = self.standing(orientation)
         centres = np.stack([np.asarray(x, float), np.asarray(y, float)], axis=1) * self.units
-        return np.rint(centres - size / 2 + np.array(self.area[:2])).astype(np.int64)
+        found: Array = np.rint(centres - size / 2 + np.array(self.area[:2])).astype(np.int64)
+        return found
 
     def centres(self, corners: Array, orientation: Array, units: int) -> Array:
         """Centres (m, 2) float64 in microns on the canvas, from lower left corners in a file of `units` a micron."""

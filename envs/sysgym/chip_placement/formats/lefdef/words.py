@@ -104,7 +104,7 @@ class Words:
                 return
 
     def entries(self, section: str) -> Iterator[tuple[int, int]]:
-        """First and last place of each entry `- ... ;` of a section, up to its END, which is passed; the last excluded."""
+        """First and last place of each entry `- ... ;` of a section, without its ends; the END of it is passed."""
         words = self.all
         while words[self.at] == "-":
             first = self.at + 1

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from itertools import islice
-from pathlib import Path
 
 import numpy as np
 
@@ -16,9 +15,10 @@ from sysgym.chip_placement.formats.lefdef.design import Component, read_def
 from sysgym.chip_placement.formats.lefdef.source import Source
 from sysgym.chip_placement.formats.lefdef.words import Words, spans
 from sysgym.chip_placement.formats.netlist import ORIENTATIONS
-from sysgym.core.errors import InvalidSolution, UsageError, reading
+from sysgym.core.errors import InvalidSolution, SysgymError, UsageError, reading
 from sysgym.core.problem import Array
 
+Arrays = tuple[Array, Array, Array]
 _QUARTER = 4
 OPENROAD = ("R0", "MY", "R180", "MX", "R270", "MYR90", "R90", "MXR90")  # of ORIENTATIONS, one each
 STAYING = ("FIXED", "COVER")
@@ -27,8 +27,8 @@ STAYING = ("FIXED", "COVER")
 def parse_placed(content: bytes, file_name: str, source: Source) -> tuple[Array, Array]:
     """Centres (m, 2) float64, microns on the canvas, and orientations (m,) of the hard macros in a placed DEF.
 
-    Names count without their backslashes; other components are passed over. InvalidSolution for a macro that is missing,
-    has no place, or is turned by a quarter that its master does not allow.
+    Names count without their backslashes; other components are passed over. InvalidSolution for a macro that is
+    missing, has no place, or is turned by a quarter that its master does not allow.
     """
     with reading(file_name, InvalidSolution):
         design, _ = read_def(content, file_name)
@@ -47,22 +47,21 @@ def parse_placed(content: bytes, file_name: str, source: Source) -> tuple[Array,
                 items.append(item)
         if lost:
             raise InvalidSolution(
-                f"{file_name} lacks {len(lost)} of the {len(source.names)} hard macros of {source.path}: {shown(lost)}; "
-                f"its first components are {shown(found) or 'none'}; is it a placement of the same design?"
+                f"{file_name} lacks {len(lost)} of the {len(source.names)} hard macros of {source.path}: "
+                f"{shown(lost)}; its first components are {shown(found) or 'none'}; is it a placement of the same design?"
             )
         if astray:
             raise InvalidSolution(
                 f"{file_name} gives {len(astray)} hard macros no place: {shown(astray)}; a solution places all."
             )
     orientation = np.array([item.orientation for item in items], np.int64)
-    _check_turns(source, orientation, np.ones(len(items), bool), InvalidSolution)
+    free = np.array([item.status not in STAYING for item in items], bool)
+    _check_turns(source, orientation, free, InvalidSolution)
     corners = np.array([item.place for item in items], np.int64).reshape(-1, 2)
     return source.centres(corners, orientation, design.units), orientation
 
 
-def _check_turns(
-    source: Source, orientation: Array, free: Array, kind: type[UsageError] | type[InvalidSolution]
-) -> None:
+def _check_turns(source: Source, orientation: Array, free: Array, kind: type[SysgymError]) -> None:
     """An error for macros that are turned by a quarter and must not be."""
     wrong = np.flatnonzero((orientation >= _QUARTER) & ~source.turns & free)
     if len(wrong):
@@ -121,15 +120,14 @@ def _pairs(corner: Array, size: Array) -> set[tuple[int, int]]:
     found = set()
     for i in range(len(order)):
         stop = int(np.searchsorted(left, right[i]))
-        near = np.flatnonzero(
-            (low[i + 1 : stop] < high[i]) & (high[i + 1 : stop] > low[i]) & (right[i + 1 : stop] > left[i])
-        )
+        later = slice(i + 1, stop)
+        near = np.flatnonzero((low[later] < high[i]) & (high[later] > low[i]) & (right[later] > left[i]))
         found |= {tuple(sorted((int(order[i]), int(order[i + 1 + j])))) for j in near}
     return found  # type: ignore[return-value]
 
 
 def _check_overlaps(source: Source, asked: Array, corner: Array, size: Array) -> None:
-    """UsageError if macros overlap, or leave the canvas, that did neither before they were put on the grid."""
+    """UsageError if macros overlap that did not before they were put on the grid."""
     made = sorted(_pairs(corner, size) - _pairs(asked, size))
     if made:
         names = " and ".join(repr(source.names[i]) for i in made[0])
@@ -140,14 +138,16 @@ def _check_overlaps(source: Source, asked: Array, corner: Array, size: Array) ->
         )
 
 
-def format_def(source: Source, x: Array, y: Array, orientation: Array, fix: bool = False) -> bytes:
-    """The DEF with the hard macros at centres `x`, `y` (m,) in microns on the canvas; bytes of all else as they were.
+def format_def(source: Source, arrays: Arrays, fix: bool = False) -> bytes:
+    """The DEF with the hard macros elsewhere, and the bytes of all else as they were.
 
-    Moved macros stand on the manufacturing grid. A status stays PLACED where it was, and becomes it where there was none;
-    with `fix` it becomes FIXED for every hard macro. UsageError if the grid makes macros overlap, if a macro that is
-    FIXED was moved, or if one is turned by a quarter and its master does not allow that.
+    `arrays` are the centres x and y (m,) in microns on the canvas and the orientations (m,).
+
+    Moved macros stand on the manufacturing grid. A status stays PLACED where it was, and becomes it where there was
+    none; with `fix` it becomes FIXED for every hard macro. UsageError if the grid makes macros overlap, if a macro that
+    is FIXED was moved, or if one is turned by a quarter and its master does not allow that.
     """
-    moves = _Moves(source, x, y, orientation)
+    moves = _Moves(source, *arrays)
     changes: dict[int, str] = {}  # new texts of words
     for number, item in enumerate(moves.items):
         status = item.status or "UNPLACED"
@@ -197,19 +197,13 @@ def _edited(text: str, changes: dict[int, str]) -> Iterator[str]:
     yield text[done:]
 
 
-def format_tcl(source: Source, x: Array, y: Array, orientation: Array) -> bytes:
+def format_tcl(source: Source, arrays: Arrays) -> bytes:
     """Lines `place_macro` for the macros that are not FIXED, lower left corners in microns; errors as `format_def`."""
-    moves = _Moves(source, x, y, orientation)
+    moves = _Moves(source, *arrays)
     lines = []
     for number in np.flatnonzero(moves.free).tolist():
         left, low = (f"{value / source.units:.12g}" for value in moves.corner[number].tolist())
         facing = OPENROAD[moves.orientation[number]]
-        lines.append(
-            f"place_macro -macro_name {{{source.names[number]}}} -location {{{left} {low}}} -orientation {facing} -exact\n"
-        )
+        name = f"-macro_name {{{source.names[number]}}}"
+        lines.append(f"place_macro {name} -location {{{left} {low}}} -orientation {facing} -exact\n")
     return "".join(lines).encode()
-
-
-def is_tcl(file_name: str) -> bool:
-    """Whether a file is a script for OpenROAD by its ending."""
-    return Path(file_name.removesuffix(".gz")).suffix == ".tcl"
