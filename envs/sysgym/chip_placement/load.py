@@ -11,7 +11,8 @@ import numpy as np
 
 from sysgym.chip_placement.formats.comments import canvas_facts
 from sysgym.chip_placement.formats.design import is_def, read_design, refuse_lef
-from sysgym.chip_placement.formats.lefdef.build import USUAL, Reading, read_design_exchange
+from sysgym.chip_placement.formats.lefdef.build import USUAL, Reading, plain, read_design_exchange, shown
+from sysgym.chip_placement.formats.lefdef.source import Source
 from sysgym.chip_placement.formats.netlist import HARD, PORT, Netlist
 from sysgym.chip_placement.formats.plc import Canvas, Placement, canvas_of, check_canvas, netlist_placement, read_plc
 from sysgym.chip_placement.generate import generate_chip, is_recipe
@@ -102,9 +103,30 @@ def read_def_chip(path: Path, how: Reading, grid: int | None = None) -> Chip:
     return replace(chip, canvas=with_chosen_grid(netlist, canvas, placement))
 
 
-def read_chip(path: Path, plc: str | None = None, name: str | None = None, how: Reading = USUAL) -> Chip:
+def with_template(chip: Chip, template: str, how: Reading) -> Chip:
+    """The chip of a clustered netlist, to be written into the DEF that its hard macros and its canvas come from."""
+    canvas, source = read_design_exchange(Path(template), how)[1::2]
+    assert isinstance(canvas, Canvas) and isinstance(source, Source)
+    row = {
+        chip.netlist.names[node]: number for number, node in enumerate(chip.macros) if chip.netlist.kind[node] == HARD
+    }
+    missing = [name for name in source.names if plain(name) not in row]
+    if missing or len(row) != len(source.names):
+        raise UsageError(
+            f"{template} has {len(source.names)} hard macros and {chip.name} {len(row)}"
+            f"{f', but no {shown(missing)}' if missing else ''}; give the DEF that the netlist comes from."
+        )
+    if max(abs(canvas.width - chip.canvas.width), abs(canvas.height - chip.canvas.height)) > DIGITS:
+        raise UsageError(
+            f"the canvas of {chip.name} is {chip.canvas.width:g} x {chip.canvas.height:g}, that of {template} "
+            f"{canvas.width:g} x {canvas.height:g}; choose among its die and its core by -O canvas=core or die."
+        )
+    return replace(chip, source=replace(source, rows=np.array([row[plain(name)] for name in source.names], np.int64)))
+
+
+def read_chip(path: Path, plc: str | None = None, name: str | None = None) -> Chip:
     """A chip from a design file, with the canvas of `plc`, or of an `initial.plc` beside the file; not from a DEF."""
-    refuse_lef(path, how)
+    refuse_lef(path)
     _, netlist, canvas, placement = read_design(path)
     beside = path.parent / "initial.plc"
     if plc is not None or (canvas is None and beside.is_file()):
@@ -141,8 +163,10 @@ def load_chip(
 ) -> Chip:
     """A chip by registered name (`ct/ariane133_NanGate45`), recipe (`tiles:rows=4,columns=4,seed=1`) or file.
 
-    `how` says how a DEF is read.
+    `how` says how a DEF is read; LEF files with anything else are refused.
     """
+    if how.lef and not is_def(Path(name)):
+        raise UsageError(f"LEF files go with a DEF; {name} is none, so leave -O lef out, or add -O template=FILE.def.")
     sets = load_index(TOPIC)
     if find_entry(sets, name) is None and is_def(Path(name)):
         if plc is not None:
@@ -161,7 +185,7 @@ def load_chip(
             raise UsageError(f"option plc goes with a netlist; {name!r} is generated with a canvas of its own.")
         chip = generate_chip(name)
     elif (len(name) < 1024 and Path(name).is_file()) or Path(name.removesuffix(".gz")).suffix.lower() in ENDINGS:
-        chip = read_chip(Path(name), plc, how=how)
+        chip = read_chip(Path(name), plc)
     else:
         hint = "a design file (netlist.pb.txt, bookshelf .aux, floorplan .block) or a recipe such as"
         raise no_instance(sets, name, f"{hint} 'tiles:rows=4,columns=4,seed=1'")

@@ -17,14 +17,14 @@ ENDINGS = (".def", ".tcl")
 
 def writes(file_name: str) -> bool:
     """Whether a file is written as DEF or Tcl by its ending, `.gz` apart."""
-    return file_name.removesuffix(".gz").endswith(ENDINGS)
+    return file_name.lower().removesuffix(".gz").endswith(ENDINGS)
 
 
 def _source(chip: Chip, file_name: str, kind: type[SysgymError]) -> Source:
     if chip.source is None:
         raise kind(
             f"{file_name} goes with a chip that was read from a DEF, and {chip.name} was not; use a name that ends in "
-            ".plc, .json or .npz."
+            ".plc, .json or .npz, or say by -O template=FILE.def which DEF it comes from."
         )
     return chip.source
 
@@ -40,8 +40,8 @@ def format_def_solution(chip: Chip, solution: Solution, file_name: str, fix: boo
     """A solution as the DEF of the chip, or as Tcl for OpenROAD, gzipped if the name says so; UsageError otherwise."""
     source = _source(chip, file_name, UsageError)
     x, y, orientation = (np.asarray(solution[key])[source.rows] for key in ("x", "y", "orientation"))
-    if file_name.removesuffix(".gz").endswith(".tcl"):
+    if file_name.lower().removesuffix(".gz").endswith(".tcl"):
         content = format_tcl(source, (x, y, orientation))
     else:
         content = format_def(source, (x, y, orientation), fix)
-    return gzip.compress(content, mtime=0) if file_name.endswith(".gz") else content
+    return gzip.compress(content, mtime=0) if file_name.lower().endswith(".gz") else content

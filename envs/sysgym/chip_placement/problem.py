@@ -49,6 +49,7 @@ class ChipPlacement:
         lef: the LEF files of a DEF, with commas or again for each.
         canvas: of a DEF: its "die", or its "core", the box of its rows.
         missing_masters: components of a DEF that no LEF defines: "refuse" them, or take them as "cells" without a size.
+        template: the DEF that a clustered netlist was made of: `.def` and `.tcl` files are written and read with it.
         write_fixed: a DEF is written with its macros FIXED; false: PLACED, as they were.
         keep_fixed: macros that a bookshelf `.pl` marks `/FIXED` stay where they are; false: they are placed as well.
         square_soft: soft macros are squares of their area (Circuit Training), also where they must not stick out of the
@@ -99,6 +100,7 @@ class ChipPlacement:
     lef: tuple[str, ...] = ()
     canvas: Literal["die", "core"] = "die"
     missing_masters: Literal["refuse", "cells"] = "refuse"
+    template: str | None = None
     write_fixed: bool = False
     keep_fixed: bool = False
     square_soft: bool = True
@@ -152,9 +154,12 @@ class ChipPlacement:
 
     def load(self, name: str) -> Chip:
         """A chip by registered name, recipe or file; UsageError if it cannot be had or is malformed."""
-        from sysgym.chip_placement.load import load_chip
+        from sysgym.chip_placement.load import load_chip, with_template
 
-        return load_chip(name, self.plc, self.grid, self.keep_fixed, self.reading)
+        if self.template is None:
+            return load_chip(name, self.plc, self.grid, self.keep_fixed, self.reading)
+        chip = load_chip(name, self.plc, self.grid, self.keep_fixed)
+        return with_template(chip, self.template, self.reading)
 
     @property
     def reading(self) -> Reading:
@@ -255,7 +260,7 @@ class ChipPlacement:
         from sysgym.core.data import as_text, decompress
 
         content = decompress(file_name, data)
-        if file_name.removesuffix(".gz").endswith(".def"):
+        if file_name.lower().removesuffix(".gz").endswith(".def"):
             return parse_def_solution(instance, content, file_name)
         with reading(file_name, InvalidSolution):
             text = as_text(file_name, content)

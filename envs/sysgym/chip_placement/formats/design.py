@@ -30,7 +30,9 @@ def read_design(path: str | Path, how: Reading = USUAL) -> tuple[str, Netlist, C
     if is_def(path):
         netlist, canvas, placement, _ = read_design_exchange(path, how)
         return netlist.name, netlist, canvas, placement
-    refuse_lef(path, how)
+    refuse_lef(path)
+    if how.lef:
+        raise UsageError(f"LEF files go with a DEF; {path.name} is none, so leave them out.")
     with reading(path):
         return _read(path)
 
@@ -58,14 +60,12 @@ def is_def(path: Path) -> bool:
     return part_of(path) == "def"
 
 
-def refuse_lef(path: Path, how: Reading) -> None:
-    """UsageError for a LEF file where a design is wanted, and for LEF files beside one that is no DEF."""
+def refuse_lef(path: Path) -> None:
+    """UsageError for a LEF file where a design is wanted."""
     if part_of(path) == "lef":
         raise UsageError(
             f"{path.name} is a LEF file, a library; give the DEF of the design, and this file by -O lef={path.name}."
         )
-    if how.lef:
-        raise UsageError(f"LEF files go with a DEF; {path.name} is none, so leave them out.")
 
 
 def _is_bookshelf(path: Path) -> bool:

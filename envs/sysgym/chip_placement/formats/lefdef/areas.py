@@ -64,8 +64,8 @@ def core_of(rows: list[Row], sites: dict[str, tuple[float, float]], units: int, 
     missing = sorted({row.site for row in rows} - set(sites))
     if missing:
         raise UsageError(
-            f"{source}: no LEF file defines the site {', '.join(missing[:3])} of its rows, so the core has no size; give "
-            "the LEF of the technology too, or leave -O canvas=core out."
+            f"{source}: no LEF file defines the site {', '.join(missing[:3])} of its rows, so the core has no size; "
+            "give the LEF of the technology too, or leave -O canvas=core out."
         )
     corners: list[Point] = []
     for row in rows:

@@ -79,7 +79,7 @@ def read_design_exchange(path: str | Path, how: Reading) -> Built:
         masters = sorted({component.master for component in design.components})
         raise UsageError(
             f"{path} says where its {len(design.components)} components stand, not how large they are: give the LEF "
-            f"files that define {shown(masters) or 'its masters'}, by -O lef=FILE (again for each, or with commas)."
+            f"files that define {shown(masters) or 'its masters'} by the option lef, again for each or with commas."
         )
     library = read_lef(how.lef)
     with reading(path):
@@ -125,8 +125,8 @@ def _check_masters(design: Design, library: Library, how: Reading, source: str) 
         announce(f"{source} has {named} ({shown(counts)}), taken as standard cells without a size.")
         return
     raise UsageError(
-        f"{source} has {named}: {shown(counts)}; give the LEF that defines {'it' if many == 1 else 'them'} by -O "
-        "lef=FILE, or let them count as standard cells without a size by -O missing_masters=cells."
+        f"{source} has {named}: {shown(counts)}; give the LEF that defines {'it' if many == 1 else 'them'} by the "
+        "option lef, or let them count as standard cells without a size by missing_masters=cells."
     )
 
 
@@ -146,7 +146,7 @@ def _blockages(design: Design, area: Rectangle, source: str) -> tuple[tuple[floa
     if soft:
         kinds = "/".join(sorted({item.kind for item in soft}))
         announce(
-            f"{source}: left out: {counted(len(soft), f'{kinds} blockage')}, by which standard cells are bound, not macros."
+            f"{source}: left out: {counted(len(soft), f'{kinds} blockage')}; they bind standard cells and no macro."
         )
     for section, count in design.left_out.items():
         if count:
@@ -194,6 +194,12 @@ class _Parts:
         ]
         if said:
             announce(f"{self.words.source}: left out: {', '.join(said)}.")
+        loose = sum(cell.place is None for cell in self.cells)
+        if loose:
+            announce(
+                f"{self.words.source}: {loose} of {counted(len(self.cells), 'standard cell')} without a place yet stand in "
+                "the middle of the canvas."
+            )
 
     def netlist(self) -> Netlist:
         """The netlist, facing N and without positions."""

@@ -8,6 +8,7 @@ import numpy as np
 
 from sysgym.core.problem import Array
 
+NOISE = 1e-6  # of a database unit: what rounding makes of a place
 _QUARTER = 4  # orientations from E on are turned by a quarter
 
 
@@ -48,10 +49,9 @@ class Source:
         return found
 
     def corners(self, x: Array, y: Array, orientation: Array) -> Array:
-        """Lower left corners (m, 2) int64 in the file's coordinates, from centres in microns on the canvas."""
-        size = self.standing(orientation)
+        """Lower left corners (m, 2) float64 in the file's coordinates, from centres in microns on the canvas."""
         centres = np.stack([np.asarray(x, float), np.asarray(y, float)], axis=1) * self.units
-        found: Array = np.rint(centres - size / 2 + np.array(self.area[:2])).astype(np.int64)
+        found: Array = centres - self.standing(orientation) / 2 + np.array(self.area[:2])
         return found
 
     def centres(self, corners: Array, orientation: Array, units: int) -> Array:
@@ -59,3 +59,13 @@ class Source:
         scaled = np.asarray(corners, float) * (self.units / units)
         found: Array = (scaled + self.standing(orientation) / 2 - np.array(self.area[:2])) / self.units
         return found
+
+
+def rounded(places: Array, unit: int = 1) -> Array:
+    """The nearest multiples of a unit, int64, of two as near the upper one: macros that touch go on to touch.
+
+    >>> rounded(np.array([0.5, 1.5, 2.4999999999])).tolist()
+    [1, 2, 3]
+    """
+    found: Array = np.floor(np.asarray(places, float) / unit + 0.5 + NOISE).astype(np.int64) * unit
+    return found

@@ -12,13 +12,14 @@ import numpy as np
 
 from sysgym.chip_placement.formats.lefdef.build import plain, shown
 from sysgym.chip_placement.formats.lefdef.design import Component, read_def
-from sysgym.chip_placement.formats.lefdef.source import Source
+from sysgym.chip_placement.formats.lefdef.source import Source, rounded
 from sysgym.chip_placement.formats.lefdef.words import Words, spans
 from sysgym.chip_placement.formats.netlist import ORIENTATIONS
 from sysgym.core.errors import InvalidSolution, SysgymError, UsageError, reading
 from sysgym.core.problem import Array
 
 Arrays = tuple[Array, Array, Array]
+SLACK = 0.5  # database units that macros may overlap by before they are rounded
 _QUARTER = 4
 OPENROAD = ("R0", "MY", "R180", "MX", "R270", "MYR90", "R90", "MXR90")  # of ORIENTATIONS, one each
 STAYING = ("FIXED", "COVER")
@@ -48,7 +49,7 @@ def parse_placed(content: bytes, file_name: str, source: Source) -> tuple[Array,
         if lost:
             raise InvalidSolution(
                 f"{file_name} lacks {len(lost)} of the {len(source.names)} hard macros of {source.path}: "
-                f"{shown(lost)}; its first components are {shown(found) or 'none'}; is it a placement of the same design?"
+                f"{shown(lost)}; its first components are {shown(found) or 'none'}: is it of the same design?"
             )
         if astray:
             raise InvalidSolution(
@@ -82,7 +83,8 @@ class _Moves:
         self.words: Words = words
         self.free = np.array([item.status not in STAYING for item in self.items], bool)
         self.orientation = np.asarray(orientation, np.int64)
-        asked = source.corners(x, y, self.orientation)
+        exact = source.corners(x, y, self.orientation)
+        asked = rounded(exact)
         known = np.array([item.place is not None for item in self.items], bool)
         old = np.array([item.place or (0, 0) for item in self.items], np.int64).reshape(-1, 2)
         facing = np.array([item.orientation for item in self.items], np.int64)
@@ -96,15 +98,13 @@ class _Moves:
         _check_turns(source, self.orientation, self.moved, UsageError)
         size = source.standing(self.orientation)
         self.corner = np.where(self.moved[:, None], _on_grid(asked, size, source), asked)
-        _check_overlaps(source, asked, self.corner, size)
+        _check_overlaps(source, exact, self.corner, size)
 
 
 def _on_grid(corner: Array, size: Array, source: Source) -> Array:
     """Corners on the nearest lines of the manufacturing grid, of those within the canvas if the macro was within it."""
-    if source.grid <= 1:
-        return corner
     grid = source.grid
-    found = np.rint(corner / grid).astype(np.int64) * grid
+    found = rounded(corner, grid)
     low, high = np.array(source.area[:2]), np.array(source.area[2:])
     within = (corner >= low) & (corner + size <= high)
     found = np.where(within & (found < low), found + grid, found)
@@ -113,7 +113,7 @@ def _on_grid(corner: Array, size: Array, source: Source) -> Array:
 
 
 def _pairs(corner: Array, size: Array) -> set[tuple[int, int]]:
-    """Pairs of boxes that share an area, in whole numbers."""
+    """Pairs of boxes that share an area."""
     order = np.argsort(corner[:, 0], kind="stable")
     left, low = corner[order].T
     right, high = left + size[order, 0], low + size[order, 1]
@@ -126,13 +126,13 @@ def _pairs(corner: Array, size: Array) -> set[tuple[int, int]]:
     return found  # type: ignore[return-value]
 
 
-def _check_overlaps(source: Source, asked: Array, corner: Array, size: Array) -> None:
-    """UsageError if macros overlap that did not before they were put on the grid."""
-    made = sorted(_pairs(corner, size) - _pairs(asked, size))
+def _check_overlaps(source: Source, exact: Array, corner: Array, size: Array) -> None:
+    """UsageError if macros overlap that did not, by half a database unit or more, before they were put on the grid."""
+    made = sorted(_pairs(corner, size) - _pairs(exact + SLACK / 2, size - SLACK))
     if made:
         names = " and ".join(repr(source.names[i]) for i in made[0])
         raise UsageError(
-            f"on the manufacturing grid of {source.grid} database units {names} overlap"
+            f"on the manufacturing grid, of {source.grid} database units, {names} overlap"
             f"{f' and {len(made) - 1} more pairs' if len(made) > 1 else ''}, which they did not before; nothing is "
             "written: give -O spacing=MICRONS to keep macros apart."
         )
