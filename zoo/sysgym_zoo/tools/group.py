@@ -51,7 +51,8 @@ def group(
 
     asked = Grouping(
         netlist=netlist, output=output, shape=Shape(width, height, columns, rows), plc=plc, groups=groups,
-        reading=Reading(tuple(lef or ()), missing=missing_masters), partition=partition, free_groups=free_groups, seed=seed, placement=write_plc,
+        reading=Reading(tuple(lef or ()), missing=missing_masters), partition=partition, free_groups=free_groups,
+        seed=seed, placement=write_plc,
     )  # fmt: skip
     found = run(asked)
     if as_json:

@@ -197,8 +197,8 @@ class _Parts:
         loose = sum(cell.place is None for cell in self.cells)
         if loose:
             announce(
-                f"{self.words.source}: {loose} of {counted(len(self.cells), 'standard cell')} without a place yet stand in "
-                "the middle of the canvas."
+                f"{self.words.source}: {loose} of {counted(len(self.cells), 'standard cell')} without a place yet "
+                "stand in the middle of the canvas."
             )
 
     def netlist(self) -> Netlist:

@@ -97,7 +97,7 @@ class _Moves:
             )
         _check_turns(source, self.orientation, self.moved, UsageError)
         size = source.standing(self.orientation)
-        self.corner = np.where(self.moved[:, None], _on_grid(asked, size, source), asked)
+        self.corner = np.where(self.moved[:, None], _on_grid(exact, size, source), asked)
         _check_overlaps(source, exact, self.corner, size)
 
 
@@ -106,7 +106,8 @@ def _on_grid(corner: Array, size: Array, source: Source) -> Array:
     grid = source.grid
     found = rounded(corner, grid)
     low, high = np.array(source.area[:2]), np.array(source.area[2:])
-    within = (corner >= low) & (corner + size <= high)
+    asked = rounded(corner)
+    within = (asked >= low) & (asked + size <= high)
     found = np.where(within & (found < low), found + grid, found)
     fitted: Array = np.where(within & (found + size > high), found - grid, found)
     return fitted
