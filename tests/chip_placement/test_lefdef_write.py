@@ -10,11 +10,25 @@ from typing import Any
 
 import numpy as np
 import pytest
-from lefdef import DEF, DEFS, EXPECTED, LEF, LEFDEF, chip_of, content, libraries, needs_lefdef, problem_of, start_of
+from lefdef import (
+    DEF,
+    DEFS,
+    EXPECTED,
+    FLAT,
+    LEF,
+    LEFDEF,
+    chip_of,
+    content,
+    libraries,
+    needs_lefdef,
+    problem_of,
+    start_of,
+)
 
 from sysgym import InvalidSolution, UsageError, make_problem
 from sysgym.chip_placement.formats.lefdef.source import rounded
 from sysgym.chip_placement.formats.netlist import ORIENTATIONS
+from sysgym.core.errors import Notice
 from sysgym.core.solutions import read_solution, write_solution
 from sysgym_agents import make_agent
 from sysgym_agents.core import Budget
@@ -263,9 +277,6 @@ def test_the_command_line_takes_a_def_and_gives_one(inline: Any, tmp_path: Path)
     assert "feasible" in inline("judge", "chip.def", "s.json", *twice).stdout
 
 
-FLAT = DEF.replace("( b z )", "( b z ) ( u y )")
-
-
 def test_a_grouped_netlist_goes_back_into_its_def(inline: Any, tmp_path: Path) -> None:
     (tmp_path / "t.lef").write_text(LEF)
     (tmp_path / "t.def").write_text(FLAT.replace("PLACED ( 500", "FIXED ( 500"))
@@ -279,6 +290,10 @@ def test_a_grouped_netlist_goes_back_into_its_def(inline: Any, tmp_path: Path) -
     assert (chip.canvas.width, chip.canvas.height) == (20.0, 10.0) and chip.has_soft
     solution = start_of(chip)
     assert problem.format_solution(chip, solution, "a.def") == (tmp_path / "t.def").read_bytes()
+    with pytest.warns(Notice, match="a.def holds no soft macros, as no DEF does: forces place them"):
+        back = problem.parse_solution(chip, (tmp_path / "t.def").read_bytes(), "a.def")
+    assert problem.judge(chip, back).feasible
+    assert all(np.array_equal(back[key][chip.source.rows], solution[key][chip.source.rows]) for key in back)
     row = int(chip.source.rows[chip.source.names.index("a")])
     assert b"PLACED ( 100 0 ) N" in problem.format_solution(chip, moved(chip, x={row: 3.0}), "a.def")
     assert chip.placement.fixed[chip.macros[chip.source.rows]].tolist() == [False, True]

@@ -65,6 +65,9 @@ NETS 3 ;
 END NETS
 END DESIGN
 """
+FLAT = DEF.replace("( b z )", "( b z ) ( u y )")  # with a standard cell on a net
+CELL = LEF.index("MACRO inv")
+FILES = {"floorplan.def": DEF, "chip.def": FLAT, "tech.lef": LEF[CELL:], "rams.lef": LEF[:CELL] + "END LIBRARY\n"}
 
 
 def libraries(name: str) -> tuple[str, ...]:

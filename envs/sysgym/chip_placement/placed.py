@@ -9,7 +9,8 @@ import numpy as np
 from sysgym.chip_placement.formats.lefdef.source import Source
 from sysgym.chip_placement.formats.lefdef.write import format_def, format_tcl, parse_placed
 from sysgym.chip_placement.instance import Chip
-from sysgym.core.errors import InvalidSolution, SysgymError, UsageError
+from sysgym.chip_placement.judge import as_freedom
+from sysgym.core.errors import InvalidSolution, SysgymError, UsageError, announce
 from sysgym.core.problem import Array, Solution
 
 ENDINGS = (".def", ".tcl")
@@ -29,11 +30,22 @@ def _source(chip: Chip, file_name: str, kind: type[SysgymError]) -> Source:
     return chip.source
 
 
-def parse_def_solution(chip: Chip, content: bytes, file_name: str) -> dict[str, Array]:
-    """The arrays of a solution from a placed DEF of the same components; InvalidSolution if it is none."""
+def parse_def_solution(chip: Chip, content: bytes, file_name: str, square_soft: bool) -> Solution:
+    """The arrays of a solution from a placed DEF of the same components; InvalidSolution if it is none.
+
+    A DEF holds no soft macros: they are placed by forces, which is announced.
+    """
     source = _source(chip, file_name, InvalidSolution)
     centres, orientation = parse_placed(content, file_name, source)
-    return {"x": centres[:, 0].copy(), "y": centres[:, 1].copy(), "orientation": orientation}
+    start = chip.placement
+    found: dict[str, Array] = {key: getattr(start, key)[chip.macros].copy() for key in ("x", "y")}
+    found["orientation"] = start.orientation[chip.macros].astype(np.int64)
+    for key, values in (("x", centres[:, 0]), ("y", centres[:, 1]), ("orientation", orientation)):
+        found[key][source.rows] = values
+    if not chip.has_soft:
+        return found
+    announce(f"{file_name} holds no soft macros, as no DEF does: forces place them around the hard ones.")
+    return as_freedom(chip, found, "forces", square_soft)
 
 
 def format_def_solution(chip: Chip, solution: Solution, file_name: str, fix: bool) -> bytes:

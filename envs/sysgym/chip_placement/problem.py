@@ -261,7 +261,7 @@ class ChipPlacement:
 
         content = decompress(file_name, data)
         if file_name.lower().removesuffix(".gz").endswith(".def"):
-            return parse_def_solution(instance, content, file_name)
+            return parse_def_solution(instance, content, file_name, self.square_soft)
         with reading(file_name, InvalidSolution):
             text = as_text(file_name, content)
             if file_name.removesuffix(".gz").endswith(".pl"):

@@ -73,7 +73,7 @@ class Option(NamedTuple):
     range: Range | None = None
     choices: tuple[Any, ...] = ()  # beside str among the kinds: or the path of a file
     search: Search | Choices | None = None  # where a tuner looks for it
-    many: bool = False  # a tuple of texts; a list or a single text is taken as one
+    many: bool = False  # a tuple of texts; a list or a text with commas is taken as one
 
     @property
     def optional(self) -> bool:
@@ -123,7 +123,7 @@ class Option(NamedTuple):
                 raise unknown(self.name, value, [str(item) for item in self.choices if item is not None])
             raise UsageError(f"{shown} must be {self.meaning}, got {value!r}.")
         if self.many:
-            return (value,) if isinstance(value, str) else tuple(value)
+            return _parts(value) if isinstance(value, str) else tuple(value)
         plain = value.item() if isinstance(value, np.generic) else value
         whole = isinstance(plain, int) and not isinstance(plain, bool)
         return float(plain) if whole and float in self.kinds and int not in self.kinds else plain
@@ -131,7 +131,7 @@ class Option(NamedTuple):
     def parse(self, text: str, what: str) -> Any:
         """The value that a text stands for, in its type and not yet checked for its range."""
         if self.many:
-            return tuple(item for item in text.split(",") if item)
+            return _parts(text)
         if self.optional and text.lower() in ("none", "null"):
             return None
         kinds = {type(item) for item in self.choices} if self.choices else set(self.kinds)
@@ -146,6 +146,11 @@ class Option(NamedTuple):
             if str not in kinds:
                 raise UsageError(f"option {self.name} of {what} must be {self.meaning}, got {text!r}.") from None
         return text
+
+
+def _parts(text: str) -> tuple[str, ...]:
+    """The texts between commas."""
+    return tuple(part for part in text.split(",") if part)
 
 
 def _option(parameter: inspect.Parameter, hint: Any) -> Option:
