@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from lefdef import DEF, DEFS, EXPECTED, LEF, LEFDEF, chip_of, content, libraries, needs_lefdef, problem_of, start_of
+from lefdef import DEF, DEFS, EXPECTED, LEF, chip_of, content, libraries, needs_lefdef, problem_of, start_of
 
 from sysgym import UsageError, make_problem
 from sysgym.chip_placement.formats.lefdef.areas import box_of, outside, rectangles_of
@@ -26,6 +26,7 @@ from sysgym.chip_placement.geometry.macros import positions
 from sysgym.chip_placement.grouping import grid_kernels
 from sysgym.chip_placement.grouping.grid import with_chosen_grid
 from sysgym.core.errors import Notice, reading
+from sysgym.core.instances import expand
 from sysgym.core.problem import content_hash
 
 pytestmark = [pytest.mark.filterwarnings("ignore::sysgym.core.errors.Notice")]
@@ -424,4 +425,11 @@ def test_a_gzipped_design_and_library(tiny: Path) -> None:
     packed.write_bytes(gzip.compress(tiny.read_bytes()))
     problem = make_problem("ChipPlacement", lef=(str(library),))
     assert content_hash(problem.load(str(packed))) == content_hash(problem.load(str(tiny)))
-    assert problem.reads("a.def.gz", b"") and LEFDEF.name == "lefdef"
+    assert problem.reads("a.def.gz", b"") and problem.reads("A.DEF", b"")
+    assert not problem.reads("a.lef", b"")  # so that a folder of designs and libraries holds designs alone
+
+
+def test_a_folder_holds_designs_and_libraries(tiny: Path) -> None:
+    problem = make_problem("ChipPlacement")
+    (tiny.parent / "placed.plc").write_text("")
+    assert expand(problem.instance_sets(), str(tiny.parent), problem.reads) == [str(tiny)]

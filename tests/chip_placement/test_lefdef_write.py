@@ -312,3 +312,19 @@ def test_halos_are_the_spacing_of_who_says_none(tiny: Any) -> None:
     assert chip.gap == pytest.approx(0.06) and problem.spacing_of(chip) == (problem.spacing or 0.0)
     assert make_problem("ChipPlacement", spacing=2.0).spacing_of(chip) == 2.0
     assert make_problem("ChipPlacement").load("tiles:rows=2,columns=2,seed=1").gap == 0.0
+
+
+def test_halos_keep_cells_free_around_macros(tmp_path: Path) -> None:
+    """In the masks of an episode: with no spacing given, the cells that a spacing of the halos leaves."""
+    (tmp_path / "t.lef").write_text(LEF)
+    (tmp_path / "t.def").write_text(DEF.replace("HALO 1 2 3 4", "HALO SOFT 100 100 100 100"))
+    free = {}
+    for spacing in (0.0, 2.0, None):
+        problem = make_problem("ChipPlacement", lef=str(tmp_path / "t.lef"), spacing=spacing or 0.0, grid=20)
+        chip, dynamics = problem.load(str(tmp_path / "t.def")), problem.dynamics
+        dynamics.spacing = spacing
+        state = dynamics.start(chip, np.random.default_rng(0))
+        allowed = np.flatnonzero(dynamics.mask(chip, state, problem.size(chip)))
+        state = dynamics.step(chip, state, int(allowed[len(allowed) // 2]))
+        free[spacing] = int(dynamics.mask(chip, state, problem.size(chip)).sum())
+    assert chip.gap == 2.0 and free[None] == free[2.0] < free[0.0]

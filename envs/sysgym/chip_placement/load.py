@@ -24,7 +24,8 @@ from sysgym.core.errors import UsageError, announce
 from sysgym.core.instances import Entry, as_promised, find_entry, load_index, no_instance
 from sysgym.core.problem import Array
 
-ENDINGS = (".txt", ".pb", ".aux", ".nodes", ".nets", ".pl", ".scl", ".block", ".blocks", ".lef", ".def")
+ENDINGS = (".txt", ".pb", ".aux", ".nodes", ".nets", ".pl", ".scl", ".block", ".blocks", ".def")
+LIBRARY = ".lef"  # which is no design, but may stand beside one
 HEAD = re.compile(rb"\bnode\s*:?\s*[{<]")  # of a text that is a netlist
 
 DIGITS = 1e-3  # microns: Circuit Training writes so many digits of a canvas
@@ -184,7 +185,10 @@ def load_chip(
         if plc is not None:
             raise UsageError(f"option plc goes with a netlist; {name!r} is generated with a canvas of its own.")
         chip = generate_chip(name)
-    elif (len(name) < 1024 and Path(name).is_file()) or Path(name.removesuffix(".gz")).suffix.lower() in ENDINGS:
+    elif (len(name) < 1024 and Path(name).is_file()) or Path(name.removesuffix(".gz")).suffix.lower() in (
+        *ENDINGS,
+        LIBRARY,
+    ):
         chip = read_chip(Path(name), plc)
     else:
         hint = "a design file (netlist.pb.txt, bookshelf .aux, floorplan .block) or a recipe such as"
