@@ -54,8 +54,8 @@ def _empty(x, y, w, h, cell_w, cell_h, used):
     for i in range(len(x)):
         left, right = (x[i] - w[i] / 2) / cell_w, (x[i] + w[i] / 2) / cell_w
         low, high = (y[i] - h[i] / 2) / cell_h, (y[i] + h[i] / 2) / cell_h
-        for r in range(max(0, int(low)), min(rows, int(high) + 1)):
-            for c in range(max(0, int(left)), min(columns, int(right) + 1)):
+        for r in range(int(max(0.0, low)), int(min(rows - 1.0, high)) + 1):
+            for c in range(int(max(0.0, left)), int(min(columns - 1.0, right)) + 1):
                 if (min(right, c + 1.0) - max(left, c)) * (min(high, r + 1.0) - max(low, r)) >= EMPTY:
                     used[r, c] = 1
     return 1.0 - used.sum() / (rows * columns)
@@ -64,13 +64,12 @@ def _empty(x, y, w, h, cell_w, cell_h, used):
 @njit
 def waste(lengths, cell):
     """The share of a row of cells that lengths (m,), each centred on a cell, leave unused when they stand in it."""
-    cells, before = 0, 0.0
+    cells, before = 0.0, 0.0
     for length in lengths:
-        span = 1
-        while span * cell - length < -NOISE * cell:
-            span += 2
+        span = max(np.ceil(length / cell - NOISE), 1.0)
+        span += 1.0 - span % 2.0  # odd: its middle is the middle of a cell
         piece = cell - (span * cell - length) / 2  # that it takes of its last cell
-        cells += span - (piece + before <= cell * (1 + NOISE))
+        cells += span - (1.0 if piece + before <= cell * (1 + NOISE) else 0.0)
         before = piece
     total = (cells + 1) * cell
     return (total - lengths.sum()) / total
