@@ -90,8 +90,8 @@ def _entry(name: str) -> Any:
     ("name", "sentence"),
     [
         ("nobody", "Give a registered name"),
-        ("chip.lef", "is a LEF file, which is not read here"),
-        ("chip.def.gz", "is a DEF file, which is not read here"),
+        ("chip.lef", "is a LEF file, a library; give the DEF"),
+        ("chip.def.gz", "cannot be read: No such file"),
         ("none.pb.txt", "cannot be read: No such file"),
         ("tiles:rows=x", "parameter rows of tiles must be a whole number from 1 to 64, got 'x'"),
         ("tiles:row=2", "unknown parameter of tiles 'row'"),

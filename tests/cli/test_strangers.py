@@ -16,6 +16,7 @@ from safetensors.torch import save_file
 
 import sysgym
 from sysgym import UsageError
+from sysgym.core.registry import problem_class
 from sysgym.graphs.generate import generate_graph
 from sysgym.graphs.io import format_metis
 from sysgym_agents.core import Budget, make_agent
@@ -23,7 +24,8 @@ from sysgym_agents.learning import memory
 from sysgym_zoo.jobs.plan import Training, planned
 from sysgym_zoo.jobs.runs import keep_metrics
 from sysgym_zoo.jobs.selection import Selection
-from sysgym_zoo.lookup.trust import foreign_instances
+from sysgym_zoo.lookup.trust import file_hashes, file_options, foreign_instances, refuse_changed, refuse_options
+from sysgym_zoo.sweeps.files import pairs
 
 Inline = Callable[..., Any]
 GAP = ("train", "-a", "gap", "--set", "hidden=8", "--steps", "20", "--save-every", "0", "--out", "run")
@@ -119,6 +121,27 @@ def test_options_of_a_run_open_no_file_that_the_user_did_not_name(
     (tmp_path / "cluster.json").write_text(json.dumps({**DEVICES, "latency_ns": 1}))
     later = (*commands["resume"][:-1], "12")
     assert "cluster.json (devices) has changed since the run began" in inline(*later, *named, code=2).stderr
+
+
+def test_lists_of_files_are_named_by_the_user_too(tmp_path: Path) -> None:
+    """Of options that are lists, as records keep them: one file outside of the folder is enough."""
+    kind, folder = problem_class("ChipPlacement"), tmp_path / "run"
+    folder.mkdir()
+    for file in (tmp_path / "out.lef", folder / "in.lef"):
+        file.write_text(file.name)
+    inside, both = [str(folder / "in.lef")], [str(folder / "in.lef"), str(tmp_path / "out.lef")]
+    assert file_options(kind, {"lef": inside, "grid": 3}, folder) == {}
+    assert file_options(kind, {"lef": both}, folder) == {"lef": tuple(both)}
+    with pytest.raises(
+        UsageError, match=r"was made with lef='.*in\.lef,.*out\.lef'; a file that a record names is only"
+    ):
+        refuse_options(kind, {"lef": both}, folder)
+    kept = file_hashes(kind, {"lef": tuple(both)})
+    refuse_changed(kind, {"lef": both}, kept)
+    (tmp_path / "out.lef").write_text("changed")
+    with pytest.raises(UsageError, match=r"out\.lef \(lef\) has changed since the run began"):
+        refuse_changed(kind, {"lef": both}, kept)
+    assert pairs({"lef": ("a", "b"), "k": 4}) == ["lef=a,b", "k=4"]
 
 
 # ------------------------------------------------------------------------------------------------ memory

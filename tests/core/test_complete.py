@@ -409,11 +409,14 @@ class Optional(Plain):
     groups: Annotated[int | None, Range(1, 5)] = None
     where: Annotated[int | str | None, Range(1, 4)] = None
     loud: bool = False
+    files: tuple[str, ...] = ()
 
 
 @pytest.mark.parametrize(
     ("given", "sentence"),
     [
+        ({"files": 3}, "option files must be texts with commas between them, got 3"),
+        ({"files": ["a", 1]}, r"option files must be texts with commas between them, got \['a', 1\]"),
         ({"mode": "slwo"}, "unknown mode 'slwo'. Did you mean 'slow'"),
         ({"mode": 3}, "option mode must be one of slow, quick, got 3"),
         ({"mode": None}, "option mode must be one of slow, quick, got None"),
@@ -440,6 +443,8 @@ def test_options_become_plain_are_parsed_and_suggested() -> None:
     found = parse_pairs(words, Optional, "Optional")
     assert found == {"k": 4, "eps": 0.1, "groups": None, "where": 2, "loud": True, "mode": "quick"}
     assert parse_pairs(["where=a.json"], Optional, "Optional") == {"where": "a.json"}
+    assert parse_pairs(["files=a,b", "k=3", "files=c"], Optional, "Optional") == {"files": ("a", "b", "c"), "k": 3}
+    assert Optional(files="a,b").files == ("a", "b") and Optional(files=["a", "b"]).files == ("a", "b")
     for word, sentence in (
         ("k=four", "option k of Optional must be a whole number from 2 to 9, got 'four'"),
         ("k", "expected key=value, got 'k'"),

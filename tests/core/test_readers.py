@@ -21,6 +21,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from lefdef import DEF, LEF
 from mutations import check, mutated, mutated_json
 
 import sysgym
@@ -157,6 +158,26 @@ def design(folder: Path, texts: dict[str, str], part: str, opened: str) -> Reade
     return texts[part].encode(), use, mutated
 
 
+def exchange(folder: Path, part: str) -> Reader:
+    """A DEF, its library, or a DEF as a solution, which is written too."""
+    problem = sysgym.make_problem("ChipPlacement", lef=str(folder / "t.lef"))
+    (folder / "t.def").write_text(DEF)
+    (folder / "t.lef").write_text(LEF)
+    made = problem.load(str(folder / "t.def"))
+
+    def use(content: bytes) -> None:
+        (folder / part).write_bytes(content)
+        as_it_stands(problem, problem.load(str(folder / "t.def")))
+
+    def solution(content: bytes) -> None:
+        found = read_solution(problem, made, saved(folder / part, content))
+        problem.judge(made, found)
+        for file in ("out.def", "out.tcl"):
+            problem.format_solution(made, found, file)
+
+    return (LEF if part == "t.lef" else DEF).encode(), solution if part == "s.def" else use, mutated
+
+
 def groups(folder: Path) -> Reader:
     """One group a node."""
     netlist = sysgym.make_problem("ChipPlacement").load("tiles:rows=1,columns=1,seed=1").netlist
@@ -209,6 +230,7 @@ READERS: dict[str, Callable[[Path], Reader]] = {
     **{name: lambda folder, name=name: chip(folder, name) for name in ("n.pb.txt", "initial.plc", "s.plc")},
     **{f"bookshelf-{part}": lambda folder, part=part: design(folder, BOOKSHELF, part, "aux") for part in BOOKSHELF},
     **{f"floorplan-{part}": lambda folder, part=part: design(folder, FLOORPLAN, part, "block") for part in FLOORPLAN},
+    **{f"lefdef-{part}": lambda folder, part=part: exchange(folder, part) for part in ("t.def", "t.lef", "s.def")},
     **{f"ucsc-{part}": lambda folder, part=part: design(folder, UCSC, part, "blocks") for part in UCSC},
     **{f"solution-{end}": lambda folder, end=end: solution(folder, end) for end in ("npy", "npz", "json", "part")},
 }  # fmt: skip

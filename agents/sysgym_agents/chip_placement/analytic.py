@@ -64,7 +64,7 @@ class AnalyticPlacer:
         soft = np.flatnonzero((setting.netlist.kind == SOFT) & ~start.fixed) if setting.forces else movable[:0]
         room = budget.share(SHARE)._replace(steps=budget.steps)
         found, used = self._start(problem, instance, rng, (setting, start, np.append(movable, soft)), room)
-        setting = setting.keeping(found, problem.spacing)
+        setting = setting.keeping(found, problem.spacing_of(instance))
         left = clock.left()._replace(steps=None if budget.steps is None else max(budget.steps - used, 0))
         if not setting.netlist.nets or not len(movable) + len(soft):
             return as_solution(instance, found)
@@ -103,7 +103,7 @@ class AnalyticPlacer:
             found = spread(reduced, setting.canvas, start, rng, nodes, congestion=0.5 * (run % 2),
                            square_soft=setting.square_soft, iterations=iterations, time=time)  # fmt: skip
             judged += iterations
-            legal = legalise(setting.netlist, setting.canvas, found, problem.spacing)
+            legal = legalise(setting.netlist, setting.canvas, found, problem.spacing_of(chip))
             if legal is None:
                 break
             legal = inside(setting.netlist, setting.canvas, legal, setting.square_soft)
@@ -111,7 +111,7 @@ class AnalyticPlacer:
             if cost < least:
                 best, least = legal, cost
         if best is None:
-            packed = prepare(problem, chip, start_placement(chip, rng, problem.spacing))[1]
+            packed = prepare(problem, chip, start_placement(chip, rng, problem.spacing_of(chip)))[1]
             best, judged = setting.settle(packed).as_placement(), judged + 1
         return best, judged
 
@@ -120,5 +120,5 @@ def _packing(problem: ChipPlacement, chip: Chip, rng: np.random.Generator, setti
     """The packing with soft macros by forces; None if there is none."""
     from sysgym.chip_placement.geometry.packing import find_packing
 
-    packed = find_packing(chip.netlist, chip.canvas, chip.placement, rng, problem.spacing)
+    packed = find_packing(chip.netlist, chip.canvas, chip.placement, rng, problem.spacing_of(chip))
     return None if packed is None else setting.settle(prepare(problem, chip, packed)[1])

@@ -131,7 +131,7 @@ def prepare(problem: ChipPlacement, chip: Chip, start: Placement) -> tuple[Setti
         known = {key: values for key, values in vars(start).items() if values is not None}
         start = replace(start, **{key: values[netlist.parent] for key, values in known.items()})
     setting = Setting(netlist, canvas, weights, problem.square_soft, full and chip.has_soft)
-    return setting.keeping(start, problem.spacing), start
+    return setting.keeping(start, problem.spacing_of(chip)), start
 
 
 class Cooling(NamedTuple):
@@ -229,7 +229,7 @@ class Spiral:
 
     def solve(self, problem: ChipPlacement, instance: Chip, rng: np.random.Generator, budget: Budget) -> Solution:
         """The packing; UsageError if there is none."""
-        found = start_placement(instance, rng, problem.spacing)
+        found = start_placement(instance, rng, problem.spacing_of(instance))
         return as_solution(instance, with_soft(instance, found, problem.square_soft))
 
 
@@ -255,7 +255,7 @@ class SAPlacer:
     def solve(self, problem: ChipPlacement, instance: Chip, rng: np.random.Generator, budget: Budget) -> Solution:
         """Anneal from a packing; UsageError if there is none."""
         clock = Clock(budget)
-        setting, start = prepare(problem, instance, start_placement(instance, rng, problem.spacing))
+        setting, start = prepare(problem, instance, start_placement(instance, rng, problem.spacing_of(instance)))
         if not setting.netlist.nets or not instance.movable.size:
             return as_solution(instance, setting.settle(start).as_placement())
         plan = Cooling(self.sweeps, self.tries, self.hot, self.cold, self.workers)
@@ -288,7 +288,7 @@ class CDPlacer:
         """Descend; UsageError if there is no packing."""
         clock, steps = Clock(budget), budget.steps
         half, rest = (None, None) if steps is None else (steps // 2, -(-steps // 2))
-        setting, found = prepare(problem, instance, start_placement(instance, rng, problem.spacing))
+        setting, found = prepare(problem, instance, start_placement(instance, rng, problem.spacing_of(instance)))
         if self.start == "anneal" and half != 0 and instance.movable.size and setting.netlist.nets:
             found = anneal(setting, found, rng, budget.share(0.5)._replace(steps=half), Cooling(sweeps=20))
         else:

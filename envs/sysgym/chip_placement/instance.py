@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
 
+from sysgym.chip_placement.formats.lefdef.source import Source
 from sysgym.chip_placement.formats.netlist import HARD, SOFT, Netlist
 from sysgym.chip_placement.formats.plc import Canvas, Placement
 from sysgym.chip_placement.geometry.force import place_all
@@ -25,6 +26,7 @@ class Chip:
     netlist: Netlist
     canvas: Canvas
     placement: Placement
+    source: Source | None = field(default=None, compare=False, metadata={"hashed": False})  # the DEF to write it into
 
     def __repr__(self) -> str:
         """One line."""
@@ -41,6 +43,11 @@ class Chip:
     def movable(self) -> Array:
         """Nodes of hard macros that are not fixed, in the order of the file, int64."""
         return np.flatnonzero((self.netlist.kind == HARD) & ~self.placement.fixed)
+
+    @property
+    def gap(self) -> float:
+        """Microns that placers leave between hard macros where nobody says how many, as the halos of a DEF ask."""
+        return 0.0 if self.source is None else self.source.gap
 
     @cached_property
     def bodies(self) -> Bodies:

@@ -10,11 +10,14 @@ from pathlib import Path
 import numpy as np
 
 from sysgym.chip_placement.formats.comments import canvas_facts
-from sysgym.chip_placement.formats.design import read_design
+from sysgym.chip_placement.formats.design import is_def, read_design, refuse_lef
+from sysgym.chip_placement.formats.lefdef.build import USUAL, Reading, plain, read_design_exchange, shown
+from sysgym.chip_placement.formats.lefdef.source import Source
 from sysgym.chip_placement.formats.netlist import HARD, PORT, Netlist
 from sysgym.chip_placement.formats.plc import Canvas, Placement, canvas_of, check_canvas, netlist_placement, read_plc
 from sysgym.chip_placement.generate import generate_chip, is_recipe
 from sysgym.chip_placement.graph import without_cells
+from sysgym.chip_placement.grouping.grid import with_chosen_grid
 from sysgym.chip_placement.iccad04 import design_in, say_unlike
 from sysgym.chip_placement.instance import Chip
 from sysgym.core import data
@@ -22,7 +25,8 @@ from sysgym.core.errors import UsageError, announce
 from sysgym.core.instances import Entry, as_promised, find_entry, load_index, no_instance
 from sysgym.core.problem import Array
 
-ENDINGS = (".txt", ".pb", ".aux", ".nodes", ".nets", ".pl", ".scl", ".block", ".blocks", ".lef", ".def")
+ENDINGS = (".txt", ".pb", ".aux", ".nodes", ".nets", ".pl", ".scl", ".block", ".blocks", ".def")
+LIBRARY = ".lef"  # which is no design, but may stand beside one
 HEAD = re.compile(rb"\bnode\s*:?\s*[{<]")  # of a text that is a netlist
 
 DIGITS = 1e-3  # microns: Circuit Training writes so many digits of a canvas
@@ -92,8 +96,39 @@ def marked(chip: Chip) -> Array:
     return np.zeros_like(hard) if marks is None else hard & (marks > 0)
 
 
+def read_def_chip(path: Path, how: Reading, grid: int | None = None) -> Chip:
+    """A chip from a DEF and its LEF files: the grid by Circuit Training's rule, or `grid` cells on the longer side."""
+    netlist, canvas, placement, source = read_design_exchange(path, how)
+    chip = replace(make_chip(str(path), netlist, canvas, placement), source=source)
+    if grid:
+        return with_grid(chip, grid)
+    return replace(chip, canvas=with_chosen_grid(netlist, canvas, placement))
+
+
+def with_template(chip: Chip, template: str, how: Reading) -> Chip:
+    """The chip of a clustered netlist, to be written into the DEF that its hard macros and its canvas come from."""
+    canvas, source = read_design_exchange(Path(template), how)[1::2]
+    assert isinstance(canvas, Canvas) and isinstance(source, Source)
+    row = {
+        chip.netlist.names[node]: number for number, node in enumerate(chip.macros) if chip.netlist.kind[node] == HARD
+    }
+    missing = [name for name in source.names if plain(name) not in row]
+    if missing or len(row) != len(source.names):
+        raise UsageError(
+            f"{template} has {len(source.names)} hard macros and {chip.name} {len(row)}"
+            f"{f', but no {shown(missing)}' if missing else ''}; give the DEF that the netlist comes from."
+        )
+    if max(abs(canvas.width - chip.canvas.width), abs(canvas.height - chip.canvas.height)) > DIGITS:
+        raise UsageError(
+            f"the canvas of {chip.name} is {chip.canvas.width:g} x {chip.canvas.height:g}, that of {template} "
+            f"{canvas.width:g} x {canvas.height:g}; choose among its die and its core by -O canvas=core or die."
+        )
+    return replace(chip, source=replace(source, rows=np.array([row[plain(name)] for name in source.names], np.int64)))
+
+
 def read_chip(path: Path, plc: str | None = None, name: str | None = None) -> Chip:
-    """A chip from a design file, with the canvas of `plc`, or of an `initial.plc` beside the file."""
+    """A chip from a design file, with the canvas of `plc`, or of an `initial.plc` beside the file; not from a DEF."""
+    refuse_lef(path)
     _, netlist, canvas, placement = read_design(path)
     beside = path.parent / "initial.plc"
     if plc is not None or (canvas is None and beside.is_file()):
@@ -125,9 +160,20 @@ def _cut(name: str, cells: int) -> Chip:
     return with_grid(_registered(name), cells)
 
 
-def load_chip(name: str, plc: str | None = None, grid: int | None = None, keep_fixed: bool = False) -> Chip:
-    """A chip by registered name (`ct/ariane133_NanGate45`), recipe (`tiles:rows=4,columns=4,seed=1`) or file."""
-    sets = load_index(TOPIC)
+def load_chip(
+    name: str, plc: str | None = None, grid: int | None = None, keep_fixed: bool = False, how: Reading = USUAL
+) -> Chip:
+    """A chip by registered name (`ct/ariane133_NanGate45`), recipe (`tiles:rows=4,columns=4,seed=1`) or file.
+
+    `how` says how a DEF is read; LEF files with anything else are refused.
+    """
+    if how.lef and not is_def(Path(name)):
+        raise UsageError(f"LEF files go with a DEF; {name} is none, so leave -O lef out, or add -O template=FILE.def.")
+    sets, ending = load_index(TOPIC), Path(name.removesuffix(".gz")).suffix.lower()
+    if find_entry(sets, name) is None and is_def(Path(name)):
+        if plc is not None:
+            raise UsageError(f"option plc goes with a netlist; {name} is a DEF, which has a canvas and places itself.")
+        return read_def_chip(Path(name), how, grid)
     if find_entry(sets, name):
         if plc is not None:
             chip = _registered(name)
@@ -143,7 +189,7 @@ def load_chip(name: str, plc: str | None = None, grid: int | None = None, keep_f
     elif (folder := _folder(name)) is not None:
         chip = read_chip(folder, plc, name)
         say_unlike(chip)
-    elif (len(name) < 1024 and Path(name).is_file()) or Path(name.removesuffix(".gz")).suffix.lower() in ENDINGS:
+    elif (len(name) < 1024 and Path(name).is_file()) or ending in (*ENDINGS, LIBRARY):
         chip = read_chip(Path(name), plc)
     else:
         hint = (

@@ -16,6 +16,7 @@ from sysgym.core.problem import Array, ArraySpec, Freedom, Size, Solution, Verdi
 from sysgym.core.solutions import check_arrays
 
 if TYPE_CHECKING:
+    from sysgym.chip_placement.formats.lefdef.build import Reading
     from sysgym.chip_placement.instance import Chip
     from sysgym.chip_placement.judge import Rules
 
@@ -36,9 +37,10 @@ class ChipPlacement:
     wirelength of MaskPlace and WireMask-BBO instead. A placement is feasible if no two hard macros overlap by more than
     a unit of the sixth digit of the canvas, none stands on a blockage, all are inside the canvas, and fixed ones stay.
     Solution: `x`, `y` (microns, centres) and `orientation` (0 to 7: N, FN, S, FS, E, FE, W, FW) of all hard and soft
-    macros in the order of the netlist, or a `.plc` file (`.pl` for bookshelf). Instances: Circuit Training's
+    macros in the order of the netlist, or a `.plc` file (`.pl` for bookshelf, `.def` and `.tcl` for
+    DEF). Instances: Circuit Training's
     `netlist.pb.txt`, a folder with one and its `initial.plc`, such as an ICCAD04 circuit of MacroPlacement, bookshelf,
-    GSRC/MCNC floorplans.
+    DEF with LEF, GSRC/MCNC floorplans.
 
     Options:
         mode: "sequential" (macro by macro on cells, soft macros by forces at the end), "hpwl" (macro by macro, dense
@@ -46,6 +48,11 @@ class ChipPlacement:
         objective: "proxy" or "hpwl"; default "proxy", in mode "hpwl" it is "hpwl".
         wirelength_weight, density_weight, congestion_weight: of the parts of the proxy.
         plc: file with canvas and fixed positions for a netlist; default `initial.plc` beside it.
+        lef: the LEF files of a DEF, with commas or again for each.
+        canvas: of a DEF: its "die", or its "core", the box of its rows.
+        missing_masters: components of a DEF that no LEF defines: "refuse" them, or take them as "cells" without a size.
+        template: the DEF that a clustered netlist was made of: `.def` and `.tcl` files are written and read with it.
+        write_fixed: a DEF is written with its macros FIXED; false: PLACED, as they were.
         keep_fixed: macros that a bookshelf `.pl` marks `/FIXED` stay where they are; false: they are placed as well.
         square_soft: soft macros are squares of their area (Circuit Training), also where they must not stick out of the
             canvas; false: the rectangles of the file.
@@ -53,7 +60,8 @@ class ChipPlacement:
         clamp_pins: pins outside the canvas count in the cells at its border; false: their nets are not routed.
         smoothing: cells over which routes are spread; default as the canvas says.
         grid: cells along the longer side of the canvas; default as the canvas says.
-        spacing: microns between macros in the masks of `sequential` and `oneshot`.
+        spacing: microns between macros in the masks of `sequential` and `oneshot` and in packings; none: what the halos
+            of a DEF ask for.
         order: in which macros are placed: area, nets (WireMask), connected (most links to those before), netlist,
             random; default "area", in mode "hpwl" "nets".
         orient: `sequential` chooses among N, FN, S, FS too.
@@ -92,13 +100,18 @@ class ChipPlacement:
     density_weight: Annotated[float, Range(0, 1e6)] = 0.5
     congestion_weight: Annotated[float, Range(0, 1e6)] = 0.5
     plc: str | None = None
+    lef: tuple[str, ...] = ()
+    canvas: Literal["die", "core"] = "die"
+    missing_masters: Literal["refuse", "cells"] = "refuse"
+    template: str | None = None
+    write_fixed: bool = False
     keep_fixed: bool = False
     square_soft: bool = True
     congestion_grid: Literal["legacy", "auto"] = "legacy"
     clamp_pins: bool = False
     smoothing: Annotated[int | None, Range(0, 100)] = None
     grid: Annotated[int | None, Range(1, 1024)] = None
-    spacing: Annotated[float, Range(0, 1e6)] = 0.0
+    spacing: Annotated[float | None, Range(0, 1e6)] = None
     order: Literal["area", "nets", "connected", "netlist", "random"] | None = None
     orient: bool = False
     soft: Literal["force", "keep"] = "force"
@@ -146,9 +159,23 @@ class ChipPlacement:
 
     def load(self, name: str) -> Chip:
         """A chip by registered name, recipe or file; UsageError if it cannot be had or is malformed."""
-        from sysgym.chip_placement.load import load_chip
+        from sysgym.chip_placement.load import load_chip, with_template
 
-        return load_chip(name, self.plc, self.grid, self.keep_fixed)
+        if self.template is None:
+            return load_chip(name, self.plc, self.grid, self.keep_fixed, self.reading)
+        chip = load_chip(name, self.plc, self.grid, self.keep_fixed)
+        return with_template(chip, self.template, self.reading)
+
+    @property
+    def reading(self) -> Reading:
+        """How a DEF is read."""
+        from sysgym.chip_placement.formats.lefdef.build import Reading
+
+        return Reading(self.lef, self.canvas, self.missing_masters)
+
+    def spacing_of(self, instance: Chip) -> float:
+        """Microns that placers keep between hard macros: `spacing`, or what the halos of the chip ask for."""
+        return instance.gap if self.spacing is None else self.spacing
 
     @staticmethod
     def reads(name: str, head: bytes) -> bool:
@@ -249,12 +276,15 @@ class ChipPlacement:
         return entry.references.get(f"objective={self.pays_for}", {}) if entry and usual else {}
 
     def parse_solution(self, instance: Chip, data: bytes, file_name: str) -> Solution:
-        """A `.plc` placement, or a bookshelf `.pl`; may be gzipped. All macros must be placed."""
+        """A `.plc` placement, a bookshelf `.pl` or a DEF; may be gzipped. All macros must be placed."""
         from sysgym.chip_placement.formats.bookshelf import parse_pl
         from sysgym.chip_placement.formats.plc import parse_plc
+        from sysgym.chip_placement.placed import parse_def_solution
         from sysgym.core.data import as_text, decompress
 
         content = decompress(file_name, data)
+        if file_name.lower().removesuffix(".gz").endswith(".def"):
+            return parse_def_solution(instance, content, file_name, self.square_soft)
         with reading(file_name, InvalidSolution):
             text = as_text(file_name, content)
             if file_name.removesuffix(".gz").endswith(".pl"):
@@ -272,11 +302,17 @@ class ChipPlacement:
         return (".plc",) if instance.placement.marks is None else (".plc", ".pl")
 
     def format_solution(self, instance: Chip, solution: Solution, file_name: str) -> bytes:
-        """The placement as a `.plc` file with the canvas, or as a bookshelf `.pl`."""
+        """The placement as a `.plc` file with the canvas, a bookshelf `.pl`, the DEF of the chip, or Tcl for OpenROAD.
+
+        UsageError for a DEF or Tcl that cannot be; see `sysgym.chip_placement.formats.lefdef.write`.
+        """
         from sysgym.chip_placement.formats.bookshelf import format_pl
         from sysgym.chip_placement.formats.plc import format_plc
         from sysgym.chip_placement.judge import all_nodes
+        from sysgym.chip_placement.placed import format_def_solution, writes
 
+        if writes(file_name):
+            return format_def_solution(instance, solution, file_name, self.write_fixed)
         placement = all_nodes(instance, *(np.asarray(solution[key]) for key in ("x", "y", "orientation")))
         write = format_pl if file_name.endswith(".pl") else format_plc
         return write(instance.netlist, instance.canvas, placement).encode()

@@ -5,6 +5,7 @@ they may be. The same table checks them, parses them from text, completes and do
     k: Annotated[int, Range(2, 1024)] = 2
     groups: Annotated[int | None, Range(1, 2**24)] = None
     orient: bool = False
+    files: tuple[str, ...] = ()  # a list: "a,b" as text, or the option again for each
     rate: Annotated[float, Range(1e-12, 1e3), Search(1e-4, 1e-2, log=True)] = 1e-3  # where a tuner looks
 """
 
@@ -72,6 +73,7 @@ class Option(NamedTuple):
     range: Range | None = None
     choices: tuple[Any, ...] = ()  # beside str among the kinds: or the path of a file
     search: Search | Choices | None = None  # where a tuner looks for it
+    many: bool = False  # a tuple of texts; a list or a text with commas is taken as one
 
     @property
     def optional(self) -> bool:
@@ -81,6 +83,8 @@ class Option(NamedTuple):
     @property
     def meaning(self) -> str:
         """What it may be, in words."""
+        if self.many:
+            return "texts with commas between them"
         if self.choices:
             listed = "one of " + ", ".join(str(item) for item in self.choices if item is not None)
             return f"{listed} or a file" if str in self.kinds else listed
@@ -93,6 +97,10 @@ class Option(NamedTuple):
 
     def fits(self, value: Any) -> bool:
         """Whether a value is of its kind and in its range."""
+        if self.many:
+            return isinstance(value, str) or (
+                isinstance(value, list | tuple) and all(isinstance(item, str) for item in value)
+            )
         if value is None:
             return self.optional or not (self.kinds or self.choices)
         if self.choices:
@@ -114,12 +122,16 @@ class Option(NamedTuple):
             if self.choices and isinstance(value, str):
                 raise unknown(self.name, value, [str(item) for item in self.choices if item is not None])
             raise UsageError(f"{shown} must be {self.meaning}, got {value!r}.")
+        if self.many:
+            return _parts(value) if isinstance(value, str) else tuple(value)
         plain = value.item() if isinstance(value, np.generic) else value
         whole = isinstance(plain, int) and not isinstance(plain, bool)
         return float(plain) if whole and float in self.kinds and int not in self.kinds else plain
 
     def parse(self, text: str, what: str) -> Any:
         """The value that a text stands for, in its type and not yet checked for its range."""
+        if self.many:
+            return _parts(text)
         if self.optional and text.lower() in ("none", "null"):
             return None
         kinds = {type(item) for item in self.choices} if self.choices else set(self.kinds)
@@ -136,8 +148,13 @@ class Option(NamedTuple):
         return text
 
 
+def _parts(text: str) -> tuple[str, ...]:
+    """The texts between commas."""
+    return tuple(part for part in text.split(",") if part)
+
+
 def _option(parameter: inspect.Parameter, hint: Any) -> Option:
-    """A row of the table from an annotation; other types than bool, int, float, str and Literal may be anything."""
+    """A row of the table from an annotation; bool, int, float, str, Literal and tuple[str, ...] are checked."""
     found: Range | None = None
     search: Search | Choices | None = None
     if hint is Any and parameter.default not in (parameter.empty, None):
@@ -146,6 +163,8 @@ def _option(parameter: inspect.Parameter, hint: Any) -> Option:
         hint, *notes = get_args(hint)
         found = next((note for note in notes if isinstance(note, Range)), found)
         search = next((note for note in reversed(notes) if isinstance(note, Search | Choices)), search)
+    if get_origin(hint) is tuple and get_args(hint) == (str, ...):
+        return Option(parameter.name, (), parameter.default, many=True)
     parts = get_args(hint) if get_origin(hint) in (Union, types.UnionType) else (hint,)
     choices: list[Any] = []
     kinds: list[type] = []
@@ -219,7 +238,10 @@ def refuse_unknown(what: str, factory: Callable[..., Any], options: Mapping[str,
 
 
 def parse_pairs(pairs: Sequence[str], factory: Callable[..., Any], what: str) -> dict[str, Any]:
-    """`key=value` words as typed keywords of `factory`; unknown keys and wrong types are refused."""
+    """`key=value` words as typed keywords of `factory`; unknown keys and wrong types are refused.
+
+    Of a key given twice the last counts, but for options that are lists: they take all.
+    """
     table = option_table(factory)
     found: dict[str, Any] = {}
     for pair in pairs:
@@ -228,7 +250,8 @@ def parse_pairs(pairs: Sequence[str], factory: Callable[..., Any], what: str) ->
             raise UsageError(f"expected key=value, got {pair!r}.")
         if key not in table:
             raise unknown_option(what, key, table)
-        found[key] = table[key].parse(text, what)
+        value = table[key].parse(text, what)
+        found[key] = (*found.get(key, ()), *value) if table[key].many else value
     return found
 
 

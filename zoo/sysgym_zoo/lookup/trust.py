@@ -54,23 +54,34 @@ def refuse_instances(problem: AnyProblem, names: Iterable[str], folder: Path, fl
         )
 
 
-def file_options(factory: Any, options: Mapping[str, Any], folder: Path) -> dict[str, str]:
-    """Options of a problem that may name files outside of a folder: texts that are paths."""
-    table = option_table(factory)
-    texts = {
-        key: value
-        for key, value in options.items()
-        if isinstance(value, str) and key in table and value not in table[key].choices
-    }
-    return {key: value for key, value in texts.items() if may_be_a_file(value) and not within(value, folder)}
+def file_options(factory: Any, options: Mapping[str, Any], folder: Path) -> dict[str, Any]:
+    """Options of a problem that may name files outside of a folder: texts that are paths, and lists with such."""
+    table, found = option_table(factory), {}
+    for key, value in options.items():
+        if key not in table or (isinstance(value, str) and value in table[key].choices):
+            continue
+        if any(may_be_a_file(text) and not within(text, folder) for text in texts_of(value)):
+            found[key] = value if isinstance(value, str) else tuple(value)
+    return found
+
+
+def texts_of(value: Any) -> list[str]:
+    """The texts of an option: one, those of a list, or none.
+
+    >>> texts_of(["a", "b"]), texts_of("a"), texts_of(3)
+    (['a', 'b'], ['a'], [])
+    """
+    listed = value if isinstance(value, list | tuple) else [value]
+    return [text for text in listed if isinstance(text, str)]
 
 
 def refuse_options(factory: Any, options: Mapping[str, Any], folder: Path) -> None:
     """UsageError if options that only the record of a run sets may name files."""
     for key, value in file_options(factory, options, folder).items():
+        named = shortened(",".join(texts_of(value)), 200)
         raise UsageError(
-            f"{folder} was made with {key}={shortened(value, 200)!r}; a file that a record names is only opened if you "
-            f"name it too: -O {key}=FILE."
+            f"{folder} was made with {key}={named!r}; a file that a record names is only opened if you name it "
+            f"too: -O {key}=FILE."
         )
 
 
@@ -78,8 +89,13 @@ def file_hashes(factory: Any, options: Mapping[str, Any]) -> dict[str, str]:
     """SHA-256 of the files that options name."""
     found = {}
     for key, value in file_options(factory, options, Path(os.devnull)).items():
-        if os.path.isfile(value):
-            found[key] = hashlib.sha256(read_file(Path(value), MAX_FILE)).hexdigest()
+        digests = [
+            hashlib.sha256(read_file(Path(text), MAX_FILE)).hexdigest()
+            for text in texts_of(value)
+            if os.path.isfile(text)
+        ]
+        if digests:
+            found[key] = ",".join(digests)
     return found
 
 
@@ -87,4 +103,5 @@ def refuse_changed(factory: Any, options: Mapping[str, Any], told: Mapping[str, 
     """UsageError if a file that an option names is not the one that was recorded."""
     for key, digest in file_hashes(factory, options).items():
         if told.get(key, digest) != digest:
-            raise UsageError(f"{options[key]} ({key}) has changed since the run began; start anew with another --out.")
+            named = ",".join(texts_of(options[key]))
+            raise UsageError(f"{named} ({key}) has changed since the run began; start anew with another --out.")

@@ -197,4 +197,10 @@ def pairs(table: Mapping[str, Any] | None) -> list[str]:
     >>> pairs({"k": 4, "repair": True})
     ['k=4', 'repair=true']
     """
-    return [f"{key}={str(value).lower() if isinstance(value, bool) else value}" for key, value in (table or {}).items()]
+
+    def shown(value: Any) -> str:
+        if isinstance(value, list | tuple):
+            return ",".join(map(str, value))
+        return str(value).lower() if isinstance(value, bool) else str(value)
+
+    return [f"{key}={shown(value)}" for key, value in (table or {}).items()]

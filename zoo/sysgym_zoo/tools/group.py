@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -12,13 +12,20 @@ from sysgym_zoo.cli.app import AsJson, Seed
 
 def group(
     netlist: Annotated[
-        Path, typer.Argument(help="A full netlist with standard cells: .pb.txt, .pb.txt.gz, or a bookshelf file.")
+        Path, typer.Argument(help="A full netlist with standard cells: .pb.txt, .def, or a bookshelf file.")
     ],
     output: Annotated[Path, typer.Option("-o", "--output", help="Clustered netlist to write, .pb.txt or .pb.txt.gz.")],
     width: Annotated[float | None, typer.Option(help="Width of the canvas in microns.")] = None,
     height: Annotated[float | None, typer.Option(help="Height of the canvas in microns.")] = None,
     columns: Annotated[int | None, typer.Option(help="Columns of its grid.")] = None,
     rows: Annotated[int | None, typer.Option(help="Rows of its grid; default: about square cells.")] = None,
+    lef: Annotated[list[str] | None, typer.Option(help="LEF file of a DEF; again for each.")] = None,
+    missing_masters: Annotated[
+        Literal["refuse", "cells"],
+        typer.Option(
+            help="Components of a DEF that no LEF defines: refuse them, or take them as cells without a size."
+        ),
+    ] = "refuse",
     plc: Annotated[Path | None, typer.Option(help="Placement file that names the canvas instead.")] = None,
     groups: Annotated[Path | None, typer.Option(help="The group of every node, one a line, to be used as is.")] = None,
     partition: Annotated[
@@ -58,6 +65,7 @@ def group(
 
     Without --groups and --partition, Mt-KaHyPar finds the groups (pip install 'sysgym[partitioners]').
     """
+    from sysgym.chip_placement.formats.lefdef.build import Reading
     from sysgym_zoo.jobs.console import number, show_json, tell
     from sysgym_zoo.tools.flat import Preparation
     from sysgym_zoo.tools.grouping import Grouping, Shape
@@ -65,7 +73,8 @@ def group(
 
     asked = Grouping(
         netlist=netlist, output=output, shape=Shape(width, height, columns, rows), plc=plc, groups=groups,
-        partition=partition, free_groups=free_groups, seed=seed, placement=write_plc, utilization=utilization,
+        reading=Reading(tuple(lef or ()), missing=missing_masters), partition=partition, free_groups=free_groups,
+        seed=seed, placement=write_plc, utilization=utilization,
         first=Preparation(
             unit=unit, merge=merge_nets, macros=macros_from, seconds=place, move_macros=place_macros,
         ),

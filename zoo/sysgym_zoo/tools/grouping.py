@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import gzip
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from sysgym import UsageError
-from sysgym.chip_placement.formats.design import read_design
+from sysgym.chip_placement.formats.design import is_def, read_design
+from sysgym.chip_placement.formats.lefdef.build import USUAL, Reading
 from sysgym.chip_placement.formats.netlist import CELL, HARD, PORT, SOFT, Netlist
 from sysgym.chip_placement.formats.netlist_writer import format_netlist
-from sysgym.chip_placement.formats.plc import Canvas, format_plc, netlist_placement, parse_plc
+from sysgym.chip_placement.formats.plc import Canvas, Placement, format_plc, netlist_placement, parse_plc
+from sysgym.chip_placement.grouping.grid import with_chosen_grid
 from sysgym.chip_placement.grouping.rules import group_cells, read_groups
 from sysgym.core.data import read_text
 from sysgym.core.problem import Array
@@ -42,6 +46,7 @@ class Grouping:
     partition: Path | None = None  # the part of every node
     free_groups: int = 500
     seed: int = 0
+    reading: Reading = USUAL  # of a DEF
     placement: Path | None = None  # a `.plc` file to write, with the canvas and where ports and macros are
     utilization: float = 0.5  # area of the cells of a soft macro over its own
     first: Preparation = field(default_factory=Preparation)
@@ -62,6 +67,8 @@ class Grouping:
         if self.groups is not None and self.partition is not None:
             raise UsageError("both --groups and --partition are given; a partition is broken up and merged, groups "
                              "are taken as they are, so give one of them.")  # fmt: skip
+        if is_def(self.netlist) and self.plc is None and self.shape.width is self.shape.height is None:
+            return
         if self.plc is None:
             check_size(*self.shape)
         elif self.shape != Shape():
@@ -73,18 +80,18 @@ class Grouping:
 def group(asked: Grouping) -> dict[str, Any]:
     """Write the clustered netlist of a full one; what was counted."""
     asked.check()
-    _, netlist, _, marks = read_design(asked.netlist)
+    _, netlist, own, start = read_design(asked.netlist, asked.reading)
     cells = int((netlist.kind == CELL).sum())
     if cells == 0:
         raise UsageError(
             f"{asked.netlist} holds no standard cells to group; give the full netlist, before any clustering."
         )
-    canvas = None if asked.plc is None else plc_canvas(asked.plc, netlist)
+    canvas = _own_canvas(asked, netlist, own, start) if asked.plc is None else plc_canvas(asked.plc, netlist)
     size = asked.shape if canvas is None else Shape(canvas.width, canvas.height, canvas.columns, canvas.rows)
     width, height, columns = size.width or 0.0, size.height or 0.0, size.columns or 0
     rows = size.rows or max(1, round((columns or 1) * height / width))
     canvas = canvas or Canvas(width, height, columns or 1, rows)
-    full = prepare(netlist, canvas, asked.first, marks, asked.seed)
+    full = prepare(netlist, canvas, asked.first, start, asked.seed)
     found = group_cells(
         full, width, height, columns, size.rows, groups=_numbers(asked.groups, netlist, -1),
         partition=_numbers(asked.partition, netlist, 0), free_groups=asked.free_groups,
@@ -92,8 +99,28 @@ def group(asked: Grouping) -> dict[str, Any]:
     )  # fmt: skip
     write(asked.output, format_netlist(found, utilization=asked.utilization))
     if asked.placement is not None:
-        write(asked.placement, format_plc(found, canvas, netlist_placement(found)))
+        write(asked.placement, format_plc(found, canvas, _placement(netlist, start, found)))
     return {"file": str(asked.output), **_counts(netlist, found)}
+
+
+def _placement(netlist: Netlist, start: Placement | None, found: Netlist) -> Placement:
+    """Where a clustered netlist stands at first, with the hard macros fixed that a DEF has FIXED."""
+    placement = netlist_placement(found)
+    if start is None:
+        return placement
+    still = {netlist.names[i] for i in np.flatnonzero((netlist.kind == HARD) & start.fixed)}
+    fixed = np.array([name in still for name in found.names], bool)[found.parent]
+    return replace(placement, fixed=placement.fixed | fixed)
+
+
+def _own_canvas(asked: Grouping, netlist: Netlist, own: Canvas | None, start: Placement | None) -> Canvas | None:
+    """The canvas of a DEF, with the grid that is asked for, or else the one that Circuit Training's rule chooses."""
+    if own is None or start is None or not is_def(asked.netlist) or asked.shape.width is not None:
+        return None
+    columns, rows = asked.shape.columns, asked.shape.rows
+    if columns is None:
+        return with_chosen_grid(netlist, own, start)
+    return replace(own, columns=columns, rows=rows or max(1, round(columns * own.height / own.width)))
 
 
 def _counts(netlist: Netlist, found: Netlist) -> dict[str, int | float]:

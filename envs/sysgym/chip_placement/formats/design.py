@@ -8,6 +8,7 @@ from sysgym.chip_placement.formats.blocks import beside, read_blocks
 from sysgym.chip_placement.formats.bookshelf import part_of, read_bookshelf
 from sysgym.chip_placement.formats.cache import read_netlist_cached
 from sysgym.chip_placement.formats.floorplan import read_floorplan
+from sysgym.chip_placement.formats.lefdef.build import USUAL, Reading, read_design_exchange
 from sysgym.chip_placement.formats.netlist import Netlist
 from sysgym.chip_placement.formats.plc import Canvas, Placement
 from sysgym.core.data import read_text
@@ -15,18 +16,23 @@ from sysgym.core.errors import UsageError, announce, reading
 
 ACCEPTED = (
     "netlist.pb.txt (Circuit Training), .aux, .nodes, .nets, .pl or .scl (bookshelf), .blocks, .nets or .pl (UCSC, "
-    "GSRC) and .block or .nets (MCNC, GSRC), each also gzipped"
+    "GSRC), .block or .nets (MCNC, GSRC) and .def with its LEF files, each also gzipped"
 )
 
 
-def read_design(path: str | Path) -> tuple[str, Netlist, Canvas | None, Placement | None]:
-    """Name, netlist, canvas and positions of a design from any of its files.
+def read_design(path: str | Path, how: Reading = USUAL) -> tuple[str, Netlist, Canvas | None, Placement | None]:
+    """Name, netlist, canvas and positions of a design from any of its files; `how` is for a DEF.
 
-    Canvas and positions are None for a protobuf netlist, whose placement file holds them (`read_plc`). UsageError if
-    the format is not read here or the file is damaged.
+    Canvas and positions are None for a protobuf netlist, whose placement file holds them (`read_plc`); the canvas of a
+    DEF has no grid, but a single cell. UsageError if the format is not read here or the file is damaged.
     """
     path = Path(path)
-    refuse_lef_def(path)
+    if is_def(path):
+        netlist, canvas, placement, _ = read_design_exchange(path, how)
+        return netlist.name, netlist, canvas, placement
+    refuse_lef(path)
+    if how.lef:
+        raise UsageError(f"LEF files go with a DEF; {path.name} is none, so leave them out.")
     with reading(path):
         return _read(path)
 
@@ -49,13 +55,16 @@ def _read(path: Path) -> tuple[str, Netlist, Canvas | None, Placement | None]:
     return netlist.name, netlist, canvas, placement
 
 
-def refuse_lef_def(path: str | Path) -> None:
-    """UsageError with a way out if the ending is that of LEF or DEF."""
-    ending = part_of(Path(path))
-    if ending in ("lef", "def"):
+def is_def(path: Path) -> bool:
+    """Whether a file is a DEF by its ending."""
+    return part_of(path) == "def"
+
+
+def refuse_lef(path: Path) -> None:
+    """UsageError for a LEF file where a design is wanted."""
+    if part_of(path) == "lef":
         raise UsageError(
-            f"{Path(path).name} is a {ending.upper()} file, which is not read here; accepted are {ACCEPTED}; "
-            "convert it to netlist.pb.txt with the public translators of TILOS MacroPlacement (FormatTranslators)."
+            f"{path.name} is a LEF file, a library; give the DEF of the design, and this file by -O lef={path.name}."
         )
 
 

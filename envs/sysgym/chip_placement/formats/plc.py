@@ -35,9 +35,8 @@ class Canvas:
     # Where the core ends, width and height, if that is before the last cells end; macros must stay within it
     core: tuple[float, float] | None = field(default=None, metadata={"hashed": "changed"})
     clamp_pins: bool = field(default=False, metadata={"hashed": "changed"})  # pins outside count in the border's cells
-    database: int | None = field(
-        default=None, metadata={"hashed": "changed"}
-    )  # units a micron, where files are in them
+    # Database units a micron, of a design that knows no finer places: lower left corners are whole numbers of them
+    database: int | None = field(default=None, metadata={"hashed": "changed"})
     guessed: bool = field(default=False, compare=False, metadata={"hashed": False})  # no file names size or grid
 
     @property

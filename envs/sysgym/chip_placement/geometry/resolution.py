@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from sysgym.chip_placement.formats.lefdef.source import rounded
 from sysgym.chip_placement.geometry.macros import sizes_of
 
 if TYPE_CHECKING:
@@ -81,6 +82,7 @@ def canonical_macros(
         found = np.stack([six_digits(x), six_digits(y)])
     else:
         half = np.stack(sizes_of(netlist, macros, orientation, square_soft)) / 2
-        found = np.rint((np.stack([x, y]) - half) * canvas.database) / canvas.database + half
+        corner = (np.stack([x, y]) - half + np.array([canvas.origin]).T) * canvas.database
+        found = rounded(corner) / canvas.database - np.array([canvas.origin]).T + half
     still = fixed[macros]
     return np.where(still, x, found[0]), np.where(still, y, found[1])

@@ -103,7 +103,9 @@ class Placing:
     node_features = NODE_FEATURES
     global_features = GLOBAL_FEATURES
 
-    def __init__(self, judge: Judge, rules: Rules, order: str, spacing: float, orientations: int, soft: str) -> None:
+    def __init__(
+        self, judge: Judge, rules: Rules, order: str, spacing: float | None, orientations: int, soft: str
+    ) -> None:
         self.judge, self.rules, self.order, self.spacing = judge, rules, order, spacing
         self.objective, self.orientations, self.soft = rules.objective, orientations, soft
 
@@ -144,9 +146,10 @@ class Placing:
         canvas = chip.canvas
         mask = np.zeros((canvas.rows, canvas.columns), np.int8)
         width, height = self._sizes(chip)
+        spacing = chip.gap if self.spacing is None else self.spacing
         hard = np.append(chip.bodies.hard, np.ones(len(width) - len(chip.bodies.hard), bool))
         legal_kernels.node_mask(np.flatnonzero(hard), state.placed, state.x, state.y, width, height, width[i],
-                                height[i], canvas.width, canvas.height, self.spacing, mask)  # fmt: skip
+                                height[i], canvas.width, canvas.height, spacing, mask)  # fmt: skip
         return mask
 
     def put(self, chip: Chip, state: Sequence, action: int) -> None:
