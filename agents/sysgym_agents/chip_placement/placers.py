@@ -105,18 +105,22 @@ class Setting(NamedTuple):
         margin = least if keeps(self.netlist, self.canvas, placement, least)[1] else 0.0
         return self._replace(gap=gap, margin=margin)
 
-    def settle(self, placement: Placement) -> Moves:
-        """The maps of a placement on whole units, its soft macros placed anew."""
+    def settled(self, placement: Placement) -> Placement:
+        """The placement with hard macros on whole units and its soft macros placed anew."""
         from sysgym.chip_placement.formats.netlist import HARD
         from sysgym.chip_placement.geometry.force import settle_soft
-        from sysgym.chip_placement.geometry.moves import Moves
         from sysgym.chip_placement.geometry.resolution import on_units
 
         hard = np.flatnonzero((self.netlist.kind == HARD) & ~placement.fixed)
         placement = on_units(self.netlist, self.canvas, placement, hard)
-        if self.forces:
-            placement = settle_soft(self.netlist, self.canvas, placement, self.square_soft)
-        return Moves(self.netlist, self.canvas, placement, self.square_soft, self.gap, self.margin)
+        return settle_soft(self.netlist, self.canvas, placement, self.square_soft) if self.forces else placement
+
+    def settle(self, placement: Placement, netlist: Netlist | None = None) -> Moves:
+        """The maps of a placement after `settled`; of a netlist of the same costs, if one is given (`merged`)."""
+        from sysgym.chip_placement.geometry.moves import Moves
+
+        netlist = self.netlist if netlist is None else netlist
+        return Moves(netlist, self.canvas, self.settled(placement), self.square_soft, self.gap, self.margin)
 
     def cost(self, state: Moves) -> float:
         """The weighted proxy as it stands, with the bound of the congestion."""
