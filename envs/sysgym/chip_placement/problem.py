@@ -298,8 +298,9 @@ class ChipPlacement:
         return {"x": placement.x[rows], "y": placement.y[rows], "orientation": placement.orientation[rows]}
 
     def solution_endings(self, instance: Chip) -> tuple[str, ...]:
-        """`.plc`, and `.pl` of a design in bookshelf files."""
-        return (".plc",) if instance.placement.marks is None else (".plc", ".pl")
+        """`.plc`, `.pl` of a design in bookshelf files, `.def` and `.tcl` of one in a DEF."""
+        bookshelf = () if instance.placement.marks is None else (".pl",)
+        return (".plc", *bookshelf, *(() if instance.source is None else (".def", ".tcl")))
 
     def format_solution(self, instance: Chip, solution: Solution, file_name: str) -> bytes:
         """The placement as a `.plc` file with the canvas, a bookshelf `.pl`, the DEF of the chip, or Tcl for OpenROAD.
