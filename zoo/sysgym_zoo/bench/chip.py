@@ -17,7 +17,8 @@ import numpy as np
 from sysgym import UsageError, make_problem
 from sysgym.chip_placement.cost import proxy_cost
 from sysgym.chip_placement.formats.cache import read_netlist_cached
-from sysgym.chip_placement.formats.netlist import SOFT, parse_netlist
+from sysgym.chip_placement.formats.lefdef.design import read_def
+from sysgym.chip_placement.formats.netlist import HARD, SOFT, parse_netlist
 from sysgym.chip_placement.geometry.force import place_soft
 from sysgym.chip_placement.geometry.legal import node_mask
 from sysgym.chip_placement.geometry.moves import Moves
@@ -56,6 +57,12 @@ def costs(chip: Chip, seconds: float) -> list[dict[str, Any]]:
     rows = beside(
         f"full cost, {TITLE}", full, "ms", "<= 3", {"TILOS' Python": ran(13200), "Google's, with a move": told(6)}
     )
+    lines = np.array(canvas.routing_cell)
+    corner = np.stack([placement.x - netlist.width / 2, placement.y - netlist.height / 2], axis=1)
+    moved = np.where((netlist.kind == HARD)[:, None], np.round(corner / lines) * lines - corner, 0.0)[netlist.parent]
+    lined = replace(placement, x=placement.x + moved[:, 0], y=placement.y + moved[:, 1])
+    bound = 1e3 * each(lambda: proxy_cost(netlist, canvas, lined), seconds)
+    rows.append(row(f"full cost with every macro on a line, and the bound of its congestion, {TITLE}", bound, "ms"))
     moves = Moves(netlist, canvas, placement)
 
     def play() -> None:
@@ -158,7 +165,23 @@ def parsing(seconds: float) -> list[dict[str, Any]]:
     first = each(lambda: cold(path), seconds)
     again = each(lambda: read_netlist_cached(path), seconds)
     rows = beside(f"netlist read for the first time, {TITLE}", first, "s", "<= 1", {"TILOS' Python": ran(1.24)})
-    return [*rows, row(f"netlist read again, {TITLE}", again, "s", "<= 0.3")]
+    content = made_def(30_000)
+    words = len(content.split())
+    time_of_def = 1e6 * each(lambda: read_def(content, "made.def"), seconds) / words
+    return [
+        *rows, row(f"netlist read again, {TITLE}", again, "s", "<= 0.3"),
+        row(f"a DEF of {words} words", time_of_def, "us a word", "<= 1"),
+    ]  # fmt: skip
+
+
+def made_def(components: int) -> bytes:
+    """A DEF of this many components in a chain of nets."""
+    places = "".join(f"- u{i} CELL + PLACED ( {10 * i} {20 * i} ) N ;\n" for i in range(components))
+    nets = "".join(f"- n{i} ( u{i} Z ) ( u{i + 1} A ) + USE SIGNAL ;\n" for i in range(components - 1))
+    return (
+        f"VERSION 5.8 ;\nDESIGN made ;\nUNITS DISTANCE MICRONS 1000 ;\nDIEAREA ( 0 0 ) ( 1000000 1000000 ) ;\n"
+        f"COMPONENTS {components} ;\n{places}END COMPONENTS\nNETS {components - 1} ;\n{nets}END NETS\nEND DESIGN\n"
+    ).encode()
 
 
 def annealed(seeds: int, sweeps: int) -> list[dict[str, Any]]:
