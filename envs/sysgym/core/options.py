@@ -148,6 +148,15 @@ class Option(NamedTuple):
         return text
 
 
+def alike(one: Any, other: Any) -> bool:
+    """Whether two values of an option are the same; a record has the list where an option has the tuple.
+
+    >>> alike(["a.lef"], ("a.lef",)), alike([], ()), alike(1, 2)
+    (True, True, False)
+    """
+    return bool((tuple(one) if isinstance(one, list) else one) == (tuple(other) if isinstance(other, list) else other))
+
+
 def _parts(text: str) -> tuple[str, ...]:
     """The texts between commas."""
     return tuple(part for part in text.split(",") if part)

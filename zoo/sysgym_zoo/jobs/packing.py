@@ -8,6 +8,7 @@ from typing import Any
 
 from sysgym import UsageError
 from sysgym.core.errors import SysgymError, unknown
+from sysgym.core.options import alike
 from sysgym.core.registry import options_of
 from sysgym.core.solutions import read_solution
 from sysgym_leaderboards import Answer, Board, load_board, pack
@@ -118,7 +119,7 @@ def pack_policy(
     own, options = (
         (solver.agent.agent, solver.agent.options) if isinstance(solver.agent, InMode) else (solver.agent, {})
     )
-    mine = {key: value for key, value in options.items() if value != options_of(problem)[key]}
+    mine = {key: value for key, value in options.items() if not alike(value, options_of(problem)[key])}
     manifest = {"agent": agent or solver.name, "authors": list(authors), "licence": licence}
     manifest |= {"code": code} if code else {}
     return pack(output, board, manifest, {}, files_of(choice.agent, own, choice.hyper, mine))

@@ -11,7 +11,7 @@ import numpy as np
 
 from sysgym import UsageError
 from sysgym.core.errors import printable, unknown
-from sysgym.core.options import keyword_options
+from sysgym.core.options import alike, keyword_options
 from sysgym.core.problem import Array
 from sysgym.core.registry import make_problem
 from sysgym_leaderboards.statistics import bootstrap_interval
@@ -43,7 +43,7 @@ def telling_options(problem: dict[str, Any]) -> dict[str, Any]:
     return {
         key: value
         for key, value in problem["options"].items()
-        if (key in named and value is not None) or value != defaults.get(key, value)
+        if (key in named and value is not None) or not alike(value, defaults.get(key, value))
     }
 
 

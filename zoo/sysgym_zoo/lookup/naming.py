@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from sysgym.core.errors import UsageError, unknown
-from sysgym.core.options import keyword_options, parse_pairs
+from sysgym.core.options import alike, keyword_options, parse_pairs
 from sysgym.core.problem import AnyProblem, Instance, Solution
 from sysgym.core.registry import options_of, with_options
 from sysgym.core.solutions import read_json
@@ -158,7 +158,7 @@ class InMode:
         """Let the agent solve in its mode."""
         if self._last[0] is not problem:
             given = options_of(problem)
-            same = all(given[key] == value for key, value in self.options.items())
+            same = all(alike(given[key], value) for key, value in self.options.items())
             self._last = problem, problem if same else with_options(problem, **self.options)
         found: Solution = self.agent.solve(self._last[1], instance, rng, budget)
         return found
