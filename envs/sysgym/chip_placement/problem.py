@@ -81,8 +81,8 @@ class ChipPlacement:
 
     Rewards: see `sysgym.core.rewards`. The scale is 1 for the proxy (0.1 in `refine`), for hpwl a twentieth of the
     canvas' half perimeter times the weight of the nets. The running cost of `sequential` is 0 until the end.
-    Version history: v0, first release. Before it: placements are judged at the resolution of files since 2026-11-28, with
-    a tolerance of one unit and the worst congestion within it.
+    Version history: v0, first release. Before it: placements are judged at the resolution of files since 2026-11-28,
+    with a tolerance of one unit and the worst congestion within it.
     """
 
     name = "ChipPlacement"
