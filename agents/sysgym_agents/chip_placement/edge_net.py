@@ -17,7 +17,32 @@ from sysgym_agents.general.sb3.policies import GraphMaskablePolicy
 from sysgym_agents.learning.products import Csr, Parts, csr_on
 
 CHANNELS = (32, 16, 8, 4)  # of the maps of 4, 8, 16 and 32 cells a side
+WAYS = 8  # of winding along the border: from four corners, in two directions
+COLUMNS, ROWS, CELLS = 5, 6, 128  # where the observation's globals have the grid's cells, and over what
 QUALITIES = 3  # what pre-training predicts: wirelength cost, density cost, congestion cost
+
+
+def windings(cells: Tensor, globals_: Tensor) -> Tensor:
+    """How cells (B, A, F) follow each other in greedy packings, (B, A, 1 + WAYS).
+
+    First the ring of a cell, 0 at the border, an eighth more a ring inwards; then how far along its ring it is, 0 to 1,
+    from each corner and in both directions. Way 0 is `spiral`'s: a cell's place there is 8 * ring + the way.
+    """
+    counts = (globals_[:, (COLUMNS, ROWS)] * CELLS).round()[:, None]
+    at = cells[:, :, :2]
+    steps = (at + 1) / 2 * counts - 0.5  # columns and rows from the left and from below
+    back = counts - 1 - steps
+    found = [torch.minimum(steps, back).amin(dim=2) / 8]
+    for way in range(WAYS):
+        mirror = torch.tensor([way & 1, way >> 1 & 1], device=cells.device) > 0
+        near, far, place = torch.where(mirror, back, steps), torch.where(mirror, steps, back), at.where(~mirror, -at)
+        if way & 4:
+            near, far, place = near.flip(2), far.flip(2), place.flip(2)
+        gone = (place + 1) / 2  # along the sides: below, right, above, left
+        sides = torch.stack([near[..., 1], far[..., 0] + 0.1, far[..., 1] + 0.2, near[..., 0] + 0.3]).argmin(dim=0)
+        along = torch.stack([gone[..., 0], 1 + gone[..., 1], 3 - gone[..., 0], 4 - gone[..., 1]])
+        found.append(along.gather(0, sides[None])[0] / 4)
+    return torch.stack(found, dim=2)
 
 
 class EdgeNet(nn.Module):
@@ -27,7 +52,7 @@ class EdgeNet(nn.Module):
     joins metadata, the mean of all nodes' messages, attention of the current node to all, and the current node; a
     dense layer and strided transposed convolutions make maps of the canvas. Different from it: maps span the canvas
     and are read at the centres of the cells, so that one network plays grids of any size; and a cell's own features
-    (`candidates`) join its map values before the last layers.
+    (`candidates`) and its place in greedy packings (`windings`) join its map values before the last layers.
     """
 
     rows_together = TOGETHER  # observations that are evaluated at a time: all
@@ -54,7 +79,7 @@ class EdgeNet(nn.Module):
         for inside, outside in pairwise(CHANNELS):
             steps += [nn.ReLU(), nn.ConvTranspose2d(inside, outside, 4, stride=2, padding=1)]
         self.maps = nn.Sequential(*steps)
-        self.cell = nn.Linear(shapes["candidates"][1] + CHANNELS[-1], hidden)
+        self.cell = nn.Linear(shapes["candidates"][1] + CHANNELS[-1] + 1 + WAYS, hidden)
         self.around = nn.Linear(hidden, hidden)
         self.action_head = mlp([hidden, hidden, 1])
         self.value_head = mlp([hidden, hidden, 1])
@@ -65,6 +90,14 @@ class EdgeNet(nn.Module):
         super().train(mode)
         self.norm.train(mode and statistics)
         return self
+
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
+        """As every module; weights of before `windings` were read do without them."""
+        key = f"{prefix}cell.weight"
+        missing = self.cell.in_features - state_dict[key].shape[1] if key in state_dict else 0
+        if missing == 1 + WAYS:
+            state_dict[key] = nn.functional.pad(state_dict[key], (0, missing))
+        super()._load_from_state_dict(state_dict, prefix, *args)
 
     def _links(self, ids: Tensor) -> tuple[Csr | Spread, Array]:
         """The links of graphs, and which of them they are."""
@@ -98,7 +131,7 @@ class EdgeNet(nn.Module):
         cells = obs["candidates"].float()
         maps = self.maps(self.seed(found.context).reshape(-1, CHANNELS[0], 4, 4))
         read = grid_sample(maps, cells[:, None, :, :2], align_corners=False, padding_mode="border")[:, :, 0]
-        both = torch.cat([cells, read.transpose(1, 2)], dim=2)
+        both = torch.cat([cells, read.transpose(1, 2), windings(cells, obs["globals"].float())], dim=2)
         scores = self.action_head(torch.relu(self.cell(both) + self.around(found.context)[:, None]))
         return torch.where(obs["action_mask"].bool()[:, :, None], scores, ILLEGAL)
 

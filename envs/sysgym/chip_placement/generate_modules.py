@@ -21,26 +21,28 @@ from sysgym.core.problem import Array
 
 @dataclass(frozen=True)
 class Modules:
-    """A recipe `modules:macros=64,soft=300,...`.
+    """A recipe `modules:macros=64,soft=300,...`; what it does not name is drawn within DRAWN, from its seed alone.
 
-    `macros` hard ones in modules of 2 to 32, of `sizes` sizes; `soft` soft ones; `ports` in a few buses. Macros cover
-    `filled` percent of the canvas, hard ones 30 to 70 percent of that.
+    `macros` hard ones of `sizes` sizes, in modules; `soft` soft ones; `ports` in a bus or a few. Macros cover `filled`
+    percent of the canvas, hard ones 30 to 70 percent of that.
     """
 
-    macros: int = 64
-    soft: int = 300
-    ports: int = 600
-    sizes: int = 2
-    filled: int = 75
+    macros: int
+    soft: int
+    ports: int
+    sizes: int
+    filled: int
     seed: int = 0
 
 
 LIMITS = {"macros": (1, 1024), "soft": (1, 4096), "ports": (0, 8192), "sizes": (1, 16), "filled": (10, 95),
           "seed": (0, 2**31 - 1)}  # fmt: skip
+DRAWN = {"macros": (20, 140), "soft": (200, 900), "ports": (200, 1300), "sizes": (1, 3), "filled": (60, 90)}
 HARD_PINS, HARD_DRIVES = (70, 160), 0.48  # nets of a hard macro, and the share that it drives
 SOFT_NETS = 15.0  # nets that a soft macro drives, on average
 SINKS = 0.66  # chance of each further sink of a net
 OWN, SIBLING = 0.75, 0.2  # partners of a soft macro in its own module, in one next to it
+ONE_BUS, LEFT = 0.7, 0.4  # chances of a single bus, and of the left side
 CELLS = (450, 1500)  # of the grid
 
 
@@ -55,7 +57,9 @@ def parse_modules(text: str) -> Modules:
         if not (value.isascii() and value.isdigit() and low <= int(value) <= high):
             raise UsageError(f"parameter {key} of modules must be a whole number from {low} to {high}, got {value!r}.")
         given[key] = int(value)
-    return Modules(**given)
+    rng = np.random.default_rng([given.get("seed", 0), 1])  # not that of the chip
+    drawn = {key: int(rng.integers(low, high + 1)) for key, (low, high) in DRAWN.items()}
+    return Modules(**{**drawn, **given})
 
 
 def _module_of(count: int, modules: int, rng: np.random.Generator) -> Array:
@@ -165,11 +169,12 @@ def generate_modules(text: str) -> Chip:
 
 
 def _ports(count: int, side: float, rng: np.random.Generator) -> tuple[Array, Array]:
-    """Places of ports: 3 to 6 buses, each within a twentieth of one side of the border."""
-    buses = int(rng.integers(3, 7))
+    """Places of ports: one bus in the middle of one side, or two or three; the left side is the usual one."""
+    buses = 1 if rng.random() < ONE_BUS else int(rng.integers(2, 4))
     bus = np.sort(rng.integers(0, buses, count))
-    at = rng.uniform(0.1, 0.85, buses)[bus] * side + rng.random(count) * 0.05 * side
-    edge = rng.choice(4, buses, p=rng.dirichlet(np.ones(4)))[bus]
+    span = rng.uniform(0.1, 0.5, buses)
+    at = (rng.uniform(0.3, 0.7, buses) + span * (rng.random((count, 1)) - 0.5))[np.arange(count), bus] * side
+    edge = np.where(rng.random(buses) < LEFT, 0, rng.integers(0, 4, buses))[bus]
     end = side * (1 - 1e-9)
     return np.select([edge == 0, edge == 1], [0.0, end], at), np.select([edge == 2, edge == 3], [0.0, end], at)
 
