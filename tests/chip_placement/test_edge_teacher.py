@@ -36,7 +36,7 @@ def cells_of(columns: int, rows: int) -> tuple[torch.Tensor, torch.Tensor]:
 @pytest.mark.parametrize(("columns", "rows"), [(7, 5), (4, 9), (6, 6), (1, 4)])
 def test_way_0_follows_the_spiral_of_greedy_packing(columns: int, rows: int) -> None:
     found = windings(*cells_of(columns, rows))[0].numpy().astype(np.float64)
-    order = np.argsort(8 * found[:, 0] + found[:, 1], kind="stable")
+    order = np.argsort(found[:, 0] + found[:, 1], kind="stable")
     assert np.array_equal(np.stack(np.divmod(order, columns), axis=1), spiral(columns, rows))
 
 
@@ -86,7 +86,7 @@ def test_a_netlist_is_seen_and_taught_by_its_own_measure(length: float, weight: 
     found = []
     for item in (chip, scaled(chip, length, weight)):
         env = sequential(item)
-        rows, cost = _episode(env, item, np.random.default_rng(0), Packing(3, 8.0, 0.0, 0.2))
+        rows, cost = _episode(env, item, np.random.default_rng(0), Packing(3, 1.0, 0.0, 0.2))
         _, own = _episode(env, item, np.random.default_rng(0), Packing())
         found.append((rows, cost / own))
     (first, ratio), (second, other) = found
@@ -126,11 +126,11 @@ def test_netlists_are_turned_and_generated_on_request() -> None:
     assert len(found) == 1 + 7 + 2 and [item.name for item in found[-2:]] == ["modules:seed=0", "modules:seed=1"]
 
 
-def test_older_weights_do_without_windings() -> None:
-    """Weights of before have fewer columns: they load, and windings count for nothing then."""
+def test_older_weights_do_without_packing() -> None:
+    """Weights of before it have no such layer: they load, and it counts for nothing then."""
     agent, chip = make_agent("edge-gnn"), make_problem("ChipPlacement").load(SMALL)
     net: EdgeNet = make_policy(agent.setup(), sequential(chip)).net
-    state = dict(net.state_dict())
-    state["cell.weight"] = state["cell.weight"][:, : -1 - WAYS]
-    net.load_state_dict(state)
-    assert not net.cell.weight[:, -1 - WAYS :].any() and net.cell.weight.any()
+    net.load_state_dict(
+        {key: value for key, value in net.state_dict().items() if key[:7] not in ("packing", "strengt")}
+    )
+    assert net.strength == 0 and not net.packing.weight.any() and net.cell.weight.any()
