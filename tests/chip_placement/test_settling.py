@@ -10,8 +10,8 @@ import pytest
 from sysgym.core.errors import UsageError
 from sysgym.core.registry import make_problem
 from sysgym_agents import Budget, make_agent
+from sysgym_agents.chip_placement.forces import AnalyticForces, Plan, search
 from sysgym_agents.chip_placement.placers import prepare, start_placement
-from sysgym_agents.chip_placement.settling import AnalyticForces, Plan, search
 
 PROXY = make_problem("ChipPlacement")
 DESIGN = "designs/mempool_tile_ASAP7"

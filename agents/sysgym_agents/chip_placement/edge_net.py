@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from gymnasium import spaces
 from torch import Tensor, nn
-from torch.nn.functional import grid_sample, softmax
+from torch.nn.functional import grid_sample, softmax, softplus
 
 from sysgym.core.problem import Array
 from sysgym_agents.chip_placement.edges import EdgeMean, Spread, make_links, spread
@@ -17,7 +17,34 @@ from sysgym_agents.general.sb3.policies import GraphMaskablePolicy
 from sysgym_agents.learning.products import Csr, Parts, csr_on
 
 CHANNELS = (32, 16, 8, 4)  # of the maps of 4, 8, 16 and 32 cells a side
+WAYS = 8  # of winding along the border: from four corners, in two directions
+STARTS = (0.5, -5.0)  # of what rings and the border count in a packing: ring after ring at first
+STRENGTH, EDGE, BORDER = 10.0, 20.0, 3  # of a packing, of the border in it, and the column of the distance to it
+COLUMNS, ROWS, CELLS = 5, 6, 128  # where the observation's globals have the grid's cells, and over what
 QUALITIES = 3  # what pre-training predicts: wirelength cost, density cost, congestion cost
+
+
+def windings(cells: Tensor, globals_: Tensor) -> Tensor:
+    """How cells (B, A, F) follow each other in greedy packings, (B, A, 1 + WAYS).
+
+    First the ring of a cell, 0 at the border, one more a ring inwards; then how far along its ring it is, 0 to 1, from
+    each corner and in both directions. Way 0 is `spiral`'s: a cell's place there is its ring + the way.
+    """
+    counts = (globals_[:, (COLUMNS, ROWS)] * CELLS).round()[:, None]
+    at = cells[:, :, :2]
+    steps = (at + 1) / 2 * counts - 0.5  # columns and rows from the left and from below
+    back = counts - 1 - steps
+    found = [torch.minimum(steps, back).amin(dim=2)]
+    for way in range(WAYS):
+        mirror = torch.tensor([way & 1, way >> 1 & 1], device=cells.device) > 0
+        near, far, place = torch.where(mirror, back, steps), torch.where(mirror, steps, back), at.where(~mirror, -at)
+        if way & 4:
+            near, far, place = near.flip(2), far.flip(2), place.flip(2)
+        gone = (place + 1) / 2  # along the sides: below, right, above, left
+        sides = torch.stack([near[..., 1], far[..., 0] + 0.1, far[..., 1] + 0.2, near[..., 0] + 0.3]).argmin(dim=0)
+        along = torch.stack([gone[..., 0], 1 + gone[..., 1], 3 - gone[..., 0], 4 - gone[..., 1]])
+        found.append(along.gather(0, sides[None])[0] / 4)
+    return torch.stack(found, dim=2)
 
 
 class EdgeNet(nn.Module):
@@ -27,7 +54,8 @@ class EdgeNet(nn.Module):
     joins metadata, the mean of all nodes' messages, attention of the current node to all, and the current node; a
     dense layer and strided transposed convolutions make maps of the canvas. Different from it: maps span the canvas
     and are read at the centres of the cells, so that one network plays grids of any size; and a cell's own features
-    (`candidates`) join its map values before the last layers.
+    (`candidates`) join its map values before the last layers; and what comes out is added to the place of a cell in a
+    greedy packing (`windings`), whose way, and how far rings and the border count in it, the context chooses.
     """
 
     rows_together = TOGETHER  # observations that are evaluated at a time: all
@@ -55,6 +83,8 @@ class EdgeNet(nn.Module):
             steps += [nn.ReLU(), nn.ConvTranspose2d(inside, outside, 4, stride=2, padding=1)]
         self.maps = nn.Sequential(*steps)
         self.cell = nn.Linear(shapes["candidates"][1] + CHANNELS[-1], hidden)
+        self.packing = nn.Linear(hidden, WAYS + len(STARTS))
+        self.strength = nn.Parameter(torch.tensor(STRENGTH))
         self.around = nn.Linear(hidden, hidden)
         self.action_head = mlp([hidden, hidden, 1])
         self.value_head = mlp([hidden, hidden, 1])
@@ -65,6 +95,13 @@ class EdgeNet(nn.Module):
         super().train(mode)
         self.norm.train(mode and statistics)
         return self
+
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
+        """As every module; weights of before `packing` was there do without it."""
+        if f"{prefix}cell.weight" in state_dict and f"{prefix}strength" not in state_dict:
+            for name in ("packing.weight", "packing.bias", "strength"):
+                state_dict[prefix + name] = torch.zeros_like(self.get_parameter(name))
+        super()._load_from_state_dict(state_dict, prefix, *args)
 
     def _links(self, ids: Tensor) -> tuple[Csr | Spread, Array]:
         """The links of graphs, and which of them they are."""
@@ -100,7 +137,15 @@ class EdgeNet(nn.Module):
         read = grid_sample(maps, cells[:, None, :, :2], align_corners=False, padding_mode="border")[:, :, 0]
         both = torch.cat([cells, read.transpose(1, 2)], dim=2)
         scores = self.action_head(torch.relu(self.cell(both) + self.around(found.context)[:, None]))
+        scores = scores - self.strength * self._packing(cells, obs["globals"].float(), found)[:, :, None]
         return torch.where(obs["action_mask"].bool()[:, :, None], scores, ILLEGAL)
+
+    def _packing(self, cells: Tensor, globals_: Tensor, found: Encoded) -> Tensor:
+        """Places of cells in the packing that the context chooses, (B, A); the first is the lowest."""
+        wanted, order = self.packing(found.context), windings(cells, globals_)
+        way = torch.einsum("bw,baw->ba", softmax(wanted[:, :WAYS], dim=1), order[:, :, 1:])
+        ring, edge = (softplus(wanted[:, WAYS + k] + start)[:, None] for k, start in enumerate(STARTS))
+        return way + ring * order[:, :, 0] + EDGE * edge * cells[:, :, BORDER]
 
     def value(self, found: Encoded) -> Tensor:
         """State values, (B, 1)."""

@@ -33,13 +33,14 @@ class Tiles:
 
 
 SIDE = 10.0
+FAMILIES = ("tiles", "modules")
 LIMITS = {"rows": (1, 64), "columns": (1, 64), "slack": (0, 64), "pitch": (1, 16), "soft": (0, 4096),
           "ports": (0, 4096), "seed": (0, 2**31 - 1)}  # fmt: skip
 
 
 def is_recipe(name: str) -> bool:
     """Whether a name looks like a recipe."""
-    return name == "tiles" or name.startswith("tiles:")
+    return name.partition(":")[0] in FAMILIES
 
 
 def parse_recipe(text: str) -> Tiles:
@@ -83,7 +84,11 @@ def _names(recipe: Tiles) -> list[str]:
 
 
 def generate_chip(text: str) -> Chip:
-    """The chip of a recipe."""
+    """The chip of a recipe: of `tiles`, or of `modules` (`generate_modules`)."""
+    if text.partition(":")[0] == "modules":
+        from sysgym.chip_placement.generate_modules import generate_modules
+
+        return generate_modules(text)
     recipe = parse_recipe(text)
     rng = np.random.default_rng(recipe.seed)
     tiles = recipe.rows * recipe.columns
