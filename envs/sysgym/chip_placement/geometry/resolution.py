@@ -24,8 +24,8 @@ DIGITS = 6
 def six_digits(values: Array) -> Array:
     """`float(f"{v:.6g}")` of every number, to the last bit; float64 of the same shape.
 
-    >>> six_digits(np.array([1234.5678, 0.1234565, -2e-7]))
-    array([ 1.23457e+03,  1.23457e-01, -2.00000e-07])
+    >>> six_digits([1234.5678, 0.1234567, -2e-7]).tolist()
+    [1234.57, 0.123457, -2e-07]
     """
     values = np.asarray(values, np.float64)
     size = np.abs(values)
