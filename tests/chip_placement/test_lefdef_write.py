@@ -328,3 +328,34 @@ def test_halos_keep_cells_free_around_macros(tmp_path: Path) -> None:
         state = dynamics.step(chip, state, int(allowed[len(allowed) // 2]))
         free[spacing] = int(dynamics.mask(chip, state, problem.size(chip)).sum())
     assert chip.gap == 2.0 and free[None] == free[2.0] < free[0.0]
+
+
+@needs_lefdef
+@pytest.mark.parametrize("agent", ["spiral", "wiremask", "analytic"])
+def test_own_placements_are_on_the_manufacturing_grid_and_keep_their_verdict(agent: str) -> None:
+    """The DEF that is written of an answer is judged as the answer is: what is written moves nothing."""
+    name = "ariane133_ng45_floorplan.def.gz"
+    problem, chip = problem_of(name), chip_of(name)
+    assert chip.canvas.step == 10 and chip.canvas.unit == pytest.approx(0.005)
+    kept = {"analytic": {"iterations": 20, "sweeps": 2}}.get(agent, {})
+    solution = make_agent(agent, **kept).solve(problem, chip, np.random.default_rng(0), Budget())
+    verdict = problem.judge(chip, solution)
+    again = problem.parse_solution(chip, problem.format_solution(chip, solution, "a.def"), "a.def")
+    assert verdict.feasible and problem.judge(chip, again) == verdict
+
+
+@needs_lefdef
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("--columns", "0"), "--columns must be a positive number"),
+        (("--columns", "-3"), "--columns must be a positive number"),
+        (("--rows", "20"), "--rows is given without --columns"), (("--unit", "2"), "names its own unit"),
+    ],
+    ids=str,
+)  # fmt: skip
+def test_group_refuses_a_grid_or_unit_that_a_def_cannot_have(words: tuple[str, ...], said: str, inline: Any) -> None:
+    found = inline(
+        "group", str(LEFDEF / "cases.def"), "--lef", str(LEFDEF / "cases.lef"), "-o", "g.pb.txt", *words, code=2
+    )
+    assert said in found.stderr

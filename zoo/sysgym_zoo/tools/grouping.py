@@ -67,7 +67,12 @@ class Grouping:
         if self.groups is not None and self.partition is not None:
             raise UsageError("both --groups and --partition are given; a partition is broken up and merged, groups "
                              "are taken as they are, so give one of them.")  # fmt: skip
+        if is_def(self.netlist) and self.first.unit not in (None, 1.0):
+            raise UsageError(f"--unit {self.first.unit:g} goes with bookshelf files; a DEF names its own unit.")
         if is_def(self.netlist) and self.plc is None and self.shape.width is self.shape.height is None:
+            if self.shape.rows is not None and self.shape.columns is None:
+                raise UsageError("--rows is given without --columns; give both, or neither for the grid by rule.")
+            check_sides({"--columns": self.shape.columns, "--rows": self.shape.rows})
             return
         if self.plc is None:
             check_size(*self.shape)
@@ -143,7 +148,12 @@ def check_size(width: float | None, height: float | None, columns: int | None, r
     if missing:
         raise UsageError(f"the canvas is not known: {', '.join(missing)} missing; give --width, --height (microns) and "
                          "--columns, or a placement file with --plc.")  # fmt: skip
-    for name, value in {**given, "--rows": rows}.items():
+    check_sides({**given, "--rows": rows})
+
+
+def check_sides(sides: dict[str, float | None]) -> None:
+    """UsageError for a side that is given and is no positive number."""
+    for name, value in sides.items():
         if value is not None and not (0 < value <= MOST and math.isfinite(value)):
             raise UsageError(f"{name} must be a positive number up to {MOST}, got {value}.")
 

@@ -37,6 +37,7 @@ class Canvas:
     clamp_pins: bool = field(default=False, metadata={"hashed": "changed"})  # pins outside count in the border's cells
     # Database units a micron, of a design that knows no finer places: lower left corners are whole numbers of them
     database: int | None = field(default=None, metadata={"hashed": "changed"})
+    step: int = field(default=1, metadata={"hashed": "changed"})  # database units of the manufacturing grid
     guessed: bool = field(default=False, compare=False, metadata={"hashed": False})  # no file names size or grid
 
     @property
@@ -56,15 +57,18 @@ class Canvas:
 
     @property
     def unit(self) -> float:
-        """Microns that a file can tell apart: a unit of the sixth digit of the longer side, or a database unit."""
+        """Microns that a file can tell apart: a unit of the sixth digit of the longer side.
+
+        Where lower left corners are on database units, a step of the manufacturing grid, on which they are written.
+        """
         if self.database is not None:
-            return 1.0 / self.database
+            return self.step / self.database
         return float(f"1e{math.floor(math.log10(max(self.width, self.height))) - 5}")
 
     @property
     def tolerance(self) -> float:
         """Microns by which macros may overlap or stick out: a unit, which two roundings make; none of a database's."""
-        return self.unit * (1 + 1e-9) if self.database is None else 1e-3 * self.unit
+        return self.unit * (1 + 1e-9) if self.database is None else 1e-3 / self.database
 
     @property
     def rim(self) -> float:

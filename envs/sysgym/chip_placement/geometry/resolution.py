@@ -54,9 +54,18 @@ def on_unit(canvas: Canvas, values: Array) -> Array:
 
 
 def on_units(netlist: Netlist, canvas: Canvas, placement: Placement, nodes: Array) -> Placement:
-    """The placement with the centres of some macros on whole units, and their pins with them."""
+    """The placement with some macros on whole units, and their pins with them: their centres, or their corners.
+
+    In a DEF it is the lower left corners that are on steps of the manufacturing grid.
+    """
     x, y = placement.x.copy(), placement.y.copy()
-    x[nodes], y[nodes] = on_unit(canvas, x[nodes]), on_unit(canvas, y[nodes])
+    if canvas.database is None:
+        x[nodes], y[nodes] = on_unit(canvas, x[nodes]), on_unit(canvas, y[nodes])
+    else:
+        half = np.stack(sizes_of(netlist, nodes, placement.orientation[nodes])) / 2
+        moved = np.array([canvas.origin]).T - half
+        corner = (np.stack([x[nodes], y[nodes]]) + moved) * canvas.database
+        x[nodes], y[nodes] = rounded(corner, canvas.step) / canvas.database - moved
     return replace(placement, x=x[netlist.parent], y=y[netlist.parent])
 
 

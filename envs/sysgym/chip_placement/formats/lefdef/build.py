@@ -101,7 +101,7 @@ def build(design: Design, library: Library, how: Reading, words: Words, content:
     canvas = Canvas(
         (area[2] - area[0]) / design.units, (area[3] - area[1]) / design.units, 1, 1,
         origin=(area[0] / design.units, area[1] / design.units), blockages=_blockages(design, area, source),
-        database=design.units,
+        database=design.units, step=max(1, round(library.grid * design.units)),
     )  # fmt: skip
     canvas = check_canvas(canvas, source)
     placement = parts.placement(netlist)
