@@ -359,3 +359,72 @@ def test_group_refuses_a_grid_or_unit_that_a_def_cannot_have(words: tuple[str, .
         "group", str(LEFDEF / "cases.def"), "--lef", str(LEFDEF / "cases.lef"), "-o", "g.pb.txt", *words, code=2
     )
     assert said in found.stderr
+
+
+def test_an_answer_that_the_manufacturing_grid_puts_on_a_blockage_is_not_written(tmp_path: Path) -> None:
+    (tmp_path / "t.lef").write_text(LEF.replace("SITE core", "MANUFACTURINGGRID 0.1 ;\nSITE core", 1))
+    hard = "BLOCKAGES 2 ;\n- PLACEMENT RECT ( 0 806 ) ( 2000 1000 ) ;"
+    (tmp_path / "t.def").write_text(DEF.replace("BLOCKAGES 1 ;", hard))
+    problem = make_problem("ChipPlacement", lef=str(tmp_path / "t.lef"))
+    chip = problem.load(str(tmp_path / "t.def"))
+    assert chip.canvas.step == 10
+    flush = {key: getattr(chip.placement, key)[chip.macros] for key in ("x", "y", "orientation")}
+    flush["y"] = np.array([8.06 - 1.0, 1.0])  # its top at 806 units, of which the grid makes 810
+    assert problem.judge(chip, flush).feasible
+    for name in ("a.def", "a.tcl"):
+        with pytest.raises(UsageError, match=r"not legal any more: 1 pairs of hard macros .* nothing is written"):
+            problem.format_solution(chip, flush, name)
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"canvas": "core"}, "option canvas goes with a DEF"), ({"missing_masters": "cells"}, "option missing_masters"),
+        ({"write_fixed": True}, "option write_fixed goes with a DEF"), ({"lef": "t.lef"}, "LEF files go with a DEF"),
+    ],
+    ids=str,
+)  # fmt: skip
+def test_what_goes_with_a_def_is_refused_elsewhere(options: dict[str, Any], said: str) -> None:
+    with pytest.raises(UsageError, match=said):
+        make_problem("ChipPlacement", **options).load("tiles:rows=2,columns=2,seed=1")
+
+
+def test_a_def_is_no_template_of_itself(tmp_path: Path) -> None:
+    (tmp_path / "t.lef").write_text(LEF)
+    (tmp_path / "t.def").write_text(DEF)
+    file, lef = str(tmp_path / "t.def"), str(tmp_path / "t.lef")
+    with pytest.raises(UsageError, match=r"is a DEF, which is written back into itself; leave -O template out"):
+        make_problem("ChipPlacement", template=file, lef=lef).load(file)
+
+
+def test_sizes_and_grids_that_are_no_whole_units_are_announced(tmp_path: Path) -> None:
+    (tmp_path / "t.lef").write_text(
+        LEF.replace("SIZE 4 BY 2 ; SYMMETRY", "SIZE 4.001 BY 2 ; SYMMETRY").replace(
+            "SITE core", "MANUFACTURINGGRID 0.015 ;\nSITE core", 1
+        )
+    )
+    (tmp_path / "t.def").write_text(DEF)
+    with pytest.warns(Notice) as told:
+        chip = make_problem("ChipPlacement", lef=str(tmp_path / "t.lef")).load(str(tmp_path / "t.def"))
+    said = " ".join(str(item.message) for item in told)
+    assert "the sizes of 'ram' are no whole numbers of its database units" in said
+    assert "a manufacturing grid of 0.015 microns is no whole number" in said and "every 0.03 microns" in said
+    assert chip.netlist.width[chip.macros].tolist() == [4.01, 4.01] and chip.canvas.step == 3
+
+
+def test_rows_without_a_step_go_on_from_site_to_site(tmp_path: Path) -> None:
+    (tmp_path / "t.lef").write_text(LEF)
+    (tmp_path / "t.def").write_text(DEF.replace("DO 10 BY 1 STEP 100 0", "DO 10 BY 1"))
+    canvas = (
+        make_problem("ChipPlacement", lef=str(tmp_path / "t.lef"), canvas="core").load(str(tmp_path / "t.def")).canvas
+    )
+    assert (canvas.width, canvas.height) == (10.0, 2.0)
+
+
+def test_where_halos_leave_no_room_the_error_names_them(tmp_path: Path) -> None:
+    (tmp_path / "t.lef").write_text(LEF)
+    (tmp_path / "t.def").write_text(DEF.replace("HALO 1 2 3 4", "HALO 900 900 900 900"))
+    problem = make_problem("ChipPlacement", lef=str(tmp_path / "t.lef"))
+    chip = problem.load(str(tmp_path / "t.def"))
+    with pytest.raises(UsageError, match=r"on the canvas 18 microns apart; -O spacing=0 lets them touch"):
+        make_agent("spiral").solve(problem, chip, np.random.default_rng(0), Budget())

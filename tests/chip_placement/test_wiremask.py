@@ -182,7 +182,6 @@ def test_soft_macros_are_placed_for_the_proxy_alone() -> None:
     assert soft.sum() == 5 and is_legal(chip, full)
     for axis in ("x", "y"):  # two units off the lines of the grid, on whole units, unless they fill their cells
         moved = (full[axis] - plain[axis])[~soft] / chip.canvas.unit
-        assert (abs(moved) <= 0.5 + 1e-6).any() or (moved >= 1.5 - 1e-6).any()
         assert ((abs(moved) <= 0.5 + 1e-6) | (abs(moved - 2) <= 0.5 + 1e-6)).all()
     assert (plain["x"][soft] == 0.0).all() and (full["x"][soft] > 0.0).all()
     at = chip.placement

@@ -131,7 +131,8 @@ def search(setting: Setting, placement: Placement, rng: np.random.Generator, bud
     best, many = state.as_placement(), len(state.movable)
     span, cell = max(setting.canvas.width, setting.canvas.height), max(setting.canvas.cell)
     left = UNLIMITED if budget.steps is None else budget.steps - 1  # the start was judged
-    each = many * (plan.most - plan.least) / max(np.log(plan.most / plan.least), 1e-9) + 1  # steps of a mean round
+    fall = np.log(plan.most / plan.least)
+    each = many * ((plan.most - plan.least) / fall if fall > 0 else plan.most) + 1  # steps of a mean round
     rounds = plan.rounds if budget.steps is None else max(left / each, 1.0)
     none, done = np.zeros(0, np.int64), 0
     while left > 1 and not clock.spent() and (budget.timed or budget.steps is not None or done < rounds):

@@ -36,8 +36,10 @@ def start_placement(chip: Chip, rng: np.random.Generator, spacing: float = 0.0) 
     found = find_packing(chip.netlist, chip.canvas, chip.placement, rng, spacing)
     if found is None:
         check_fits(chip.netlist, chip.canvas, chip.placement)
+        apart = f" {spacing:g} microns apart; -O spacing=0 lets them touch" if spacing > 0 else ""
         raise UsageError(
-            f"no legal placement of {chip.name} was found to start from: its macros leave little room on the canvas."
+            f"no legal placement of {chip.name} was found to start from: its macros leave little room on the canvas"
+            f"{apart}."
         )
     return found
 

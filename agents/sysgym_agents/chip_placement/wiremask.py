@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from sysgym.core.errors import unknown
+from sysgym.core.errors import announce, unknown
 from sysgym.core.problem import Array, Solution
 from sysgym_agents.core import Budget, Clock
 
@@ -147,6 +147,10 @@ def finish(problem: ChipPlacement, chip: Chip, solution: dict[str, Array]) -> So
 
     Macros that do not fill their cells go two units to the right and up, where no rounding takes an edge across a line.
     """
+    if chip.gap > 0:
+        announce(
+            f"{chip.name}: macros stand on whole cells of the grid, which keeps no halos, {chip.gap:g} microns here."
+        )
     if problem.pays_for != "proxy":
         return solution
     from sysgym.chip_placement.geometry.packing import room

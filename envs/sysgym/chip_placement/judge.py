@@ -10,7 +10,7 @@ from sysgym.chip_placement.cost import both_costs
 from sysgym.chip_placement.formats.netlist import CELL, HARD, SOFT
 from sysgym.chip_placement.formats.plc import Canvas, Placement
 from sysgym.chip_placement.geometry.force import settle_soft
-from sysgym.chip_placement.geometry.legal import examine
+from sysgym.chip_placement.geometry.legal import examine, find_faults
 from sysgym.chip_placement.geometry.resolution import canonical_macros
 from sysgym.chip_placement.geometry.wire import macro_hpwl, wire
 from sysgym.chip_placement.instance import Chip
@@ -79,6 +79,13 @@ def as_judged(chip: Chip, solution: Solution, square_soft: bool) -> Solution:
         there = getattr(start, key)[rows]
         found[key] = np.where(start.fixed[rows] & (abs(here - there) <= near), there, here) + 0.0
     return {**solution, **found}
+
+
+def faults_of(chip: Chip, solution: Solution, square_soft: bool) -> tuple[str, ...]:
+    """What keeps a placement from being legal, as `judge_chip` sees it; without what it costs."""
+    seen = as_judged(chip, solution, square_soft)
+    placement = all_nodes(chip, *(np.asarray(seen[key]) for key in ("x", "y", "orientation")))
+    return find_faults(chip.netlist, chip.canvas, placement, square_soft).sentences()
 
 
 def check_clustered(chip: Chip, objective: str) -> None:

@@ -12,7 +12,6 @@ import numpy as np
 from sysgym.chip_placement.formats.comments import canvas_facts
 from sysgym.chip_placement.formats.design import is_def, read_design, refuse_lef
 from sysgym.chip_placement.formats.lefdef.build import USUAL, Reading, plain, read_design_exchange, shown
-from sysgym.chip_placement.formats.lefdef.source import Source
 from sysgym.chip_placement.formats.netlist import HARD, PORT, Netlist
 from sysgym.chip_placement.formats.plc import Canvas, Placement, canvas_of, check_canvas, netlist_placement, read_plc
 from sysgym.chip_placement.generate import generate_chip, is_recipe
@@ -107,8 +106,7 @@ def read_def_chip(path: Path, how: Reading, grid: int | None = None) -> Chip:
 
 def with_template(chip: Chip, template: str, how: Reading) -> Chip:
     """The chip of a clustered netlist, to be written into the DEF that its hard macros and its canvas come from."""
-    canvas, source = read_design_exchange(Path(template), how)[1::2]
-    assert isinstance(canvas, Canvas) and isinstance(source, Source)
+    netlist, canvas, placement, source = read_design_exchange(Path(template), how)
     row = {
         chip.netlist.names[node]: number for number, node in enumerate(chip.macros) if chip.netlist.kind[node] == HARD
     }
@@ -122,6 +120,14 @@ def with_template(chip: Chip, template: str, how: Reading) -> Chip:
         raise UsageError(
             f"the canvas of {chip.name} is {chip.canvas.width:g} x {chip.canvas.height:g}, that of {template} "
             f"{canvas.width:g} x {canvas.height:g}; choose among its die and its core by -O canvas=core or die."
+        )
+    still = placement.fixed[netlist.kind == HARD]
+    held = chip.placement.fixed[[chip.macros[row[plain(name)]] for name in source.names]]
+    loose = [name for name, fixed, own in zip(source.names, still, held, strict=True) if fixed and not own]
+    if loose:
+        raise UsageError(
+            f"{template} has {len(loose)} macros FIXED that {chip.name} moves: {shown(loose)}; give the placement file "
+            "that `sysgym group --write-plc` writes, which keeps them, by -O plc=FILE."
         )
     return replace(chip, source=replace(source, rows=np.array([row[plain(name)] for name in source.names], np.int64)))
 
@@ -169,6 +175,9 @@ def load_chip(
     """
     if how.lef and not is_def(Path(name)):
         raise UsageError(f"LEF files go with a DEF; {name} is none, so leave -O lef out, or add -O template=FILE.def.")
+    if how != USUAL and not is_def(Path(name)):
+        word = "canvas" if how.area != USUAL.area else "missing_masters"
+        raise UsageError(f"option {word} goes with a DEF; {name} is none, so leave it out.")
     sets, ending = load_index(TOPIC), Path(name.removesuffix(".gz")).suffix.lower()
     if find_entry(sets, name) is None and is_def(Path(name)):
         if plc is not None:

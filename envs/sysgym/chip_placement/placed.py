@@ -7,7 +7,7 @@ import gzip
 import numpy as np
 
 from sysgym.chip_placement.formats.lefdef.source import Source
-from sysgym.chip_placement.formats.lefdef.write import format_def, format_tcl, parse_placed
+from sysgym.chip_placement.formats.lefdef.write import format_def, format_tcl, parse_placed, written_corners
 from sysgym.chip_placement.instance import Chip
 from sysgym.chip_placement.judge import as_freedom
 from sysgym.core.errors import InvalidSolution, SysgymError, UsageError, announce
@@ -48,12 +48,18 @@ def parse_def_solution(chip: Chip, content: bytes, file_name: str, square_soft: 
     return as_freedom(chip, found, "forces", square_soft)
 
 
-def format_def_solution(chip: Chip, solution: Solution, file_name: str, fix: bool) -> bytes:
-    """A solution as the DEF of the chip, or as Tcl for OpenROAD, gzipped if the name says so; UsageError otherwise."""
+def format_def_solution(chip: Chip, solution: Solution, file_name: str, fix: bool) -> tuple[bytes, Solution]:
+    """A solution as the DEF of the chip, or as Tcl for OpenROAD, gzipped if the name says so; UsageError otherwise.
+
+    And the solution with its hard macros where the file has them, on the manufacturing grid.
+    """
     source = _source(chip, file_name, UsageError)
     x, y, orientation = (np.asarray(solution[key])[source.rows] for key in ("x", "y", "orientation"))
     if file_name.lower().removesuffix(".gz").endswith(".tcl"):
         content = format_tcl(source, (x, y, orientation))
     else:
         content = format_def(source, (x, y, orientation), fix)
-    return gzip.compress(content, mtime=0) if file_name.lower().endswith(".gz") else content
+    at = source.centres(written_corners(source, (x, y, orientation)), orientation, source.units)
+    written = {key: np.array(values) for key, values in solution.items()}
+    written["x"][source.rows], written["y"][source.rows] = at.T
+    return gzip.compress(content, mtime=0) if file_name.lower().endswith(".gz") else content, written

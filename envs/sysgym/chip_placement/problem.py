@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
@@ -60,8 +61,8 @@ class ChipPlacement:
         clamp_pins: pins outside the canvas count in the cells at its border; false: their nets are not routed.
         smoothing: cells over which routes are spread; default as the canvas says.
         grid: cells along the longer side of the canvas; default as the canvas says.
-        spacing: microns between macros in the masks of `sequential` and `oneshot` and in packings; none: what the halos
-            of a DEF ask for.
+        spacing: microns between macros in the masks of `sequential` and `oneshot` and for placers, except those that
+            put macros on whole cells (`hpwl`, `wiremask`); none: what the halos of a DEF ask for.
         order: in which macros are placed: area, nets (WireMask), connected (most links to those before), netlist,
             random; default "area", in mode "hpwl" "nets".
         orient: `sequential` chooses among N, FN, S, FS too.
@@ -160,12 +161,18 @@ class ChipPlacement:
 
     def load(self, name: str) -> Chip:
         """A chip by registered name, recipe or file; UsageError if it cannot be had or is malformed."""
+        from sysgym.chip_placement.formats.design import is_def
         from sysgym.chip_placement.load import load_chip, with_template
 
         if self.template is None:
-            return load_chip(name, self.plc, self.grid, self.keep_fixed, self.reading)
-        chip = load_chip(name, self.plc, self.grid, self.keep_fixed)
-        return with_template(chip, self.template, self.reading)
+            chip = load_chip(name, self.plc, self.grid, self.keep_fixed, self.reading)
+        elif is_def(Path(name)):
+            raise UsageError(f"{name} is a DEF, which is written back into itself; leave -O template out.")
+        else:
+            chip = with_template(load_chip(name, self.plc, self.grid, self.keep_fixed), self.template, self.reading)
+        if self.write_fixed and chip.source is None:
+            raise UsageError(f"option write_fixed goes with a DEF; {name} is none, so leave it out.")
+        return chip
 
     @property
     def reading(self) -> Reading:
@@ -310,11 +317,18 @@ class ChipPlacement:
         """
         from sysgym.chip_placement.formats.bookshelf import format_pl
         from sysgym.chip_placement.formats.plc import format_plc
-        from sysgym.chip_placement.judge import all_nodes
+        from sysgym.chip_placement.judge import all_nodes, faults_of
         from sysgym.chip_placement.placed import format_def_solution, writes
 
         if writes(file_name):
-            return format_def_solution(instance, solution, file_name, self.write_fixed)
+            content, written = format_def_solution(instance, solution, file_name, self.write_fixed)
+            before, said = (faults_of(instance, each, self.square_soft) for each in (solution, written))
+            if said and not before:
+                raise UsageError(
+                    f"on the grid of {file_name}, which is that of manufacturing, the solution is not legal any more: "
+                    f"{said[0]}; nothing is written: give -O spacing=MICRONS to keep macros apart."
+                )
+            return content
         placement = all_nodes(instance, *(np.asarray(solution[key]) for key in ("x", "y", "orientation")))
         write = format_pl if file_name.endswith(".pl") else format_plc
         return write(instance.netlist, instance.canvas, placement).encode()

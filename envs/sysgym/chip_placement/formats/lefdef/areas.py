@@ -70,10 +70,8 @@ def core_of(rows: list[Row], sites: dict[str, tuple[float, float]], units: int, 
     corners: list[Point] = []
     for row in rows:
         wide, high = sites[row.site][::-1] if row.turned else sites[row.site]
-        x, y = row.place
-        corners += [
-            (x, y),
-            (x + (row.sites[0] - 1) * row.step[0] + round(wide * units),
-             y + (row.sites[1] - 1) * row.step[1] + round(high * units)),
-        ]  # fmt: skip
+        (x, y), size = row.place, (round(wide * units), round(high * units))
+        step = size if row.step is None else row.step
+        ends = [(many - 1) * each + own for many, each, own in zip(row.sites, step, size, strict=True)]
+        corners += [(x, y), (x + ends[0], y + ends[1])]
     return box_of(corners)

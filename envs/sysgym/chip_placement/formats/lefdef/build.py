@@ -6,6 +6,7 @@ as are macros of class COVER, PAD and RING, supply nets and pins, and ports with
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
@@ -16,7 +17,7 @@ import numpy as np
 from sysgym.chip_placement.formats.lefdef.areas import Rectangle, box_of, clipped, core_of, outside, rectangles_of
 from sysgym.chip_placement.formats.lefdef.design import Component, Design, Net, read_def
 from sysgym.chip_placement.formats.lefdef.lef import SUPPLY, Library, Master, read_lef
-from sysgym.chip_placement.formats.lefdef.source import Source
+from sysgym.chip_placement.formats.lefdef.source import NOISE, Source
 from sysgym.chip_placement.formats.lefdef.words import Words
 from sysgym.chip_placement.formats.netlist import CELL, HARD, PIN, PORT, Netlist
 from sysgym.chip_placement.formats.plc import Canvas, Placement, check_canvas
@@ -93,6 +94,7 @@ def build(design: Design, library: Library, how: Reading, words: Words, content:
         lacks = "DIEAREA" if design.units else "UNITS DISTANCE MICRONS"
         raise UsageError(f"{source} has no {lacks}, which chip placement needs; write the floorplan into the DEF too.")
     _check_masters(design, library, how, source)
+    _tell_roundings(design, library, source)
     area = _area(design, library, how, source)
     parts = _Parts(design, library, words, area)
     netlist = parts.netlist()
@@ -101,7 +103,7 @@ def build(design: Design, library: Library, how: Reading, words: Words, content:
     canvas = Canvas(
         (area[2] - area[0]) / design.units, (area[3] - area[1]) / design.units, 1, 1,
         origin=(area[0] / design.units, area[1] / design.units), blockages=_blockages(design, area, source),
-        database=design.units, step=max(1, round(library.grid * design.units)),
+        database=design.units, step=_grid_of(library, design.units),
     )  # fmt: skip
     canvas = check_canvas(canvas, source)
     placement = parts.placement(netlist)
@@ -252,7 +254,7 @@ class _Parts:
         masters = [self.masters[item.master] for item in self.hard]
         return Source(
             path=str(self.words.source), content=content, units=self.design.units, area=area,
-            grid=max(1, round(library.grid * self.design.units)), names=tuple(item.name for item in self.hard),
+            grid=_grid_of(library, self.design.units), names=tuple(item.name for item in self.hard),
             size=np.array([self.size[item.master] for item in self.hard], np.int64).reshape(-1, 2),
             turns=np.array(["R90" in master.symmetry for master in masters], bool),
             halos=np.array([item.halo for item in self.hard], np.int64).reshape(-1, 4),
@@ -260,9 +262,37 @@ class _Parts:
         )  # fmt: skip
 
 
+def _grid_of(library: Library, units: int) -> int:
+    """Steps of the manufacturing grid in database units, the least number that is whole, 1 where the grid is finer."""
+    asked = library.grid * units
+    found = next((many * asked for many in range(1, 1001) if abs(many * asked - round(many * asked)) < NOISE), asked)
+    return max(1, round(found))
+
+
+def _tell_roundings(design: Design, library: Library, source: str) -> None:
+    """Announce macros whose sizes, and a manufacturing grid whose steps, are no whole database units of the design."""
+    used = {component.master for component in design.components} & set(library.masters)
+    rough = sorted(
+        name for name in used
+        if library.masters[name].kind == BLOCK
+        and any(abs(side * design.units - round(side * design.units)) > NOISE for side in library.masters[name].size)
+    )  # fmt: skip
+    if rough:
+        announce(
+            f"{source}: the sizes of {shown(rough)} are no whole numbers of its database units, 1/{design.units} of a "
+            "micron; they count as the next larger ones."
+        )
+    asked, grid = library.grid * design.units, _grid_of(library, design.units)
+    if asked and abs(asked - grid) > NOISE:
+        announce(
+            f"{source}: a manufacturing grid of {library.grid:g} microns is no whole number of its database units, "
+            f"1/{design.units} of a micron; macros stand on every {grid / design.units:g} microns."
+        )
+
+
 def _units_of(master: Master, units: int) -> tuple[int, int]:
-    """Width and height of a master in whole database units."""
-    return round(master.size[0] * units), round(master.size[1] * units)
+    """Width and height of a master in whole database units, the next larger ones."""
+    return math.ceil(master.size[0] * units - NOISE), math.ceil(master.size[1] * units - NOISE)
 
 
 def _names(nodes: list[str], ports: int, pins: list[tuple[int, str]]) -> tuple[str, ...]:

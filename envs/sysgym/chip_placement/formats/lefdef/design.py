@@ -60,7 +60,7 @@ class Row(NamedTuple):
     place: Point
     turned: bool  # by a quarter: the site stands on its side
     sites: Point  # to the right and up
-    step: Point
+    step: Point | None  # None: from site to site
 
 
 class Blockage(NamedTuple):
@@ -158,7 +158,8 @@ def _statement(words: Words, design: Design, word: str, last: int) -> None:
 def _row(words: Words, last: int) -> Row:
     """`ROW name site x y orientation [DO n BY m [STEP x y]] ... ;`."""
     at = words.at
-    count, step = (1, 1), (0, 0)
+    count: Point = (1, 1)
+    step: Point | None = None
     if last > at + 6 and words.all[at + 6] == "DO":
         count = words.whole(at + 7), words.whole(at + 9)
         if words.all[at + 10] == "STEP":

@@ -101,6 +101,12 @@ class _Moves:
         _check_overlaps(source, exact, self.corner, size)
 
 
+def written_corners(source: Source, arrays: Arrays) -> Array:
+    """Lower left corners (m, 2) int64 as `format_def` and `format_tcl` write them; errors as they have."""
+    found: Array = _Moves(source, *arrays).corner
+    return found
+
+
 def _on_grid(corner: Array, size: Array, source: Source) -> Array:
     """Corners on the nearest lines of the manufacturing grid, of those within the canvas if the macro was within it."""
     grid = source.grid
