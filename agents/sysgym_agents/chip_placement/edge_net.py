@@ -20,7 +20,7 @@ CHANNELS = (32, 16, 8, 4)  # of the maps of 4, 8, 16 and 32 cells a side
 WAYS = 8  # of winding along the border: from four corners, in two directions
 STARTS = (0.5, -5.0)  # of what rings and the border count in a packing: ring after ring at first
 STRENGTH, EDGE, BORDER = 10.0, 20.0, 3  # of a packing, of the border in it, and the column of the distance to it
-COLUMNS, ROWS, CELLS = 5, 6, 128  # where the observation's globals have the grid's cells, and over what
+COLUMNS, CELLS = 5, 128  # where the observation's globals have the grid's columns, then rows, and over what
 QUALITIES = 3  # what pre-training predicts: wirelength cost, density cost, congestion cost
 
 
@@ -30,14 +30,14 @@ def windings(cells: Tensor, globals_: Tensor) -> Tensor:
     First the ring of a cell, 0 at the border, one more a ring inwards; then how far along its ring it is, 0 to 1, from
     each corner and in both directions. Way 0 is `spiral`'s: a cell's place there is its ring + the way.
     """
-    counts = (globals_[:, (COLUMNS, ROWS)] * CELLS).round()[:, None]
+    counts = (globals_[:, COLUMNS : COLUMNS + 2] * CELLS).round()[:, None]  # columns, rows
     at = cells[:, :, :2]
     steps = (at + 1) / 2 * counts - 0.5  # columns and rows from the left and from below
     back = counts - 1 - steps
     found = [torch.minimum(steps, back).amin(dim=2)]
     for way in range(WAYS):
-        mirror = torch.tensor([way & 1, way >> 1 & 1], device=cells.device) > 0
-        near, far, place = torch.where(mirror, back, steps), torch.where(mirror, steps, back), at.where(~mirror, -at)
+        axes = [(back, steps, -at) if way >> axis & 1 else (steps, back, at) for axis in (0, 1)]
+        near, far, place = (torch.stack([axes[k][part][:, :, k] for k in (0, 1)], dim=2) for part in range(3))
         if way & 4:
             near, far, place = near.flip(2), far.flip(2), place.flip(2)
         gone = (place + 1) / 2  # along the sides: below, right, above, left

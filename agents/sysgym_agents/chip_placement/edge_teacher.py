@@ -15,7 +15,7 @@ import torch
 from torch.nn.functional import cross_entropy
 
 from sysgym.core.env import ProblemEnv
-from sysgym.core.errors import UsageError
+from sysgym.core.errors import UsageError, announce
 from sysgym.core.problem import AnyProblem, Array, Instance
 from sysgym_agents.chip_placement.edge_net import WAYS, EdgeNet, windings
 from sysgym_agents.core import Budget, Clock
@@ -106,8 +106,8 @@ def netlists(problem: AnyProblem, instances: Sequence[Instance], generated: int)
     for chip in instances if generated else ():
         try:
             found += [turned(chip, way) for way in range(1, WAYS)]
-        except UsageError:
-            continue  # it stays as it is
+        except UsageError as error:
+            announce(f"{error} It is trained on as it stands alone.")
     return found + [problem.load(f"modules:seed={seed}") for seed in range(generated)]
 
 

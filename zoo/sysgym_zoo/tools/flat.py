@@ -100,11 +100,6 @@ def _warn_of_scale(netlist: Netlist, canvas: Canvas) -> None:
                  f"{canvas.height:g} microns; --unit says how long one unit of the file is.")  # fmt: skip
 
 
-def _digit(canvas: Canvas) -> float:
-    """The unit of the sixth significant digit of the longer side: what files with six digits round places to."""
-    return float(10.0 ** (math.floor(math.log10(max(canvas.width, canvas.height))) - 5))
-
-
 def place_cells(netlist: Netlist, canvas: Canvas, asked: Preparation, stays: np.ndarray, seed: int) -> Netlist:
     """The netlist with its cells where gradients put them, around the hard macros.
 
@@ -137,7 +132,7 @@ def place_cells(netlist: Netlist, canvas: Canvas, asked: Preparation, stays: np.
                  "seconds or less; places then depend on the speed of the machine.")  # fmt: skip
     found = run(ITERATIONS, asked.seconds if need > asked.seconds else None)
     if moved.any():
-        legal = legalise(netlist, canvas, found, 2 * _digit(canvas))
+        legal = legalise(netlist, canvas, found)
         if legal is None:
             announce("no places without overlaps were found for the hard macros; they overlap where the gradients "
                      "put them.")  # fmt: skip
