@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,11 @@ from sysgym.graphs.generate import generate_graph
 from sysgym_agents import Budget, make_agent
 from sysgym_agents.core import Clock
 from sysgym_agents.partitioning import partition_kernels as kernels
-from sysgym_agents.partitioning.baselines import coarsen, cut_of, rebalance_and_refine
+from sysgym_agents.partitioning.baselines import cut_of, rebalance_and_refine
+from sysgym_agents.partitioning.multilevel.bisection_kernels import bisect
+from sysgym_agents.partitioning.multilevel.flow_kernels import flows
+from sysgym_agents.partitioning.multilevel.fm import coarsen
+from sysgym_agents.partitioning.multilevel.refinement_kernels import improve
 
 ALWAYS_FEASIBLE = ("random", "ldg", "fennel", "fm", "spectral", "kahip")
 
@@ -80,13 +85,77 @@ def test_fm_finds_the_optimum_of_tiny_graphs(seed: int) -> None:
     assert cut_of(graph, solve("fm", problem, graph, runs=30, levels=False)) == best
 
 
-def test_refine_reports_what_it_removed_and_keeps_balance() -> None:
-    graph = generate_graph("delaunay:n=400,seed=8")
+PLAIN, TOWARDS_LIGHT = np.zeros(5), np.array([0.2, 0.5, 1.7, 0.1, 0.3])
+
+
+def weighted(seed: int = 3) -> Any:
+    """A geometric graph with weights of nodes and edges."""
+    base, rng = generate_graph(f"geometric:n=600,seed={seed}"), np.random.default_rng(seed)
+    once = base.sources < base.adjncy
+    return from_edges(
+        "w", 600, base.sources[once], base.adjncy[once], rng.integers(1, 9, once.sum()), rng.integers(1, 5, 600)
+    )
+
+
+def state(seed: int = 1) -> np.ndarray:
+    return np.array([seed], np.uint64)
+
+
+@pytest.mark.parametrize("theta", [PLAIN, TOWARDS_LIGHT], ids=["plain", "learnt"])
+@pytest.mark.parametrize("rounds", [(20, 0), (0, 10), (20, 10)], ids=["global", "local", "both"])
+def test_fm_reports_what_it_removed_and_keeps_balance(rounds: tuple[int, int], theta: np.ndarray) -> None:
     problem = make_problem("Partitioning", k=5, eps=0.03)
-    part = (np.arange(400) % 5).astype(np.int32)
+    for graph in (generate_graph("delaunay:n=400,seed=8"), weighted()):
+        part = (np.arange(graph.nodes) % 5).astype(np.int32)
+        before, limits = cut_of(graph, part), np.full(5, problem.limit(graph))
+        kernels.rebalance(kernels.csr(graph), part, 5, problem.limit(graph))
+        start = cut_of(graph, part)
+        removed = improve(kernels.csr(graph), part, limits, limits, theta, *rounds, state())
+        assert cut_of(graph, part) == start - removed < 0.6 * before
+        assert problem.judge(graph, {"part": part}).feasible
+
+
+def test_fixed_nodes_stay_in_searches_and_flows() -> None:
+    graph = weighted()
+    fixed = np.full(600, -1, np.int32)
+    fixed[:40] = np.arange(40) % 3
+    graph = replace(graph, fixed=fixed)
+    problem = make_problem("Partitioning", k=3, eps=0.1)
+    limits, part = np.full(3, problem.limit(graph)), np.zeros(600, np.int32)
+    bisect(kernels.csr(graph), part, 3, problem.limit(graph), state())
+    assert (part[:40] == fixed[:40]).all()
+    improve(kernels.csr(graph), part, limits, limits, PLAIN, 5, 5, state())
+    flows(kernels.csr(graph), part, limits, int(1.3 * limits[0]), 5, state())
+    assert (part[:40] == fixed[:40]).all() and problem.judge(graph, {"part": part}).feasible
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_flows_find_the_smallest_balanced_cut_of_a_pair(seed: int) -> None:
+    """Where balance allows any cut, the answer is the minimum cut between what lies outside of the corridor."""
+    import networkx as nx
+
+    from sysgym.graphs.csr import to_networkx
+
+    graph, rng = weighted(seed), np.random.default_rng(seed)
+    part = (rng.permutation(600) % 2).astype(np.int32)
+    fixed = np.full(600, -1, np.int32)
+    fixed[[0, 1]] = part[[0, 1]] = 0, 1
+    graph = replace(graph, fixed=fixed)
+    free = np.full(2, graph.total_node_weight)
     before = cut_of(graph, part)
-    removed = kernels.refine(kernels.csr(graph), part, 5, problem.limit(graph), 20, 100)
-    assert cut_of(graph, part) == before - removed < 0.6 * before
+    removed = flows(kernels.csr(graph), part, free, 10 * graph.total_node_weight, 20, state())
+    assert cut_of(graph, part) == before - removed
+    assert before - removed == nx.minimum_cut_value(to_networkx(graph), 0, 1, capacity="weight")
+
+
+@pytest.mark.parametrize("k", [2, 5])
+def test_flows_keep_the_limit_and_report_what_they_removed(k: int) -> None:
+    graph = generate_graph("delaunay:n=900,seed=4")
+    problem = make_problem("Partitioning", k=k, eps=0.03)
+    part = solve("fennel", problem, graph).copy()
+    before, limits = cut_of(graph, part), np.full(k, problem.limit(graph))
+    removed = flows(kernels.csr(graph), part, limits, int(1.3 * limits[0]), 5, state())
+    assert removed > 0 and cut_of(graph, part) == before - removed
     assert problem.judge(graph, {"part": part}).feasible
 
 
@@ -99,20 +168,44 @@ def test_rebalance_makes_lopsided_partitions_feasible() -> None:
         assert not np.array_equal(better, part)
 
 
-def test_coarsening_keeps_weight_and_cut() -> None:
-    base = generate_graph("geometric:n=600,seed=3")
-    rng = np.random.default_rng(0)
-    once = base.sources < base.adjncy
-    graph = from_edges(
-        "w", 600, base.sources[once], base.adjncy[once], rng.integers(1, 9, once.sum()), rng.integers(1, 5, 600)
-    )
-    levels = coarsen(graph, 60, rng)
-    assert levels[-1][0].nodes < 150
+def test_coarsening_keeps_weight_and_cut_and_groups() -> None:
+    graph, rng = weighted(), np.random.default_rng(0)
+    group = rng.integers(0, 3, 600)
+    levels = coarsen(graph, 2, 10**6, group, state())
+    assert levels[-1][0].nodes < 200
     part = rng.integers(0, 3, levels[-1][0].nodes)
     cut = cut_of(levels[-1][0], part)
     for finer, coarse in reversed(levels[:-1]):
         part = part[coarse]
         assert cut_of(finer, part) == cut and finer.total_node_weight == graph.total_node_weight
+    _, one = np.unique(levels[0][1], return_index=True)
+    assert (group == group[one][levels[0][1]]).all()
+
+
+def test_graphs_with_hubs_coarsen() -> None:
+    """Leaves that hang on a hub, which is too heavy to take them all, join each other."""
+    graph = from_edges("star", 2001, [0] * 2000, np.arange(1, 2001))
+    assert coarsen(graph, 2, 10**6, graph.given, state())[-1][0].nodes < 300
+
+
+@pytest.mark.parametrize("family", ["delaunay", "barabasi_albert", "grid"])
+def test_perfect_balance_costs_little(family: str) -> None:
+    """eps = 0 leaves no room for a single move: the answer is feasible and near that of a loose limit."""
+    graph = generate_graph(f"{family}:n=1024,seed=2")
+    tight, loose = (make_problem("Partitioning", k=4, eps=eps) for eps in (0.0, 0.03))
+    part = solve("fm", tight, graph)
+    assert tight.judge(graph, {"part": part}).feasible
+    assert cut_of(graph, part) < 1.25 * cut_of(graph, solve("fm", loose, graph))
+    assert cut_of(graph, part) < cut_of(graph, solve("spectral", tight, graph))
+
+
+def test_more_steps_never_answer_worse() -> None:
+    graph, problem = generate_graph("geometric:n=800,seed=6"), make_problem("Partitioning", k=4)
+    cuts = [
+        cut_of(graph, make_agent("fm").solve(problem, graph, np.random.default_rng(1), Budget(steps=steps))["part"])
+        for steps in (10, 20, 40)
+    ]
+    assert cuts == sorted(cuts, reverse=True)
 
 
 def test_time_budget_is_honoured() -> None:

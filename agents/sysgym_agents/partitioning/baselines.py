@@ -1,8 +1,7 @@
-"""Baselines of graph partitioning: streaming rules, FM (flat and multilevel), spectral, METIS and KaHIP."""
+"""Baselines of graph partitioning: streaming rules, spectral, METIS and KaHIP, and the repair that others share."""
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,7 +16,6 @@ if TYPE_CHECKING:
     from sysgym.partitioning.problem import Partitioning
 
 PARTITIONING = ("Partitioning",)
-PASSES = 20  # of FM, at most
 KAHIP_MOST_DEGREE = 10**6  # weighted; its perfectly balanced mode keeps a bucket for every possible gain
 
 
@@ -29,15 +27,17 @@ def cut_of(graph: Graph, part: Array) -> int:
 def rebalance_and_refine(graph: Graph, part: Array, k: int, l_max: int, clock: Clock) -> Array:
     """A copy of `part` (n,) int32 moved within the limit where it can be, then improved by FM until time is up."""
     from sysgym_agents.partitioning import partition_kernels as kernels
+    from sysgym_agents.partitioning.multilevel.refinement_kernels import PASSES, ROUNDS, improve, room_of
 
     better, arrays = keep_fixed(graph, part, k), kernels.csr(graph)
     kernels.rebalance(arrays, better, k, l_max)
-    patience = max(100, graph.nodes // 50)
+    limits, plain, state = np.full(k, l_max, np.int64), np.zeros(5), np.ones(1, np.uint64)
+    room = np.full(k, room_of(arrays, k, l_max), np.int64)
     if not clock.budget.timed:
-        kernels.refine(arrays, better, k, l_max, PASSES, patience)
+        improve(arrays, better, limits, room, plain, PASSES, ROUNDS, state)
         return better
     for _ in range(PASSES):
-        if clock.spent() or not kernels.refine(arrays, better, k, l_max, 1, patience):
+        if clock.spent() or not improve(arrays, better, limits, room, plain, 1, 1, state):
             break
     return better
 
@@ -67,16 +67,6 @@ def from_nothing(agent: str, graph: Graph) -> None:
     """Announce that an agent does not begin with the partition that is given."""
     if graph.start is not None:
         announce(f"agent {agent!r} does not improve a given partition, but makes its own; 'fm' and 'mtkahypar' do.")
-
-
-def _best(graph: Graph, k: int, l_max: int, parts: list[Array]) -> Array:
-    """The feasible partition of least cut, else the one with the lightest heaviest part."""
-
-    def key(part: Array) -> tuple[float, int]:
-        heaviest = np.bincount(part, weights=graph.vwgt, minlength=k).max()
-        return max(heaviest - l_max, 0.0), cut_of(graph, part)
-
-    return min(parts, key=key)
 
 
 def slack(problem: Partitioning, graph: Graph) -> float:
@@ -127,103 +117,6 @@ class Fennel(_Streaming):
         weight = max(instance.total_node_weight, 1)
         alpha = instance.total_edge_weight * problem.k ** (self.gamma - 1) / weight**self.gamma
         return self._solve(problem, instance, rng, alpha, self.gamma)
-
-
-class FM:
-    """Multilevel Fiduccia-Mattheyses: coarsen, grow and refine on the coarsest graph, refine up; best of `runs`.
-
-    `levels=False` is flat FM from breadth-first growing. With a time budget, runs go on until it is spent. A given
-    start is refined, then coarsened within its parts and refined up again and again (V-cycles; Walshaw 2004).
-    """
-
-    problems = PARTITIONING
-    step = "a run, which answers one partition"
-    indivisible = "a run: coarsening, growing and refining the whole graph once"
-
-    def __init__(self, *, runs: int = 5, levels: bool = True, passes: int = 20) -> None:
-        self.runs, self.levels, self.passes = runs, levels, passes
-
-    def solve(self, problem: Partitioning, instance: Graph, rng: np.random.Generator, budget: Budget) -> Solution:
-        """The best feasible partition of the runs that the budget allows (at least one)."""
-        clock = Clock(budget)
-        found: list[Array] = []
-        limit = problem.limit(instance)
-        run = 0
-        while run == 0 or not clock.spent(run):
-            if not budget.timed and run >= self.runs:
-                break
-            if instance.start is None:
-                made = self._run(problem.k, instance, limit, rng)
-            elif found and self.levels:
-                made = self._cycle(problem.k, instance, found[0], limit, rng)
-            else:
-                made = self._improve(problem.k, instance, instance.start.copy(), limit)
-            found = [_best(instance, problem.k, limit, [*found, made])]
-            run += 1
-        return {"part": found[0]}
-
-    def _cycle(self, k: int, graph: Graph, part: Array, limit: int, rng: np.random.Generator) -> Array:
-        """Refine `part` on every level of a coarsening that keeps its parts apart."""
-        levels = coarsen(graph, max(30 * k, 100), rng, part)
-        for _, coarse in levels[:-1]:
-            part = part[np.unique(coarse, return_index=True)[1]]
-        part = self._improve(k, levels[-1][0], part.copy(), limit)
-        for finer, coarse in reversed(levels[:-1]):
-            part = self._improve(k, finer, part[coarse], limit)
-        return part
-
-    def _run(self, k: int, graph: Graph, limit: int, rng: np.random.Generator) -> Array:
-        levels = coarsen(graph, max(30 * k, 100), rng) if self.levels else [(graph, np.zeros(0, np.int32))]
-        coarsest = levels[-1][0]
-        starts = [self._grown(k, coarsest, limit, rng) for _ in range(10 if self.levels else 1)]
-        part = _best(coarsest, k, limit, starts)
-        for finer, coarse in reversed(levels[:-1]):
-            part = self._improve(k, finer, part[coarse], limit)
-        return part
-
-    def _grown(self, k: int, graph: Graph, limit: int, rng: np.random.Generator) -> Array:
-        from sysgym.graphs.labels.growing_kernels import grow
-        from sysgym.graphs.labels.modes import first_labels
-
-        part, load = first_labels(graph, k)
-        grow(graph.xadj, graph.adjncy, graph.vwgt, rng.permutation(graph.nodes), part, load, limit)
-        return self._improve(k, graph, part, limit)
-
-    def _improve(self, k: int, graph: Graph, part: Array, limit: int) -> Array:
-        from sysgym_agents.partitioning import partition_kernels as kernels
-
-        arrays = kernels.csr(graph)
-        kernels.rebalance(arrays, part, k, limit)
-        kernels.refine(arrays, part, k, limit, self.passes, max(100, graph.nodes // 50))
-        return part
-
-
-def coarsen(
-    graph: Graph, smallest: int, rng: np.random.Generator, part: Array | None = None
-) -> list[tuple[Graph, Array]]:
-    """Levels from the graph itself to one of about `smallest` nodes, by heavy-edge matching.
-
-    Each level is its graph and the coarse node of each of its nodes, (n,) int32; the last level's map is empty. Fixed
-    nodes are matched with those of the same part alone, and so are all nodes where `part` (n,) is given.
-    """
-    from sysgym_agents.partitioning import partition_kernels as kernels
-
-    levels: list[tuple[Graph, Array]] = []
-    heaviest = max(int(1.5 * graph.total_node_weight / smallest), int(graph.vwgt.max(initial=1)))
-    while graph.nodes > smallest:
-        arrays, free = kernels.csr(graph), graph.given < 0
-        group = graph.given if part is None else 2 * part + free
-        coarse, count = kernels.match(arrays, group, rng.permutation(graph.nodes), heaviest)
-        if count > 0.95 * graph.nodes:
-            break
-        levels.append((graph, coarse))
-        fixed = None
-        if part is not None or graph.fixed is not None:
-            one = np.unique(coarse, return_index=True)[1]  # of the nodes of each coarse one
-            part = None if part is None else part[one]
-            fixed = None if graph.fixed is None else graph.fixed[one]
-        graph = replace(Graph(graph.name, *kernels.contract(arrays, coarse, count)), fixed=fixed)
-    return [*levels, (graph, np.zeros(0, np.int32))]
 
 
 class Spectral:

@@ -1,0 +1,1 @@
+"""Multilevel partitioning of graphs and hypergraphs: kernels, searches, their population, learnt priorities."""

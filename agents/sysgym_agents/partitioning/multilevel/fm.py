@@ -1,0 +1,160 @@
+"""The recommended partitioner: clustering, recursive bisection, k-way FM, flows, and a population that is combined."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Annotated
+
+import numpy as np
+
+from sysgym.core.options import Range
+from sysgym.core.problem import Array, Solution
+from sysgym.graphs.csr import Graph
+from sysgym_agents.core import Budget, Clock
+from sysgym_agents.partitioning.baselines import PARTITIONING, cut_of, keep_fixed
+from sysgym_agents.partitioning.multilevel.population import Member, evolved
+
+if TYPE_CHECKING:
+    from sysgym.partitioning.problem import Partitioning
+
+BISECTIONS = 4  # recursive bisections of the coarsest graph, of which the best is kept
+SHRINK = 2.5  # nodes over clusters of a level
+WIDE = 0.1  # of the corridors of flows: what a side may weigh above the limit, in shares of a part
+FLOWS = 2  # rounds of them on a level, at most
+
+Level = tuple[Graph, Array]  # a graph, and the cluster of each of its nodes, (n,) int32; empty on the coarsest
+
+
+class FM:
+    """Multilevel partitioning with k-way Fiduccia-Mattheyses searches and flows, repeated and combined.
+
+    A run clusters nodes until few are left, bisects those again and again, and refines on every level back up: moves
+    over the whole graph, moves from single spots of the boundary, and balanced minimum cuts between pairs of parts.
+    Runs are a population, whose members are combined and sent through V-cycles (Walshaw 2004) while the budget lasts.
+    A given start is improved by V-cycles alone.
+
+    Hyper-parameters:
+        runs: steps, if there is no budget. levels: False refines the graph itself alone, without clusters.
+        load: how much moves out of heavy parts into light ones come first; 0: the cut alone says.
+    """
+
+    problems = PARTITIONING
+    step = "a run or a V-cycle, which answers one partition"
+    indivisible = "a run: coarsening, bisecting and refining the whole graph once"
+
+    def __init__(
+        self, *, runs: Annotated[int, Range(1, 10**9)] = 5, levels: bool = True,
+        load: Annotated[float, Range(0, 1e6)] = 0.0,
+    ) -> None:  # fmt: skip
+        self.runs, self.levels, self.load = runs, levels, load
+
+    def solve(self, problem: Partitioning, instance: Graph, rng: np.random.Generator, budget: Budget) -> Solution:
+        """The best feasible partition that the budget allows (one run at least)."""
+        clock, theta = Clock(budget), np.array([0.0, 0.0, self.load, 0.0, 0.0])
+        search = Search(instance, problem.k, problem.limit(instance), theta, rng, self.levels)
+        return {"part": evolved(search, instance.start, clock, self.runs).part}
+
+
+class Search:
+    """The steps of `FM` on a graph; `theta` (5,) weighs the features of a move's priority."""
+
+    def __init__(
+        self, graph: Graph, k: int, limit: int, theta: Array, rng: np.random.Generator, levels: bool = True
+    ) -> None:
+        self.graph, self.k, self.limit, self.theta, self.rng, self.levels = graph, k, limit, theta, rng, levels
+        self.state = rng.integers(1, 2**63, 1, dtype=np.uint64)
+
+    def run(self) -> Member:
+        """A partition from nothing."""
+        levels = self.coarsened(self.graph.given)
+        return self.up(levels, self.best_bisection(levels[-1][0]))
+
+    def given(self, part: Array) -> Member:
+        """A given partition, improved; fixed nodes go to their parts."""
+        return self.up([(self.graph, np.zeros(0, np.int32))], keep_fixed(self.graph, part, self.k))
+
+    def cycle(self, better: Array, other: Array | None = None) -> Member:
+        """Coarsen within the parts of one or two partitions, and refine the better one up again."""
+        group = better.astype(np.int64) if other is None else better.astype(np.int64) * self.k + other
+        levels, part = self.coarsened(2 * group + (self.graph.given < 0)), better
+        for _, coarse in levels[:-1]:
+            part = part[np.unique(coarse, return_index=True)[1]]
+        return self.up(levels, part.copy())
+
+    def coarsened(self, group: Array) -> list[Level]:
+        """Levels from the graph to a small one; nodes of different groups (n,) stay apart."""
+        if not self.levels:
+            return [(self.graph, np.zeros(0, np.int32))]
+        return coarsen(self.graph, self.k, self.limit, group, self.state)
+
+    def best_bisection(self, graph: Graph) -> Array:
+        """The best of some recursive bisections, refined."""
+        from sysgym_agents.partitioning import partition_kernels
+        from sysgym_agents.partitioning.multilevel import bisection_kernels
+
+        arrays, found = partition_kernels.csr(graph), []
+        for _ in range(BISECTIONS):
+            part = np.zeros(graph.nodes, np.int32)
+            bisection_kernels.bisect(arrays, part, self.k, self.room(graph), self.state)
+            self.improve(graph, part)
+            found.append(self.member(graph, part))
+        return min(found, key=lambda member: member.key).part
+
+    def up(self, levels: list[Level], part: Array) -> Member:
+        """The partition of the coarsest graph, refined there and on every finer one."""
+        self.improve(levels[-1][0], part)
+        for finer, coarse in reversed(levels[:-1]):
+            part = part[coarse]
+            self.improve(finer, part)
+        return self.member(self.graph, part)
+
+    def improve(self, graph: Graph, part: Array) -> None:
+        """Move nodes within the limit where parts outweigh it, then refine. Where the limit leaves no room for the
+        nodes of a level, parts may weigh a little more until the last level.
+        """
+        from sysgym_agents.partitioning import partition_kernels
+        from sysgym_agents.partitioning.multilevel import flow_kernels
+        from sysgym_agents.partitioning.multilevel import refinement_kernels as kernels
+
+        arrays, most = partition_kernels.csr(graph), self.room(graph)
+        limit = self.limit if graph is self.graph else most
+        limits, room = np.full(self.k, limit, np.int64), np.full(self.k, most, np.int64)
+        if np.bincount(part, graph.vwgt, self.k).max() > limit:
+            partition_kernels.rebalance(arrays, part, self.k, limit)
+        kernels.improve(arrays, part, limits, room, self.theta, kernels.PASSES, kernels.ROUNDS, self.state)
+        wide = most + int(WIDE * graph.total_node_weight / self.k)
+        flow_kernels.flows(arrays, part, limits, wide, FLOWS, self.state)
+
+    def room(self, graph: Graph) -> int:
+        """What a part may weigh inside a search on a level."""
+        from sysgym_agents.partitioning.multilevel.refinement_kernels import room_of
+        from sysgym_agents.partitioning.partition_kernels import csr
+
+        return int(room_of(csr(graph), self.k, self.limit))
+
+    def member(self, graph: Graph, part: Array) -> Member:
+        """A partition with its excess and cut."""
+        heaviest = int(np.bincount(part, graph.vwgt, self.k).max())
+        return Member((max(heaviest - self.limit, 0), cut_of(graph, part)), part)
+
+
+def coarsen(graph: Graph, k: int, limit: int, group: Array, state: Array) -> list[Level]:
+    """Levels from the graph itself to one of about max(30 k, 100) nodes, by clustering within groups (n,)."""
+    from sysgym_agents.partitioning import partition_kernels
+    from sysgym_agents.partitioning.multilevel import coarsening_kernels as kernels
+
+    smallest = max(30 * k, 100)
+    heaviest = max(int(min(1.5 * graph.total_node_weight / smallest, limit / 2)), 1)
+    levels: list[Level] = []
+    while graph.nodes > smallest:
+        arrays = partition_kernels.csr(graph)
+        fewest = max(int(graph.nodes / SHRINK), smallest)
+        coarse, count = kernels.cluster(arrays, group, heaviest, fewest, state)
+        if count > 0.95 * graph.nodes:
+            break
+        levels.append((graph, coarse))
+        one = np.unique(coarse, return_index=True)[1]  # of the nodes of each coarse one
+        group = group[one]
+        fixed = None if graph.fixed is None else graph.fixed[one]
+        graph = replace(Graph(graph.name, *kernels.contract(arrays, coarse, count)), fixed=fixed)
+    return [*levels, (graph, np.zeros(0, np.int32))]
