@@ -43,7 +43,7 @@ class FM:
     indivisible = "a run: coarsening, bisecting and refining the whole graph once"
 
     def __init__(
-        self, *, runs: Annotated[int, Range(1, 10**9)] = 5, levels: bool = True,
+        self, *, runs: Annotated[int, Range(1, 10**9)] = 10, levels: bool = True,
         load: Annotated[float, Range(0, 1e6)] = 0.0,
     ) -> None:  # fmt: skip
         self.runs, self.levels, self.load = runs, levels, load
