@@ -10,7 +10,7 @@ from sysgym.core.problem import Array
 from sysgym.dataflow.features import Work, make_work
 from sysgym_agents.core import Clock
 from sysgym_agents.dataflow.anneal import move_kernels as kernels
-from sysgym_agents.dataflow.anneal.starts import LAST_START, Pace, Start, repair
+from sysgym_agents.dataflow.anneal.starts import Pace, Start, repair
 
 if TYPE_CHECKING:
     from sysgym.dataflow.simulator.job import Job
@@ -41,9 +41,9 @@ class Found(NamedTuple):
     over: int  # bytes
 
     @property
-    def key(self) -> tuple[bool, float]:
+    def key(self) -> tuple[int, int]:
         """What is minimised."""
-        return self.over > 0, self.cost + self.over / 1e3
+        return self.over, self.cost
 
 
 class CompiledSearch:
@@ -93,7 +93,7 @@ class CompiledSearch:
 
     def _repair(self) -> None:
         """Make the fastest placement fit, if there is time."""
-        if "placement" not in self.tasks or self.job.devices == 1 or self.clock.share >= LAST_START or self.spent():
+        if "placement" not in self.tasks or self.job.devices == 1 or self.clock.share >= REPAIR_UNTIL or self.spent():
             return
         work = make_work(self.job, "layers", 2 * self.settings.groups)
 

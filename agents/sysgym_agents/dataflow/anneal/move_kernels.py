@@ -245,11 +245,11 @@ def _return_to_best(net, machines, decision, state):
 def _weigh(net, machines, full, decision, plan, state, scratch, heat, random):
     """Whether to accept what is decided, its cost, excess of memory, and the operators simulated."""
     over, work = np.int64(0), 0
-    now = state[COST] + state[OVER] / 1000.0
+    now = state[OVER] if state[OVER] > 0 else state[COST]  # out of memory: that comes first
     limit = np.int64(min(now * (1.0 - heat * np.log(1.0 - _uniform(random))), 2.0**61))
-    if state[OVER] > 0:  # out of memory: that counts too
+    if state[OVER] > 0:
         cost, over = judge(net, full, machines, decision, plan.fifo, state)
-        return over == 0 or cost + over / 1000.0 <= limit, cost, over, 4 * len(decision.place)
+        return over <= limit, cost, over, 4 * len(decision.place)
     cost, work = makespan(net, machines, decision.place, decision.rank, plan.fifo, decision.load, plan.bounded, limit,
                           decision.tail, scratch)  # fmt: skip
     accept = cost <= limit
@@ -299,8 +299,7 @@ def anneal(net, machines, full, parts, layers, decision, log, scratch, plan, sta
                 _return_to_best(net, machines, decision, state)
             elif accept:
                 state[COST], state[OVER] = cost, over
-                better = cost + over / 1000.0 < state[BEST_COST] + state[BEST_OVER] / 1000.0
-                if (over > 0) < (state[BEST_OVER] > 0) or ((over > 0) == (state[BEST_OVER] > 0) and better):
+                if over < state[BEST_OVER] or (over == state[BEST_OVER] and cost < state[BEST_COST]):
                     state[BEST_COST], state[BEST_OVER], state[IMPROVED] = cost, over, state[STEPS]
                     decision.best_place[:] = decision.place
                     decision.best_rank[:] = decision.rank

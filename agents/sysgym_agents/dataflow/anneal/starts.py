@@ -119,8 +119,9 @@ def _cheapest(job: Job, work: Work, place: Array, outcome: Outcome, full: int, b
     loss = extra + np.maximum(load - outcome.busy_ns.max(), 0)
     excess = -int(room[full])
     value = loss / np.minimum(np.maximum(freed, 1.0), excess)[:, None]
-    allowed = on[:, None] & ~barred & (freed > 0)[:, None] & (room[None, :] >= freed[:, None])
-    allowed[:, full] = False
+    allowed = on[:, None] & ~barred & (freed > 0)[:, None] & (room > 0)[None, :]
+    fits = allowed & (room[None, :] >= freed[:, None])
+    allowed = fits if fits.any() else allowed  # peaks of unlike times may share the room
     if not allowed.any():
         return None
     unit, device = np.unravel_index(int(np.argmin(np.where(allowed, value, np.inf))), value.shape)
