@@ -19,7 +19,7 @@ from sysgym.dataflow.simulator.simulate import simulate
 from sysgym_agents.core import Budget, Clock, make_agent
 from sysgym_agents.dataflow.anneal import move_kernels as moves
 from sysgym_agents.dataflow.anneal.compiled import CompiledSearch, Settings
-from sysgym_agents.dataflow.anneal.starts import live_bytes, repair, starts_of
+from sysgym_agents.dataflow.anneal.starts import Pace, Start, live_bytes, repair, starts_of
 from sysgym_agents.dataflow.annealing import DeviceAnnealer
 
 GRAPHS = ("layered/test-0", "layered/test-1", "doppler/ffnn", "seeds/txl_4l", "seeds/rnnlm_2l",
@@ -251,3 +251,38 @@ def test_the_compiled_state_starts_scarce_only_near_the_memories() -> None:
         search = CompiledSearch(job, ("placement",), Settings(0.01, 0.001, 64, 10, 300), Clock(Budget(steps=10)))
         assert search._state()[moves.SCARCE] == scarce
     assert kernels.FAR == lean_kernels.FAR
+
+
+class Hands:
+    """A clock that is set by hand."""
+
+    share, cpu_seconds, budget = 0.0, 0.0, Budget()
+
+
+def test_no_start_is_begun_late_or_beyond_the_time() -> None:
+    clock: Any = Hands()
+    pace, cheap, dear = Pace(clock), Start(lambda: np.zeros(1), 0.1), Start(lambda: np.zeros(1), 16.0)
+    clock.share = 0.02
+    pace.measure(0.0)  # a simulation took 2 % of the time
+    assert pace.allows(cheap) and pace.allows(dear)
+    clock.share = 0.39
+    assert pace.allows(cheap) and pace.allows(dear)
+    clock.share = 0.4
+    assert not pace.allows(cheap)
+    clock.share = 0.3
+    pace.measure(0.25)  # now 5 %: METIS would not end in time
+    assert pace.allows(cheap) and not pace.allows(dear)
+
+
+def test_starts_that_are_not_begun_cost_nothing() -> None:
+    problem = make_problem("DevicePlacement")
+    job = problem.job(problem.load("layered/test-1"))
+    search = CompiledSearch(job, ("placement",), Settings(0.01, 0.001, 64, 100, 300), Clock(Budget(steps=100)))
+    clock: Any = Hands()
+    clock.share, search.pace = 0.5, Pace(clock)
+
+    def never() -> Array:
+        raise AssertionError("begun")
+
+    search.begin([Start(never, 0.1)])
+    assert search.judged == 1 and np.array_equal(search.best.placement, job.expert)
