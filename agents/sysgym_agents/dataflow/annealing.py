@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
-from typing import TYPE_CHECKING, Annotated, ClassVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 import numpy as np
 
 from sysgym.core.errors import UsageError
 from sysgym.core.options import Range, check_fields
-from sysgym.core.problem import Array, Solution
+from sysgym.core.problem import Solution
 from sysgym_agents.core import Budget, Clock
 from sysgym_agents.dataflow import baselines as rules
 
@@ -20,22 +18,7 @@ if TYPE_CHECKING:
     from sysgym.dataflow.graphs.graph import DataflowGraph
     from sysgym.dataflow.problem import GraphProblem
     from sysgym.dataflow.simulator.job import Job
-
-PLACERS = (rules.Single, rules.Expert, rules.LayerRoundRobin, rules.Blocks, rules.HEFT, rules.METF)
-FREE_PLACERS = (rules.HEFT, rules.METF)  # again without co-location
-METIS_STARTS = 4
-
-Start = Callable[[], Array]  # makes a placement
-
-
-@dataclass
-class Answer:
-    """A decision on operators and its score."""
-
-    placement: Array
-    priority: Array | None
-    fusion: Array | None
-    key: tuple[bool, float] = (True, np.inf)
+    from sysgym_agents.dataflow.anneal.starts import Start
 
 
 @dataclass(kw_only=True, eq=False)
@@ -45,6 +28,10 @@ class DeviceAnnealer:
     Moves change a group, a group and its neighbours in time, a swap of two devices' groups, or a layer; groups are cut
     by layer, phase and chunks of time, ever finer. In graph optimisation, priorities start from the critical path and
     groups are moved forward or back, and fusion rules are tried on the way.
+
+    Everything but fusion, noise, throughput and Placeto's simulator runs in compiled code that stops a simulation as
+    soon as it is certain to be refused. No start is begun after 40 % of the time; where the fastest one does not fit
+    in memory, its units are moved off the full devices first.
 
     Hyper-parameters:
         steps: simulations, if there is no budget. hot, cold: first and last temperature, relative to the cost.
@@ -57,7 +44,7 @@ class DeviceAnnealer:
     indivisible: ClassVar[str] = "a simulation, or one start: METIS, HEFT or m-ETF on the whole graph"
 
     steps: Annotated[int, Range(1, 10**12)] = 4000
-    hot: Annotated[float, Range(1e-300, 1e9)] = 0.02
+    hot: Annotated[float, Range(1e-300, 1e9)] = 0.005
     cold: Annotated[float, Range(1e-300, 1e9)] = 0.0005
     groups: Annotated[int, Range(1, 10**9)] = 64
     metis: bool = True
@@ -71,193 +58,52 @@ class DeviceAnnealer:
         self, problem: GraphProblem, instance: DataflowGraph, rng: np.random.Generator, budget: Budget
     ) -> Solution:
         """The best decision found, at least the expert's; the budget counts simulations."""
-        from sysgym.dataflow.features import make_work
+        from sysgym_agents.dataflow.anneal.starts import Start, starts_of
 
         clock, job, tasks = Clock(budget), problem.job(instance), rules.tasks_of(problem)
-        search = Search(job, tasks, rng)
-        search.begin(self._placements(job, rng) if "placement" in tasks else [lambda: job.expert], clock.spent)
         limit = budget.steps if budget.steps is not None else (10**9 if budget.timed else self.steps)
+        starts = starts_of(job, rng, self.metis) if "placement" in tasks else [Start(lambda: job.expert, 0.0)]
+        able = job.devices > 1 or tasks != ("placement",)  # to change anything
+        search = self._compiled if job.plain and "fusion" not in tasks else self._stepwise
+        placement, priority, fusion = search(job, tasks, starts, rng, clock, limit if able else 0)
+        arrays = {"placement": placement, "priority": priority, "fusion": fusion}
+        nodes = instance.nodes
+        return rules.pick(tasks, {name: np.zeros(nodes, np.int64) if value is None else value
+                                  for name, value in arrays.items()})  # fmt: skip
+
+    def _compiled(
+        self, job: Job, tasks: tuple[str, ...], starts: list[Start], rng: np.random.Generator, clock: Clock, limit: int
+    ) -> tuple[Any, Any, Any]:
+        from sysgym_agents.dataflow.anneal.compiled import CompiledSearch, Settings
+
+        settings = Settings(self.hot, self.cold, self.groups, max(limit, 1), self._patience(limit))
+        search = CompiledSearch(job, tasks, settings, clock)
+        search.begin(starts)
+        found = search.run(int(rng.integers(2**63))) if limit else search.best
+        return found.placement, found.priority, None
+
+    def _patience(self, limit: int) -> int:
+        """Steps without a better answer after which the search goes on from the best."""
+        return max(300, min(limit, self.steps) // 8)
+
+    def _stepwise(
+        self, job: Job, tasks: tuple[str, ...], starts: list[Start], rng: np.random.Generator, clock: Clock, limit: int
+    ) -> tuple[Any, Any, Any]:
+        from sysgym.dataflow.features import make_work
+        from sysgym_agents.dataflow.anneal.starts import Pace
+        from sysgym_agents.dataflow.anneal.stepwise import Search
+
+        pace, before = Pace(clock), clock.share
+        search = Search(job, tasks, rng)
+        pace.measure(before)
+        search.begin(starts, clock.spent, pace)
         scales: dict[int, Work] = {}
-        while (done := max(clock.share, search.judged / limit)) < 1 and (job.devices > 1 or tasks != ("placement",)):
+        while limit and (done := max(clock.share, search.judged / limit)) < 1:
             heat = self.hot * (self.cold / self.hot) ** done
             fine = min(int(rng.integers(0, 1 + int(3 * done))), 2)
             if fine not in scales:
                 scales[fine] = make_work(job, "layers", self.groups * 2**fine)
             search.move(scales[fine], heat)
-            if search.steps - search.improved > max(300, min(limit, self.steps) // 8):
+            if search.steps - search.improved > self._patience(limit):
                 search.return_to_best()
-        best = search.found
-        arrays = {"placement": best.placement, "priority": best.priority, "fusion": best.fusion}
-        nodes = instance.nodes
-        return rules.pick(tasks, {name: np.zeros(nodes, np.int64) if value is None else value
-                                  for name, value in arrays.items()})  # fmt: skip
-
-    def _placements(self, job: Job, rng: np.random.Generator) -> list[Start]:
-        """Starts, the cheap ones first, each made when it is asked for."""
-        found: list[Start] = [partial(placer().place, job, rng) for placer in PLACERS]
-        found += [partial(placer(colocate=False).place, job, rng) for placer in FREE_PLACERS]
-        if self.metis:
-            try:
-                import pymetis  # noqa: F401
-            except ImportError:
-                return found
-            seeds = [int(rng.integers(2**31)) if job.devices > 1 else 0 for _ in range(METIS_STARTS)]
-            found += [partial(rules.MetisPlacement.seeded, job, seed) for seed in seeds]
-        return found
-
-
-def _same(one: Answer, two: Answer) -> bool:
-    """Whether two answers share their rules and have equal placements."""
-    shared = one.priority is two.priority and one.fusion is two.fusion
-    return shared and np.array_equal(one.placement, two.placement)
-
-
-class Search:
-    """The annealer's current and best decision."""
-
-    def __init__(self, job: Job, tasks: tuple[str, ...], rng: np.random.Generator) -> None:
-        self.job, self.tasks, self.rng = job, tasks, rng
-        self.steps, self.improved = 0, 0
-        self.now = self.best = Answer(job.expert, None, None)
-        self.orders: list[Array | None] = [None]
-        if "schedule" in tasks:
-            self.orders = [job.critical_path, np.zeros(job.graph.nodes, np.int64)]
-        self.moves = [self._relocate, self._stretch, self._swap, self._layer] if "placement" in tasks else []
-        if "schedule" in tasks:
-            self.moves.append(self._shift)
-        self.fusions: list[Array] = []
-        self.levels: list[Array | None] = [None]  # of fusion, for the starts
-        if "fusion" in tasks:
-            self.moves.append(self._refuse)
-            self.fusions = [rules.fusion_rule(job.graph, name) for name in rules.FUSIONS[:-1]]
-            self.levels = [*self.fusions]
-        self.first = Answer(job.expert, self.orders[0], self.levels[0])  # cheap, and mostly fits
-        self.first.key, self.ahead = self._key(self.first), 1  # judged before its turn among the starts
-
-    @property
-    def judged(self) -> int:
-        """Answers judged so far."""
-        return self.steps + self.ahead
-
-    @property
-    def found(self) -> Answer:
-        """The best answer."""
-        return min(self.best, self.first, key=lambda answer: answer.key)
-
-    def begin(self, starts: list[Start], spent: Callable[[int], bool]) -> None:
-        """Take the best of some placements, each with the rules' priorities, while the budget lasts."""
-        for start in starts:
-            if spent(self.judged):
-                return
-            placement = start().astype(np.int32)
-            for order in self.orders:
-                for fusion in self.levels:
-                    if spent(self.judged):
-                        return
-                    self.try_answer(Answer(placement, order, fusion), 0.0)
-
-    def try_answer(self, answer: Answer, heat: float) -> None:
-        """Score an answer; take it if it is better, or by chance if it is a little worse."""
-        again = self.ahead and _same(answer, self.first)
-        answer.key = self.first.key if again else self._key(answer)
-        self.ahead = 0 if again else self.ahead
-        self.steps += 1
-        (bad, cost), (now_bad, now_cost) = answer.key, self.now.key
-        worse = (cost - now_cost) / max(now_cost, 1.0) if np.isfinite(now_cost) else -1.0
-        if bad < now_bad or (bad == now_bad and (worse <= 0 or self.rng.random() < np.exp(-worse / max(heat, 1e-12)))):
-            self.now = answer
-        if answer.key < self.best.key:
-            self.best, self.improved = answer, self.steps
-
-    def _key(self, answer: Answer) -> tuple[bool, float]:
-        score = self.job.score(answer.placement, answer.priority, answer.fusion)
-        return score.over_bytes > 0, score.cost + score.over_bytes / 1e3
-
-    def return_to_best(self) -> None:
-        """Go on from the best answer."""
-        self.now, self.improved = self.best, self.steps
-
-    def move(self, work: Work, heat: float) -> None:
-        """Try a random move on the groups of `work`."""
-        answer = Answer(self.now.placement, self.now.priority, self.now.fusion)
-        move = self.moves[int(self.rng.integers(len(self.moves)))]
-        if move(answer, work):
-            self.try_answer(answer, heat)
-        else:
-            self.steps += 1  # nothing to change: counts, so that a search always ends
-
-    def _device(self, work: Work, unit: int, placement: Array) -> int:
-        """Another device: often a neighbour's, else any."""
-        here = int(placement[work.first[unit]])
-        around = work.links[1][work.link_ptr[unit] : work.link_ptr[unit + 1]]
-        if len(around) and self.rng.random() < 0.5:
-            there = int(placement[work.first[around[int(self.rng.integers(len(around)))]]])
-            if there != here:
-                return there
-        return (here + 1 + int(self.rng.integers(self.job.devices - 1))) % self.job.devices
-
-    def _relocate(self, answer: Answer, work: Work) -> bool:
-        if self.job.devices == 1:
-            return False
-        unit = int(self.rng.integers(work.units.count))
-        device = self._device(work, unit, answer.placement)
-        answer.placement = np.where(work.units.of == unit, device, answer.placement).astype(np.int32)
-        return True
-
-    def _stretch(self, answer: Answer, work: Work) -> bool:
-        """A group and the linked groups of its layer go to one device."""
-        if self.job.devices == 1:
-            return False
-        unit = int(self.rng.integers(work.units.count))
-        device = self._device(work, unit, answer.placement)
-        around = work.links[1][work.link_ptr[unit] : work.link_ptr[unit + 1]]
-        layer = self.job.graph.layer[work.first]
-        chosen = np.zeros(work.units.count, bool)
-        chosen[unit] = True
-        chosen[around[(layer[around] == layer[unit]) & (self.rng.random(len(around)) < 0.7)]] = True
-        answer.placement = np.where(chosen[work.units.of], device, answer.placement).astype(np.int32)
-        return True
-
-    def _swap(self, answer: Answer, work: Work) -> bool:
-        a, b = self.rng.integers(work.units.count, size=2)
-        first, second = answer.placement[work.first[a]], answer.placement[work.first[b]]
-        if first == second:
-            return False
-        of = work.units.of
-        moved = np.where(of == a, second, np.where(of == b, first, answer.placement))
-        answer.placement = moved.astype(np.int32)
-        return True
-
-    def _layer(self, answer: Answer, work: Work) -> bool:
-        """All operators of a layer, or those of one of its phases, go to one device."""
-        if self.job.devices == 1:
-            return False
-        graph = self.job.graph
-        unit = int(self.rng.integers(work.units.count))
-        chosen = graph.layer == graph.layer[work.first[unit]]
-        if self.rng.random() < 0.5:
-            chosen &= graph.phase == graph.phase[work.first[unit]]
-        answer.placement = np.where(chosen, self._device(work, unit, answer.placement), answer.placement).astype(
-            np.int32
-        )
-        return True
-
-    def _shift(self, answer: Answer, work: Work) -> bool:
-        """A group is scheduled earlier or later."""
-        from sysgym.dataflow.simulator.simulate import TOP_PRIORITY
-
-        unit = int(self.rng.integers(work.units.count))
-        before = np.zeros(self.job.graph.nodes, np.int64) if answer.priority is None else answer.priority
-        by = int(self.rng.normal(0, 0.1) * TOP_PRIORITY)
-        answer.priority = np.clip(before + np.where(work.units.of == unit, by, 0), -(2**29), 2**29)
-        return True
-
-    def _refuse(self, answer: Answer, work: Work) -> bool:
-        """A group, or everything, follows another rule of fusion."""
-        graph, rng = self.job.graph, self.rng
-        before = np.zeros(graph.nodes, np.int64) if answer.fusion is None else answer.fusion
-        level = self.fusions[int(rng.integers(len(self.fusions)))]
-        if rng.random() < 0.9:
-            level = np.where(work.units.of == int(rng.integers(work.units.count)), level, before)
-        answer.fusion = level
-        return True
+        return search.found.placement, search.found.priority, search.found.fusion

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 
 TASKS = ("placement", "schedule", "fusion")
+KEPT = 256  # graphs whose units are kept: more than there are in any split
 
 
 @dataclass(kw_only=True, eq=False)
@@ -78,7 +79,7 @@ class GraphProblem:
         """The job and units of each graph, made once."""
         from sysgym.dataflow.features import work_of
 
-        return Memo(partial(work_of, self.rules, self.unit_kind, self.groups))
+        return Memo(partial(work_of, self.rules, self.unit_kind, self.groups), KEPT)
 
     def work(self, instance: DataflowGraph) -> Work:
         """The graph's job, cut into units."""

@@ -1,8 +1,8 @@
 """Maintainers' command that writes the packaged dataflow graphs and their index.
 
-`python -m sysgym_zoo.embed.dataflow` generates the layered networks from their recipes, copies the collection below
-SYSGYM_DATA (traced by us, or under licences that allow it), and records checksums, content hashes, sizes and reference
-costs, which are measured here.
+`python -m sysgym_zoo.embed.dataflow` generates the layered networks from their recipes, traces the configurations of
+the shipped models, copies the collection below SYSGYM_DATA (traced by us, or under licences that allow it), and records
+checksums, content hashes, sizes and reference costs, which are measured here.
 """
 
 from __future__ import annotations
@@ -49,6 +49,10 @@ ABOUT = {
     "models": ("MIT (traced for sysgym)", "ResNet, VGG, BERT, GPT-2 and inference graphs"),
     "msr": ("MIT (msr-fiddle/dnn-partitioning)", "layer and operator graphs of throughput optimisation"),
     "pipedream": ("MIT (msr-fiddle/pipedream)", "measured profiles of training, layers"),
+    "configurations": (
+        "MIT (traced for sysgym)",
+        "many configurations of the shipped models, train and infer; the test split has other architectures",
+    ),
     "doppler": ("CC BY 4.0 (xinyuyao/Doppler)", "three tensor programs of Doppler"),
 }  # fmt: skip
 
@@ -119,9 +123,28 @@ def main() -> None:
                       for split, members in MODELS.items() for short in members}  # fmt: skip
     for group in ("msr", "pipedream", "doppler"):
         sets[group] = third_party(public, group)
-    index = {name: {"version": 1, "source": "embedded", "licence": ABOUT[name][0], "about": ABOUT[name][1],
-                    "instances": rows} for name, rows in sets.items()}  # fmt: skip
-    (ROOT / "index.json").write_text(json.dumps(index, indent=1) + "\n")
+    sets["configurations"] = configurations()
+    write(sets)
+
+
+def configurations() -> dict[str, Any]:
+    """Write the graphs of all configurations of the shipped models, which are traced here; their rows."""
+    from sysgym_zoo.models.configurations import graphs
+
+    rows = {}
+    for given, graph in graphs():
+        content = gzip.decompress(format_graph(graph))
+        rows[given.name] = entry(graph, ROOT / "configurations" / f"{given.name}.json.gz", content, given.split)
+    return rows
+
+
+def write(sets: dict[str, dict[str, Any]]) -> None:
+    """Write the rows of some sets into the index; other sets stay as they are there."""
+    path = ROOT / "index.json"
+    index = json.loads(path.read_text()) if path.is_file() else {}
+    index |= {name: {"version": 1, "source": "embedded", "licence": ABOUT[name][0], "about": ABOUT[name][1],
+                     "instances": rows} for name, rows in sets.items()}  # fmt: skip
+    path.write_text(json.dumps(index, indent=1) + "\n")
 
 
 if __name__ == "__main__":

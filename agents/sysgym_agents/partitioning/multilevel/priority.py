@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 import numpy as np
 
 from sysgym.core.errors import UsageError
-from sysgym.core.options import Choices, Range, Search as Tried
+from sysgym.core.options import Choices, Range
+from sysgym.core.options import Search as Tried
 from sysgym.core.problem import Array, Solution
 from sysgym.graphs.csr import Graph
 from sysgym_agents.core import Budget, Callback, Clock
@@ -32,8 +33,8 @@ class LearntFM(SteppedLearner):
 
     Priority of moving v from a to t = gain + w (t0 (c(v,a) + c(v,t)) / d(v) + t1 log(d(v) / w)
     + 10 t2 (load(a) - load(t)) / L_max + t3 moved(v) w / d(v) + t4 gain / d(v)), where c is the edge weight of v into a
-    part, d its weighted degree, w the mean edge weight, moved(v) how many neighbours the search has moved. Only the order
-    of moves is learnt: what a search keeps is said by true cuts, so answers are exact and feasible as those of `fm`.
+    part, d its weighted degree, w the mean edge weight, moved(v) how many neighbours the search has moved. Only the
+    order of moves is learnt: what a search keeps is said by true cuts, so answers are exact and feasible as `fm`'s.
 
     `fit` finds t by evolution strategies: the mean logarithm of the cut of one run on the training graphs, each with 2,
     4, 8 or 16 parts. Untrained, t is 0, and this is `fm`.

@@ -14,7 +14,7 @@ from sysgym.dataflow.graphs.io import parse_graph, read_graph
 TOPIC = "dataflow"
 
 
-@lru_cache(maxsize=64)
+@lru_cache(maxsize=256)  # more than the graphs of any split
 def _registered(name: str) -> DataflowGraph:
     entry = find_entry(load_index(TOPIC), name)
     assert entry is not None and entry.file is not None

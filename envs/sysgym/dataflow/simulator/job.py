@@ -13,6 +13,7 @@ from sysgym.dataflow.graphs.cluster import Cluster
 from sysgym.dataflow.graphs.fusion import Fused, fuse, fused_graph
 from sysgym.dataflow.graphs.graph import DataflowGraph
 from sysgym.dataflow.graphs.groups import expert_placement
+from sysgym.dataflow.simulator.lean import Lean
 from sysgym.dataflow.simulator.placeto import placeto_us
 from sysgym.dataflow.simulator.rules import Rules
 from sysgym.dataflow.simulator.simulate import (
@@ -90,6 +91,16 @@ class Job:
     def critical_path(self) -> Array:
         """Priorities along the critical path, (N,) int64."""
         return critical_path_priority(self.graph, self.times, self.cluster)
+
+    @property
+    def plain(self) -> bool:
+        """Whether the cost, without fusion, is the makespan of the usual simulator, which `lean` has faster."""
+        return self.rules.objective == "latency" and self.rules.simulator == "events" and not self.rules.noise
+
+    @cached_property
+    def lean(self) -> Lean:
+        """The graph on its devices, for searches."""
+        return Lean(self.graph, self.times, self.cluster)
 
     @cached_property
     def noisy_times(self) -> list[Array]:
