@@ -1,0 +1,191 @@
+"""The multilevel search on hypergraphs behind the agent `fm`: a population of runs, then combinations and V-cycles.
+
+A run makes the hypergraph smaller by clusters, partitions the smallest one by several growings and Fiduccia-Mattheyses,
+and refines on every level back up (Karypis et al. 1999; Schlag et al. 2016). A V-cycle does so within the parts of a
+partition, a combination within those of two (Sanders and Schulz 2012), from the better one.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from sysgym.core.problem import Array, Solution
+from sysgym.graphs.hypergraph import Hypergraph
+from sysgym_agents.core import Budget, Clock
+
+if TYPE_CHECKING:
+    from sysgym.graphs.labels.net_kernels import Nets
+    from sysgym.partitioning.problem import Partitioning
+
+FIRST = 0.2  # share of the time for the first population
+MEMBERS = (2, 12)  # of the population
+COMBINED = 0.8  # share of the later steps that combine two members
+ROUNDS = (3, 10)  # of refinement on a level, global and localised
+LOCAL = 40  # moves without a new best that end a localised search
+
+
+class Member(NamedTuple):
+    """A partition and how good it is: what parts weigh too much, then the cost."""
+
+    key: tuple[int, int]
+    part: Array
+
+
+class Level(NamedTuple):
+    """A hypergraph and the cluster of each of its nodes in the next, smaller one."""
+
+    nets: Nets
+    given: Array  # (n,) int32, the part of fixed nodes, else -1
+    coarse: Array  # (n,) int32; empty on the smallest
+
+
+class Search:
+    """One instance with its rules; every method draws from the same generator."""
+
+    def __init__(self, problem: Partitioning, graph: Hypergraph, rng: np.random.Generator) -> None:
+        from sysgym.graphs.labels.net_kernels import nets_of
+
+        self.graph, self.rng, self.k, self.km1 = graph, rng, problem.k, problem.objective == "km1"
+        self.limit, self.nets = problem.limit(graph), nets_of(graph)
+        self.smallest = max(30 * self.k, 150)
+
+    def seed(self) -> int:
+        """Of a kernel."""
+        return int(self.rng.integers(2**31))
+
+    def member(self, part: Array) -> Member:
+        """A partition of the whole hypergraph, judged."""
+        from sysgym_agents.partitioning import hypergraph_kernels as kernels
+
+        labels = kernels.labels_of(self.nets, part, self.k, self.km1)
+        excess = max(int(labels.load.max()) - self.limit, 0)
+        return Member((excess, int(kernels.cut_cost(self.nets, labels, self.km1))), part)
+
+    def levels(self, group: Array | None = None) -> list[Level]:
+        """From the hypergraph itself to one of about `smallest` nodes; clusters stay within `group` (n,)."""
+        from sysgym_agents.partitioning import hypergraph_coarsening as coarsening
+
+        nets, given, found = self.nets, self.graph.given, []
+        heaviest = max(int(1.5 * nets.vwgt.sum() / self.smallest), 1)
+        while len(nets.vwgt) > self.smallest:
+            kept = given if group is None else group * (self.k + 1) + given + 1
+            order = self.rng.permutation(len(nets.vwgt))
+            coarse, count = coarsening.cluster(nets, kept, order, heaviest, 0.6)
+            if count > 0.95 * len(nets.vwgt):
+                break
+            found.append(Level(nets, given, coarse))
+            nets = coarsening.contract(nets, coarse, count)
+            one = np.unique(coarse, return_index=True)[1]
+            given, group = given[one], None if group is None else group[one]
+        return [*found, Level(nets, given, np.zeros(0, np.int32))]
+
+    def improve(self, level: Level, part: Array, rounds: tuple[int, int] = ROUNDS) -> Array:
+        """Refine the partition of a level in place."""
+        from sysgym_agents.partitioning import hypergraph_kernels as kernels
+
+        labels, work = kernels.labels_of(level.nets, part, self.k, self.km1), kernels.work_of(level.given, self.k)
+        if labels.load.max() > self.limit:
+            kernels.rebalance(level.nets, labels, work, self.km1, self.limit)
+        patience = (max(100, len(part) // 50), LOCAL)
+        kernels.refine(level.nets, labels, work, self.km1, self.limit, rounds, patience, self.seed())
+        return part
+
+    def up(self, levels: list[Level], part: Array) -> Array:
+        """Refine from the smallest level to the largest."""
+        part = self.improve(levels[-1], part)
+        for level in reversed(levels[:-1]):
+            part = self.improve(level, part[level.coarse])
+        return part
+
+    def run(self) -> Member:
+        """A partition from nothing."""
+        levels = self.levels()
+        return self.member(self.up(levels, self.first(levels[-1])))
+
+    def first(self, level: Level, tries: int = 20) -> Array:
+        """The best of several partitions of the smallest level."""
+        from sysgym_agents.partitioning import hypergraph_kernels as kernels
+
+        found: list[tuple[tuple[int, int], Array]] = []
+        share = level.nets.vwgt.sum() / self.k
+        for number in range(tries):
+            part = np.where(level.given >= 0, level.given, self.k - 1).astype(np.int32)
+            near = True if number % 2 else self.km1  # what nets reach leads on where none would be saved
+            labels, work = kernels.labels_of(level.nets, part, self.k, near), kernels.work_of(level.given, self.k)
+            kernels.grow(level.nets, labels, work, near, np.full(self.k, share), self.seed())
+            part = self.improve(level, part, (5, 2))
+            labels = kernels.labels_of(level.nets, part, self.k, self.km1)
+            excess = max(int(labels.load.max()) - self.limit, 0)
+            found.append(((excess, int(kernels.cut_cost(level.nets, labels, self.km1))), part))
+        return min(found, key=lambda item: item[0])[1]
+
+    def cycle(self, better: Array, other: Array | None = None) -> Member:
+        """Refine `better` (n,) again on a hierarchy that keeps its parts, and those of `other`, apart."""
+        group = better.astype(np.int64) if other is None else better.astype(np.int64) * self.k + other
+        levels = self.levels(group)
+        part = better
+        for level in levels[:-1]:
+            part = part[np.unique(level.coarse, return_index=True)[1]]
+        return self.member(self.up(levels, part.copy()))
+
+    def packed(self) -> Member:
+        """Longest-first packing: heavy, but within the limit."""
+        from sysgym.graphs.labels.growing_kernels import spread
+        from sysgym.graphs.labels.modes import first_labels
+
+        part, load = first_labels(self.graph, self.k)
+        spread(self.graph.vwgt, np.argsort(-self.graph.vwgt, kind="stable"), part, load)
+        return self.member(part)
+
+
+def solve_hypergraph(
+    problem: Partitioning, graph: Hypergraph, rng: np.random.Generator, budget: Budget, runs: int
+) -> Solution:
+    """The best partition of the steps that the budget allows, one at least; `runs` of them without a budget."""
+    clock, search = Clock(budget), Search(problem, graph, rng)
+    members: list[Member] = []
+    step, longest = 0, 0.0
+    while step == 0 or not _over(clock, step, longest, runs):
+        before = clock.share
+        if not members and graph.start is not None:
+            members = [search.member(search.improve(search.levels()[0], graph.start.copy()))]
+        elif graph.start is None and _still_first(clock, len(members), step):
+            members.append(search.run())
+        else:
+            _evolve(search, members)
+        step, longest = step + 1, clock.share - before
+    best = min(members, key=lambda m: m.key)
+    return {"part": (best if not best.key[0] else min((best, search.packed()), key=lambda m: m.key)).part}
+
+
+def _over(clock: Clock, step: int, longest: float, runs: int) -> bool:
+    """Whether no further step may begin."""
+    if not clock.budget.timed and clock.budget.steps is None:
+        return step >= runs
+    return clock.spent(step) or clock.share + 0.8 * longest > 1
+
+
+def _still_first(clock: Clock, members: int, step: int) -> bool:
+    """Whether the population is still to grow."""
+    if clock.budget.timed:
+        return members < MEMBERS[0] or (members < MEMBERS[1] and clock.share < FIRST)
+    return step < 4
+
+
+def _evolve(search: Search, members: list[Member]) -> None:
+    """Combine two members, or cycle one; the child takes the place of a parent or of the worst that it beats."""
+    rng = search.rng
+    if len(members) > 1 and rng.random() < COMBINED:
+        pair = sorted(rng.choice(len(members), 2, replace=False).tolist(), key=lambda i: members[i].key)
+        child, parent = search.cycle(members[pair[0]].part, members[pair[1]].part), pair[0]
+    else:
+        best = min(range(len(members)), key=lambda i: members[i].key)
+        parent = best if rng.random() < 0.5 else int(rng.integers(len(members)))
+        child = search.cycle(members[parent].part)
+    worst = max(range(len(members)), key=lambda i: members[i].key)
+    if child.key < members[parent].key:
+        members[parent] = child
+    elif child.key < members[worst].key and all(child.key != m.key for m in members):
+        members[worst] = child
