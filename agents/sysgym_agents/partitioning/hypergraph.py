@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 FIRST = 0.2  # share of the time for the first population
 MEMBERS = (2, 12)  # of the population
+STILL = 4  # steps a member without a better best, at least 20, after which a population makes way
 COMBINED = 0.8  # share of the later steps that combine two members
 ROUNDS = (3, 10)  # of refinement on a level, global and localised
 LOCAL = 40  # moves without a new best that end a localised search
@@ -49,7 +50,7 @@ class Search:
 
         self.graph, self.rng, self.k, self.km1 = graph, rng, problem.k, problem.objective == "km1"
         self.limit, self.nets = problem.limit(graph), nets_of(graph)
-        self.smallest = max(30 * self.k, 150)
+        self.smallest = max(30 * self.k, 300)
 
     def seed(self) -> int:
         """Of a kernel."""
@@ -80,6 +81,10 @@ class Search:
             one = np.unique(coarse, return_index=True)[1]
             given, group = given[one], None if group is None else group[one]
         return [*found, Level(nets, given, np.zeros(0, np.int32))]
+
+    def finest(self) -> Level:
+        """The hypergraph itself."""
+        return Level(self.nets, self.graph.given, np.zeros(0, np.int32))
 
     def improve(self, level: Level, part: Array, rounds: tuple[int, int] = ROUNDS) -> Array:
         """Refine the partition of a level in place."""
@@ -140,24 +145,73 @@ class Search:
         return self.member(part)
 
 
+class Population:
+    """Members, and the best of populations before them. One that stands still makes way for a fresh one; the best of
+    three of them begin the next, which fresh runs complete.
+    """
+
+    def __init__(self, search: Search) -> None:
+        self.search, self.rng = search, search.rng
+        self.members: list[Member] = []
+        self.elite: list[Member] = []
+        self.wanted = 0  # members before the first step of evolution; 0: the clock says
+        self.still = 0  # steps since the best became better
+
+    @property
+    def best(self) -> Member:
+        """The best of all."""
+        return min((*self.members, *self.elite), key=lambda m: m.key)
+
+    def step(self, grown: bool) -> None:
+        """A fresh member, or a child of some; `grown` says that the first population is complete."""
+        if self.wanted == 0 and grown:
+            self.wanted = len(self.members)
+        if self.search.graph.start is None and (self.wanted == 0 or len(self.members) < self.wanted):
+            self.members.append(self.search.run())
+            return
+        before = min(m.key for m in self.members)
+        self.evolve()
+        self.still = self.still + 1 if min(m.key for m in self.members) == before else 0
+        if self.still >= max(STILL * self.wanted, 20) and self.search.graph.start is None:
+            self.still = 0
+            self.elite.append(min(self.members, key=lambda m: m.key))
+            self.members = []
+            if len(self.elite) == 3:
+                self.members, self.elite = self.elite, []
+
+    def evolve(self) -> None:
+        """Combine two members, or cycle one; the child takes the place of a parent or of the worst that it beats."""
+        members, rng = self.members, self.rng
+        if len(members) > 1 and rng.random() < COMBINED:
+            pair = sorted(rng.choice(len(members), 2, replace=False).tolist(), key=lambda i: members[i].key)
+            child, parent = self.search.cycle(members[pair[0]].part, members[pair[1]].part), pair[0]
+        else:
+            best = min(range(len(members)), key=lambda i: members[i].key)
+            parent = best if rng.random() < 0.5 else int(rng.integers(len(members)))
+            child = self.search.cycle(members[parent].part)
+        worst = max(range(len(members)), key=lambda i: members[i].key)
+        if child.key < members[parent].key:
+            members[parent] = child
+        elif child.key < members[worst].key and all(child.key != m.key for m in members):
+            members[worst] = child
+
+
 def solve_hypergraph(
     problem: Partitioning, graph: Hypergraph, rng: np.random.Generator, budget: Budget, runs: int
 ) -> Solution:
     """The best partition of the steps that the budget allows, one at least; `runs` of them without a budget."""
     clock, search = Clock(budget), Search(problem, graph, rng)
-    members: list[Member] = []
+    population = Population(search)
     step, longest = 0, 0.0
     while step == 0 or not _over(clock, step, longest, runs):
         before = clock.share
-        if not members and graph.start is not None:
-            members = [search.member(search.improve(search.levels()[0], graph.start.copy()))]
-        elif graph.start is None and _still_first(clock, len(members), step):
-            members.append(search.run())
+        if step == 0 and graph.start is not None:
+            population.members = [search.member(search.improve(search.finest(), graph.start.copy()))]
         else:
-            _evolve(search, members)
-        step, longest = step + 1, clock.share - before
-    best = min(members, key=lambda m: m.key)
-    return {"part": (best if not best.key[0] else min((best, search.packed()), key=lambda m: m.key)).part}
+            population.step(not _still_first(clock, len(population.members)))
+        step, longest = step + 1, max(clock.share - before, longest / 2)
+    best = population.best
+    return {"part": (min(best, search.packed(), key=lambda m: m.key) if best.key[0] else best).part}
 
 
 def _over(clock: Clock, step: int, longest: float, runs: int) -> bool:
@@ -167,25 +221,8 @@ def _over(clock: Clock, step: int, longest: float, runs: int) -> bool:
     return clock.spent(step) or clock.share + 0.8 * longest > 1
 
 
-def _still_first(clock: Clock, members: int, step: int) -> bool:
-    """Whether the population is still to grow."""
+def _still_first(clock: Clock, members: int) -> bool:
+    """Whether the first population is still to grow."""
     if clock.budget.timed:
         return members < MEMBERS[0] or (members < MEMBERS[1] and clock.share < FIRST)
-    return step < 4
-
-
-def _evolve(search: Search, members: list[Member]) -> None:
-    """Combine two members, or cycle one; the child takes the place of a parent or of the worst that it beats."""
-    rng = search.rng
-    if len(members) > 1 and rng.random() < COMBINED:
-        pair = sorted(rng.choice(len(members), 2, replace=False).tolist(), key=lambda i: members[i].key)
-        child, parent = search.cycle(members[pair[0]].part, members[pair[1]].part), pair[0]
-    else:
-        best = min(range(len(members)), key=lambda i: members[i].key)
-        parent = best if rng.random() < 0.5 else int(rng.integers(len(members)))
-        child = search.cycle(members[parent].part)
-    worst = max(range(len(members)), key=lambda i: members[i].key)
-    if child.key < members[parent].key:
-        members[parent] = child
-    elif child.key < members[worst].key and all(child.key != m.key for m in members):
-        members[worst] = child
+    return members < 4
