@@ -10,8 +10,10 @@ import numpy as np
 from sysgym.core.errors import MissingDependency, UsageError, announce
 from sysgym.core.problem import Array, Solution
 from sysgym.graphs.csr import Graph
+from sysgym.graphs.hypergraph import Hypergraph
 from sysgym.partitioning.judge import balance_limit
 from sysgym_agents.core import Budget, Clock
+from sysgym_agents.partitioning.hypergraph import solve_hypergraph
 
 if TYPE_CHECKING:
     from sysgym.partitioning.problem import Partitioning
@@ -143,8 +145,12 @@ class FM:
     def __init__(self, *, runs: int = 5, levels: bool = True, passes: int = 20) -> None:
         self.runs, self.levels, self.passes = runs, levels, passes
 
-    def solve(self, problem: Partitioning, instance: Graph, rng: np.random.Generator, budget: Budget) -> Solution:
+    def solve(
+        self, problem: Partitioning, instance: Graph | Hypergraph, rng: np.random.Generator, budget: Budget
+    ) -> Solution:
         """The best feasible partition of the runs that the budget allows (at least one)."""
+        if isinstance(instance, Hypergraph):
+            return solve_hypergraph(problem, instance, rng, budget, self.runs)
         clock = Clock(budget)
         found: list[Array] = []
         limit = problem.limit(instance)

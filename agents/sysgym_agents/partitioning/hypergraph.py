@@ -7,7 +7,8 @@ partition, a combination within those of two (Sanders and Schulz 2012), from the
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -90,11 +91,12 @@ class Search:
         """Refine the partition of a level in place."""
         from sysgym_agents.partitioning import hypergraph_kernels as kernels
 
-        labels, work = kernels.labels_of(level.nets, part, self.k, self.km1), kernels.work_of(level.given, self.k)
+        labels = kernels.labels_of(level.nets, part, self.k, self.km1)
+        work, most = kernels.work_of(level.given, self.k, self.seed()), np.full(self.k, self.limit, np.int64)
         if labels.load.max() > self.limit:
-            kernels.rebalance(level.nets, labels, work, self.km1, self.limit)
+            kernels.rebalance(level.nets, labels, work, self.km1, most)
         patience = (max(100, len(part) // 50), LOCAL)
-        kernels.refine(level.nets, labels, work, self.km1, self.limit, rounds, patience, self.seed())
+        kernels.refine(level.nets, labels, work, self.km1, most, rounds, patience)
         return part
 
     def up(self, levels: list[Level], part: Array) -> Array:
@@ -118,8 +120,10 @@ class Search:
         for number in range(tries):
             part = np.where(level.given >= 0, level.given, self.k - 1).astype(np.int32)
             near = True if number % 2 else self.km1  # what nets reach leads on where none would be saved
-            labels, work = kernels.labels_of(level.nets, part, self.k, near), kernels.work_of(level.given, self.k)
-            kernels.grow(level.nets, labels, work, near, np.full(self.k, share), self.seed())
+            labels = kernels.labels_of(level.nets, part, self.k, near)
+            kernels.grow(
+                level.nets, labels, kernels.work_of(level.given, self.k, self.seed()), near, np.full(self.k, share)
+            )
             part = self.improve(level, part, (5, 2))
             labels = kernels.labels_of(level.nets, part, self.k, self.km1)
             excess = max(int(labels.load.max()) - self.limit, 0)
@@ -226,3 +230,18 @@ def _still_first(clock: Clock, members: int) -> bool:
     if clock.budget.timed:
         return members < MEMBERS[0] or (members < MEMBERS[1] and clock.share < FIRST)
     return members < 4
+
+
+def allowed(problem: Partitioning, graph: Hypergraph) -> float:
+    """The eps that another partitioner must be given for the limit of this hypergraph, whatever rule it comes from."""
+    share = -(-graph.total_node_weight // problem.k)
+    return (problem.limit(graph) + 0.5) / max(share, 1) - 1
+
+
+def library_hypergraph(begun: Any, context: Any, graph: Any) -> Any:
+    """A hypergraph as the object of Mt-KaHyPar."""
+    pins, ends = graph.pins.tolist(), graph.net_ptr.tolist()
+    nets = [pins[a:b] for a, b in pairwise(ends)]
+    return begun.create_hypergraph(
+        context, graph.nodes, len(nets), nets, graph.vwgt.tolist(), graph.net_weights.tolist()
+    )

@@ -1,4 +1,4 @@
-"""Kernels that make a hypergraph smaller: clusters of nodes that share small heavy nets, and what is left of the nets."""
+"""Kernels that make a hypergraph smaller: clusters of nodes that share nets, and what is left of the nets."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def cluster(h, group, order, heaviest, shrink):
             c = seen[i]
             if c != v and group[c] == group[v] and weight[c] + h.vwgt[v] <= heaviest:
                 score = rating[c] * rating[c] / max(weight[c], 1)
-                if score > most or (score == most and np.random.randint(2)):
+                if score > most:
                     best, most = c, score
             rating[c] = 0.0
         if best >= 0:

@@ -39,7 +39,7 @@ class Work(NamedTuple):
     touched: Any  # (n,) int32
     mark: Any  # (n,) int64
     waiting: Any  # (n,) int32
-    serial: Any  # (1,) int64
+    serial: Any  # (2,) int64: of the last move, for `mark`; and the state of the random numbers
 
 
 LOCKED = 2**62
@@ -54,14 +54,21 @@ def labels_of(h: Nets, part: Array, k: int, km1: bool) -> Labels:
     return Labels(part, counts, conn, np.bincount(part, h.vwgt, k).astype(np.int64))
 
 
-def work_of(given: Array, k: int) -> Work:
+def work_of(given: Array, k: int, seed: int) -> Work:
     """Room for searches in which the nodes with a label in `given` (n,) stay."""
     n, heaps = len(given), k if k <= 8 else 1
     small = [np.zeros(n, np.int32) for _ in range(4)]
     locked = np.where(given >= 0, LOCKED, -1).astype(np.int64)
     return Work(np.zeros((heaps, n), np.int32), np.zeros(heaps, np.int64), np.full(n, -1, np.int32),
                 np.zeros(n, np.int64), locked, small[0], small[1], small[2], np.full(n, -1, np.int64), small[3],
-                np.zeros(1, np.int64))  # fmt: skip
+                np.array([0, seed], np.int64))  # fmt: skip
+
+
+@njit
+def _random(w, below):
+    """A number in 0..below-1, by Knuth's linear congruences."""
+    w.serial[1] = w.serial[1] * 6364136223846793005 + 1442695040888963407
+    return ((w.serial[1] >> 33) & 0x7FFFFFFF) % below
 
 
 @njit
@@ -109,7 +116,7 @@ def _put(w, labels, v, gain):
     """Insert a node, or change its key."""
     side = labels.part[v] % len(w.filled)
     heap = w.heap[side]
-    new = gain * TIES + np.random.randint(TIES)
+    new = gain * TIES + _random(w, TIES)
     if w.place[v] < 0:
         w.key[v] = new
         heap[w.filled[side]] = v
@@ -143,7 +150,7 @@ def _target(labels, v, weight, room):
     """Best gain and part of a node among the parts with room; part -1 if there is none."""
     a, best, gain = labels.part[v], -1, np.int64(0)
     for p in range(len(labels.load)):
-        if p != a and labels.load[p] + weight <= room:
+        if p != a and labels.load[p] + weight <= room[p]:
             g = labels.conn[v, p] - labels.conn[v, a]
             if best < 0 or g > gain or (g == gain and labels.load[p] < labels.load[best]):
                 best, gain = p, g
@@ -170,11 +177,11 @@ def _next(h, w, labels, room, lightest):
     best, best_part, best_gain = -1, -1, np.int64(0)
     for side in range(heaps):
         if heaps == len(labels.load):
-            least = np.int64(2**62)
+            most_room = np.int64(-1)
             for p in range(heaps):
                 if p != side:
-                    least = min(least, labels.load[p])
-            if least + lightest > room:
+                    most_room = max(most_room, room[p] - labels.load[p])
+            if most_room < lightest:
                 continue
         passed = 0
         while w.filled[side] and passed < ASIDE:
@@ -218,7 +225,7 @@ def search(h, labels, w, seeds, km1, l_max, room, lightest, round_, patience):
             labels.load[a] -= h.vwgt[v]
             labels.load[b] += h.vwgt[v]
             total += gain
-            if total > best_total and labels.load.max() <= l_max:
+            if total > best_total and (labels.load <= l_max).all():
                 best_total, best_count = total, count
             for i in range(changed):
                 u = w.touched[i]
@@ -260,16 +267,17 @@ def boundary(h, labels, w, round_, out):
 
 
 @njit
-def refine(h, labels, w, km1, l_max, rounds, patience, seed):
+def refine(h, labels, w, km1, l_max, rounds, patience):
     """Global passes, then localised ones, grown from 5 nodes of the boundary each, until they gain nothing.
 
-    Where `l_max` leaves no room for even the lightest node, a part may outweigh it inside a search. Returns the cost
+    Where `l_max` (K,) leaves no room for even the lightest node, a part may outweigh it in a search. Returns the cost
     removed. `rounds` are (global, localised), `patience` too.
     """
-    np.random.seed(seed)
     n = len(h.vwgt)
     lightest = max(h.vwgt.min(), 1)
-    room = max(l_max, -(-h.vwgt.sum() // len(labels.load)) + lightest)
+    room = l_max.copy()
+    if l_max.sum() - h.vwgt.sum() < len(labels.load) * lightest:
+        room[:] = np.maximum(l_max, h.vwgt.sum() * l_max // max(l_max.sum(), 1) + lightest)
     for v in range(n):
         if w.locked[v] != LOCKED:
             w.locked[v] = -1
@@ -285,7 +293,9 @@ def refine(h, labels, w, km1, l_max, rounds, patience, seed):
     for _ in range(rounds[1]):
         round_ += 1
         count = boundary(h, labels, w, round_, seeds)
-        np.random.shuffle(seeds[:count])
+        for i in range(count - 1, 0, -1):
+            j = _random(w, i + 1)
+            seeds[i], seeds[j] = seeds[j], seeds[i]
         gain = np.int64(0)
         for i in range(0, count, 5):
             chosen = seeds[i : min(i + 5, count)]
@@ -297,18 +307,17 @@ def refine(h, labels, w, km1, l_max, rounds, patience, seed):
 
 
 @njit
-def grow(h, labels, w, km1, target, seed):
+def grow(h, labels, w, km1, target):
     """Grow parts 0, 1, ... one after the other out of the last one, largest gain first, each to `target` (K,) weight.
 
     For coarse hypergraphs: every move looks at all nodes.
     """
-    np.random.seed(seed)
     n, rest = len(h.vwgt), len(labels.load) - 1
-    order = np.random.permutation(n)
     for p in range(rest):
         while labels.load[p] < target[p]:
-            best, most = -1, np.int64(0)
-            for v in order:
+            best, most, begin = -1, np.int64(0), _random(w, n)
+            for i in range(n):
+                v = (begin + i) % n
                 if labels.part[v] == rest and w.locked[v] != LOCKED and labels.load[p] + h.vwgt[v] <= 2 * target[p]:
                     gain = labels.conn[v, p] - labels.conn[v, rest]
                     if best < 0 or gain > most:
@@ -323,9 +332,9 @@ def grow(h, labels, w, km1, target, seed):
 
 @njit
 def rebalance(h, labels, w, km1, l_max):
-    """Move nodes that are not fixed out of parts above `l_max`, least loss first, where they fit."""
+    """Move nodes that are not fixed out of parts above `l_max` (K,), least loss first, where they fit."""
     for a in range(len(labels.load)):
-        while labels.load[a] > l_max:
+        while labels.load[a] > l_max[a]:
             best, where, most = -1, -1, np.int64(0)
             for v in range(len(h.vwgt)):
                 if labels.part[v] == a and w.locked[v] != LOCKED and h.vwgt[v] > 0:

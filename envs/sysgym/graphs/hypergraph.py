@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NoReturn
 
 import numpy as np
 
@@ -37,6 +37,15 @@ class Hypergraph(Weighted):
     def edges(self) -> int:
         """Number of nets E."""
         return len(self.net_weights)
+
+    def _no_graph(self) -> NoReturn:
+        """What only graphs have: whoever asks for it was not written for hypergraphs."""
+        raise UsageError(
+            f"{self.name} is a hypergraph, and this agent takes graphs alone, whose edges join two nodes; choose the "
+            "recommended agent of the problem, or one that plays its environment."
+        )
+
+    xadj = adjncy = adjwgt = sources = property(_no_graph)
 
     @cached_property
     def sizes(self) -> Array:

@@ -11,8 +11,6 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-import numpy as np
-
 from sysgym.compiled import njit
 from sysgym.graphs.hypergraph import Hypergraph
 
