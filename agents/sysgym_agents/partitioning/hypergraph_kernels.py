@@ -39,6 +39,7 @@ class Work(NamedTuple):
     touched: Any  # (n,) int32
     mark: Any  # (n,) int64
     waiting: Any  # (n,) int32
+    near: Any  # (0, 0) int32, which nobody asks for
     serial: Any  # (2,) int64: of the last move, for `mark`; and the state of the random numbers
 
 
@@ -61,7 +62,7 @@ def work_of(given: Array, k: int, seed: int) -> Work:
     locked = np.where(given >= 0, LOCKED, -1).astype(np.int64)
     return Work(np.zeros((heaps, n), np.int32), np.zeros(heaps, np.int64), np.full(n, -1, np.int32),
                 np.zeros(n, np.int64), locked, small[0], small[1], small[2], np.full(n, -1, np.int64), small[3],
-                np.array([0, seed], np.int64))  # fmt: skip
+                np.zeros((0, 0), np.int32), np.array([0, seed], np.int64))  # fmt: skip
 
 
 @njit
@@ -221,7 +222,9 @@ def search(h, labels, w, seeds, km1, l_max, room, lightest, round_, patience):
             count += 1
             w.locked[v] = round_
             w.serial[0] += 1
-            changed = shift(h, labels.part, labels.counts, labels.conn, km1, v, b, w.touched, w.mark, w.serial[0])
+            changed = shift(
+                h, labels.part, labels.counts, labels.conn, w.near, km1, v, b, w.touched, w.mark, w.serial[0]
+            )
             labels.load[a] -= h.vwgt[v]
             labels.load[b] += h.vwgt[v]
             total += gain
@@ -239,7 +242,7 @@ def search(h, labels, w, seeds, km1, l_max, room, lightest, round_, patience):
             break
     for i in range(count - 1, best_count - 1, -1):
         v, a, b = w.moved[i], w.origin[i], labels.part[w.moved[i]]
-        shift(h, labels.part, labels.counts, labels.conn, km1, v, a, w.touched, w.mark, -2 - i)
+        shift(h, labels.part, labels.counts, labels.conn, w.near, km1, v, a, w.touched, w.mark, -2 - i)
         labels.load[b] -= h.vwgt[v]
         labels.load[a] += h.vwgt[v]
     for side in range(len(w.filled)):
@@ -325,7 +328,7 @@ def grow(h, labels, w, km1, target):
             if best < 0:
                 break
             w.serial[0] += 1
-            shift(h, labels.part, labels.counts, labels.conn, km1, best, p, w.touched, w.mark, w.serial[0])
+            shift(h, labels.part, labels.counts, labels.conn, w.near, km1, best, p, w.touched, w.mark, w.serial[0])
             labels.load[rest] -= h.vwgt[best]
             labels.load[p] += h.vwgt[best]
 
@@ -344,6 +347,6 @@ def rebalance(h, labels, w, km1, l_max):
             if best < 0:
                 break
             w.serial[0] += 1
-            shift(h, labels.part, labels.counts, labels.conn, km1, best, where, w.touched, w.mark, w.serial[0])
+            shift(h, labels.part, labels.counts, labels.conn, w.near, km1, best, where, w.touched, w.mark, w.serial[0])
             labels.load[a] -= h.vwgt[best]
             labels.load[where] += h.vwgt[best]

@@ -104,7 +104,7 @@ class Partitioning:
         rules = Rules(self.k, self.limit, slack=self.eps if self.ubfactor is None else self.ubfactor / 50)
         start = self.start or ("random" if self.moves == "raw" else "grow")
         refine = RefineOptions(start, self.steps, self.candidates, self.tenure)
-        return choose_mode(self.mode, self.moves, self.order, rules, refine)
+        return choose_mode(self.mode, self.moves, self.order, rules, refine, self.objective)
 
     def load(self, name: Any) -> Graph | Hypergraph:
         """A graph or hypergraph by name, recipe, file or object; UsageError if it cannot be had or is malformed."""

@@ -74,9 +74,10 @@ def cost_of(h, counts, km1):
 
 
 @njit
-def shift(h, part, counts, conn, km1, v, b, touched, mark, serial):
+def shift(h, part, counts, conn, near, km1, v, b, touched, mark, serial):
     """Give node `v` of complete labels the label `b`. Nodes whose `conn` changed go to `touched`, once each: `mark`
-    (n,) int64 is `serial` for them. Returns how many.
+    (n,) int64 is `serial` for them; an empty `mark` asks for none. Returns how many. `near` (n, K) int32 counts the nets
+    of each node that have a label; it may be empty.
     """
     a, count = part[v], 0
     part[v] = b
@@ -86,6 +87,11 @@ def shift(h, part, counts, conn, km1, v, b, touched, mark, serial):
         size, weight = high - low, h.weights[e]
         before, after = counts[e, a], counts[e, b] + 1
         counts[e, a], counts[e, b] = before - 1, after
+        if len(near):
+            for j in range(low, high if before == 1 else low):
+                near[h.pins[j], a] -= 1
+            for j in range(low, high if after == 1 else low):
+                near[h.pins[j], b] += 1
         if size == 1:
             continue
         if km1:
@@ -106,7 +112,7 @@ def shift(h, part, counts, conn, km1, v, b, touched, mark, serial):
                 conn[u, a] -= weight
             if more:
                 conn[u, b] += weight
-            if (less or more) and mark[u] != serial:
+            if (less or more) and len(mark) and mark[u] != serial:
                 mark[u] = serial
                 touched[count] = u
                 count += 1
