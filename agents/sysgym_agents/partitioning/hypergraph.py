@@ -67,7 +67,7 @@ class Search:
 
     def levels(self, group: Array | None = None) -> list[Level]:
         """From the hypergraph itself to one of about `smallest` nodes; clusters stay within `group` (n,)."""
-        from sysgym_agents.partitioning import hypergraph_coarsening as coarsening
+        from sysgym_agents.partitioning import coarsening_kernels as coarsening
 
         nets, given, found = self.nets, self.graph.given, []
         heaviest = max(int(1.5 * nets.vwgt.sum() / self.smallest), 1)

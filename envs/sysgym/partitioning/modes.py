@@ -5,16 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
-
 from sysgym.core.errors import UsageError
-from sysgym.core.problem import Array, Size, Solution
+from sysgym.core.problem import Array, Size
 from sysgym.graphs.csr import Graph
 from sysgym.graphs.labels.modes import Assign, LabelMode, OneShot, RefineCandidates, RefineOptions, RefineRaw, Rules
 from sysgym.graphs.labels.nets import NetAssign, NetOneShot, NetRefineCandidates, NetRefineRaw
 
 
-def choose_mode(mode: str, moves: str, order: str, rules: Rules, refine: RefineOptions, objective: str) -> Any:
+def choose_mode(mode: str, moves: str, order: str, rules: Rules, refine: RefineOptions, objective: str) -> ByKind:
     """The dynamics of a mode, by the options of the problem."""
     km1 = objective == "km1"
     if mode == "oneshot":

@@ -23,7 +23,7 @@ from sysgym.partitioning.instance import TOPIC, generated, is_graph, load_graph
 from sysgym.partitioning.judge import balance_limit, judge_partition
 
 if TYPE_CHECKING:
-    from sysgym.graphs.labels.modes import LabelMode
+    from sysgym.partitioning.modes import ByKind
 
 
 @complete
@@ -96,7 +96,7 @@ class Partitioning:
             raise UsageError(f"ubfactor is a rule for two parts, k={self.k} were asked for; give eps instead.")
 
     @cached_property
-    def dynamics(self) -> LabelMode:
+    def dynamics(self) -> ByKind:
         """The dynamics of the chosen mode (imports numba)."""
         from sysgym.graphs.labels.modes import RefineOptions, Rules
         from sysgym.partitioning.modes import choose_mode
@@ -118,7 +118,7 @@ class Partitioning:
 
     reads = staticmethod(is_graph)
 
-    def adopt(self, given: Any) -> Graph | None:
+    def adopt(self, given: Any) -> Graph | Hypergraph | None:
         """The graph of an object of networkx, igraph, scipy or numpy; None where it is none."""
         found = adopt_graph(given)
         return None if found is None else with_given(self, found)

@@ -76,8 +76,8 @@ def cost_of(h, counts, km1):
 @njit
 def shift(h, part, counts, conn, near, km1, v, b, touched, mark, serial):
     """Give node `v` of complete labels the label `b`. Nodes whose `conn` changed go to `touched`, once each: `mark`
-    (n,) int64 is `serial` for them; an empty `mark` asks for none. Returns how many. `near` (n, K) int32 counts the nets
-    of each node that have a label; it may be empty.
+    (n,) int64 is `serial` for them; an empty `mark` asks for none. Returns how many. `near` (n, K) int32 counts the
+    nets of each node that have a label; it may be empty.
     """
     a, count = part[v], 0
     part[v] = b

@@ -13,7 +13,6 @@ import numpy as np
 
 from sysgym.core.defaults import LoopBatch, complete
 from sysgym.core.problem import Array, Size
-from sysgym.graphs.hypergraph import Hypergraph
 from sysgym.graphs.labels import kernels, net_kernels, net_mode_kernels, placing_kernels
 from sysgym.graphs.labels.modes import (
     NONE,
@@ -26,7 +25,7 @@ from sysgym.graphs.labels.modes import (
     Rules,
     global_sizes,
 )
-from sysgym.graphs.labels.net_kernels import Nets, nets_of
+from sysgym.graphs.labels.net_kernels import nets_of
 from sysgym.graphs.labels.state import NetState
 
 if TYPE_CHECKING:
@@ -58,12 +57,12 @@ class OnNets(Mode):
         s[kernels.CUT] = net_kernels.cost_of(h, counts, self.km1)
         s[kernels.BEST_FEASIBLE] = load.max() <= s[kernels.L_MAX]
         zeros = [np.zeros(parts, np.int64) for _ in range(3)]  # of the normalised cut
-        listed = [np.full(actions, -1, np.int32) for _ in range(3)]
+        chosen = np.full(actions, -1, np.int32)
         return NetState(
-            part, conn, load, *zeros, NOT_KEPT, np.zeros(n, np.int64), np.zeros((max(horizon, 1), 2), np.int32),
-            NONE.copy(), *listed, np.zeros((actions, len(self.candidate_features)), np.float32),
-            np.zeros(actions, np.int8), global_sizes(n, graph.edges, parts), s, np.full(3, float(s[kernels.CUT])),
-            counts, placed, near,
+            part, conn, load, zeros[0], zeros[1], zeros[2], NOT_KEPT, np.zeros(n, np.int64),
+            np.zeros((max(horizon, 1), 2), np.int32), NONE.copy(), chosen, chosen.copy(), chosen.copy(),
+            np.zeros((actions, len(self.candidate_features)), np.float32), np.zeros(actions, np.int8),
+            global_sizes(n, graph.edges, parts), s, np.full(3, float(s[kernels.CUT])), counts, placed, near,
         )  # fmt: skip
 
     def nodes(self, graph: Any, state: Any) -> Array:

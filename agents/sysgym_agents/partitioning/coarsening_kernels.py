@@ -154,4 +154,5 @@ def contract(h: Nets, coarse: Array, count: int) -> Nets:
     ptr, pins, weights, code = _shrunk(h, coarse, count)
     ptr, pins, weights = _merged(ptr, pins, weights, np.argsort(code, kind="stable"), code, count)
     loads = np.bincount(coarse, h.vwgt, count).astype(np.int64)
-    return Nets(ptr, pins, weights, *_transposed(ptr, pins, count), loads)
+    node_ptr, nets = _transposed(ptr, pins, count)
+    return Nets(ptr, pins, weights, node_ptr, nets, loads)
