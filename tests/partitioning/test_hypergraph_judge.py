@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypergraphs import as_nets, weighted
 
 from sysgym.core.errors import UsageError
 from sysgym.core.registry import make_problem
@@ -15,15 +16,6 @@ from sysgym.graphs.csr import from_edges
 from sysgym.graphs.generate import generate_graph
 from sysgym.graphs.hypergraph import from_nets
 from sysgym.graphs.netlists import generate_hypergraph
-
-
-def weighted(seed: int, n: int = 40, nets: int = 50):
-    """A random hypergraph with weights, nets of one pin and nodes of no weight."""
-    rng = np.random.default_rng(seed)
-    sizes = rng.integers(1, 7, nets)
-    pins = np.concatenate([rng.choice(n, size, replace=False) for size in sizes])
-    ptr = np.concatenate([[0], np.cumsum(sizes)])
-    return from_nets(f"random{seed}", n, ptr, pins, rng.integers(1, 9, nets), rng.integers(0, 5, n))
 
 
 def by_hand(graph, part) -> tuple[int, int]:
@@ -59,9 +51,7 @@ def test_both_objectives_agree_with_a_loop_over_the_nets(k: int) -> None:
 
 def test_nets_of_two_pins_cost_what_the_edges_of_a_graph_do() -> None:
     graph = generate_graph("delaunay:n=50,seed=1")
-    once = graph.sources < graph.adjncy
-    pairs = np.stack([graph.sources[once], graph.adjncy[once]], axis=1)
-    nets = from_nets("as nets", 50, 2 * np.arange(graph.edges + 1), pairs.ravel())
+    nets = as_nets(graph)
     part = np.random.default_rng(0).integers(4, size=50)
     for objective in ("cut", "km1"):
         problem = make_problem("Partitioning", k=4, objective=objective)
