@@ -15,7 +15,7 @@ LARGE = 300  # pins; larger nets say nothing about which nodes belong together
 def cluster(h, group, order, heaviest, shrink):
     """Cluster of every node, (n,) int32, and how many there are.
 
-    A node in `order` (n,) that is alone joins the neighbouring cluster C of the largest r^2 / weight(C), where r sums
+    A node in `order` (n,) that is alone joins the neighbouring cluster C of the largest r / weight(C), where r sums
     weight / (pins - 1) over the nets that they share. Clusters stay within a group (n,) and below `heaviest`; at most
     `shrink` of the nodes are joined.
     """
@@ -46,7 +46,7 @@ def cluster(h, group, order, heaviest, shrink):
         for i in range(count):
             c = seen[i]
             if c != v and group[c] == group[v] and weight[c] + h.vwgt[v] <= heaviest:
-                score = rating[c] * rating[c] / max(weight[c], 1)
+                score = rating[c] / max(weight[c], 1)
                 if score > most:
                     best, most = c, score
             rating[c] = 0.0
@@ -133,7 +133,7 @@ def _merged(ptr, pins, weights, order, code, count):
 
 
 @njit
-def _transposed(ptr, pins, count):
+def transposed(ptr, pins, count):
     """Nets of each node."""
     node_ptr = np.zeros(count + 1, np.int64)
     for v in pins:
@@ -154,5 +154,5 @@ def contract(h: Nets, coarse: Array, count: int) -> Nets:
     ptr, pins, weights, code = _shrunk(h, coarse, count)
     ptr, pins, weights = _merged(ptr, pins, weights, np.argsort(code, kind="stable"), code, count)
     loads = np.bincount(coarse, h.vwgt, count).astype(np.int64)
-    node_ptr, nets = _transposed(ptr, pins, count)
+    node_ptr, nets = transposed(ptr, pins, count)
     return Nets(ptr, pins, weights, node_ptr, nets, loads)

@@ -1,8 +1,9 @@
 """The multilevel search on hypergraphs behind the agent `fm`: a population of runs, then combinations and V-cycles.
 
-A run makes the hypergraph smaller by clusters, partitions the smallest one by several growings and Fiduccia-Mattheyses,
-and refines on every level back up (Karypis et al. 1999; Schlag et al. 2016). A V-cycle does so within the parts of a
-partition, a combination within those of two (Sanders and Schulz 2012), from the better one.
+A run bisects, again and again: it makes a hypergraph smaller by clusters, divides the smallest one by several growings
+and Fiduccia-Mattheyses, and refines on every level back up (Karypis et al. 1999); then it refines all parts together.
+A V-cycle does so within the parts of a partition, a combination within those of two (Sanders and Schulz 2012), from the
+better one.
 """
 
 from __future__ import annotations
@@ -17,15 +18,12 @@ from sysgym.graphs.hypergraph import Hypergraph
 from sysgym_agents.core import Budget, Clock
 
 if TYPE_CHECKING:
-    from sysgym.graphs.labels.net_kernels import Nets
     from sysgym.partitioning.problem import Partitioning
 
 FIRST = 0.2  # share of the time for the first population
 MEMBERS = (2, 12)  # of the population
 STILL = 4  # steps a member without a better best, at least 20, after which a population makes way
 COMBINED = 0.8  # share of the later steps that combine two members
-ROUNDS = (3, 10)  # of refinement on a level, global and localised
-LOCAL = 40  # moves without a new best that end a localised search
 
 
 class Member(NamedTuple):
@@ -35,23 +33,17 @@ class Member(NamedTuple):
     part: Array
 
 
-class Level(NamedTuple):
-    """A hypergraph and the cluster of each of its nodes in the next, smaller one."""
-
-    nets: Nets
-    given: Array  # (n,) int32, the part of fixed nodes, else -1
-    coarse: Array  # (n,) int32; empty on the smallest
-
-
 class Search:
     """One instance with its rules; every method draws from the same generator."""
 
     def __init__(self, problem: Partitioning, graph: Hypergraph, rng: np.random.Generator) -> None:
         from sysgym.graphs.labels.net_kernels import nets_of
+        from sysgym_agents.partitioning.hypergraph_starts import Level, Rules
 
         self.graph, self.rng, self.k, self.km1 = graph, rng, problem.k, problem.objective == "km1"
         self.limit, self.nets = problem.limit(graph), nets_of(graph)
-        self.smallest = max(30 * self.k, 300)
+        self.finest = Level(self.nets, graph.given, np.zeros(0, np.int32))
+        self.rules = Rules(self.k, self.limit, self.km1)
 
     def seed(self) -> int:
         """Of a kernel."""
@@ -65,79 +57,31 @@ class Search:
         excess = max(int(labels.load.max()) - self.limit, 0)
         return Member((excess, int(kernels.cut_cost(self.nets, labels, self.km1))), part)
 
-    def levels(self, group: Array | None = None) -> list[Level]:
-        """From the hypergraph itself to one of about `smallest` nodes; clusters stay within `group` (n,)."""
-        from sysgym_agents.partitioning import coarsening_kernels as coarsening
+    def improved(self, part: Array) -> Member:
+        """A partition refined in place, on the finest level alone."""
+        from sysgym_agents.partitioning.hypergraph_starts import improve
 
-        nets, given, found = self.nets, self.graph.given, []
-        heaviest = max(int(1.5 * nets.vwgt.sum() / self.smallest), 1)
-        while len(nets.vwgt) > self.smallest:
-            kept = given if group is None else group * (self.k + 1) + given + 1
-            order = self.rng.permutation(len(nets.vwgt))
-            coarse, count = coarsening.cluster(nets, kept, order, heaviest, 0.6)
-            if count > 0.95 * len(nets.vwgt):
-                break
-            found.append(Level(nets, given, coarse))
-            nets = coarsening.contract(nets, coarse, count)
-            one = np.unique(coarse, return_index=True)[1]
-            given, group = given[one], None if group is None else group[one]
-        return [*found, Level(nets, given, np.zeros(0, np.int32))]
-
-    def finest(self) -> Level:
-        """The hypergraph itself."""
-        return Level(self.nets, self.graph.given, np.zeros(0, np.int32))
-
-    def improve(self, level: Level, part: Array, rounds: tuple[int, int] = ROUNDS) -> Array:
-        """Refine the partition of a level in place."""
-        from sysgym_agents.partitioning import hypergraph_kernels as kernels
-
-        labels = kernels.labels_of(level.nets, part, self.k, self.km1)
-        work, most = kernels.work_of(level.given, self.k, self.seed()), np.full(self.k, self.limit, np.int64)
-        if labels.load.max() > self.limit:
-            kernels.rebalance(level.nets, labels, work, self.km1, most)
-        patience = (max(100, len(part) // 50), LOCAL)
-        kernels.refine(level.nets, labels, work, self.km1, most, rounds, patience)
-        return part
-
-    def up(self, levels: list[Level], part: Array) -> Array:
-        """Refine from the smallest level to the largest."""
-        part = self.improve(levels[-1], part)
-        for level in reversed(levels[:-1]):
-            part = self.improve(level, part[level.coarse])
-        return part
+        return Member(improve(self.finest, part, np.full(self.k, self.limit), self.km1, self.seed()), part)
 
     def run(self) -> Member:
         """A partition from nothing."""
-        levels = self.levels()
-        return self.member(self.up(levels, self.first(levels[-1])))
+        from sysgym_agents.partitioning.hypergraph_starts import partition
 
-    def first(self, level: Level, tries: int = 20) -> Array:
-        """The best of several partitions of the smallest level."""
-        from sysgym_agents.partitioning import hypergraph_kernels as kernels
-
-        found: list[tuple[tuple[int, int], Array]] = []
-        share = level.nets.vwgt.sum() / self.k
-        for number in range(tries):
-            part = np.where(level.given >= 0, level.given, self.k - 1).astype(np.int32)
-            near = True if number % 2 else self.km1  # what nets reach leads on where none would be saved
-            labels = kernels.labels_of(level.nets, part, self.k, near)
-            kernels.grow(
-                level.nets, labels, kernels.work_of(level.given, self.k, self.seed()), near, np.full(self.k, share)
-            )
-            part = self.improve(level, part, (5, 2))
-            labels = kernels.labels_of(level.nets, part, self.k, self.km1)
-            excess = max(int(labels.load.max()) - self.limit, 0)
-            found.append(((excess, int(kernels.cut_cost(level.nets, labels, self.km1))), part))
-        return min(found, key=lambda item: item[0])[1]
+        return self.improved(partition(self.finest, self.rules, self.rng))
 
     def cycle(self, better: Array, other: Array | None = None) -> Member:
         """Refine `better` (n,) again on a hierarchy that keeps its parts, and those of `other`, apart."""
+        from sysgym_agents.partitioning.hypergraph_starts import coarsened, improve, room
+
         group = better.astype(np.int64) if other is None else better.astype(np.int64) * self.k + other
-        levels = self.levels(group)
-        part = better
+        levels, part = coarsened(self.finest, max(30 * self.k, 300), self.rng, group), better
         for level in levels[:-1]:
             part = part[np.unique(level.coarse, return_index=True)[1]]
-        return self.member(self.up(levels, part.copy()))
+        most, shares = np.full(self.k, self.limit), np.full(self.k, self.graph.total_node_weight / self.k)
+        for level in reversed(levels[1:]):
+            part = part[level.coarse] if len(level.coarse) else part.copy()
+            improve(level, part, room(level, most, shares), self.km1, self.seed())
+        return self.improved(part[levels[0].coarse] if len(levels) > 1 else part.copy())
 
     def packed(self) -> Member:
         """Longest-first packing: heavy, but within the limit."""
@@ -210,7 +154,7 @@ def solve_hypergraph(
     while step == 0 or not _over(clock, step, longest, runs):
         before = clock.share
         if step == 0 and graph.start is not None:
-            population.members = [search.member(search.improve(search.finest(), graph.start.copy()))]
+            population.members = [search.improved(graph.start.copy())]
         else:
             population.step(not _still_first(clock, len(population.members)))
         step, longest = step + 1, max(clock.share - before, longest / 2)
