@@ -34,7 +34,8 @@ class Partitioning:
     the weight of edges between parts. A partition is feasible if no part weighs more than
     L_max = floor((1+eps) * ceil(W/k)), or than the largest load of longest-first packing into k parts where that is
     more (metric `limit_relaxed`); and all in one part is none. Fixed nodes must keep their part (metric `moved`).
-    Solution: `part`, (n,) integers in 0..k-1.
+    Hypergraphs, whose nets join any number of nodes, are the problem of hMETIS and KaHyPar: cost = cut, the weight of
+    nets in two parts or more, or km1. Solution: `part`, (n,) integers in 0..k-1.
 
     Options:
         mode: "oneshot" (all parts at once), "assign" (node by node) or "refine" (moves from a start).
@@ -56,7 +57,10 @@ class Partitioning:
         generator: family of `generate`, such as "delaunay:n=300" (a seed is drawn).
         nodes: of an edge list file, where some have no edge; None: those that occur, or what its header says.
 
-    Observation: node features are weight and degree (each over its mean), `pe` columns, then assigned, internal
+    Observation: a hypergraph is observed as the bipartite graph of its nodes and, behind them, its nets, and no action
+    concerns a net. A net's weight reads -1, its degree is its pins over their mean, and assigned, internal, external
+    and active are the share of pins with a part, in the most frequent part, in the next one, and whether it is cut.
+    Node features are weight and degree (each over its mean), `pe` columns, then assigned, internal
     (share of the degree inside the own part), external (largest share in another part), part_load (over L_max),
     active (focused, just moved or fixed). Globals: log10 nodes / 6, log10 edges / 6, log2 k / 6, eps, cut, best (both
     over the total edge weight), max_load (over L_max), progress. `assign` describes each part to the focused node
@@ -65,7 +69,7 @@ class Partitioning:
 
     Rewards: see `sysgym.core.rewards`; the scale is the total edge weight, in `refine` a tenth of the starting cut.
     Version history: v0, first release. Before it: candidates have swaps since 2026-11-27, so that a balanced start of
-    few nodes has legal moves, and the limit follows what can be packed.
+    few nodes has legal moves, and the limit follows what can be packed; hypergraphs since 2026-11-28.
     """
 
     name = "Partitioning"

@@ -41,7 +41,7 @@ def layout(graph: Graph) -> Array:
 def draw(instance: Graph | Hypergraph, solution: Solution, k: int, verdict: Verdict) -> Array:
     """The partition as an (700, 640, 3) uint8 picture."""
     part, graph = np.asarray(solution["part"]), instance if isinstance(instance, Graph) else instance.bipartite
-    if isinstance(instance, Hypergraph):  # nets are small grey dots amid their pins, coloured where they are not cut
+    if isinstance(instance, Hypergraph):  # nets, which are the ends of lines, have the part of their pins
         part = np.concatenate([part, _kept_in(instance, part, k)])
     scale = np.array([WIDTH - 2 * MARGIN, HEIGHT - CAPTION - LEGEND - 2 * MARGIN])
     xy = layout(graph) * scale + np.array([MARGIN, CAPTION + MARGIN])
