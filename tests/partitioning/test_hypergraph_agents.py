@@ -127,6 +127,13 @@ def test_agents_of_graphs_refuse_hypergraphs_in_one_sentence(agent) -> None:
         solve(make_problem("Partitioning"), graph, agent, cpu_seconds=1)
 
 
+@pytest.mark.parametrize("options", [{"levels": False}, {"passes": 3}])
+def test_options_of_the_search_on_graphs_are_refused(options) -> None:
+    graph = generate_hypergraph("netlist:n=60,seed=3")
+    with pytest.raises(UsageError, match="leave its options levels and passes at True and 20"):
+        make_agent("fm", **options).solve(make_problem("Partitioning"), graph, np.random.default_rng(0), Budget())
+
+
 @pytest.mark.slow
 def test_a_budget_of_time_is_kept() -> None:
     graph, problem = generate_hypergraph("netlist:n=3000,seed=3"), make_problem("Partitioning", k=4)

@@ -150,7 +150,7 @@ class FM:
     ) -> Solution:
         """The best feasible partition of the runs that the budget allows (at least one)."""
         if isinstance(instance, Hypergraph):
-            return solve_hypergraph(problem, instance, rng, budget, self.runs)
+            return solve_hypergraph(problem, instance, rng, budget, (self.runs, self.levels, self.passes))
         clock = Clock(budget)
         found: list[Array] = []
         limit = problem.limit(instance)

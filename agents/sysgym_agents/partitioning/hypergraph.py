@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from sysgym.core.errors import UsageError
 from sysgym.core.problem import Array, Solution
 from sysgym.graphs.hypergraph import Hypergraph
 from sysgym_agents.core import Budget, Clock
@@ -20,6 +21,7 @@ from sysgym_agents.core import Budget, Clock
 if TYPE_CHECKING:
     from sysgym.partitioning.problem import Partitioning
 
+PASSES = 20  # the agent's default, which the search on hypergraphs has no use for
 FIRST = 0.2  # share of the time for the first population
 MEMBERS = (2, 12)  # of the population
 STILL = 4  # steps a member without a better best, at least 20, after which a population makes way
@@ -145,9 +147,17 @@ class Population:
 
 
 def solve_hypergraph(
-    problem: Partitioning, graph: Hypergraph, rng: np.random.Generator, budget: Budget, runs: int
+    problem: Partitioning, graph: Hypergraph, rng: np.random.Generator, budget: Budget, options: tuple[int, bool, int]
 ) -> Solution:
-    """The best partition of the steps that the budget allows, one at least; `runs` of them without a budget."""
+    """The best partition of the steps that the budget allows, one at least; without a budget as many as the first of
+    the agent's options, `runs`, says. UsageError for `levels` or `passes` that this search does not have.
+    """
+    runs, levels, passes = options
+    if not levels or passes != PASSES:
+        raise UsageError(
+            f"on hypergraphs such as {graph.name} the agent always coarsens and counts its own passes; leave its "
+            f"options levels and passes at True and {PASSES}."
+        )
     clock, search = Clock(budget), Search(problem, graph, rng)
     population = Population(search)
     step, longest = 0, 0.0
