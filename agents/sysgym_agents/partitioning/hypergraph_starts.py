@@ -63,8 +63,9 @@ def improve(level: Level, part: Array, most: Array, km1: bool, seed: int) -> tup
 
 
 def room(level: Level, most: Array, shares: Array) -> Array:
-    """What parts may weigh on a smaller level, (k,) int64: so much that one cluster has room."""
-    return np.maximum(most, np.ceil(shares).astype(np.int64) + int(level.nets.vwgt.max()))
+    """What parts may weigh on a smaller level, (k,) int64: so much that one cluster has room, if no heavy node."""
+    cluster_weight = min(int(level.nets.vwgt.max()), int(1.5 * level.nets.vwgt.sum() / SMALLEST))
+    return np.maximum(most, np.ceil(shares).astype(np.int64) + cluster_weight)
 
 
 def partition(finest: Level, rules: Rules, rng: np.random.Generator) -> Array:
