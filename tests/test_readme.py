@@ -81,6 +81,7 @@ MADE = (
     "nmt.png",
     "names.png",
     "my.png",
+    "halves.part",
     "talk.png",
 )  # by each block
 
@@ -95,8 +96,11 @@ def test_console_blocks_in_order(
     Python of a problem's page, which goes on from there.
     """
     from sysgym.graphs.generate import generate_graph
+    from sysgym.graphs.hmetis import format_hmetis
     from sysgym.graphs.io import format_metis
+    from sysgym.graphs.netlists import generate_hypergraph
 
+    (tmp_path / "my.hgr").write_text(format_hmetis(generate_hypergraph("netlist:n=200,seed=9")))
     (tmp_path / "my.fix").write_text("7 0\n11 1\n191 1\n")
     (tmp_path / "my.graph").write_text(format_metis(generate_graph("delaunay:n=200,seed=9")))
     (tmp_path / "my").mkdir()

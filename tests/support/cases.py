@@ -56,23 +56,33 @@ class Case(NamedTuple):
     name: str  # environment id
     variant: dict[str, Any]
     number: int  # among the variants of the problem
+    instances: str = ""  # of another kind than those that the problem plays by default
+
+    def _with(self, keywords: dict[str, Any]) -> dict[str, Any]:
+        own = {"instances": self.instances} if self.instances and not {"instance", "instances"} & set(keywords) else {}
+        return {**self.variant, **own, **keywords}
 
     def make(self, **keywords: Any) -> gym.Env:
-        return gym.make(self.name, **self.variant, **keywords)
+        return gym.make(self.name, **self._with(keywords))
 
     def make_vec(self, count: int, **keywords: Any) -> Any:
-        options = {**self.variant, **keywords}
+        options = self._with(keywords)
         return gym.make_vec(self.name, num_envs=count, vectorization_mode="vector_entry_point", **options).unwrapped
 
     def __str__(self) -> str:
-        return f"{self.name.split('/')[1]}-{'-'.join(map(str, self.variant.values()))}"
+        kind = [self.instances.split("/")[0]] if self.instances else []
+        return f"{self.name.split('/')[1]}-{'-'.join(map(str, [*self.variant.values(), *kind]))}"
+
+
+KINDS = {"sysgym/Partitioning-v0": "netlists/train"}  # problems whose instances are of two kinds
 
 
 def find_cases() -> list[Case]:
-    """Every variant of every registered problem."""
+    """Every variant of every registered problem, with each kind of its instances."""
     return [
-        Case(name, dict(variant), number)
+        Case(name, dict(variant), number, kind)
         for name in sysgym.problem_ids()
+        for kind in ("", *([KINDS[name]] if name in KINDS else []))
         for number, variant in enumerate(problem_class(name).variants)
     ]
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
 from sysgym.core.errors import MissingDependency, UsageError, unknown
 from sysgym.core.problem import AnyProblem, Instance, Solution
 from sysgym.graphs.csr import Graph
+from sysgym.graphs.hypergraph import Hypergraph
 from sysgym.resources import threads
 from sysgym_agents.core import Budget, Clock, completed
 from sysgym_agents.general.restarts import Restarted
@@ -20,6 +21,7 @@ from sysgym_agents.partitioning.baselines import (
     rebalance_and_refine,
     slack,
 )
+from sysgym_agents.partitioning.multilevel.hypergraph import allowed, library_hypergraph
 
 if TYPE_CHECKING:
     from sysgym.partitioning.problem import Partitioning
@@ -81,9 +83,11 @@ class MtKahypar:
             raise unknown("preset of mtkahypar", preset, self.presets)
         self.preset = preset
 
-    def solve(self, problem: Partitioning, instance: Graph, rng: np.random.Generator, budget: Budget) -> Solution:
+    def solve(
+        self, problem: Partitioning, instance: Graph | Hypergraph, rng: np.random.Generator, budget: Budget
+    ) -> Solution:
         """One call with a seed drawn from `rng`; UsageError for more parts than nodes."""
-        check_widths("mtkahypar", instance, 32)
+        check_widths("mtkahypar", cast(Graph, instance), 32)
         if problem.k > instance.nodes:
             raise UsageError(
                 f"agent 'mtkahypar' cannot split the {instance.nodes} nodes of {instance.name} into {problem.k} parts; "
@@ -92,14 +96,14 @@ class MtKahypar:
         library, begun = _library()
         library.set_seed(int(rng.integers(1, 2**31 - 1)))
         context = begun.context_from_preset(getattr(library.PresetType, self.preset.upper()))
-        context.set_partitioning_parameters(problem.k, slack(problem, instance), library.Objective.CUT)
+        if isinstance(instance, Hypergraph):
+            objective, eps = getattr(library.Objective, problem.objective.upper()), allowed(problem, instance)
+        else:
+            objective, eps = library.Objective.CUT, slack(problem, instance)
+        context.set_partitioning_parameters(problem.k, eps, objective)
         context.logging = False
-        once = instance.sources < instance.adjncy
-        pairs = np.stack([instance.sources[once], instance.adjncy[once]], axis=1).tolist()
-        graph = begun.create_graph(
-            context, instance.nodes, len(pairs), list(map(tuple, pairs)), instance.vwgt.tolist(),
-            instance.adjwgt[once].tolist(),
-        )  # fmt: skip
+        make = library_hypergraph if isinstance(instance, Hypergraph) else _library_graph
+        graph = make(begun, context, instance)
         if instance.fixed is not None:
             graph.add_fixed_vertices(instance.fixed.tolist(), problem.k)
         if instance.start is None:
@@ -108,6 +112,15 @@ class MtKahypar:
             found = graph.create_partitioned_hypergraph(context, problem.k, instance.start.tolist())
             found.improve_partition(context, VCYCLES)
         return {"part": np.array([found.block_id(node) for node in range(instance.nodes)], np.int32)}
+
+
+def _library_graph(begun: Any, context: Any, graph: Any) -> Any:
+    """A graph as the library's object."""
+    once = graph.sources < graph.adjncy
+    pairs = np.stack([graph.sources[once], graph.adjncy[once]], axis=1).tolist()
+    return begun.create_graph(
+        context, graph.nodes, len(pairs), list(map(tuple, pairs)), graph.vwgt.tolist(), graph.adjwgt[once].tolist()
+    )
 
 
 _begun: list[Any] = []  # the library and its thread pool, which it makes once in a process

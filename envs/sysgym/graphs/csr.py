@@ -14,8 +14,40 @@ from sysgym.core.problem import Array
 MAX_WEIGHT = 2**53  # totals stay exact in float64 as well
 
 
+class Weighted:
+    """What graphs and hypergraphs share: nodes with weights, some of which may be fixed in a part."""
+
+    vwgt: Array
+    fixed: Array | None
+
+    @property
+    def nodes(self) -> int:
+        """Number of nodes n."""
+        return len(self.vwgt)
+
+    @cached_property
+    def heaviest(self) -> int:
+        """Largest node weight."""
+        return int(self.vwgt.max()) if self.nodes else 0
+
+    @cached_property
+    def total_node_weight(self) -> int:
+        """Sum of the node weights W."""
+        return int(self.vwgt.sum())
+
+    @cached_property
+    def given(self) -> Array:
+        """The labels that nodes must have, (n,) int32, -1 where they are free; not to be written to."""
+        return np.full(self.nodes, -1, np.int32) if self.fixed is None else self.fixed
+
+    @cached_property
+    def limits(self) -> dict[tuple[float, ...], Any]:
+        """What a part may weigh by the options that say so, kept by `sysgym.partitioning.judge.balance_limit`."""
+        return {}
+
+
 @dataclass(frozen=True, eq=False, repr=False)
-class Graph:
+class Graph(Weighted):
     """An undirected graph in compressed sparse rows; each edge stands in both of its rows.
 
     Build one with `from_edges`, `from_networkx` or a reader: they check what kernels rely on.
@@ -35,11 +67,6 @@ class Graph:
     def __repr__(self) -> str:
         """One line."""
         return f"<Graph {self.name}: {self.nodes} nodes, {self.edges} edges>"
-
-    @property
-    def nodes(self) -> int:
-        """Number of nodes n."""
-        return len(self.vwgt)
 
     @property
     def edges(self) -> int:
@@ -66,26 +93,6 @@ class Graph:
     def total_edge_weight(self) -> int:
         """Sum of the weights of the undirected edges."""
         return int(self.adjwgt.sum()) // 2
-
-    @cached_property
-    def heaviest(self) -> int:
-        """Largest node weight."""
-        return int(self.vwgt.max()) if self.nodes else 0
-
-    @cached_property
-    def total_node_weight(self) -> int:
-        """Sum of the node weights W."""
-        return int(self.vwgt.sum())
-
-    @cached_property
-    def given(self) -> Array:
-        """The labels that nodes must have, (n,) int32, -1 where they are free; not to be written to."""
-        return np.full(self.nodes, -1, np.int32) if self.fixed is None else self.fixed
-
-    @cached_property
-    def limits(self) -> dict[tuple[int, float], Any]:
-        """What a part may weigh by number of parts and eps, kept by `sysgym.partitioning.judge.balance_limit`."""
-        return {}
 
 
 def from_edges(name: str, nodes: int, u: Any, v: Any, weights: Any = None, vwgt: Any = None, ids: Any = None) -> Graph:

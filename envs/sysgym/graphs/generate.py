@@ -6,7 +6,8 @@ Delaunay and geometric graphs keep their points out of the instance: agents see 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import numpy as np
 
@@ -107,6 +108,9 @@ RANGES: dict[str, Callable[[int], tuple[float, float]]] = {  # of options, by th
     "rows": lambda n: (0, n),
     "degree": lambda n: (0, n - 1),
     "mixing": lambda n: (0, 1),
+    "nets": lambda n: (0.1, 100),
+    "pins": lambda n: (2, n),
+    "rent": lambda n: (0, 1),
 }
 
 
@@ -115,16 +119,12 @@ def is_recipe(name: str) -> bool:
     return name.split(":")[0] in FAMILIES and "/" not in name
 
 
-def generate_graph(recipe: str) -> Graph:
-    """The graph that a recipe names; UsageError lists families and options.
-
-    >>> generate_graph("grid:n=12,rows=3").edges
-    17
-    """
+def recipe_options(recipe: str, families: Mapping[str, Callable[..., Any]]) -> tuple[str, dict[str, float], int]:
+    """Family, options and seed of a recipe; UsageError lists families and options, and names a value out of range."""
     family, _, rest = recipe.partition(":")
-    if family not in FAMILIES:
-        raise unknown("graph family", family, FAMILIES)
-    known = {k: p for k, p in keyword_options(FAMILIES[family]).items() if k != "rng"}
+    if family not in families:
+        raise unknown("graph family", family, families)
+    known = {k: p for k, p in keyword_options(families[family]).items() if k != "rng"}
     options: dict[str, float] = {}
     seed = 0
     for item in filter(None, rest.split(",")):
@@ -139,12 +139,22 @@ def generate_graph(recipe: str) -> Graph:
                 options[key] = int(value) if isinstance(default, int) else float(value)
         except ValueError:
             raise UsageError(f"{recipe!r}: {key} must be a number, got {value!r}.") from None
-    limit = inspect.signature(FAMILIES[family]).parameters["n"].default
+    limit = inspect.signature(families[family]).parameters["n"].default
     if options.get("n", limit) < 3 or options.get("n", limit) > 10_000_000 or seed < 0:
         raise UsageError(f"{recipe!r}: n must be 3 to 10000000 and seed not negative.")
     for key, number in options.items():
         low, high = RANGES[key](int(options.get("n", limit))) if key in RANGES else (-np.inf, np.inf)
         if not low <= number <= high:  # nan is in no range
             raise UsageError(f"{recipe!r}: {key} must be from {low} to {high}, got {number}.")
+    return family, options, seed
+
+
+def generate_graph(recipe: str) -> Graph:
+    """The graph that a recipe names; UsageError lists families and options.
+
+    >>> generate_graph("grid:n=12,rows=3").edges
+    17
+    """
+    family, options, seed = recipe_options(recipe, FAMILIES)
     nodes, u, v = FAMILIES[family](np.random.default_rng(seed), **options)
     return from_edges(recipe, nodes, u, v)

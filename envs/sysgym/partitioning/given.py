@@ -13,6 +13,7 @@ from sysgym.core.errors import InvalidSolution, UsageError, shortened, unknown
 from sysgym.core.problem import Array
 from sysgym.core.solutions import read_solution
 from sysgym.graphs.csr import Graph
+from sysgym.graphs.hypergraph import Hypergraph
 
 STARTS = ("grow", "greedy", "random")  # that need no file
 
@@ -24,7 +25,7 @@ def check_start(start: str | None) -> None:
         raise UsageError(f"{known}, or the file of a partition to start from.")
 
 
-def with_given(problem: Any, graph: Graph) -> Graph:
+def with_given(problem: Any, graph: Graph | Hypergraph) -> Graph | Hypergraph:
     """The graph with the fixed nodes and the start that options of the problem, a `Partitioning`, name; UsageError if
     they do not fit.
     """
@@ -40,7 +41,7 @@ def with_given(problem: Any, graph: Graph) -> Graph:
     return graph
 
 
-def check_kept(graph: Graph, part: Array, source: str) -> None:
+def check_kept(graph: Graph | Hypergraph, part: Array, source: str) -> None:
     """UsageError if a partition (n,) puts a fixed node into another part than it is fixed in."""
     moved = np.flatnonzero((graph.given >= 0) & (graph.given != part))
     if len(moved):
@@ -51,12 +52,12 @@ def check_kept(graph: Graph, part: Array, source: str) -> None:
         )
 
 
-def shown(graph: Graph, node: int) -> int:
+def shown(graph: Graph | Hypergraph, node: int) -> int:
     """What the graph's file calls a node."""
     return node if graph.ids is None else int(graph.ids[node])
 
 
-def read_fixed(graph: Graph, path: str, parts: int) -> Array:
+def read_fixed(graph: Graph | Hypergraph, path: str, parts: int) -> Array:
     """The part that each node is fixed in, (n,) int32, -1 where it is free.
 
     The file has a line a node with its part or -1, as hMETIS, KaHyPar and Mt-KaHyPar read it, or lines `id part` for
@@ -88,7 +89,7 @@ def read_fixed(graph: Graph, path: str, parts: int) -> Array:
     return fixed
 
 
-def _in_order(graph: Graph, path: str, rows: list[tuple[int, list[int]]]) -> Array:
+def _in_order(graph: Graph | Hypergraph, path: str, rows: list[tuple[int, list[int]]]) -> Array:
     if len(rows) != graph.nodes:
         raise UsageError(
             f"{path} holds {len(rows)} lines for the {graph.nodes} nodes of {graph.name}; give a part or -1 for each, "
@@ -97,7 +98,7 @@ def _in_order(graph: Graph, path: str, rows: list[tuple[int, list[int]]]) -> Arr
     return np.array([row[0] for _, row in rows], np.int32)
 
 
-def _by_id(graph: Graph, path: str, rows: list[tuple[int, list[int]]]) -> Array:
+def _by_id(graph: Graph | Hypergraph, path: str, rows: list[tuple[int, list[int]]]) -> Array:
     fixed, seen = np.full(graph.nodes, -1, np.int32), set()
     index = {node: i for i, node in enumerate(range(graph.nodes) if graph.ids is None else graph.ids.tolist())}
     for number, (node, part) in rows:

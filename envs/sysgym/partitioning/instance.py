@@ -6,47 +6,76 @@ import warnings
 from functools import lru_cache
 from pathlib import Path
 
-from sysgym.core.data import read
-from sysgym.core.errors import Notice
+from sysgym.core.data import decompress, read, read_file
+from sysgym.core.errors import Notice, UsageError, reading
 from sysgym.core.instances import as_promised, find_entry, load_index, no_instance
+from sysgym.graphs import netlists
 from sysgym.graphs.csr import Graph
 from sysgym.graphs.generate import FAMILIES, generate_graph, is_recipe
+from sysgym.graphs.hmetis import parse_hmetis
+from sysgym.graphs.hypergraph import Hypergraph
 from sysgym.graphs.io import READERS, parse_graph, read_graph
 
 TOPIC = "partitioning"
+HYPERGRAPHS = (".hgr",)
 
 
 @lru_cache(maxsize=64)
-def _registered(name: str) -> Graph:
+def _registered(name: str) -> Graph | Hypergraph:
     entry = find_entry(load_index(TOPIC), name)
     assert entry is not None and entry.file is not None
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", Notice)  # its content is promised
-        graph = parse_graph(name, Path(entry.file.path).name, read(entry.file), entry.nodes)
-    kept: Graph = as_promised(entry, graph)
+        graph = _parsed(name, Path(entry.file.path).name, read(entry.file), entry.nodes)
+    kept: Graph | Hypergraph = as_promised(entry, graph)
     return kept
 
 
-def load_graph(name: str, nodes: int | None = None) -> Graph:
-    """A graph by registered name (`walshaw/add20`), recipe (`delaunay:n=500,seed=3`) or file (see `parse_graph`)."""
+def _ending(name: str) -> str:
+    return Path(name.removesuffix(".gz")).suffix.lower()
+
+
+def _parsed(name: str, file_name: str, data: bytes, nodes: int | None) -> Graph | Hypergraph:
+    if _ending(file_name) not in HYPERGRAPHS:
+        return parse_graph(name, file_name, data, nodes)
+    content = decompress(name, data)
+    with reading(name):
+        found = parse_hmetis(name, content)
+    if nodes not in (None, found.nodes):
+        raise UsageError(f"{name} has {found.nodes} nodes, not nodes={nodes}; leave the option out.")
+    return found
+
+
+def load_graph(name: str, nodes: int | None = None) -> Graph | Hypergraph:
+    """A graph or hypergraph by registered name (`walshaw/add20`), recipe (`delaunay:n=500,seed=3`) or file (see
+    `parse_graph` and `parse_hmetis`).
+    """
     sets = load_index(TOPIC)
     if find_entry(sets, name):
         return _registered(name)
-    if (len(name) < 1024 and Path(name).is_file()) or Path(name.removesuffix(".gz")).suffix.lower() in READERS:
+    if _ending(name) in HYPERGRAPHS:
+        return _parsed(name, name, read_file(Path(name)), nodes)
+    if (len(name) < 1024 and Path(name).is_file()) or _ending(name) in READERS:
         return read_graph(name, nodes=nodes)
-    if is_recipe(name):
-        return generate_graph(name)
-    families = ", ".join(FAMILIES)
-    hint = f"a graph file ({', '.join(READERS)}) or a recipe such as 'delaunay:n=500,seed=3' (families: {families})"
+    if is_recipe(name) or netlists.is_netlist(name):
+        return generated(name)
+    families = ", ".join((*FAMILIES, *netlists.FAMILIES))
+    endings = ", ".join((*READERS, *HYPERGRAPHS))
+    hint = f"a graph file ({endings}) or a recipe such as 'delaunay:n=500,seed=3' (families: {families})"
     raise no_instance(sets, name, hint)
+
+
+def generated(recipe: str) -> Graph | Hypergraph:
+    """The graph or hypergraph of a recipe."""
+    return netlists.generate_hypergraph(recipe) if netlists.is_netlist(recipe) else generate_graph(recipe)
 
 
 def is_graph(name: str, head: bytes = b"") -> bool:
     """Whether this is a recipe of a random graph, or a graph file by its ending; a `.txt` must start with numbers."""
-    ending = Path(name.removesuffix(".gz")).suffix.lower()
+    ending = _ending(name)
     if ending == ".txt":
         lines = head.removeprefix(b"\xef\xbb\xbf").splitlines()
         first = next((line for line in lines if line.strip() and line.lstrip()[:1] not in (b"#", b"%")), b"")
         words = first.split(b"{")[0].split()
         return all(word.lstrip(b"-").replace(b".", b"").isdigit() for word in words) and "pb.txt" not in name
-    return ending in READERS or is_recipe(name)
+    return ending in READERS or ending in HYPERGRAPHS or is_recipe(name) or netlists.is_netlist(name)

@@ -79,11 +79,11 @@ def attention(name: str) -> Callable[[torch.device], Iterator[float]]:
 
 def partitioner(nodes: int) -> Callable[[torch.device], Iterator[float]]:
     """Steps of `gap` on a mesh, with drawn features in the place of its eigenvectors."""
-    from sysgym.partitioning.problem import Partitioning
+    from sysgym.graphs.generate import generate_graph
     from sysgym_agents.learning.layers import graph_operator
     from sysgym_agents.partitioning.gap_model import Example, Progress, Training
 
-    graph = Partitioning().load(f"delaunay:n={nodes},seed=1")
+    graph = generate_graph(f"delaunay:n={nodes},seed=1")
     features = np.random.default_rng(0).normal(size=(graph.nodes, 4)).astype(np.float32)
     whole = Example(
         torch.from_numpy(features), np.arange(1.0, 5.0), graph_operator(graph, "row"), graph_operator(graph, "none"),

@@ -2,7 +2,9 @@
 
 `python -m sysgym_zoo.embed.partitioning` generates the embedded graphs from seeds, reads the public ones below
 SYSGYM_DATA, and records checksums, content hashes, sizes and reference cuts: METIS (k-way, seed 1) as measured here,
-and the best known cuts of the tables beside the public data.
+and the best known cuts of the tables beside the public data. Hypergraphs, which the word `hypergraphs` behind the
+command writes alone, have Mt-KaHyPar (deterministic, seed 1) as measured here on generated netlists, and on the
+circuits of ISPD98 the best known cuts by UBfactor and the least of ten runs at eps = 0.03.
 """
 
 from __future__ import annotations
@@ -12,6 +14,7 @@ import gzip
 import hashlib
 import json
 import os
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -23,9 +26,13 @@ from sysgym.core.registry import make_problem
 from sysgym.core.solutions import read_solution
 from sysgym.graphs.csr import Graph
 from sysgym.graphs.generate import generate_graph
+from sysgym.graphs.hmetis import format_hmetis, parse_hmetis
+from sysgym.graphs.hypergraph import Hypergraph
 from sysgym.graphs.io import format_metis, parse_graph
+from sysgym.graphs.netlists import generate_hypergraph
 from sysgym_agents.core import Budget
 from sysgym_agents.partitioning.baselines import Metis
+from sysgym_agents.partitioning.peers import MtKahypar
 
 ROOT = Path(__file__).parents[3] / "envs" / "sysgym" / "data" / "partitioning"
 FAMILIES = ("delaunay", "grid", "geometric", "barabasi_albert", "erdos_renyi", "stochastic_block")
@@ -42,6 +49,10 @@ NETWORK_URLS = {  # the other networks were converted or mended, so no public fi
     **{name: f"{RAW}/KaHIP/KaHIP/master/examples/{name}.graph" for name in ("delaunay_n15", "example_weighted")},
     "delaunay_n10": f"{RAW}/kahypar/mt-kahypar/master/tests/instances/delaunay_n10.graph",
 }  # fmt: skip
+TILOS = f"{RAW}/TILOS-AI-Institute/HypergraphPartitioning/82241af3249f4a3fa549bb7b32e111130f386664/benchmark"
+CIRCUIT_SPLIT = {"train": ("ibm01", "ibm01.weight", "ibm02", "ibm02.weight"), "valid": ("ibm03", "ibm03.weight")}
+PUBLISHED = {"hMetis-R": "hmetis-r", "kKaHyPar": "kahypar-k"}  # of the table at eps = 0.03, by the name kept here
+UBFACTORS = (1, 2, 5, 10)
 
 
 def recipe(family: str, n: int, rows: int, seed: int) -> str:
@@ -172,11 +183,105 @@ def public_sets(folder: Path) -> dict[str, Any]:
     return sets
 
 
-def main() -> None:
-    """Write the packaged graphs and `index.json`."""
-    sets = embedded_sets() | public_sets(Path(os.environ["SYSGYM_DATA"]) / "partitioning")
-    (ROOT / "index.json").write_text(json.dumps(sets, indent=1) + "\n")
+def netlist_recipes() -> dict[str, tuple[str, str]]:
+    """Instances of the set `netlists`: name -> (split, recipe)."""
+    found = {}
+    for split, count, low, high, seed in (
+        ("train", 4, 48, 96, 100),
+        ("valid", 2, 64, 96, 200),
+        ("test", 4, 64, 400, 300),
+    ):
+        for i, n in enumerate(np.linspace(low, high, count).astype(int)):
+            found[f"{split}-{i}"] = (split, f"netlist:n={n},seed={seed + i}")
+    return found
+
+
+def measured(graph: Hypergraph) -> dict[str, dict[str, float]]:
+    """Costs of Mt-KaHyPar by options, where it is feasible."""
+    found = {}
+    for k in (2, 4, 8):
+        for objective in ("cut", "km1") if k > 2 else ("cut",):
+            problem = make_problem("Partitioning", k=k, eps=0.03, objective=objective)
+            answer = MtKahypar(preset="deterministic").solve(problem, graph, np.random.default_rng(1), Budget())
+            verdict = problem.judge(graph, answer)
+            if verdict.feasible:
+                found[f"k={k},eps=0.03" + (",objective=km1" if objective == "km1" else "")] = {
+                    "mtkahypar": verdict.cost
+                }
+    return found
+
+
+def published(folder: Path) -> dict[str, dict[str, dict[str, float]]]:
+    """The tables beside the circuits: circuit -> options -> who -> cut."""
+    found: dict[str, dict[str, dict[str, float]]] = {}
+    with (folder / "tilos_leaderboard_2way.csv").open() as stream:
+        for row in csv.DictReader(stream):
+            rows = found.setdefault(row["testcase"].lower().replace("_wt", ".weight"), {})
+            for b in UBFACTORS:
+                rows[f"k=2,ubfactor={b}"] = {"best_known": float(row[f"cut_ub{b}"])}
+    with (folder / "jea20_ispd98_cut_eps3.csv").open() as stream:
+        for row in csv.DictReader(stream):
+            if row["algorithm"] in PUBLISHED and int(row["k"]) <= 16 and row["feasible_runs"] == row["runs"]:
+                name = row["hypergraph"].removeprefix("ISPD98_").removesuffix(".hgr")
+                who = found.setdefault(name, {}).setdefault(f"k={row['k']},eps=0.03", {})
+                who[PUBLISHED[row["algorithm"]]] = float(row["min_cut"])
+    return found
+
+
+def row_of(graph: Hypergraph, file: str, split: str, data: bytes, url: str) -> dict[str, Any]:
+    """One row of the index, but for its references."""
+    return {
+        "split": split, "file": file, "url": url, "sha256": hashlib.sha256(data).hexdigest(),
+        "hash": content_hash(graph), "nodes": graph.nodes, "edges": graph.edges,
+    }  # fmt: skip
+
+
+def embedded_netlists() -> dict[str, Any]:
+    """Generate and write the packaged hypergraphs."""
+    rows = {}
+    for short, (split, text) in netlist_recipes().items():
+        graph = generate_hypergraph(text)
+        data, file = format_hmetis(graph).encode(), f"netlists/{short}.hgr.gz"
+        (ROOT / file).parent.mkdir(parents=True, exist_ok=True)
+        (ROOT / file).write_bytes(gzip.compress(data, 9, mtime=0))
+        rows[short] = row_of(graph, file, split, data, "") | {"references": measured(graph)}
+    about = "hypergraphs of 48 to 400 nodes whose nets are local by Rent's rule; for tests and first steps"
+    return {"version": 1, "source": "embedded", "licence": "MIT", "about": about, "instances": rows}
+
+
+def public_circuits(folder: Path) -> dict[str, Any]:
+    """Describe the circuits that lie in `folder`."""
+    known, rows = published(folder), {}
+    for path in sorted(folder.glob("*.hgr.gz")):
+        short = path.name.removesuffix(".hgr.gz")
+        data = decompress(path.name, path.read_bytes())
+        split = next((s for s, members in CIRCUIT_SPLIT.items() if short in members), "test")
+        place = "ISPD_weight_benchmark" if short.endswith(".weight") else "ISPD_benchmark"
+        graph = parse_hmetis(f"ispd98/{short}", data)
+        row = row_of(graph, f"hypergraphs/{path.name}", split, data, f"{TILOS}/{place}/{short}.hgr")
+        rows[short] = row | {"references": known.get(short, {})}
+    about = (
+        "six circuits of IBM (Alpert 1998) as hypergraphs of unit weights, three of them with the areas of cells too"
+    )
+    licence = "BSD-3 (TILOS-AI-Institute/HypergraphPartitioning)"
+    return {"version": 1, "source": "public", "licence": licence, "about": about, "instances": rows}
+
+
+def hypergraph_sets() -> dict[str, Any]:
+    """Both sets."""
+    folder = Path(os.environ["SYSGYM_DATA"]) / "partitioning" / "hypergraphs"
+    return {"netlists": embedded_netlists(), "ispd98": public_circuits(folder)}
+
+
+def main(words: list[str]) -> None:
+    """Write the packaged graphs and `index.json`; with the word `hypergraphs`, only those, and their part of it."""
+    index, sets = ROOT / "index.json", hypergraph_sets()
+    if "hypergraphs" in words:
+        sets = json.loads(index.read_text()) | sets
+    else:
+        sets = embedded_sets() | public_sets(Path(os.environ["SYSGYM_DATA"]) / "partitioning") | sets
+    index.write_text(json.dumps(sets, indent=1) + "\n")
 
 
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1:])

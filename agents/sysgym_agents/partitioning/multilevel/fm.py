@@ -7,11 +7,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
 
+from sysgym.core.errors import UsageError
 from sysgym.core.options import Range
 from sysgym.core.problem import Array, Solution
 from sysgym.graphs.csr import Graph
+from sysgym.graphs.hypergraph import Hypergraph
 from sysgym_agents.core import Budget, Clock
 from sysgym_agents.partitioning.baselines import PARTITIONING, cut_of, keep_fixed
+from sysgym_agents.partitioning.multilevel.hypergraph import solve_hypergraph
 from sysgym_agents.partitioning.multilevel.population import Member, evolved
 
 if TYPE_CHECKING:
@@ -31,7 +34,7 @@ class FM:
     A run clusters nodes until few are left, bisects those again and again, and refines on every level back up: moves
     over the whole graph, moves from single spots of the boundary, and balanced minimum cuts between pairs of parts.
     Runs are a population, whose members are combined and sent through V-cycles (Walshaw 2004) while the budget lasts.
-    A given start is improved by V-cycles alone.
+    A given start is improved by V-cycles alone. Hypergraphs have a search of their own, of the same plan.
 
     Hyper-parameters:
         runs: steps, if there is no budget. levels: False refines the graph itself alone, without clusters.
@@ -48,9 +51,21 @@ class FM:
     ) -> None:  # fmt: skip
         self.runs, self.levels, self.load = runs, levels, load
 
-    def solve(self, problem: Partitioning, instance: Graph, rng: np.random.Generator, budget: Budget) -> Solution:
-        """The best feasible partition that the budget allows (one run at least)."""
+    def solve(
+        self, problem: Partitioning, instance: Graph | Hypergraph, rng: np.random.Generator, budget: Budget
+    ) -> Solution:
+        """The best feasible partition that the budget allows (one run at least).
+
+        UsageError for `levels` and `load` on a hypergraph, whose search has neither.
+        """
         clock, theta = Clock(budget), np.array([0.0, 0.0, self.load, 0.0, 0.0])
+        if isinstance(instance, Hypergraph):
+            if not self.levels or self.load:
+                raise UsageError(
+                    f"agent 'fm' takes levels and load on graphs alone, and {instance.name} is a hypergraph; leave "
+                    "them out."
+                )
+            return solve_hypergraph(problem, instance, rng, clock, self.runs)
         search = Search(instance, problem.k, problem.limit(instance), theta, rng, self.levels)
         return {"part": evolved(search, instance.start, clock, self.runs).part}
 

@@ -121,7 +121,7 @@ def best_partner(v, b, vwgt, part, conn, load, s, between, movable):
     a, best, gain = part[v], -1, 0
     least, most = vwgt[v] + load[b] - s[L_MAX], vwgt[v] + s[L_MAX] - load[a]  # what it may weigh
     for u in movable:
-        less = conn[u, a] - conn[u, b] - 2 * between[u]
+        less = conn[u, a] - conn[u, b] - between[u]
         if (best < 0 or less > gain) and least <= vwgt[u] <= most:
             best, gain = u, less
     return best, gain
@@ -139,11 +139,11 @@ def add_swaps(xadj, adjncy, adjwgt, vwgt, degree, part, conn, load, tabu, s, fou
     listed = np.empty(min(max(size - count, (size + 3) // 4), waiting), np.int32)
     rank(blocked.gain, waiting, True, listed)
     partner = np.full(n, -1, np.int32)
-    between = np.zeros(n, np.int64)  # weights of the edges of the node that waits
+    between = np.zeros(n, np.int64)  # what both gains count of the edges of the node that waits
     for i in listed:
         v, b = blocked.node[i], blocked.part[i]
         for e in range(xadj[v], xadj[v + 1]):
-            between[adjncy[e]] = adjwgt[e]
+            between[adjncy[e]] = 2 * adjwgt[e]
         u, gain = best_partner(v, b, vwgt, part, conn, load, s, between, movable[first[b] : first[b + 1]])
         for e in range(xadj[v], xadj[v + 1]):
             between[adjncy[e]] = 0
@@ -203,6 +203,13 @@ def find_candidates(xadj, adjncy, adjwgt, vwgt, degree, part, conn, load, volume
             count = add_swaps(xadj, adjncy, adjwgt, vwgt, degree, part, conn, load, tabu, s, found, count)
     else:
         count = best_targets(vwgt, degree, part, conn, load, volume, inside, tabu, s, found)
+    describe(found, count, degree, part, conn, load, tabu, s, cand_node, cand_part, cand_other, cand_x, mask)
+
+
+@njit
+def describe(found, count, degree, part, conn, load, tabu, s, cand_node, cand_part, cand_other, cand_x, mask):
+    """List the best of the changes that were found, with the features of each."""
+    n, size, cut = s[NODES], len(cand_node), s[RULE] == CUT_RULE
     rank(found.gain, count, cut, cand_part)
     s[COUNT] = count = min(count, size)
     per_average = 1.0 / max(load.sum() / s[PARTS], 1.0)

@@ -11,9 +11,10 @@ from sysgym.core.data import decompress
 from sysgym.core.errors import InvalidSolution
 from sysgym.core.problem import Array
 from sysgym.graphs.csr import Graph
+from sysgym.graphs.hypergraph import Hypergraph
 
 
-def parse_partition(graph: Graph, file_name: str, data: bytes, what: str = "part") -> Array:
+def parse_partition(graph: Graph | Hypergraph, file_name: str, data: bytes, what: str = "part") -> Array:
     """The part of each node, (n,) int64, from a file that names one on each line; InvalidSolution names a wrong line.
 
     Lines `id part` may stand in any order and name each node once; comments start with % or #.
@@ -60,7 +61,7 @@ def _one_a_line(text: str) -> Array | None:
     return np.array(list(map(int, words)), np.int64)
 
 
-def format_partition(graph: Graph, part: Any) -> bytes:
+def format_partition(graph: Graph | Hypergraph, part: Any) -> bytes:
     """The partition as a file that `parse_partition` reads."""
     lines: Iterable[str] = map(str, np.asarray(part).tolist())
     if graph.ids is not None:

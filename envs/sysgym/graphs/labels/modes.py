@@ -25,6 +25,7 @@ from sysgym.core.defaults import complete
 from sysgym.core.errors import UsageError
 from sysgym.core.problem import Array, Size, Solution
 from sysgym.graphs.csr import Graph
+from sysgym.graphs.hypergraph import Hypergraph
 from sysgym.graphs.labels import candidate_kernels, growing_kernels, kernels, placing_kernels
 from sysgym.graphs.labels.batch import LabelBatch
 from sysgym.graphs.labels.state import State, copy_state
@@ -68,7 +69,7 @@ NOT_KEPT = np.zeros((0, len(kernels.NODE_FEATURES)), np.float32)
 
 
 @lru_cache(maxsize=1024)
-def _sizes(nodes: int, edges: int, parts: int) -> Array:
+def global_sizes(nodes: int, edges: int, parts: int) -> Array:
     """The global features that never change, (3,) float32; not to be written to."""
     return np.array([math.log10(max(nodes, 1)), math.log10(max(edges, 1)), math.log2(parts)], np.float32) / np.float32(
         6
@@ -88,7 +89,7 @@ def _state(graph: Graph, part: Array, rules: Rules, actions: int, width: int, ho
     kernels.build(graph.xadj, graph.adjncy, graph.adjwgt, graph.vwgt, graph.degree, part, conn, load, volume, inside,
                   s, f)  # fmt: skip
     s[kernels.HORIZON] = horizon
-    sizes = _sizes(graph.nodes, graph.edges, parts)
+    sizes = global_sizes(graph.nodes, graph.edges, parts)
     return State(
         part, conn, load, volume, inside, volume - inside, NOT_KEPT, np.zeros(graph.nodes, np.int64),
         np.zeros((max(horizon, 1), 2), np.int32), NONE.copy(), np.full(actions, -1, np.int32),
@@ -108,6 +109,10 @@ class LabelMode:
 
     def __init__(self, rules: Rules) -> None:
         self.rules = rules
+
+    def fresh(self, graph: Graph, part: Array, actions: int, horizon: int = 0) -> State:
+        """A state around `part`, with everything that follows from it."""
+        return _state(graph, part, self.rules, actions, len(self.candidate_features), horizon)
 
     def step_all(self, graphs: dict[str, Array], rows: dict[str, Array], actions: Array, live: Array) -> None:
         """Step the live rows of a batch (see `sysgym.graphs.labels.batch`)."""
@@ -162,7 +167,7 @@ class OneShot(LabelMode):
     def start(self, graph: Graph, rng: np.random.Generator, solution: Solution | None = None) -> State:
         """No node has a part but those that are fixed; a starting solution is refused."""
         _refuse_start(graph, solution, "oneshot")
-        return _state(graph, graph.given.copy(), self.rules, 0, 0)
+        return self.fresh(graph, graph.given.copy(), 0)
 
     def mask(self, graph: Graph, state: State, size: Size) -> Array:
         """Every part for real nodes, their own for fixed ones, part 0 for padded ones, (N * k,) int8."""
@@ -176,7 +181,7 @@ class OneShot(LabelMode):
     def step(self, graph: Graph, state: State, action: Any) -> State:
         """Take the parts and end the episode."""
         part = np.asarray(action, np.int32)[: graph.nodes].copy()
-        made = _state(graph, part, self.rules, 0, 0)
+        made = self.fresh(graph, part, 0)
         made.s[kernels.STOPPED] = 1
         return made
 
@@ -235,14 +240,18 @@ class Assign(Focused):
         free = graph.given < 0
         count = int(np.count_nonzero(free))
         labels = self.rules.count(graph)
-        state = _state(graph, graph.given.copy(), self.rules, labels, len(self.candidate_features), count)
+        state = self.fresh(graph, graph.given.copy(), labels, count)
         order = node_order(graph, self.order, rng)
         state.order = order if count == graph.nodes else np.concatenate([order[~free[order]], order[free[order]]])
         state.s[kernels.CURSOR] = graph.nodes - count
+        self.show(graph, state)
+        return state
+
+    def show(self, graph: Graph, state: State) -> None:
+        """Describe each label to the focused node."""
         placing_kernels.show(graph.xadj, graph.adjncy, graph.adjwgt, graph.vwgt, graph.degree, state.part, state.conn,
                              state.load, state.volume, state.inside, state.settled, state.order, state.s,
                              state.cand_node, state.cand_x, state.mask)  # fmt: skip
-        return state
 
     def nodes(self, graph: Graph, state: State) -> Array:
         """Changing node features, (n, 5) float32; once they are asked for, the state keeps them up to date."""
@@ -289,7 +298,7 @@ class Refine(LabelMode):
             moved = int(np.count_nonzero((graph.given >= 0) & (graph.given != part)))
             if moved:
                 raise UsageError(f"a starting solution of {graph.name} must keep its fixed nodes; it moves {moved}.")
-        state = _state(graph, part, self.rules, self.listed(graph), len(self.candidate_features), 1)
+        state = self.fresh(graph, part, self.listed(graph), 1)
         state.tabu[graph.given >= 0] = FOREVER
         horizon = self.options.steps
         if horizon is None:
@@ -314,11 +323,14 @@ class Refine(LabelMode):
         part, load = first_labels(graph, self.rules.count(graph))
         if self.options.start == "random":
             growing_kernels.spread(graph.vwgt, order, part, load)
-        elif self.options.start == "grow":
-            growing_kernels.grow(graph.xadj, graph.adjncy, graph.vwgt, order, part, load, limit)
         else:
-            arrays = (graph.xadj, graph.adjncy, graph.adjwgt, graph.vwgt)
-            growing_kernels.grow_greedy(*arrays, order, part, load, limit)
+            around, order, part = _with_nets(graph, order, part)
+            if self.options.start == "grow":
+                growing_kernels.grow(around.xadj, around.adjncy, around.vwgt, order, part, load, limit)
+            else:
+                arrays = (around.xadj, around.adjncy, around.adjwgt, around.vwgt)
+                growing_kernels.grow_greedy(*arrays, order, part, load, limit)
+            part = part[: graph.nodes].copy()
         if load.max() > limit:  # weights too uneven to grow: longest first
             part, load = first_labels(graph, self.rules.count(graph))
             growing_kernels.spread(graph.vwgt, np.argsort(-graph.vwgt, kind="stable"), part, load)
@@ -353,11 +365,15 @@ class RefineCandidates(Refine):
         """As `Refine.start`, with the first list of candidates."""
         state = super().start(graph, rng, solution)
         state.trail = np.zeros((2 * len(state.trail), 2), np.int32)  # an exchange is two moves
+        self.find(graph, state)
+        return state
+
+    def find(self, graph: Graph, state: State) -> None:
+        """List the candidates."""
         candidate_kernels.find_candidates(graph.xadj, graph.adjncy, graph.adjwgt, graph.vwgt, graph.degree, state.part,
                                           state.conn, state.load, state.volume, state.inside, state.tabu, state.s,
                                           state.cand_node, state.cand_part, state.cand_other, state.cand_x,
                                           state.mask)  # fmt: skip
-        return state
 
     def mask(self, graph: Graph, state: State, size: Size) -> Array:
         """Listed candidates, (C,) int8; action 0 where there is none, to end the episode."""
@@ -414,12 +430,15 @@ class RefineRaw(Refine):
 
     def step(self, graph: Graph, state: State, action: Any) -> State:
         """Move the node."""
-        kernels.move(graph.xadj, graph.adjncy, graph.adjwgt, graph.vwgt, graph.degree, state.part, state.conn,
-                     state.load, state.volume, state.inside, state.trail, state.s, state.f, action[0],
-                     action[1])  # fmt: skip
+        self.move(graph, state, action[0], action[1])
         if state.s[kernels.STEPS] >= state.s[kernels.HORIZON]:
             state.s[kernels.STOPPED] = 1
         return state
+
+    def move(self, graph: Graph, state: State, node: int, part: int) -> None:
+        """Give the node the part."""
+        kernels.move(graph.xadj, graph.adjncy, graph.adjwgt, graph.vwgt, graph.degree, state.part, state.conn,
+                     state.load, state.volume, state.inside, state.trail, state.s, state.f, node, part)  # fmt: skip
 
     def batch(self, num_envs: int, size: Size) -> LabelBatch:
         """Episodes side by side."""
@@ -441,7 +460,7 @@ def padded(values: Array, length: int, fill: int = 0) -> Array:
     return found
 
 
-def first_labels(graph: Graph, parts: int) -> tuple[Array, Array]:
+def first_labels(graph: Graph | Hypergraph, parts: int) -> tuple[Array, Array]:
     """The labels of fixed nodes, (n,) int32, -1 for the others, and how much each part weighs by them, (k,) int64."""
     load = np.zeros(parts, np.int64)
     fixed = graph.given >= 0
@@ -454,7 +473,7 @@ def _refuse_start(graph: Graph, solution: Solution | None, mode: str) -> None:
         raise UsageError(f"mode {mode!r} starts from nothing; a starting solution needs mode='refine'.")
 
 
-def node_order(graph: Graph, order: str, rng: np.random.Generator) -> Array:
+def node_order(graph: Graph | Hypergraph, order: str, rng: np.random.Generator) -> Array:
     """The order in which `assign` visits nodes, (n,) int32: bfs, degree (heaviest first), natural or random."""
     if order == "natural":
         return np.arange(graph.nodes, dtype=np.int32)
@@ -462,6 +481,14 @@ def node_order(graph: Graph, order: str, rng: np.random.Generator) -> Array:
         return rng.permutation(graph.nodes).astype(np.int32)
     if order == "degree":
         return graph.by_degree
-    visited = np.empty(graph.nodes, np.int32)
-    growing_kernels.breadth_first(graph.xadj, graph.adjncy, rng.permutation(graph.nodes), visited)
-    return visited
+    around, roots, visited = _with_nets(graph, rng.permutation(graph.nodes), np.empty(graph.nodes, np.int32))
+    growing_kernels.breadth_first(around.xadj, around.adjncy, roots, visited)
+    return visited[visited < graph.nodes]
+
+
+def _with_nets(graph: Graph | Hypergraph, order: Array, part: Array) -> tuple[Graph, Array, Array]:
+    """A graph as it is; the bipartite graph of a hypergraph, its nets last in the order and without a label."""
+    if isinstance(graph, Graph):
+        return graph, order, part
+    nets = np.arange(graph.nodes, graph.nodes + graph.edges)
+    return graph.bipartite, np.concatenate([order, nets]), np.concatenate([part, np.full(graph.edges, -1, np.int32)])

@@ -31,6 +31,15 @@ class State:
     f: Array  # (3,) float64
 
 
+@dataclass
+class NetState(State):
+    """Labels of the nodes of a hypergraph, in which a node is connected to the labels that its nets have."""
+
+    counts: Array  # (E, K) int32, pins of each net with each label
+    placed: Array  # (E,) int32, pins with any label
+    near: Array  # (n, K) int32, nets of a node that have the label
+
+
 def copy_state(state: State) -> State:
     """An independent copy."""
-    return State(**{item.name: getattr(state, item.name).copy() for item in fields(State)})
+    return type(state)(**{item.name: getattr(state, item.name).copy() for item in fields(state)})
