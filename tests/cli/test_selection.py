@@ -70,6 +70,10 @@ OTHERS: dict[str, dict[str, Any]] = {  # the same for every other learner
         "problem": "NMTDecoding", "instances": "ar2en/valid-0", "steps": 100, "changes": ["hidden=8", "batch=64"],
         "evaluation": Wanted("ar2en/valid-1;ar2en/valid-2", 40),
     },
+    "learnt-fm": {
+        "instances": "tiny/train", "steps": 20, "changes": ["pairs=1", "batch=2"],
+        "evaluation": Wanted("tiny/grid-valid;tiny/delaunay-valid", 10),
+    },
     "learnt-beam": {
         "problem": "NMTDecoding", "options": ["mode=width", "k=3"], "instances": "ar2en/valid-0", "steps": 1000,
         "changes": ["hidden=8", "batch=64", "sentences=20"], "evaluation": Wanted("ar2en/valid-1;ar2en/valid-2", 400),
