@@ -15,7 +15,8 @@ from sysgym.graphs.hypergraph import from_nets
 from sysgym.graphs.labels.net_kernels import nets_of
 from sysgym.graphs.netlists import generate_hypergraph
 from sysgym_agents.core import Budget, make_agent
-from sysgym_agents.partitioning import coarsening_kernels, hypergraph_kernels
+from sysgym_agents.partitioning.multilevel import hypergraph_kernels
+from sysgym_agents.partitioning.multilevel import net_coarsening_kernels as coarsening_kernels
 
 
 def solve(problem, graph, agent="fm", seed=0, **budget):

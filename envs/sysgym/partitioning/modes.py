@@ -74,44 +74,49 @@ class KindBatch:
     def __init__(self, modes: ByKind, num_envs: int, size: Size) -> None:
         self.modes, self.num_envs, self.size = modes, num_envs, size
         self.mode: Any = None
-        self.rows: Any = None
+        self.batch: Any = None
 
     def put(self, row: int, instance: Any, state: Any) -> None:
         """Place an episode in a row; UsageError for the other kind than the first one."""
         mode = self.modes.of(instance)
         if self.mode is None:
-            self.mode, self.rows = mode, mode.batch(self.num_envs, self.size)
+            self.mode, self.batch = mode, mode.batch(self.num_envs, self.size)
         if mode is not self.mode:
             raise UsageError(
                 f"{instance.name}: a vector environment plays graphs or hypergraphs, this one began with the other "
                 "kind; make one for each."
             )
-        self.rows.put(row, instance, state)
+        self.batch.put(row, instance, state)
+
+    @property
+    def rows(self) -> Any:
+        """The arrays of all rows by name, of a batch of graphs."""
+        return self.batch.rows
 
     def state(self, row: int) -> Any:
         """The state of a row."""
-        return self.rows.state(row)
+        return self.batch.state(row)
 
     def costs(self) -> Array:
         """Running costs, (B,) float64."""
-        found: Array = self.rows.costs()
+        found: Array = self.batch.costs()
         return found
 
     def legal(self, actions: Array) -> Array:
         """Which rows' actions are legal, (B,) bool."""
-        found: Array = self.rows.legal(actions)
+        found: Array = self.batch.legal(actions)
         return found
 
     def step(self, actions: Array, live: Array) -> None:
         """Step the live rows."""
-        self.rows.step(actions, live)
+        self.batch.step(actions, live)
 
     def done(self) -> Array:
         """Which rows are over, (B,) bool."""
-        found: Array = self.rows.done()
+        found: Array = self.batch.done()
         return found
 
     def observe(self, nodes: Array | None, column: int) -> dict[str, Array]:
         """See `sysgym.core.problem.Batch`."""
-        found: dict[str, Array] = self.rows.observe(nodes, column)
+        found: dict[str, Array] = self.batch.observe(nodes, column)
         return found

@@ -54,7 +54,9 @@ class Evolution:
                     [self._cost(theta, self.items[j], seed) for j, seed in zip(chosen, seeds, strict=True)]
                 )
         slopes = costs[:, 0] - costs[:, 1]
-        self.speed = MOMENTUM * self.speed - (1 - MOMENTUM) * slopes @ noise / (setting.pairs * max(slopes.std(), 1e-9))
+        self.speed = MOMENTUM * self.speed - (1 - MOMENTUM) * slopes @ noise / (
+            setting.pairs * max(np.sqrt(np.mean(slopes**2)), 1e-9)
+        )
         self.theta = self.theta + setting.learning_rate * (1 - 0.8 * min(share, 1.0)) * self.speed
         self.done += 1
         self.mean = self.theta if share < 0.5 else self.mean + (self.theta - self.mean) * 0.05
