@@ -68,7 +68,7 @@ class LearntFM(SteppedLearner):
     ) -> None:  # fmt: skip
         """Learn from graphs, on from weights that are there already, or from `load_training`.
 
-        `callback` hears `log_cut` and the `length` of t every few steps.
+        `callback` hears the `loss`, the mean logarithm of the cut, and `grad_norm` every five steps.
         """
         from sysgym_agents.learning.stepwise import MAX_ITERATIONS, resumed, run
         from sysgym_agents.partitioning.multilevel.priority_train import Evolution, Setting

@@ -40,7 +40,7 @@ class Evolution:
         self.mean = start.copy()  # of the second half of the training, which is what it ends with
 
     def step(self, share: float) -> dict[str, float]:
-        """One step along the estimated slope of the logarithm of the cut; their mean and the length of the weights."""
+        """One step along the estimated slope of the mean logarithm of the cut, which is the loss."""
         setting, rng = self.setting, np.random.default_rng([self.seed, self.done])
         share = max(share, self.done / setting.iterations)
         noise = rng.normal(size=(setting.pairs, len(self.theta)))
@@ -54,13 +54,12 @@ class Evolution:
                     [self._cost(theta, self.items[j], seed) for j, seed in zip(chosen, seeds, strict=True)]
                 )
         slopes = costs[:, 0] - costs[:, 1]
-        self.speed = MOMENTUM * self.speed - (1 - MOMENTUM) * slopes @ noise / (
-            setting.pairs * max(np.sqrt(np.mean(slopes**2)), 1e-9)
-        )
+        slope = slopes @ noise / (setting.pairs * max(np.sqrt(np.mean(slopes**2)), 1e-9))
+        self.speed = MOMENTUM * self.speed - (1 - MOMENTUM) * slope
         self.theta = self.theta + setting.learning_rate * (1 - 0.8 * min(share, 1.0)) * self.speed
         self.done += 1
         self.mean = self.theta if share < 0.5 else self.mean + (self.theta - self.mean) * 0.05
-        return {"log_cut": float(costs.mean()), "length": float(np.linalg.norm(self.theta))}
+        return {"loss": float(costs.mean()), "grad_norm": float(np.linalg.norm(slope))}
 
     def _cost(self, theta: Array, item: tuple[Graph, int], seed: int) -> float:
         """Logarithm of the cut of one run, and of what it weighs above the limit."""
