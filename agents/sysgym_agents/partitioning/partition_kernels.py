@@ -80,7 +80,8 @@ def _best_move(v, conn, part, load, weight, l_max):
 
 
 @njit
-def _shift(xadj, adjncy, adjwgt, vwgt, part, conn, load, v, b):
+def shift(xadj, adjncy, adjwgt, vwgt, part, conn, load, v, b):
+    """Move a node to part b; `conn` (n, k) and `load` (k,) follow."""
     a = part[v]
     for e in range(xadj[v], xadj[v + 1]):
         conn[adjncy[e], a] -= adjwgt[e]
@@ -126,7 +127,7 @@ def rebalance(graph, part, parts, l_max):
         if -gain > loss:
             heapq.heappush(heap, (-gain, v))
             continue
-        _shift(xadj, adjncy, adjwgt, vwgt, part, conn, load, v, target)
+        shift(xadj, adjncy, adjwgt, vwgt, part, conn, load, v, target)
         for e in range(xadj[v], xadj[v + 1]):
             u = np.int64(adjncy[e])
             if load[part[u]] > l_max and vwgt[u] > 0 and given[u] < 0:

@@ -9,7 +9,8 @@ import numpy as np
 
 from sysgym.compiled import njit
 from sysgym_agents.partitioning.multilevel.coarsening_kernels import chance
-from sysgym_agents.partitioning.multilevel.refinement_kernels import _drop, _put, improve
+from sysgym_agents.partitioning.multilevel.heap_kernels import drop, put
+from sysgym_agents.partitioning.multilevel.refinement_kernels import improve
 from sysgym_agents.partitioning.partition_kernels import Csr
 
 GROWN = 6  # bisections that are grown, of which the best is kept
@@ -59,7 +60,7 @@ def _grow(graph, target, limits, side, state):
                 gain[adjncy[e]] += 2 * adjwgt[e]
                 if given[adjncy[e]] < 0:
                     u = adjncy[e]
-                    size = _put(heap, place, key, size, u, gain[u] + 0.5 * chance(state))
+                    size = put(heap, place, key, size, u, gain[u] + 0.5 * chance(state))
     begin = np.int64(chance(state) * n)
     tried = 0
     while load < target:
@@ -72,7 +73,7 @@ def _grow(graph, target, limits, side, state):
             tried += 1
         else:
             v = heap[0]
-            size = _drop(heap, place, key, size, v)
+            size = drop(heap, place, key, size, v)
         if side[v] == 0 or load + vwgt[v] > limits[0]:
             continue
         side[v] = 0
@@ -81,7 +82,7 @@ def _grow(graph, target, limits, side, state):
             u = adjncy[e]
             gain[u] += 2 * adjwgt[e]
             if side[u] == 1 and given[u] < 0 and u != v:
-                size = _put(heap, place, key, size, u, gain[u] + 0.5 * chance(state))
+                size = put(heap, place, key, size, u, gain[u] + 0.5 * chance(state))
 
 
 @njit
@@ -123,11 +124,15 @@ def bisect(graph, part, parts, l_max, state):
         sub = _inside(graph, inside, local, sides)
         weight = sub.vwgt.sum()
         depth = np.ceil(np.log2(many))
-        spare = max(l_max * many / max(weight, 1), 1.0) ** (1.0 / depth)
+        most = np.float64(l_max)
+        spare = max(most * many / max(weight, 1), 1.0) ** (1.0 / depth)
         share = weight * left / many
-        limits = np.array([np.int64(spare * share), np.int64(spare * (weight - share))])
-        limits[0] = min(max(limits[0], np.int64(np.ceil(share))), left * l_max)
-        limits[1] = min(max(limits[1], np.int64(np.ceil(weight - share))), (many - left) * l_max)
+        limits = np.array(
+            [
+                np.int64(min(max(spare * part_share, np.ceil(part_share)), count_parts * most))
+                for part_share, count_parts in ((share, left), (weight - share, many - left))
+            ]
+        )
         best, best_over, best_cut = np.empty(count, np.int32), np.int64(2**62), np.int64(2**62)
         side = np.empty(count, np.int32)
         heaviest = sub.vwgt.max() if count else 0

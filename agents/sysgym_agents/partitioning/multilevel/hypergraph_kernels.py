@@ -12,6 +12,7 @@ import numpy as np
 from sysgym.compiled import njit
 from sysgym.core.problem import Array
 from sysgym.graphs.labels.net_kernels import Nets, connect, cost_of, count_pins, shift
+from sysgym_agents.partitioning.multilevel.heap_kernels import down, up
 
 TIES = 2**20  # keys of the heaps are gains times this, and a random number below it
 ASIDE = 8  # heaviest nodes on top of a heap that may be passed over for a lighter one
@@ -79,40 +80,6 @@ def cut_cost(h, labels, km1):
 
 
 @njit
-def _up(heap, place, key, i):
-    v = heap[i]
-    while i > 0:
-        above = (i - 1) >> 1
-        u = heap[above]
-        if key[u] >= key[v]:
-            break
-        heap[i] = u
-        place[u] = i
-        i = above
-    heap[i] = v
-    place[v] = i
-
-
-@njit
-def _down(heap, place, key, i, size):
-    v = heap[i]
-    while True:
-        below = 2 * i + 1
-        if below >= size:
-            break
-        if below + 1 < size and key[heap[below + 1]] > key[heap[below]]:
-            below += 1
-        u = heap[below]
-        if key[u] <= key[v]:
-            break
-        heap[i] = u
-        place[u] = i
-        i = below
-    heap[i] = v
-    place[v] = i
-
-
-@njit
 def _put(w, labels, v, gain):
     """Insert a node, or change its key."""
     side = labels.part[v] % len(w.filled)
@@ -122,13 +89,13 @@ def _put(w, labels, v, gain):
         w.key[v] = new
         heap[w.filled[side]] = v
         w.filled[side] += 1
-        _up(heap, w.place, w.key, w.filled[side] - 1)
+        up(heap, w.place, w.key, w.filled[side] - 1)
     else:
         old, w.key[v] = w.key[v], new
         if new > old:
-            _up(heap, w.place, w.key, w.place[v])
+            up(heap, w.place, w.key, w.place[v])
         else:
-            _down(heap, w.place, w.key, w.place[v], w.filled[side])
+            down(heap, w.place, w.key, w.place[v], w.filled[side])
 
 
 @njit
@@ -142,8 +109,8 @@ def _take(w, labels, v):
     if last != v:
         heap[i] = last
         w.place[last] = i
-        _up(heap, w.place, w.key, i)
-        _down(heap, w.place, w.key, w.place[last], w.filled[side])
+        up(heap, w.place, w.key, i)
+        down(heap, w.place, w.key, w.place[last], w.filled[side])
 
 
 @njit

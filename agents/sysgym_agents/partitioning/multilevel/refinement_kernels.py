@@ -12,6 +12,8 @@ import numpy as np
 from sysgym.compiled import njit
 from sysgym.core.problem import Array
 from sysgym_agents.partitioning.multilevel.coarsening_kernels import chance, shuffle
+from sysgym_agents.partitioning.multilevel.heap_kernels import drop, put
+from sysgym_agents.partitioning.partition_kernels import shift
 
 ROUNDS = 10  # of localised searches on a level, at most
 LEAST = 0.0005  # a round that removes less of the cut is the last
@@ -33,74 +35,6 @@ class Table(NamedTuple):
     place: Array  # (n,) int32, where a node stands in the heap, -1 if it does not
     key: Array  # (n,) float64
     target: Array  # (n,) int32, the part it would move to
-
-
-@njit
-def _up(heap, place, key, i):
-    v = heap[i]
-    while i > 0:
-        parent = (i - 1) >> 1
-        u = heap[parent]
-        if key[u] >= key[v]:
-            break
-        heap[i] = u
-        place[u] = i
-        i = parent
-    heap[i] = v
-    place[v] = i
-
-
-@njit
-def _down(heap, place, key, i, size):
-    v = heap[i]
-    while True:
-        child = 2 * i + 1
-        if child >= size:
-            break
-        if child + 1 < size and key[heap[child + 1]] > key[heap[child]]:
-            child += 1
-        u = heap[child]
-        if key[u] <= key[v]:
-            break
-        heap[i] = u
-        place[u] = i
-        i = child
-    heap[i] = v
-    place[v] = i
-
-
-@njit
-def _drop(heap, place, key, size, v):
-    """Take v out of the heap; its new size."""
-    i = place[v]
-    place[v] = -1
-    size -= 1
-    if i < size:
-        u = heap[size]
-        heap[i] = u
-        place[u] = i
-        _up(heap, place, key, i)
-        _down(heap, place, key, place[u], size)
-    return size
-
-
-@njit
-def _put(heap, place, key, size, v, value):
-    """Put v into the heap, or change its key; the heap's new size."""
-    i = place[v]
-    if i < 0:
-        key[v] = value
-        heap[size] = v
-        place[v] = size
-        _up(heap, place, key, size)
-        return size + 1
-    before = key[v]
-    key[v] = value
-    if value > before:
-        _up(heap, place, key, i)
-    else:
-        _down(heap, place, key, i, size)
-    return size
 
 
 @njit
@@ -149,18 +83,6 @@ def make_table(graph, part, parts, theta):
 
 
 @njit
-def _shift(graph, table, part, v, b):
-    xadj, adjncy, adjwgt, vwgt, _ = graph
-    a = part[v]
-    for e in range(xadj[v], xadj[v + 1]):
-        table.conn[adjncy[e], a] -= adjwgt[e]
-        table.conn[adjncy[e], b] += adjwgt[e]
-    table.load[a] -= vwgt[v]
-    table.load[b] += vwgt[v]
-    part[v] = b
-
-
-@njit
 def _excess(load, limits):
     over = np.int64(0)
     for p in range(len(load)):
@@ -183,20 +105,20 @@ def search(graph, table, part, limits, room, theta, seeds, patience, number, mov
             target, score = _choose(v, table, part, vwgt[v], room, theta)
             if target >= 0:
                 table.target[v] = target
-                size = _put(heap, place, key, size, v, score + 0.01 * chance(state))
+                size = put(heap, place, key, size, v, score + 0.01 * chance(state))
     count = best_count = 0
     total = best_total = np.int64(0)
     over = best_over = _excess(load, limits)
     while size > 0 and count - best_count < patience:
         v = heap[0]
         old = key[v]
-        size = _drop(heap, place, key, size, v)
+        size = drop(heap, place, key, size, v)
         target, score = _choose(v, table, part, vwgt[v], room, theta)
         if target < 0:
             continue
         if score < old - 0.0101 and size > 0 and key[heap[0]] > score:  # loads have changed
             table.target[v] = target
-            size = _put(heap, place, key, size, v, score)
+            size = put(heap, place, key, size, v, score)
             continue
         a = part[v]
         moved[count], origin[count] = v, a
@@ -221,16 +143,16 @@ def search(graph, table, part, limits, room, theta, seeds, patience, number, mov
             there, score = _choose(u, table, part, vwgt[u], room, theta)
             if there >= 0:
                 table.target[u] = there
-                size = _put(heap, place, key, size, u, score + 0.01 * chance(state))
+                size = put(heap, place, key, size, u, score + 0.01 * chance(state))
             elif place[u] >= 0:
-                size = _drop(heap, place, key, size, u)
+                size = drop(heap, place, key, size, u)
     for i in range(size):
         place[heap[i]] = -1
     for i in range(count):
         for e in range(xadj[moved[i]], xadj[moved[i] + 1]):
             near[adjncy[e]] = 0
     for i in range(count - 1, best_count - 1, -1):
-        _shift(graph, table, part, moved[i], origin[i])
+        shift(xadj, adjncy, adjwgt, vwgt, part, table.conn, load, moved[i], origin[i])
     return best_total
 
 
