@@ -174,12 +174,10 @@ def boundary(graph, table, part, found):
 
 @njit
 def room_of(graph, parts, l_max):
-    """What a part may weigh inside a search: the limit, or, where that leaves no room for a node, two nodes more."""
+    """What a part may weigh inside a search: the limit, or the share and two nodes where that is more."""
     total, n = graph.vwgt.sum(), len(graph.vwgt)
-    share = -(-total // parts)
-    if l_max - share >= 0.5 * total / max(n, 1):
-        return np.int64(l_max)
-    return max(np.int64(l_max), share + max(np.int64(2 * total / max(n, 1)), graph.vwgt.min() if n else 0))
+    lightest = graph.vwgt.min() if n else np.int64(0)
+    return max(np.int64(l_max), -(-total // parts) + max(2 * total // max(n, 1), lightest))
 
 
 @njit
