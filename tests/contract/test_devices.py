@@ -27,10 +27,15 @@ SMALLER = {"pretrain": 16, "warm": 3, "grouper": 8, "designs": 60, "networks": 1
 def learners() -> list[Any]:
     """Parameters for `agent` and `name`: each learner on the last of its problems, and on all of them.
 
-    Those of other packages do not know of devices.
+    Those of other packages do not know of devices, and some are no networks.
     """
     with plugin_registered():
-        own = [pair for pair in LEARNERS if agent_class(pair[0]).__module__.startswith("sysgym_agents.")]
+        known = [(pair, agent_class(pair[0])) for pair in LEARNERS]
+        own = [
+            pair
+            for pair, factory in known
+            if factory.__module__.startswith("sysgym_agents.") and getattr(factory, "on_devices", True)
+        ]
         last = dict(own)
         return [pytest.param(*pair, id=f"{pair[0]}-{pair[1].split('/')[1]}", marks=marks(pair, last)) for pair in own]
 

@@ -36,6 +36,7 @@ class StoredLearner:
     needs_training: ClassVar[bool] = True
     default_instances: ClassVar[str] = ""  # the problem's own
     default_budget: ClassVar[Budget] = Budget(seconds=60)
+    on_devices: ClassVar[bool] = True  # whether torch computes it, on the device that is chosen
     sizes: ClassVar[tuple[str, ...]] = ("hidden", "layers")  # hyper-parameters that a network is as large as
 
     def __post_init__(self) -> None:

@@ -48,6 +48,7 @@ class LearntFM(SteppedLearner):
     problems: ClassVar[tuple[str, ...]] = PARTITIONING
     needs_training: ClassVar[bool] = False
     default_budget: ClassVar[Budget] = Budget(cpu_seconds=600)
+    on_devices: ClassVar[bool] = False  # five numbers and searches on the CPU
     sizes: ClassVar[tuple[str, ...]] = ()
     step: ClassVar[str] = "a run or a V-cycle, which answers one partition (in `fit`: a step of the strategy)"
     indivisible: ClassVar[str] = FM.indivisible
