@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, NamedTuple
 
 import numpy as np
 
@@ -18,7 +18,10 @@ if TYPE_CHECKING:
     from sysgym.dataflow.graphs.graph import DataflowGraph
     from sysgym.dataflow.problem import GraphProblem
     from sysgym.dataflow.simulator.job import Job
+    from sysgym_agents.dataflow.anneal.proposals import Proposer
     from sysgym_agents.dataflow.anneal.starts import Start
+
+Found = tuple[Any, Any, Any]  # placement, priority and fusion
 
 
 @dataclass(kw_only=True, eq=False)
@@ -37,6 +40,7 @@ class DeviceAnnealer:
         steps: simulations, if there is no budget. hot, cold: first and last temperature, relative to the cost.
         groups: how many groups there are about at first; twice and four times as many later.
         metis: starts from METIS too, where pymetis is installed.
+        propose: which group goes where is drawn evenly, or by a rule: critical ones to devices that are idle meanwhile.
     """
 
     problems: ClassVar[tuple[str, ...]] = rules.PROBLEMS
@@ -48,6 +52,7 @@ class DeviceAnnealer:
     cold: Annotated[float, Range(1e-300, 1e9)] = 0.0005
     groups: Annotated[int, Range(1, 10**9)] = 64
     metis: bool = True
+    propose: Literal["uniform", "rule"] = "uniform"
 
     def __post_init__(self) -> None:
         check_fields(self, "{} of agent 'sa-device'")
@@ -58,52 +63,102 @@ class DeviceAnnealer:
         self, problem: GraphProblem, instance: DataflowGraph, rng: np.random.Generator, budget: Budget
     ) -> Solution:
         """The best decision found, at least the expert's; the budget counts simulations."""
+        from sysgym_agents.dataflow.anneal.proposals import rule
+
+        return self.annealed(problem, instance, rng, budget, rule if self.propose == "rule" else None)
+
+    def annealed(
+        self, problem: GraphProblem, instance: DataflowGraph, rng: np.random.Generator, budget: Budget,
+        propose: Proposer | None, moves: bool = True,
+    ) -> Solution:  # fmt: skip
+        """The same with a proposer of moves, or without moves: the best of the starts."""
         from sysgym_agents.dataflow.anneal.starts import Start, starts_of
 
         clock, job, tasks = Clock(budget), problem.job(instance), rules.tasks_of(problem)
+        if propose is not None and not (job.rules.objective == "latency" and job.rules.simulator == "events"):
+            raise UsageError(
+                "moves are proposed by the schedule of the usual simulator, which throughput and Placeto's simulator "
+                "do not have; use sa-device with propose=uniform."
+            )
         limit = budget.steps if budget.steps is not None else (10**9 if budget.timed else self.steps)
         starts = starts_of(job, rng, self.metis) if "placement" in tasks else [Start(lambda: job.expert, 0.0)]
         able = job.devices > 1 or tasks != ("placement",)  # to change anything
         search = self._compiled if job.plain and "fusion" not in tasks else self._stepwise
-        placement, priority, fusion = search(job, tasks, starts, rng, clock, limit if able else 0)
+        how = _How(job, tasks, limit if able else 1, able and moves, propose if "placement" in tasks else None)
+        placement, priority, fusion = search(how, starts, rng, clock)
         arrays = {"placement": placement, "priority": priority, "fusion": fusion}
         nodes = instance.nodes
         return rules.pick(tasks, {name: np.zeros(nodes, np.int64) if value is None else value
                                   for name, value in arrays.items()})  # fmt: skip
 
-    def _compiled(
-        self, job: Job, tasks: tuple[str, ...], starts: list[Start], rng: np.random.Generator, clock: Clock, limit: int
-    ) -> tuple[Any, Any, Any]:
+    def _compiled(self, how: _How, starts: list[Start], rng: np.random.Generator, clock: Clock) -> Found:
         from sysgym_agents.dataflow.anneal.compiled import CompiledSearch, Settings
 
-        settings = Settings(self.hot, self.cold, self.groups, max(limit, 1), self._patience(limit))
-        search = CompiledSearch(job, tasks, settings, clock)
+        patience = self._patience(how.limit)
+        settings = Settings(self.hot, self.cold, self.groups, how.limit, patience, propose=how.propose)
+        search = CompiledSearch(how.job, how.tasks, settings, clock)
         search.begin(starts)
-        found = search.run(int(rng.integers(2**63))) if limit else search.best
+        found = search.run(int(rng.integers(2**63))) if how.able else search.best
         return found.placement, found.priority, None
 
     def _patience(self, limit: int) -> int:
         """Steps without a better answer after which the search goes on from the best."""
         return max(300, min(limit, self.steps) // 8)
 
-    def _stepwise(
-        self, job: Job, tasks: tuple[str, ...], starts: list[Start], rng: np.random.Generator, clock: Clock, limit: int
-    ) -> tuple[Any, Any, Any]:
+    def _stepwise(self, how: _How, starts: list[Start], rng: np.random.Generator, clock: Clock) -> Found:
         from sysgym.dataflow.features import make_work
         from sysgym_agents.dataflow.anneal.starts import Pace
-        from sysgym_agents.dataflow.anneal.stepwise import Search
+        from sysgym_agents.dataflow.anneal.stepwise import Search, drawer_of
 
         pace, before = Pace(clock), clock.share
-        search = Search(job, tasks, rng)
+        search = Search(how.job, how.tasks, rng, drawer_of(how.propose, how.job, how.limit, rng))
         pace.measure(before)
-        search.begin(starts, clock.spent, pace)
+
+        def spent(judged: int) -> bool:
+            return clock.share >= 1 or judged >= how.limit
+
+        search.begin(starts, spent, pace)
         scales: dict[int, Work] = {}
-        while limit and (done := max(clock.share, search.judged / limit)) < 1:
+        while how.able and (done := max(clock.share, search.judged / how.limit)) < 1:
             heat = self.hot * (self.cold / self.hot) ** done
             fine = min(int(rng.integers(0, 1 + int(3 * done))), 2)
             if fine not in scales:
-                scales[fine] = make_work(job, "layers", self.groups * 2**fine)
+                scales[fine] = make_work(how.job, "layers", self.groups * 2**fine)
             search.move(scales[fine], heat)
-            if search.steps - search.improved > self._patience(limit):
+            if search.steps - search.improved > self._patience(how.limit):
                 search.return_to_best()
         return search.found.placement, search.found.priority, search.found.fusion
+
+
+class _How(NamedTuple):
+    """What is searched, and for how long."""
+
+    job: Job
+    tasks: tuple[str, ...]
+    limit: int  # steps
+    able: bool  # whether moves are tried
+    propose: Proposer | None
+
+
+@dataclass(kw_only=True, eq=False)
+class BestStart:
+    """The best of the placements that `sa-device` starts from, in its order, the cheap ones first: no move is tried.
+
+    Hyper-parameters:
+        metis: METIS too, where pymetis is installed.
+    """
+
+    problems: ClassVar[tuple[str, ...]] = rules.PROBLEMS
+    step: ClassVar[str] = "a simulated answer"
+    indivisible: ClassVar[str] = DeviceAnnealer.indivisible
+
+    metis: bool = True
+
+    def __post_init__(self) -> None:
+        check_fields(self, "{} of agent 'best-start'")
+
+    def solve(
+        self, problem: GraphProblem, instance: DataflowGraph, rng: np.random.Generator, budget: Budget
+    ) -> Solution:
+        """The best start, at least the expert's placement; the budget counts simulations."""
+        return DeviceAnnealer(metis=self.metis).annealed(problem, instance, rng, budget, None, moves=False)

@@ -10,10 +10,13 @@ from sysgym.core.problem import Array
 from sysgym.dataflow.features import Work, make_work
 from sysgym_agents.core import Clock
 from sysgym_agents.dataflow.anneal import move_kernels as kernels
+from sysgym_agents.dataflow.anneal import proposals
+from sysgym_agents.dataflow.anneal.schedule import simulated
 from sysgym_agents.dataflow.anneal.starts import Pace, Start, repair
 
 if TYPE_CHECKING:
     from sysgym.dataflow.simulator.job import Job
+    from sysgym_agents.dataflow.anneal.proposals import Proposer
 
 FIRST_QUOTA = 100_000  # operators simulated before the clock is asked: 3 to 10 ms
 SLICE = 0.015  # seconds between two looks at the clock, about
@@ -30,6 +33,7 @@ class Settings(NamedTuple):
     limit: int
     patience: int
     bounded: bool = True  # False for tests: the same decisions, every simulation to its end
+    propose: Proposer | None = None  # who weighs moves; None: nobody
 
 
 class Found(NamedTuple):
@@ -108,18 +112,21 @@ class CompiledSearch:
     def run(self, seed: int) -> Found:
         """Anneal until the budget is used up; the best decision."""
         random, state = np.array([seed], np.uint64), self._state()
-        decision, log, full, layers = self._decision(), self._log(), self._full(), layers_of(self.job)
+        decision, log, full, layers = self.decision(), self.log(), self._full(), layers_of(self.job)
         kernels.settle(self.job.lean.net, self.job.lean.machines, decision)
         works: list[Work] = []
+        table, made = proposals.even(), -1  # made: when the weights were
         quota = FIRST_QUOTA if self.clock.budget.timed else 2**60
         while (done := max(self.clock.share, int(state[kernels.STEPS]) / self.settings.limit)) < 1:
             if len(works) < min(3, 1 + int(3 * done)):
                 works.append(make_work(self.job, "layers", self.settings.groups * 2 ** len(works)))
-                parts = parts_of(works)
+                parts, made = parts_of(works), -1
                 continue
+            if made < 0 or (state[kernels.STEPS] >= self._until(made) and state[kernels.CHANGED] > made):
+                table, made = self._weighted(works, decision), int(state[kernels.STEPS])
             before = self.clock.share, self.clock.cpu_seconds
             kernels.anneal(self.job.lean.net, self.job.lean.machines, full, parts, layers, decision, log, self.scratch,
-                           self._plan(before[0], quota), state, random)  # fmt: skip
+                           self._plan(before[0], quota, made), table, state, random)  # fmt: skip
             if self.clock.budget.timed:
                 quota = self._quota(quota, self.clock.share - before[0], self.clock.cpu_seconds - before[1])
         self.judged = int(state[kernels.STEPS])
@@ -132,25 +139,41 @@ class CompiledSearch:
         rate = min(SLICE / max(seconds, 1e-6), max(1.0 - self.clock.share, 0.0) / max(share, 1e-9))
         return max(1, int(quota * min(max(rate, 0.01), 4.0)))
 
-    def _plan(self, share: float, quota: int) -> kernels.Plan:
+    def _until(self, made: int) -> int:
+        """The step from which on weights made at another one are renewed, if the decision has changed since."""
+        if self.settings.propose is None:
+            return 2**60
+        return made + proposals.renewed_after(self.settings.limit)
+
+    def _weighted(self, works: list[Work], decision: kernels.Decision) -> kernels.Table:
+        """Weights by the schedule of the present decision, which was simulated and counted before."""
+        if self.settings.propose is None:
+            return proposals.even()
+        priority = None if self.best.priority is None else -decision.rank
+        place = decision.place.astype(np.int32)
+        return proposals.tabled(self.settings.propose, simulated(self.job, place, priority), works)
+
+    def _plan(self, share: float, quota: int, made: int) -> kernels.Plan:
         given, shifting = self.settings, "schedule" in self.tasks
         return kernels.Plan(given.hot, given.cold, share, given.limit, quota, given.patience, "placement" in self.tasks,
-                            self.best.priority is None, shifting, given.bounded)  # fmt: skip
+                            self.best.priority is None, shifting, given.bounded, self._until(made), made)  # fmt: skip
 
     def _state(self) -> Array:
         peak = self.job.score(self.best.placement, self.best.priority).outcome
         assert peak is not None
         scarce = bool((peak.peak_bytes > kernels.SCARCE_FROM * self.job.capacity).any())
         cost, over = self.best.cost, self.best.over
-        return np.array([self.judged, self.judged, cost, over, cost, over, scarce], np.int64)
+        return np.array([self.judged, self.judged, cost, over, cost, over, scarce, 0], np.int64)
 
-    def _decision(self) -> kernels.Decision:
+    def decision(self) -> kernels.Decision:
+        """The best decision as the kernels move it on."""
         place, nodes = self.best.placement.astype(np.int8), self.job.graph.nodes
         rank = np.zeros(1, np.int64) if self.best.priority is None else -np.asarray(self.best.priority, np.int64)
         return kernels.Decision(place, rank, np.empty(self.job.devices, np.int64), np.empty(nodes, np.int64),
                                 place.copy(), rank.copy())  # fmt: skip
 
-    def _log(self) -> kernels.Log:
+    def log(self) -> kernels.Log:
+        """Room for what a move changes."""
         nodes = self.job.graph.nodes
         return kernels.Log(np.empty(nodes, np.int32), np.empty(nodes, np.int64), np.zeros(nodes, np.bool_),
                            np.empty(nodes, np.int32), np.empty(nodes, np.int64))  # fmt: skip

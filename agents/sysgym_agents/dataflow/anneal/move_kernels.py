@@ -16,11 +16,12 @@ from sysgym.core.problem import Array
 from sysgym.dataflow.simulator import kernels
 from sysgym.dataflow.simulator.lean_kernels import BORROWING, makespan, retail, tails
 
-STEPS, IMPROVED, COST, OVER, BEST_COST, BEST_OVER, SCARCE = range(7)  # entries of a state, (7,) int64
+STEPS, IMPROVED, COST, OVER, BEST_COST, BEST_OVER, SCARCE, CHANGED = range(8)  # entries of a state, (8,) int64
 SCARCE_FROM = 0.9  # of a memory: peaks beyond make every acceptance a check
 BOUND = np.int64(2**29)  # of priorities
 TOP = 2**20 - 1  # priority of the critical path
 GOLDEN = np.uint64(0x9E3779B97F4A7C15)
+EVEN = 0.2  # share of the draws that ignore weights
 
 
 class Parts(NamedTuple):
@@ -79,6 +80,15 @@ class Full(NamedTuple):
     spans: Array
 
 
+class Table(NamedTuple):
+    """Weights of relocations, stretches and layers, (3, U, D) for units of all scales, as one row."""
+
+    given: Array  # (3 * U * D,) float64, not negative; (0,) if there are none
+    left: Array  # the same, 0 for what was refused since the decision changed
+    total: Array  # running sums of what is left
+    last: Array  # (1,) int64 entry that the last move was drawn by, -1 if by none
+
+
 class Plan(NamedTuple):
     """How to search until the kernel returns."""
 
@@ -92,6 +102,8 @@ class Plan(NamedTuple):
     fifo: bool  # whether there are no priorities
     shifting: bool  # whether priorities are decided
     bounded: bool  # whether hopeless simulations stop early
+    until: int  # step from which on the kernel returns as soon as the decision has changed since the step `made`
+    made: int
 
 
 @njit(**BORROWING)
@@ -136,25 +148,65 @@ def _device(unit, parts, place, devices, random):
 
 
 @njit(**BORROWING)
-def _replace(kind, fine, parts, layers, machines, decision, log, random):
-    """Move 0 relocate, 1 stretch, 2 swap or 3 layer; how many operators moved."""
+def _weighted(table, random):
+    """An entry of the table, drawn by what is left of its weights; -1 if nothing is."""
+    total = table.total
+    low, high = 0, len(total) - 1
+    wanted = _uniform(random) * total[high]
+    while low < high:
+        middle = (low + high) // 2
+        if total[middle] > wanted:
+            high = middle
+        else:
+            low = middle + 1
+    return low if table.left[low] > 0 else -1
+
+
+@njit(**BORROWING)
+def _add_up(table, first):
+    """Bring the running sums from an entry on up to date."""
+    running = table.total[first - 1] if first > 0 else 0.0
+    for i in range(first, len(table.left)):
+        running += table.left[i]
+        table.total[i] = running
+
+
+@njit(**BORROWING)
+def _refuse(table):
+    """The entry that the last move was drawn by is not drawn again until the decision has changed."""
+    if table.last[0] >= 0:
+        table.left[table.last[0]] = 0.0
+        _add_up(table, table.last[0])
+
+
+@njit(**BORROWING)
+def _restore(table):
+    """The decision has changed: all weights count again."""
+    for i in range(len(table.given)):
+        table.left[i] = table.given[i]
+    _add_up(table, 0)
+
+
+@njit(**BORROWING)
+def _swap(unit, other, parts, machines, decision, log):
+    """Two units change places; how many operators moved."""
     place, load, times, row = decision.place, decision.load, machines.times, machines.row
-    member_ptr, member, moved, was = parts.member_ptr, parts.member, log.moved, log.was
-    low, units = parts.begin[fine], parts.begin[fine + 1] - parts.begin[fine]
-    unit, count = low + _below(random, units), 0
-    if kind == 2:
-        other = low + _below(random, units)
-        first, second = np.int64(place[member[member_ptr[unit]]]), np.int64(place[member[member_ptr[other]]])
-        if first == second:
-            return 0
-        for i in range(member_ptr[unit], member_ptr[unit + 1]):
-            count = _put(member[i], second, place, load, times, row, moved, was, count)
-        for i in range(member_ptr[other], member_ptr[other + 1]):
-            count = _put(member[i], first, place, load, times, row, moved, was, count)
-        return count
-    if len(load) == 1:
+    member_ptr, member, moved, was, count = parts.member_ptr, parts.member, log.moved, log.was, 0
+    first, second = np.int64(place[member[member_ptr[unit]]]), np.int64(place[member[member_ptr[other]]])
+    if first == second:
         return 0
-    device = _device(unit, parts, place, len(load), random)
+    for i in range(member_ptr[unit], member_ptr[unit + 1]):
+        count = _put(member[i], second, place, load, times, row, moved, was, count)
+    for i in range(member_ptr[other], member_ptr[other + 1]):
+        count = _put(member[i], first, place, load, times, row, moved, was, count)
+    return count
+
+
+@njit(**BORROWING)
+def _send(kind, unit, device, parts, layers, machines, decision, log, random):
+    """A unit goes to a device: 0 alone, 1 with linked units of its layer, 3 with its layer; how many moved."""
+    place, load, times, row = decision.place, decision.load, machines.times, machines.row
+    member_ptr, member, moved, was, count = parts.member_ptr, parts.member, log.moved, log.was, 0
     label = layers.label[member[member_ptr[unit]]]
     if kind == 3:
         layer = label - label % 3
@@ -173,6 +225,27 @@ def _replace(kind, fine, parts, layers, machines, decision, log, random):
                 for i in range(member_ptr[near], member_ptr[near + 1]):
                     count = _put(member[i], device, place, load, times, row, moved, was, count)
     return count
+
+
+@njit(**BORROWING)
+def _replace(kind, fine, parts, layers, machines, decision, log, table, random):
+    """Move 0 relocate, 1 stretch, 2 swap or 3 layer, all but swaps by weights where there are; how many moved."""
+    devices = len(decision.load)
+    table.last[0] = -1
+    if kind != 2 and len(table.given) > 0 and _uniform(random) >= EVEN:
+        table.last[0] = _weighted(table, random)
+        if table.last[0] >= 0:
+            row, pair = divmod(table.last[0], len(table.given) // 3)
+            unit, device = pair // devices, np.int64(pair % devices)
+            return _send(3 if row == 2 else row, unit, device, parts, layers, machines, decision, log, random)
+    low, units = parts.begin[fine], parts.begin[fine + 1] - parts.begin[fine]
+    unit = low + _below(random, units)
+    if kind == 2:
+        return _swap(unit, low + _below(random, units), parts, machines, decision, log)
+    if devices == 1:
+        return 0
+    device = _device(unit, parts, decision.place, devices, random)
+    return _send(kind, unit, device, parts, layers, machines, decision, log, random)
 
 
 @njit(**BORROWING)
@@ -238,6 +311,7 @@ def _return_to_best(net, machines, decision, state):
     decision.place[:] = decision.best_place
     decision.rank[:] = decision.best_rank
     state[COST], state[OVER], state[IMPROVED] = state[BEST_COST], state[BEST_OVER], state[STEPS]
+    state[CHANGED] = state[STEPS]
     settle(net, machines, decision)
 
 
@@ -264,17 +338,17 @@ def _weigh(net, machines, full, decision, plan, state, scratch, heat, random):
 
 
 @njit(nogil=True)
-def anneal(net, machines, full, parts, layers, decision, log, scratch, plan, state, random):
-    """Moves until the steps are used up, the quota is simulated, or units of a finer scale are wanted.
+def anneal(net, machines, full, parts, layers, decision, log, scratch, plan, table, state, random):
+    """Moves until the steps are used up, the quota is simulated, or finer units or newer weights are wanted.
 
-    state (7,) int64 and random (1,) uint64 go on from where they were.
+    state (8,) int64 and random (1,) uint64 go on from where they were.
     """
     nodes, scales, work = len(decision.place), len(parts.begin) - 1, 0
     kinds = (4 if plan.placing else 0) + (1 if plan.shifting else 0)
     while state[STEPS] < plan.limit and work < plan.quota:
         done = max(plan.share, state[STEPS] / plan.limit)
         wanted = 1 + int(3 * done)
-        if min(wanted, 3) > scales:
+        if min(wanted, 3) > scales or (state[STEPS] >= plan.until and state[CHANGED] > plan.made):
             return
         heat = plan.hot * (plan.cold / plan.hot) ** done
         fine = min(_below(random, wanted), 2)
@@ -283,9 +357,10 @@ def anneal(net, machines, full, parts, layers, decision, log, scratch, plan, sta
         state[STEPS] += 1
         work += 64
         if shifted:
+            table.last[0] = -1
             count = _shift(fine, parts, decision, log, random)
         else:
-            count = _replace(kind, fine, parts, layers, machines, decision, log, random)
+            count = _replace(kind, fine, parts, layers, machines, decision, log, table, random)
         if count > 0:
             logged = 0
             if plan.bounded and not shifted:
@@ -298,12 +373,17 @@ def anneal(net, machines, full, parts, layers, decision, log, scratch, plan, sta
                 state[SCARCE] = 1
                 _return_to_best(net, machines, decision, state)
             elif accept:
-                state[COST], state[OVER] = cost, over
+                state[COST], state[OVER], state[CHANGED] = cost, over, state[STEPS]
                 if over < state[BEST_OVER] or (over == state[BEST_OVER] and cost < state[BEST_COST]):
                     state[BEST_COST], state[BEST_OVER], state[IMPROVED] = cost, over, state[STEPS]
                     decision.best_place[:] = decision.place
                     decision.best_rank[:] = decision.rank
             else:
                 _take_back(shifted, count, logged, decision, machines, log)
+                _refuse(table)
+        else:
+            _refuse(table)
         if state[STEPS] - state[IMPROVED] > plan.patience:
             _return_to_best(net, machines, decision, state)
+        if state[CHANGED] == state[STEPS]:
+            _restore(table)

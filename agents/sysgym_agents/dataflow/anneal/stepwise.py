@@ -10,11 +10,15 @@ import numpy as np
 
 from sysgym.core.problem import Array
 from sysgym_agents.dataflow import baselines as rules
+from sysgym_agents.dataflow.anneal import proposals
+from sysgym_agents.dataflow.anneal.move_kernels import EVEN
+from sysgym_agents.dataflow.anneal.schedule import Schedule, simulated
 from sysgym_agents.dataflow.anneal.starts import Pace, Start
 
 if TYPE_CHECKING:
     from sysgym.dataflow.features import Work
     from sysgym.dataflow.simulator.job import Job
+    from sysgym_agents.dataflow.anneal.proposals import Proposer
 
 
 @dataclass
@@ -33,11 +37,64 @@ def _same(one: Answer, two: Answer) -> bool:
     return shared and np.array_equal(one.placement, two.placement)
 
 
+class Drawer:
+    """Draws pairs of a unit and a device by a proposer's weights, which are renewed when the answer has changed.
+
+    They are made of the schedule without noise and fusion, which is simulated for them alone and counted nowhere.
+    """
+
+    def __init__(self, propose: Proposer, job: Job, renew: int, rng: np.random.Generator) -> None:
+        self.propose, self.job, self.renew, self.rng = propose, job, renew, rng
+        self.answer: Answer | None = None  # that `left` is about
+        self.schedule: Schedule | None = None
+        self.made = 0
+        self.given: dict[int, Array] = {}  # weights (3, U * D) by the number of units
+        self.left: dict[int, Array] = {}  # the same, 0 for what was refused since the answer changed
+        self.last: tuple[int, int, int] | None = None  # what was drawn last: units, row and pair
+
+    def draw(self, work: Work, row: int, now: Answer, step: int) -> tuple[int, int] | None:
+        """Unit and device, None where weights are to be ignored, or none are left."""
+        self.last = None
+        if self.rng.random() < EVEN:
+            return None
+        if self.answer is not now:
+            if self.schedule is None or step >= self.made + self.renew:
+                self.schedule, self.made, self.given = simulated(self.job, now.placement, now.priority), step, {}
+            self.answer, self.left = now, {}
+        count = work.units.count
+        if count not in self.left:
+            if count not in self.given:
+                assert self.schedule is not None
+                table = proposals.tabled(self.propose, self.schedule, [work])
+                self.given[count] = table.given.reshape(proposals.KINDS, -1)
+            self.left[count] = self.given[count].copy()
+        total = np.cumsum(self.left[count][row])
+        pair = int(np.searchsorted(total, self.rng.random() * total[-1], "right"))
+        if pair >= len(total):
+            return None
+        self.last = count, row, pair
+        unit, device = divmod(pair, self.job.devices)
+        return unit, device
+
+    def refuse(self) -> None:
+        """What was drawn last was refused: not again before the answer changes."""
+        if self.last is not None:
+            count, row, pair = self.last
+            self.left[count][row, pair] = 0.0
+
+
+def drawer_of(propose: Proposer | None, job: Job, limit: int, rng: np.random.Generator) -> Drawer | None:
+    """Who draws for a search of so many steps; None without a proposer."""
+    return None if propose is None else Drawer(propose, job, proposals.renewed_after(limit), rng)
+
+
 class Search:
     """The annealer's current and best decision."""
 
-    def __init__(self, job: Job, tasks: tuple[str, ...], rng: np.random.Generator) -> None:
-        self.job, self.tasks, self.rng = job, tasks, rng
+    def __init__(
+        self, job: Job, tasks: tuple[str, ...], rng: np.random.Generator, drawer: Drawer | None = None
+    ) -> None:
+        self.job, self.tasks, self.rng, self.drawer = job, tasks, rng, drawer
         self.steps, self.improved = 0, 0
         self.now = self.best = Answer(job.expert, None, None)
         self.orders: list[Array | None] = [None]
@@ -89,6 +146,8 @@ class Search:
         worse = (cost - now_cost) / max(now_cost, 1.0) if np.isfinite(now_cost) else -1.0
         if bad < now_bad or (bad == now_bad and (worse <= 0 or self.rng.random() < np.exp(-worse / max(heat, 1e-12)))):
             self.now = answer
+        elif self.drawer is not None:
+            self.drawer.refuse()
         if answer.key < self.best.key:
             self.best, self.improved = answer, self.steps
 
@@ -103,11 +162,18 @@ class Search:
     def move(self, work: Work, heat: float) -> None:
         """Try a random move on the groups of `work`."""
         answer = Answer(self.now.placement, self.now.priority, self.now.fusion)
+        if self.drawer is not None:
+            self.drawer.last = None
         move = self.moves[int(self.rng.integers(len(self.moves)))]
         if move(answer, work):
             self.try_answer(answer, heat)
         else:
             self.steps += 1  # nothing to change: counts, so that a search always ends
+
+    def _drawn(self, work: Work, row: int) -> tuple[int, int | None]:
+        """A unit, and the device that it is to go to if weights say so; row: 0 relocate, 1 stretch, 2 layer."""
+        pair = None if self.drawer is None else self.drawer.draw(work, row, self.now, self.steps)
+        return (int(self.rng.integers(work.units.count)), None) if pair is None else pair
 
     def _device(self, work: Work, unit: int, placement: Array) -> int:
         """Another device: often a neighbour's, else any."""
@@ -122,8 +188,8 @@ class Search:
     def _relocate(self, answer: Answer, work: Work) -> bool:
         if self.job.devices == 1:
             return False
-        unit = int(self.rng.integers(work.units.count))
-        device = self._device(work, unit, answer.placement)
+        unit, device = self._drawn(work, 0)
+        device = self._device(work, unit, answer.placement) if device is None else device
         answer.placement = np.where(work.units.of == unit, device, answer.placement).astype(np.int32)
         return True
 
@@ -131,8 +197,8 @@ class Search:
         """A group and the linked groups of its layer go to one device."""
         if self.job.devices == 1:
             return False
-        unit = int(self.rng.integers(work.units.count))
-        device = self._device(work, unit, answer.placement)
+        unit, device = self._drawn(work, 1)
+        device = self._device(work, unit, answer.placement) if device is None else device
         around = work.links[1][work.link_ptr[unit] : work.link_ptr[unit + 1]]
         layer = self.job.graph.layer[work.first]
         chosen = np.zeros(work.units.count, bool)
@@ -156,13 +222,12 @@ class Search:
         if self.job.devices == 1:
             return False
         graph = self.job.graph
-        unit = int(self.rng.integers(work.units.count))
+        unit, device = self._drawn(work, 2)
         chosen = graph.layer == graph.layer[work.first[unit]]
         if self.rng.random() < 0.5:
             chosen &= graph.phase == graph.phase[work.first[unit]]
-        answer.placement = np.where(chosen, self._device(work, unit, answer.placement), answer.placement).astype(
-            np.int32
-        )
+        device = self._device(work, unit, answer.placement) if device is None else device
+        answer.placement = np.where(chosen, device, answer.placement).astype(np.int32)
         return True
 
     def _shift(self, answer: Answer, work: Work) -> bool:
