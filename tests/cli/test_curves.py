@@ -107,6 +107,18 @@ def test_reports_keep_instance_sets_apart(sysgym: Run) -> None:
     assert "on" not in json.loads(sysgym("report", "a", "--json").stdout)["rows"][0]
 
 
+def test_reports_tell_budgets_apart_and_show_the_agents_that_are_named(sysgym: Run) -> None:
+    for steps in ("1", "7"):
+        words = ("evaluate", "-a", "ldg", "-a", "fm", "--seeds", "1", "--instances", "tiny/grid-test")
+        sysgym(*words, "--steps", steps, "--out", f"s{steps}")
+    rows = json.loads(sysgym("report", "s7", "s1", "--json").stdout)["rows"]
+    assert [row["budget"] for row in rows] == ["7 steps a solution"] * 2 + ["1 steps a solution"] * 2
+    alone = json.loads(sysgym("report", "s1", "s7", "-a", "fm", "--json").stdout)["rows"]
+    assert [(row["agent"], row["budget"][0]) for row in alone] == [("fm", "1"), ("fm", "7")]
+    assert "budget" not in json.loads(sysgym("report", "s1", "--json").stdout)["rows"][0]
+    assert "Did you mean 'fm'" in sysgym("report", "s1", "-a", "fn", code=2).stderr
+
+
 def test_metrics_stand_in_reports_with_paired_differences(sysgym: Run) -> None:
     """Against means and differences counted here, on answers whose metric is known."""
     from sysgym.core.errors import UsageError

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from sysgym.dataflow.problem import GraphProblem
     from sysgym_agents.dataflow.anneal.perceptron import Perceptron
 
+TOLD = 50  # placements between two reports
 LABELS = 0.8  # share of the budget of `fit` in which labels are made
 
 
@@ -94,12 +95,15 @@ class LearntAnneal(StoredLearner):
         if self.net is None:
             inputs = len(FEATURES)
             self.net = fresh(self.hidden, np.zeros(inputs, np.float32), np.ones(inputs, np.float32), rng)
-        while not found or (judged < limit and clock.share < LABELS):
+        over = False
+        while not over:
             job = problem.job(usable[int(rng.integers(len(usable)))])
             sample, count = sampled(job, wish, int(min(limit - judged, 2**62)), rng)
             judged += count
             found.append(sample)
-            if callback is not None and not callback({"steps": float(judged), "seconds": clock.seconds}):
+            over = judged >= limit or clock.share >= LABELS
+            heard = callback if over or len(found) % TOLD == 0 else None
+            if heard is not None and not heard({"steps": float(judged), "seconds": clock.seconds}):
                 return
 
         def told(loss: float, net: Perceptron) -> bool:

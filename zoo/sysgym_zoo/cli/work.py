@@ -267,6 +267,9 @@ def report(
     metric: Annotated[
         list[str] | None, typer.Option(help="Metric of the verdicts to add, with its interval; repeatable.")
     ] = None,
+    agent: Annotated[
+        list[str] | None, typer.Option("-a", "--agent", help="Agent to show; default: all of the runs; repeatable.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """The table of recorded evaluations, as Markdown; --write puts it between the markers of a file."""
@@ -274,7 +277,7 @@ def report(
     from sysgym_zoo.jobs.report import update
     from sysgym_zoo.sweeps.table import any_report
 
-    rows, text = any_report(runs, published, metric or [])
+    rows, text = any_report(runs, published, metric or [], agent or [])
     if write is not None:
         update(write, name, text)
     show_rows("report", rows, True) if as_json else tell(text)

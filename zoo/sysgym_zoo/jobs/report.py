@@ -48,18 +48,20 @@ def telling_options(problem: dict[str, Any]) -> dict[str, Any]:
 
 
 def report(
-    folders: Sequence[Path], published: bool = False, metrics: Sequence[str] = ()
+    folders: Sequence[Path], published: bool = False, metrics: Sequence[str] = (), agents: Sequence[str] = ()
 ) -> tuple[list[dict[str, Any]], str]:
     """Summary rows of all runs, and the same as Markdown with what was run below; on request with what is published,
-    and with the means of metrics.
+    with the means of metrics, and of some agents alone. Runs of several budgets are told apart by a column.
     """
     rows: list[dict[str, Any]] = []
     notes, order = [], list[str]()
     places: dict[str, list[tuple[str, str]]] = {}  # label of what was solved -> its instances
     if len({bool(load_run(folder).get("ablation")) for folder in folders}) > 1:
         raise UsageError("one table cannot hold evaluations and ablations; report them apart.")
+    budgets = list(dict.fromkeys(limit_text(load_run(folder)["budget"]) for folder in folders))
     for folder in folders:
         record = load_run(folder)
+        budget = limit_text(record["budget"])
         told = record.get("ablation")
         freedoms = record.get("freedoms", [])
         order += [name for name in freedoms if name not in order]
@@ -74,21 +76,32 @@ def report(
         if places.setdefault(place, solved) != solved:  # others of the same set: their names tell them apart
             place = f"{', '.join(name for name, _ in solved)}{options}"
             places[place] = solved
-        rows += [{"on": place, **line} for line in found]
+        rows += [{"on": place, "budget": budget, **line} for line in chosen_lines(found, agents, folder)]
         notes.append(
             f"{record['problem']['name']}-v{record['problem']['version']}{options} on {groups}, "
             f"{len(record['instances'])} instances, {record['seeds']} seeds, "
-            f"{limit_text(record['budget'])}, {record['threads']} thread(s), "
+            f"{budget}, {record['threads']} thread(s), "
             f"{record['hardware']['processor']}.{' ' + verdict(found) if told else ''}"
         )
-    # who differ in instances, options or freedom are not ranked together
-    rows.sort(key=lambda line: (list(places).index(line["on"]), place_in(line.get("freedom"), order)))
-    if len(places) == 1:
-        rows = [{key: value for key, value in line.items() if key != "on"} for line in rows]
+    # who differ in instances, options, budget or freedom are not ranked together
+    rows.sort(key=lambda line: (list(places).index(line["on"]), budgets.index(line["budget"]),
+                                place_in(line.get("freedom"), order)))  # fmt: skip
+    alike = {"on"} if len(places) == 1 else set()
+    alike |= {"budget"} if len(budgets) == 1 else set()
+    rows = [{key: value for key, value in line.items() if key not in alike} for line in rows]
     text = markdown(rows) + "\n\n" + "\n".join(notes)
     if published:
         text += "\n\n" + published_text(dict.fromkeys(load_run(folder)["problem"]["name"] for folder in folders))
     return rows, printable(text)
+
+
+def chosen_lines(lines: Sequence[dict[str, Any]], agents: Sequence[str], folder: Path) -> Sequence[dict[str, Any]]:
+    """The lines of some agents, or of all where none is named; UsageError for one that a run does not have."""
+    known = [line["agent"] for line in lines]
+    for name in agents:
+        if name not in known:
+            raise UsageError(f"{folder}: {unknown('agent of this run', name, known)}")
+    return [line for line in lines if line["agent"] in agents] if agents else lines
 
 
 def with_metrics(

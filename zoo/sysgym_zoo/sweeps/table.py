@@ -37,10 +37,14 @@ class Evaluated:
 Group = tuple[str, str, tuple[tuple[str, str], ...], bool]  # problem, options, instances, whether it is an ablation
 
 
-def any_report(folders: Sequence[Path], published: bool, metrics: Sequence[str]) -> tuple[list[dict[str, Any]], str]:
+def any_report(
+    folders: Sequence[Path], published: bool, metrics: Sequence[str], agents: Sequence[str] = ()
+) -> tuple[list[dict[str, Any]], str]:
     """The table of evaluations, or of one sweep; UsageError for both at once."""
     if not any(map(known, folders)):
-        return report(folders, published, metrics)
+        return report(folders, published, metrics, agents)
+    if agents:
+        raise UsageError("the table of a sweep shows all its agents; leave out --agent.")
     if len(folders) > 1:
         raise UsageError("one table cannot hold a sweep and other folders; report them apart.")
     rows, text = sweep_report(folders[0], metrics)
