@@ -10,9 +10,9 @@ from __future__ import annotations
 import json
 import os
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
@@ -28,10 +28,18 @@ from sysgym_agents.learning.devices import using
 DESCRIPTION, OPTIONS, WEIGHTS = "agent.json", "options.json", "model.safetensors"
 
 
+class Play(Protocol):
+    """Its answer with a seed and a budget of steps (None: its own), and the CPU seconds that it took."""
+
+    def __call__(
+        self, problem: AnyProblem, instance: Instance, seed: int, steps: int | None = None
+    ) -> tuple[Solution, float]: ...
+
+
 class Player(NamedTuple):
     """An agent, ready to play."""
 
-    play: Callable[[AnyProblem, Instance, int], tuple[Solution, float]]  # its answer with a seed, and its CPU seconds
+    play: Play
     files: dict[str, bytes]  # it as data, in the one form in which an agent is written
 
 
@@ -78,7 +86,7 @@ def player(files: Mapping[str, bytes]) -> Player:
     if not isinstance(options, dict):
         raise UsageError(f"{OPTIONS} must be an object of options.")
 
-    def play(problem: AnyProblem, instance: Instance, seed: int) -> tuple[Solution, float]:
+    def play(problem: AnyProblem, instance: Instance, seed: int, steps: int | None = None) -> tuple[Solution, float]:
         check_fits(name, agent, problem)
         free = {key for variant in problem.variants for key in variant}
         if not set(options) <= free:
@@ -89,7 +97,7 @@ def player(files: Mapping[str, bytes]) -> Player:
         mine = with_options(problem, **options) if options else problem
         clock = Clock(Budget())
         with using("cpu"):  # where the same seed gives the same answer
-            found: Solution = agent.solve(mine, instance, generator(instance, seed), Budget())
+            found: Solution = agent.solve(mine, instance, generator(instance, seed), Budget(steps=steps))
         return found, clock.cpu_seconds
 
     agent.prepare()

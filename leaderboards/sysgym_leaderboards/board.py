@@ -38,7 +38,8 @@ class Board:
     On a board of the division `policy` a submission is an agent as data, which the judge runs: what the agent takes for
     an instance may be `seconds` of CPU time then. `penalty` is the ratio to the reference that an infeasible or missing
     answer counts, and the most that a feasible one counts; `floor` the least. `seconds` is the time that an agent
-    should need for an instance (not enforced else).
+    should need for an instance (not enforced else). `steps` is the budget that an agent is run with there, in what
+    agents count as steps: judged candidates; 0 is none.
     """
 
     id: str
@@ -52,6 +53,7 @@ class Board:
     penalty: float
     seconds: float
     floor: float = FLOOR  # the least that a ratio counts, so that no single instance decides
+    steps: int = 0
     freedom: str = ""  # of the solutions, where the problem compares several apart: judged as it leaves them
 
     def as_dict(self) -> dict[str, Any]:
@@ -64,8 +66,9 @@ class Board:
         table = self.as_dict()
         if self.floor == FLOOR:  # which boards did not always state
             del table["floor"]
-        if not self.freedom:
-            del table["freedom"]
+        for key in ("freedom", "steps"):
+            if not table[key]:
+                del table[key]
         text = json.dumps(table, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()
 
@@ -182,6 +185,7 @@ _CHECKS: dict[str, tuple[Callable[[Any], bool], str]] = {
     "penalty": (lambda v: _number(v) and v >= 1, "a number of at least 1"),
     "seconds": (lambda v: _number(v) and v > 0, "a positive number"),
     "floor": (lambda v: _number(v) and 0 < v <= 1, "a ratio above 0, up to 1"),
+    "steps": (lambda v: type(v) is int and 0 <= v <= 10**12, "a whole number of judged candidates, 0 for no limit"),
     "freedom": (lambda v: v == "" or _text(v), "one of the problem's freedoms, where it has some"),
 }
 
@@ -191,13 +195,18 @@ def parse_board(table: Mapping[str, Any], source: str) -> Board:
     for key in table:
         if key not in _CHECKS:
             raise UsageError(f"{source}: {unknown('key of a board', key, _CHECKS)}")
-    values = {"options": {}, "floor": FLOOR, "freedom": "", **table}
+    values = {"options": {}, "floor": FLOOR, "freedom": "", "steps": 0, **table}
     for field in fields(Board):
         check, expected = _CHECKS[field.name]
         if field.name not in values:
             raise UsageError(f"{source}: the key {field.name!r} is missing; expected {expected}.")
         if not check(values[field.name]):
             raise UsageError(f"{source}: {field.name} must be {expected}, got {values[field.name]!r}.")
+    if values["steps"] and values["division"] != "policy":
+        raise UsageError(
+            f"{source}: steps can be counted only where the judge runs the agent; set division = 'policy', or leave "
+            "steps out."
+        )
     for option, value in values["options"].items():
         if not isinstance(value, str | int | float | bool) or (isinstance(value, float) and not math.isfinite(value)):
             raise UsageError(f"{source}: the option {option} must be text, a number or true/false, got {value!r}.")

@@ -199,7 +199,7 @@ def played(submission: Submission, board: Board, problem: AnyProblem, names: Seq
         instance = _load(board, problem, name)[0]
         for seed in range(board.seeds):
             try:
-                solution, spent = play(problem, instance, seed)
+                solution, spent = play(problem, instance, seed, board.steps or None)
                 arrays = {str(key): np.asarray(value) for key, value in solution.items()}
             except MissingDependency as error:
                 raise BoardError(f"board {board.id}: the agent needs more than is installed here: {error}") from error

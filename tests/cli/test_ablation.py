@@ -137,7 +137,8 @@ def test_a_trained_agent_is_compared_with_all_that_it_must_beat(sysgym: Any, tmp
     assert record["budget"] == {"seconds": None, "steps": 2, "cpu_seconds": None}
     shown = sysgym("report", "ablation").stdout
     assert found["verdict"] in shown and shown.count("\n|") >= len(found["lines"])
-    sysgym(*words, "--agent", "fm", code=2)
+    few = sysgym(*words, "--seeds", "1", "--steps", "1", "--agent", "ldg", "--out", "few", "--json").stdout
+    assert [line["agent"] for line in json.loads(few)["lines"] if line["role"] == "baseline"] == ["ldg"]
 
 
 def test_the_rule_is_that_of_the_recipe_and_plays_in_its_mode() -> None:

@@ -53,10 +53,22 @@ def test_a_users_file_is_a_board(tmp_path: Path) -> None:
     assert board.instance_hashes()["delaunay:n=20,seed=3"] == sysgym.content_hash(graph)
 
 
+def test_steps_are_for_agents_that_the_judge_runs(tmp_path: Path) -> None:
+    path = tmp_path / "mine.toml"
+    path.write_text(TEXT.replace("seconds = 5", "seconds = 5\nsteps = 65"))
+    with pytest.raises(sysgym.UsageError, match="steps can be counted only where the judge runs the agent"):
+        load_board(path)
+    path.write_text(path.read_text().replace('"solutions"', '"policy"'))
+    assert load_board(path).steps == 65
+    path.write_text(path.read_text().replace("65", "-1"))
+    with pytest.raises(sysgym.UsageError, match="steps must be a whole number of judged candidates"):
+        load_board(path)
+
+
 def test_the_hash_sees_every_field(board: Board) -> None:
     changes = {"title": "x", "options": {"k": 3, "eps": 0.03}, "seeds": 2, "reference": "x", "penalty": 3.0}
-    changes |= {"instances": ("tiny/train",), "problem": "x-v0", "id": "x-v1", "seconds": 11.0}
-    assert len({board.hash, *(replace(board, **{key: value}).hash for key, value in changes.items())}) == 10
+    changes |= {"instances": ("tiny/train",), "problem": "x-v0", "id": "x-v1", "seconds": 11.0, "steps": 3}
+    assert len({board.hash, *(replace(board, **{key: value}).hash for key, value in changes.items())}) == 11
 
 
 @pytest.mark.parametrize(

@@ -115,6 +115,24 @@ def test_an_agent_that_takes_too_long_is_refused(board: Board, tmp_path: Path) -
     assert report_on(path.read_bytes(), short, pace=1e6)[0]["accepted"]  # as where an entry is judged again
 
 
+@pytest.mark.attack("An agent asks for more judged candidates than the board gives")
+def test_an_agent_is_run_with_the_steps_of_the_board(tmp_path: Path) -> None:
+    """Its own hyper-parameter counts for nothing then, and the rows are those of an evaluation with that budget."""
+    board = replace(load_board("device-configurations-65-policy-v1"), id="few-v1", instances=("layered/test-1",),
+                    seeds=2, steps=20)  # fmt: skip
+    problem = board.make_problem()
+    graph, agent = problem.load("layered/test-1"), make_agent("sa-device", metis=False)
+    wanted = [problem.judge(graph, agent.solve(problem, graph, generator(graph, seed), Budget(steps=20))).cost
+              for seed in range(2)]  # fmt: skip
+    for steps in (5, 4000):
+        report = judged(board, described("sa-device", metis=False, steps=steps), tmp_path)
+        assert report["accepted"] and [row["cost"] for row in report["rows"]] == wanted
+    free = replace(board, steps=0)
+    assert free.hash != board.hash
+    better = judged(free, described("sa-device", metis=False), tmp_path)
+    assert sum(row["cost"] for row in better["rows"]) < sum(wanted)
+
+
 @pytest.mark.attack("Bytes in an agent's files that nobody reads give it endlessly many hashes")
 def test_bytes_that_nobody_reads_are_not_kept(board: Board, trained: dict[str, bytes], tmp_path: Path) -> None:
     """An agent has one form, whatever stands beside what is read."""

@@ -179,9 +179,17 @@ def _rules(board: Mapping[str, Any]) -> str:
         f"a ratio counts at least {board['floor']:g}",
         "Division": _division(board) + (f": {board['freedom_about']}" if board["freedom"] else ""),
         "Seeds": SEEDS[board["division"]],
-        "Budget": f"{board['seconds']:g} seconds an instance (not enforced; times are self-reported)",
+        "Budget": _budget(board),
     }
     return f"<dl>{''.join(f'<dt>{escape(k)}</dt><dd>{escape(v)}</dd>' for k, v in facts.items())}</dl>"
+
+
+def _budget(board: Mapping[str, Any]) -> str:
+    """What an answer may cost, and whether that is made sure of."""
+    if board["division"] != "policy":
+        return f"{board['seconds']:g} seconds an instance (not enforced; times are self-reported)"
+    steps = f"{board['steps']} judged candidates and " if board["steps"] else ""
+    return f"{steps}{board['seconds']:g} CPU seconds an answer; the judge runs the agent"
 
 
 def _division(board: Mapping[str, Any]) -> str:

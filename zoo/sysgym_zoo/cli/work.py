@@ -162,7 +162,7 @@ def evaluate(
         str | None,
         typer.Option(
             "--ablate",
-            help="Agent or run folder to compare with its fresh weights, its rule and classical agents.",
+            help="Agent or run folder to compare with its fresh weights, its rule, and all baselines or each --agent.",
             autocompletion=complete.agents,
         ),
     ] = None,
@@ -190,8 +190,6 @@ def evaluate(
     from sysgym_zoo.lookup.finding import Clues, split
     from sysgym_zoo.lookup.resolve import build_all, instance_names, keys_of
 
-    if ablate is not None and agent:
-        raise UsageError("--ablate chooses who takes part; leave --agent out.")
     if ablate is not None and changes:
         raise UsageError("--ablate compares an agent as it was trained; leave --set out.")
     named = None if instances is None else ";".join(instances)
@@ -201,7 +199,7 @@ def evaluate(
     loaded = [built.load(name) for name in instance_names(built, wanted)]
     how = module.How(seeds, Budget(seconds, steps, cpu_seconds), threads, out, device=device)
     if ablate is not None:
-        _ablate(ablate, (built, keys_of(options or []), loaded), how, as_json)
+        _ablate(ablate, (built, keys_of(options or []), loaded), how, agent, as_json)
         return
     folder, rows = module.evaluate(built, solvers, loaded, how)
     summary = module.summarise(rows, tuple(built.freedoms))
@@ -212,11 +210,13 @@ def evaluate(
         say(f"rows and solutions: {folder}")
 
 
-def _ablate(word: str, on: tuple[Any, set[str], list[Any]], how: Any, as_json: bool) -> None:
+def _ablate(
+    word: str, on: tuple[Any, set[str], list[Any]], how: Any, baselines: list[str] | None, as_json: bool
+) -> None:
     from sysgym_zoo.jobs.ablation import ablate, verdict
     from sysgym_zoo.jobs.console import say, show_json, table
 
-    folder, lines = ablate(word, *on, how)
+    folder, lines = ablate(word, *on, how, baselines)
     if as_json:
         show_json("ablation", {"run": str(folder), "verdict": verdict(lines), "lines": lines})
     else:

@@ -68,8 +68,12 @@ class Sides(NamedTuple):
     theirs: Any
 
 
-def contestants(word: str, problem: AnyProblem, given: set[str]) -> list[Contestant]:
-    """The agent of a word and all that it is compared with; who cannot take part is named on stderr."""
+def contestants(
+    word: str, problem: AnyProblem, given: set[str], baselines: Sequence[str] | None = None
+) -> list[Contestant]:
+    """The agent of a word and all that it is compared with, the baselines being all or those that are named; who
+    cannot take part is named on stderr.
+    """
     choice = choose(word)
     found = [_contestant(choice, problem, given, "agent")]
     if choice.run is not None:
@@ -78,7 +82,8 @@ def contestants(word: str, problem: AnyProblem, given: set[str]) -> list[Contest
     if not rule:
         say(f"no recipe names a rule that {choice.name} must beat ([ablation] rule = ...); it is left out.")
     names = {rule: "rule", problem.recommended_agent: "recommended"}
-    names |= {name: "baseline" for name in _baselines(problem) if name not in names}
+    others = _baselines(problem) if baselines is None else baselines
+    names |= {name: "baseline" for name in others if name not in names}
     for name, role in names.items():
         if not name or name == choice.word:
             continue
@@ -131,11 +136,14 @@ def _fresh(choice: Choice, problem: AnyProblem, given: set[str]) -> Contestant:
 
 
 def ablate(
-    word: str, problem: AnyProblem, given: set[str], instances: Sequence[Instance], how: How
-) -> tuple[Path, list[dict[str, Any]]]:
-    """Evaluate an agent beside what it must beat; the run folder, and the table of `compare`."""
+    word: str, problem: AnyProblem, given: set[str], instances: Sequence[Instance], how: How,
+    baselines: Sequence[str] | None = None,
+) -> tuple[Path, list[dict[str, Any]]]:  # fmt: skip
+    """Evaluate an agent beside what it must beat, and `baselines` (default: all); the run folder, and the table of
+    `compare`.
+    """
     budget = USUAL if how.budget == Budget() else how.budget
-    taking = contestants(word, problem, given)
+    taking = contestants(word, problem, given, baselines)
     roles = {item.solver.name: {"role": item.role} for item in taking}
     notes = {"ablation": {"agent": taking[0].solver.name, "contestants": roles}}
     how = how._replace(budget=budget, notes={**how.notes, **notes}, lenient=True)
