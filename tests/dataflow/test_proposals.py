@@ -162,6 +162,19 @@ def test_a_proposer_that_knows_what_moves_save_helps() -> None:
     assert costs[1] < 0.98 * costs[0]
 
 
+def test_time_is_kept_with_weights_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The kernel returns early for newer weights, from which nothing follows for how much it simulates in a slice."""
+    job, quotas = job_of("layered/test-1"), []
+    plan = CompiledSearch._plan
+    monkeypatch.setattr(CompiledSearch, "_plan", lambda self, share, quota, made: (
+        quotas.append(quota), plan(self, share, quota, made))[1])  # fmt: skip
+    clock = Clock(Budget(cpu_seconds=0.15))
+    search = CompiledSearch(job, ("placement",), Settings(0.005, 0.0005, 64, 10**9, 300, propose=rule), clock)
+    search.begin([])
+    search.run(1)
+    assert len(quotas) > 20 and max(quotas) < 10**8 and search.judged > 100
+
+
 class Counted:
     """A job that remembers which placements were simulated."""
 
@@ -229,6 +242,8 @@ def test_other_simulators_have_no_schedule(options: dict[str, Any]) -> None:
     with pytest.raises(UsageError, match="use sa-device with propose=uniform"):
         make_agent("sa-device", propose="rule").solve(problem, graph, rng(), Budget(steps=3))
     make_agent("sa-device").solve(problem, graph, rng(), Budget(steps=3))
+    with pytest.raises(UsageError, match="use sa-device with propose=uniform"):
+        make_agent("learnt-anneal").fit(problem, [graph], rng(), Budget(steps=3))
 
 
 QUICK: dict[str, Any] = {"hidden": 8, "updates": 150, "moves": 24}

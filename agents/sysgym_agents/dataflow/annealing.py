@@ -75,11 +75,8 @@ class DeviceAnnealer:
         from sysgym_agents.dataflow.anneal.starts import Start, starts_of
 
         clock, job, tasks = Clock(budget), problem.job(instance), rules.tasks_of(problem)
-        if propose is not None and not (job.rules.objective == "latency" and job.rules.simulator == "events"):
-            raise UsageError(
-                "moves are proposed by the schedule of the usual simulator, which throughput and Placeto's simulator "
-                "do not have; use sa-device with propose=uniform."
-            )
+        if propose is not None:
+            check_scheduled(job)
         limit = budget.steps if budget.steps is not None else (10**9 if budget.timed else self.steps)
         starts = starts_of(job, rng, self.metis) if "placement" in tasks else [Start(lambda: job.expert, 0.0)]
         able = job.devices > 1 or tasks != ("placement",)  # to change anything
@@ -128,6 +125,15 @@ class DeviceAnnealer:
             if search.steps - search.improved > self._patience(how.limit):
                 search.return_to_best()
         return search.found.placement, search.found.priority, search.found.fusion
+
+
+def check_scheduled(job: Job) -> None:
+    """UsageError where answers have no schedule, by which moves could be proposed."""
+    if job.rules.objective != "latency" or job.rules.simulator != "events":
+        raise UsageError(
+            "moves are proposed by the schedule of the usual simulator, which throughput and Placeto's simulator lack"
+            "; use sa-device with propose=uniform."
+        )
 
 
 class _How(NamedTuple):

@@ -122,12 +122,12 @@ class CompiledSearch:
                 works.append(make_work(self.job, "layers", self.settings.groups * 2 ** len(works)))
                 parts, made = parts_of(works), -1
                 continue
-            if made < 0 or (state[kernels.STEPS] >= self._until(made) and state[kernels.CHANGED] > made):
+            if made < 0 or self._stale(state, made):
                 table, made = self._weighted(works, decision), int(state[kernels.STEPS])
             before = self.clock.share, self.clock.cpu_seconds
             kernels.anneal(self.job.lean.net, self.job.lean.machines, full, parts, layers, decision, log, self.scratch,
                            self._plan(before[0], quota, made), table, state, random)  # fmt: skip
-            if self.clock.budget.timed:
+            if self.clock.budget.timed and not self._stale(state, made):  # else it returned before its quota
                 quota = self._quota(quota, self.clock.share - before[0], self.clock.cpu_seconds - before[1])
         self.judged = int(state[kernels.STEPS])
         priority = None if self.best.priority is None else -decision.best_rank
@@ -144,6 +144,10 @@ class CompiledSearch:
         if self.settings.propose is None:
             return 2**60
         return made + proposals.renewed_after(self.settings.limit)
+
+    def _stale(self, state: Array, made: int) -> bool:
+        """Whether weights made at a step are to be renewed."""
+        return bool(state[kernels.STEPS] >= self._until(made) and state[kernels.CHANGED] > made)
 
     def _weighted(self, works: list[Work], decision: kernels.Decision) -> kernels.Table:
         """Weights by the schedule of the present decision, which was simulated and counted before."""

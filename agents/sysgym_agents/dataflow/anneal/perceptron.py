@@ -69,10 +69,20 @@ def fresh(hidden: int, mean: Array, deviation: Array, rng: np.random.Generator) 
                       drawn((hidden, KINDS), two), drawn((KINDS,), two))  # fmt: skip
 
 
+def merged(nets: list[Perceptron]) -> Perceptron:
+    """One that scores as several of equal scaling do on average."""
+    return Perceptron(
+        nets[0].mean, nets[0].deviation, np.concatenate([net.first for net in nets], axis=1),
+        np.concatenate([net.first_bias for net in nets]),
+        np.concatenate([net.second for net in nets]) / np.float32(len(nets)),
+        np.asarray(np.mean([net.second_bias for net in nets], axis=0), np.float32),
+    )  # fmt: skip
+
+
 def trained(
     found: list[Samples], how: tuple[int, float, float, int], seed: int, told: Callable[[float, Perceptron], bool]
-) -> Perceptron:
-    """A perceptron that tells which of the moves of a placement save most.
+) -> tuple[Perceptron, bool]:
+    """A perceptron that tells which of the moves of a placement save most, and whether it was trained to the end.
 
     how: its width, the power of the savings, the learning rate, updates. The probabilities that its scores give to the
     moves of a placement are drawn, by cross entropy, to shares in proportion to the savings' power; placements without
@@ -88,7 +98,7 @@ def trained(
     gain = np.maximum(np.stack([each.gain for each in found]), 0.0)
     helpful = np.flatnonzero(gain.any(axis=1))
     if not len(helpful):
-        return net
+        return net, True
     x = torch.from_numpy(scaled(net, inputs[helpful]))
     kind = torch.from_numpy(np.stack([found[i].kind for i in helpful]))[:, :, None]
     share = np.where(gain[helpful] > 0, gain[helpful] ** power, 0.0)
@@ -110,6 +120,6 @@ def trained(
         if len(losses) == TOLD or update == updates - 1:
             net = Perceptron(mean, net.deviation, *(each.detach().numpy().copy() for each in layers))
             if not told(float(np.mean(losses)), net):
-                break
+                return net, update == updates - 1
             losses.clear()
-    return net
+    return net, True

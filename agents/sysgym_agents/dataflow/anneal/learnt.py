@@ -13,7 +13,7 @@ from sysgym.core.errors import UsageError
 from sysgym.core.options import Choices, Range, Search
 from sysgym.core.problem import Array, Solution
 from sysgym_agents.core import Budget, Callback, Clock
-from sysgym_agents.dataflow.annealing import DeviceAnnealer
+from sysgym_agents.dataflow.annealing import DeviceAnnealer, check_scheduled
 from sysgym_agents.dataflow.baselines import PROBLEMS
 from sysgym_agents.learning.learner import StoredLearner, planned_steps
 
@@ -37,10 +37,10 @@ class LearntAnneal(StoredLearner):
 
     Hyper-parameters:
         steps, hot, cold, groups, metis: of `sa-device`.
-        hidden: width of the perceptron. sharpness: of the draws.
+        hidden: width of a perceptron. members: perceptrons whose scores are averaged. sharpness: of the draws.
         power: of the saving that a label is in proportion to; 0 counts all that save alike.
         further: moves tried after each labelled one, those that help being kept, before it is judged.
-        moves: labelled moves of one placement. learning_rate: of Adam. updates: of the training, 32 placements each.
+        moves: labelled moves of one placement. learning_rate: of Adam. updates: of each member, 32 placements each.
         labels: simulations of `fit`, where the budget names no limit.
     """
 
@@ -48,7 +48,7 @@ class LearntAnneal(StoredLearner):
     problems: ClassVar[tuple[str, ...]] = PROBLEMS
     default_budget: ClassVar[Budget] = Budget(cpu_seconds=120)
     on_devices: ClassVar[bool] = False  # a small perceptron and searches on the CPU
-    sizes: ClassVar[tuple[str, ...]] = ("hidden",)
+    sizes: ClassVar[tuple[str, ...]] = ("hidden", "members")
     step: ClassVar[str] = DeviceAnnealer.step
     indivisible: ClassVar[str] = DeviceAnnealer.indivisible
 
@@ -58,7 +58,8 @@ class LearntAnneal(StoredLearner):
     groups: Annotated[int, Range(1, 10**9)] = 64
     metis: bool = True
     hidden: Annotated[int, Range(1, 4096)] = 24
-    sharpness: Annotated[float, Range(0.0, 100.0), Choices(1.0, 2.0, 4.0)] = 4.0
+    members: Annotated[int, Range(1, 100)] = 4
+    sharpness: Annotated[float, Range(0.0, 100.0), Choices(2.0, 4.0, 6.0)] = 6.0
     power: Annotated[float, Range(0.0, 10.0), Choices(0.0, 0.5, 1.0, 1.5)] = 1.0
     further: Annotated[int, Range(0, 1000)] = 0
     moves: Annotated[int, Range(2, 10**5)] = 64
@@ -83,18 +84,19 @@ class LearntAnneal(StoredLearner):
         `callback` hears `steps` while labels are made; then `loss`, the cross entropy, with them.
         """
         from sysgym_agents.dataflow.anneal.labels import Samples, Wish, sampled
-        from sysgym_agents.dataflow.anneal.perceptron import fresh, trained
+        from sysgym_agents.dataflow.anneal.perceptron import fresh, merged, trained
         from sysgym_agents.dataflow.anneal.schedule import FEATURES
 
         clock, limit, judged = Clock(budget), planned_steps(budget, self.labels), 0
         usable = [graph for graph in instances if problem.job(graph).devices > 1]
         if not usable:
             raise UsageError(f"agent {self.name!r} needs at least one graph of two devices or more to train on.")
+        check_scheduled(problem.job(usable[0]))
         found: list[Samples] = []
         wish = Wish(self.groups, self.moves, self.further)
         if self.net is None:
             inputs = len(FEATURES)
-            self.net = fresh(self.hidden, np.zeros(inputs, np.float32), np.ones(inputs, np.float32), rng)
+            self.net = fresh(self.hidden * self.members, np.zeros(inputs, np.float32), np.ones(inputs, np.float32), rng)
         over = False
         while not over:
             job = problem.job(usable[int(rng.integers(len(usable)))])
@@ -106,13 +108,20 @@ class LearntAnneal(StoredLearner):
             if heard is not None and not heard({"steps": float(judged), "seconds": clock.seconds}):
                 return
 
+        done: list[Perceptron] = []
+
         def told(loss: float, net: Perceptron) -> bool:
-            self.net = net
+            self.net = merged([*done, *[net] * (self.members - len(done))])
             row = {"steps": float(judged), "seconds": clock.seconds, "loss": loss}
             return (callback is None or callback(row)) and not clock.spent()
 
-        seed = int(rng.integers(2**31))
-        self.net = trained(found, (self.hidden, self.power, self.learning_rate, self.updates), seed, told)
+        how = (self.hidden, self.power, self.learning_rate, self.updates)
+        for seed in rng.integers(2**31, size=self.members).tolist():
+            net, finished = trained(found, how, seed, told)
+            done.append(net)
+            if not finished:
+                break
+        self.net = merged([done[i % len(done)] for i in range(self.members)])
 
     def solve(
         self, problem: GraphProblem, instance: DataflowGraph, rng: np.random.Generator, budget: Budget
@@ -138,7 +147,7 @@ class LearntAnneal(StoredLearner):
 
         if self.net is None:
             return False
-        self.net = fresh(self.hidden, self.net.mean, self.net.deviation, rng)
+        self.net = fresh(self.hidden * self.members, self.net.mean, self.net.deviation, rng)
         return True
 
     def restore(self, facts: Mapping[str, Any], weights: Mapping[str, Any], path: Path) -> None:
@@ -146,7 +155,7 @@ class LearntAnneal(StoredLearner):
         from sysgym_agents.dataflow.anneal.perceptron import Perceptron, fresh
 
         blank = np.zeros(0, np.float32)
-        wanted = fresh(self.hidden, blank, blank, np.random.default_rng(0))
+        wanted = fresh(self.hidden * self.members, blank, blank, np.random.default_rng(0))
         shapes = {key: np.shape(value) for key, value in wanted._asdict().items()}
         shapes |= dict.fromkeys(("mean", "deviation"), (np.shape(wanted.first)[0],))
         if {key: tuple(value.shape) for key, value in weights.items()} != shapes:
