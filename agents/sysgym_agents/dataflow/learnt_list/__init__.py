@@ -1,0 +1,1 @@
+"""List scheduling whose choice of a device is learnt, and the search that goes on from its placements."""

@@ -1,0 +1,93 @@
+"""Training of the rule by evolution strategies (Salimans et al. 2017): no gradient goes through a schedule."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+import torch
+
+from sysgym.core.problem import Array
+from sysgym.dataflow.graphs.generate import random_graph
+from sysgym.dataflow.graphs.graph import DataflowGraph
+from sysgym_agents.dataflow.learnt_list.state import Read, judged, placed
+from sysgym_agents.learning.snapshot import Snapshot
+from sysgym_agents.learning.stepwise import rate
+
+MOMENTA = (0.9, 0.99)  # of Adam
+WORST, BEST = -1.5, 2.0  # between which a reward counts
+PENALTY = 4.0  # of a placement that memory does not hold: times its cost
+ARRAYS = ("theta", "mean", "slope", "square")
+
+
+def layered(count: int, rng: np.random.Generator) -> list[DataflowGraph]:
+    """Random layered networks of 4 to 29 layers of 2 to 9 operators for 2, 4 or 8 devices."""
+    found = []
+    for _ in range(count):
+        depth, width, devices = int(rng.integers(4, 30)), int(rng.integers(2, 10)), int(rng.choice([2, 4, 8]))
+        found.append(random_graph(f"layered:depth={depth},width={width},devices={devices}", rng))
+    return found
+
+
+class Setting(NamedTuple):
+    """Numbers of a training; see `LearntList`."""
+
+    learning_rate: float
+    sigma: float
+    pairs: int
+    batch: int
+    iterations: int
+
+
+class Evolution:
+    """A training between two steps."""
+
+    def __init__(self, graphs: Sequence[Read], setting: Setting, seed: int, start: Array) -> None:
+        self.graphs, self.setting, self.seed, self.done = list(graphs), setting, seed, 0
+        self.scale = np.log([max(each.job.expert_ns, 1.0) for each in self.graphs])
+        self.theta, self.mean = start.copy(), start.copy()  # mean: what the training ends with
+        self.slope, self.square = np.zeros(len(start)), np.zeros(len(start))
+
+    def step(self, share: float) -> dict[str, float]:
+        """One step along the estimated slope of the mean logarithm of the expert's time over the rule's."""
+        setting, rng = self.setting, np.random.default_rng([self.seed, self.done])
+        share = max(share, self.done / setting.iterations)
+        chosen = rng.choice(len(self.graphs), min(setting.batch, len(self.graphs)), replace=False)
+        noise = rng.normal(size=(setting.pairs, len(self.theta)))
+        sides = np.array([[self._rewards(self.theta + sign * setting.sigma * each, chosen) for sign in (1, -1)]
+                          for each in noise])  # fmt: skip
+        gain = sides[:, 0] - sides[:, 1]
+        found = (gain / (gain.std(axis=0) + 1e-2)).mean(axis=1) @ noise / setting.pairs
+        self.done += 1
+        for name, value, keep in (("slope", found, MOMENTA[0]), ("square", found**2, MOMENTA[1])):
+            setattr(self, name, keep * getattr(self, name) + (1 - keep) * value)
+        first, second = (1 - keep**self.done for keep in MOMENTA)
+        speed = rate(setting.learning_rate, self.done - 1, 1, share)
+        self.theta = self.theta + speed * (self.slope / first) / (np.sqrt(self.square / second) + 1e-8)
+        self.mean += max(0.03, 1 / (1 + self.done / 5)) * (self.theta - self.mean)
+        ratio = float(np.exp(-sides.mean()))
+        return {"loss": -float(sides.mean()), "cost_ratio": ratio, "grad_norm": float(np.linalg.norm(found))}
+
+    def _rewards(self, theta: Array, chosen: Array) -> Array:
+        """Logarithm of the expert's time over that of the rule's placement, of each graph."""
+        found = np.empty(len(chosen))
+        for row, number in enumerate(chosen):
+            given = self.graphs[number]
+            costs, over = judged(given, placed(given, theta)[None])
+            found[row] = self.scale[number] - np.log(max(costs[0], 1.0) * (PENALTY if over[0] else 1.0))
+        return np.clip(found, WORST, BEST)
+
+    def snapshot(self) -> Snapshot:
+        """The training as it stands."""
+        arrays = {name: torch.from_numpy(getattr(self, name).copy()) for name in ARRAYS}
+        return Snapshot(arrays, {"iterations": self.setting.iterations, "done": self.done, "seed": self.seed})
+
+    def restore(self, snapshot: Snapshot) -> None:
+        """Go on from a snapshot of the same setting and graphs."""
+        for name in ARRAYS:
+            value = snapshot.tensors[name].numpy()
+            if value.shape != self.theta.shape:
+                raise ValueError(f"{name} holds {value.shape} numbers")
+            setattr(self, name, value.copy())
+        self.done, self.seed = int(snapshot.facts["done"]), int(snapshot.facts["seed"])
