@@ -6,6 +6,8 @@ into each other, and there may be any number of points.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 
 from sysgym.core.problem import Array
@@ -36,7 +38,7 @@ def embedding(graph: Graph, count: int) -> Array:
     """`count` Laplacian eigenvectors of unit variance times (lambda_1 / lambda_i)^1/2, (N, count) float64.
 
     The factor tells how elongated a graph is: on a square the first two columns are equally wide. Where one component
-    has half of the nodes or more, the eigenvectors are its own and the other nodes are at 0: small components would
+    has more than half of the nodes, the eigenvectors are its own and the other nodes are at 0: small components would
     have eigenvectors, and anchors, to themselves, and cost nothing wherever they are.
     """
     inside = _main_component(graph)
@@ -50,14 +52,14 @@ def embedding(graph: Graph, count: int) -> Array:
 
 
 def _main_component(graph: Graph) -> Array | None:
-    """The nodes of the component with half of all nodes, (m,); None if there is none, or it is the graph."""
+    """The nodes of the component with more than half of all nodes, (m,); None if there is none, or it is the graph."""
     from scipy.sparse import csr_matrix
     from scipy.sparse.csgraph import connected_components
 
     pattern = csr_matrix((np.ones(len(graph.adjncy)), graph.adjncy, graph.xadj), (graph.nodes, graph.nodes))
     many, label = connected_components(pattern, directed=False)
     sizes = np.bincount(label)
-    if many == 1 or 2 * sizes.max() < graph.nodes:
+    if many == 1 or 2 * sizes.max() <= graph.nodes:
         return None
     return np.flatnonzero(label == sizes.argmax())
 
@@ -96,6 +98,13 @@ def anchor_distances(points: Array, weight: Array, k: int, rng: np.random.Genera
 def _distances(points: Array, anchors: Array) -> Array:
     squares = (points**2).sum(axis=1)[:, None] - 2 * points @ anchors.T + (anchors**2).sum(axis=1)
     return np.asarray(np.maximum(squares, 0.0))
+
+
+def draw_rounds(rng: np.random.Generator) -> Iterator[int]:
+    """Rounds of k-means for one guess after the other: all of them, then drawn ones, so that guesses differ more."""
+    yield ROUNDS
+    while True:
+        yield int(rng.integers(ROUNDS + 1))
 
 
 def closeness(distances: Array) -> Array:

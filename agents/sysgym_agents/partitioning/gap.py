@@ -296,13 +296,13 @@ class GAP(StoredLearner):
         """The evened argmax (n,) int32 of each pass over a graph; anchors are drawn for each."""
         import torch
 
-        from sysgym_agents.partitioning.anchors import ROUNDS, eigenvectors_for, embedding, evened
+        from sysgym_agents.partitioning.anchors import draw_rounds, eigenvectors_for, embedding, evened
         from sysgym_agents.partitioning.gap_model import make_example, slots
 
         dims, device = self.features or eigenvectors_for(k), device_for(graph.nodes * k)
         example = make_example(graph, embedding(graph, dims)).to(device)
         net = placed(net, device)
-        while True:
+        for rounds in draw_rounds(rng):
             with torch.no_grad():
-                logits = net(slots(example, dims, k, rng, ROUNDS), example)[-1]
+                logits = net(slots(example, dims, k, rng, rounds), example)[-1]
             yield evened(logits.cpu().numpy(), graph.vwgt, self.even)

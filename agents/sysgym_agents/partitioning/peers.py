@@ -83,8 +83,8 @@ def _anchored(graph: Graph, k: int, rng: np.random.Generator) -> Iterator[Array]
     points = anchors.embedding(graph, anchors.eigenvectors_for(k))
     if k == 2:
         yield halved(graph, points[:, 0])
-    while True:
-        distances = anchors.anchor_distances(points, graph.vwgt, k, rng)
+    for rounds in anchors.draw_rounds(rng):
+        distances = anchors.anchor_distances(points, graph.vwgt, k, rng, rounds)
         yield anchors.evened(anchors.closeness(distances), graph.vwgt, EVENED)
 
 
