@@ -94,7 +94,7 @@ def test_learners_take_the_same_course_on_another_device(agent: str, name: str, 
 OTHER_WAYS = [
     ("cnc", {"loss": "neuncut", "guided": True}), ("cnc", {"loss": "pgcuts", "affinity": "siamese", "gumbel": False}),
     ("cnc", {"affinity": "batch", "trials": 2}), ("gdp", {"segment": 8}), ("placeto", {"start": "random", "epochs": 2}),
-    ("gap", {"trials": 2, "flips": False}),
+    ("gap", {"trials": 2, "coarsest": 0}),
 ]  # fmt: skip
 
 

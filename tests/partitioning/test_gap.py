@@ -19,7 +19,7 @@ from sysgym_agents.partitioning.gap import GAP
 from sysgym_agents.partitioning.gap_loss import expected_imbalance, expected_ncut, gap_loss
 from sysgym_agents.partitioning.gap_model import GapNet, level_logits, make_example, slots
 
-QUICK = {"hidden": 16, "iterations": 120, "ks": ("2", "4"), "coarsest": 200}
+QUICK = {"hidden": 16, "iterations": 120, "ks": "2,4", "coarsest": 200}
 BEATS_RANDOM, BEATS_BREADTH_FIRST = 0.25, 0.8  # largest shares of their cuts that count as having learnt
 SMALL = [generate_graph("delaunay:n=100,seed=1")]
 TRANSFER_BAR, LOOSEST = 1.5, 0.2  # cut over METIS' (geometric mean) and imbalance, before repair
@@ -437,7 +437,7 @@ def test_damaged_weights_are_refused(file: str, content, sentence: str, tmp_path
     [
         {"learning_rate": float("nan")}, {"learning_rate": 0}, {"learning_rate": float("inf")}, {"balance": -1.0},
         {"balance": float("nan")}, {"balance": "2"}, {"learning_rate": True}, {"layers": -1}, {"hidden": 2.5},
-        {"hidden": 10**9}, {"trials": 0}, {"repair": "no"}, {"ks": ("2", "1")}, {"ks": ("two",)}, {"ks": ("2000",)},
+        {"hidden": 10**9}, {"trials": 0}, {"repair": "no"}, {"ks": "2,1"}, {"ks": "two"}, {"ks": "2000"},
         {"coarsest": -1}, {"passes": 0},
     ],
 )  # fmt: skip

@@ -45,7 +45,7 @@ class GAP(StoredLearner):
 
     Hyper-parameters:
         hidden, layers: width and number of GraphSAGE layers.
-        ks: numbers of parts, one of which a step of training draws, the problem's k being one more.
+        ks: numbers of parts, commas between them, one of which a step of training draws; the problem's k is one more.
         features: Laplacian eigenvectors a node; 0 = as many as there are parts, 4 to 16.
         learning_rate, balance: of Adam; weight of the expected imbalance in the loss.
         iterations: gradient steps on a family. solve_iterations: those on a single instance. An explicit budget of
@@ -73,7 +73,7 @@ class GAP(StoredLearner):
 
     hidden: Annotated[int, Range(1, 1024), Choices(16, 24, 48)] = 24
     layers: Annotated[int, Range(0, 32), Search(1, 4)] = 3
-    ks: tuple[str, ...] = ("2", "4", "8", "16")
+    ks: str = "2,4,8,16"
     features: Annotated[int, Range(0, 64)] = 0
     learning_rate: Annotated[float, Range(1e-12, 1e3), Search(1e-3, 3e-2, log=True)] = 5e-3
     balance: Annotated[float, Range(0.0, 1e9), Search(0.5, 10.0, log=True)] = 2.0
@@ -89,7 +89,7 @@ class GAP(StoredLearner):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for word in self.ks:
+        for word in filter(None, self.ks.split(",")):
             if not word.isascii() or not word.isdigit() or not 2 <= int(word) <= MAX_PARTS:
                 raise UsageError(f"ks of agent 'gap' must be whole numbers from 2 to {MAX_PARTS}, got {word!r}.")
         self.net: GapNet | None = None
@@ -121,7 +121,7 @@ class GAP(StoredLearner):
         """
         if not instances:
             raise UsageError("agent 'gap' needs at least one graph to train on.")
-        ks = tuple(sorted({problem.k, *map(int, self.ks)}))
+        ks = tuple(sorted({problem.k, *map(int, filter(None, self.ks.split(",")))}))
 
         def publish(net: GapNet) -> None:
             self.net = net

@@ -93,8 +93,8 @@ class GapNet(nn.Module):
     def forward(self, seen: Tensor, example: Example) -> list[Tensor]:
         """Slots (N, k, SLOT) to logits (N, k), those of every layer; the last ones are the answer."""
         count, k, _ = seen.shape
-        about = seen.new_tensor([np.log2(k) / 4, 1 / k]).expand(count, k, WHOLE)
-        x = torch.relu(self.read(torch.cat([seen, example.nodes[:, None].expand(-1, k, -1), about], dim=2)))
+        about = [torch.full_like(seen[..., :1], value) for value in (np.log2(k) / 4, 1 / k)]
+        x = torch.relu(self.read(torch.cat([seen, example.nodes[:, None].expand(-1, k, -1), *about], dim=2)))
         share = (example.weight / example.weight.sum().clamp_min(TINY))[:, None, None]
         found = [self._logits(0, x, example)]
         for i, (own, near, rest, whole) in enumerate(zip(self.own, self.near, self.rest, self.whole, strict=True)):
