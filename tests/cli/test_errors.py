@@ -208,7 +208,7 @@ ERRORS = [
         2,
         "learning_rate of agent 'ppo' must be a number",
     ),
-    ("train --agent gap --set flips=maybe", 2, "option flips of agent 'gap' must be true or false, got 'maybe'"),
+    ("train --agent gap --set repair=maybe", 2, "option repair of agent 'gap' must be true or false, got 'maybe'"),
     # agents
     ("solve tiny/grid-test -a ppo", 2, "agent 'ppo' knows nothing before it is trained"),
     ("solve tiny/grid-test -a ''", 2, "unknown agent ''"),

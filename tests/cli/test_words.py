@@ -130,7 +130,7 @@ def test_a_training_starts_from_another(sysgym: Run, mine: Path) -> None:
     sysgym("train", "--from", gap, "--steps", "20", "--instances", "tiny/grid-train", "--out", "again")
     assert json.loads((mine / "again" / "run.json").read_text())["agent"]["started_from"] == gap
     other = sysgym("train", "--from", gap, "--steps", "20", "--out", "other").stderr
-    assert f"note: {gap} was trained on tiny/delaunay-train" in other and "this training is on delaunay/train" in other
+    assert f"note: {gap} was trained on tiny/delaunay-train" in other and "this training is on families/train" in other
     for words, sentence in ((("--agent", "gap"), "leave --agent out"), ((), "'absent' is no folder")):
         assert sentence in sysgym("train", "--from", gap if words else "absent", *words, code=2).stderr
 

@@ -4,7 +4,7 @@
 same name, `instances/` what can be solved by hand. Everything goes through names and public functions. Nothing here is
 made anew: an artefact that cannot be read any more is a broken promise to users, a cost that differs a changed result.
 Where a result was changed on purpose, its row says `since` what; the weights of ppo-refine are those since candidates
-have swaps.
+have swaps, those of gap since one network splits into any number of parts.
 """
 
 from __future__ import annotations

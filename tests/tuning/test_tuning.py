@@ -56,7 +56,7 @@ def test_what_is_tuned_is_declared_or_said() -> None:
 def test_words_of_values_are_read_as_they_were() -> None:
     from sysgym.core.options import parse_pairs
 
-    values = {"hidden": 32, "learning_rate": 0.1 + 0.2, "flips": False, "balance": 1e-7}
+    values = {"hidden": 32, "learning_rate": 0.1 + 0.2, "repair": False, "balance": 1e-7}
     assert parse_pairs([word_of(*each) for each in values.items()], agent_class("gap"), "gap") == values
     assert tomllib.loads(toml({"a": {"x": 0.1 + 0.2, "s": 'a"\\\n', "b": {"c": [True, 1]}}, "z": None}))["a"] == {
         "x": 0.1 + 0.2, "s": 'a"\\\n', "b": {"c": [True, 1]},

@@ -42,6 +42,14 @@ def rebalance_and_refine(graph: Graph, part: Array, k: int, l_max: int, clock: C
     return better
 
 
+def halved(graph: Graph, values: Array) -> Array:
+    """Two parts (n,) int32, divided at the weighted median of values (n,)."""
+    order = np.argsort(values, kind="stable")
+    part = np.empty(graph.nodes, np.int32)
+    part[order] = np.cumsum(graph.vwgt[order]) > graph.total_node_weight / 2
+    return part
+
+
 def keep_fixed(graph: Graph, part: Array, k: int) -> Array:
     """A copy of `part` (n,) int32 with fixed nodes in their parts; parts change names so that few of them must move."""
     part = np.array(part, np.int32)
@@ -141,11 +149,7 @@ class Spectral:
         from_nothing("spectral", instance)
         k = problem.k
         if k == 2 and not self.vectors:  # the weighted median of the Fiedler vector is balanced by itself
-            fiedler = laplacian_eigenvectors(instance, 1)[:, 0]
-            order = np.argsort(fiedler, kind="stable")
-            half = np.cumsum(instance.vwgt[order]) > instance.total_node_weight / 2
-            part = np.empty(instance.nodes, np.int32)
-            part[order] = half
+            part = halved(instance, laplacian_eigenvectors(instance, 1)[:, 0])
         else:
             points = laplacian_eigenvectors(instance, self.vectors or k)
             if instance.nodes <= k:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
@@ -20,7 +20,8 @@ from sysgym_agents.learning.learner import StoredLearner, spend
 if TYPE_CHECKING:
     from sysgym.partitioning.problem import Partitioning
     from sysgym_agents.learning.snapshot import Snapshot
-    from sysgym_agents.partitioning.gap_model import Example, GapNet, Progress, Training
+    from sysgym_agents.partitioning.gap_model import GapNet
+    from sysgym_agents.partitioning.gap_train import Progress, Training
 
 MAX_PARTS, MAX_TRIALS, MAX_ITERATIONS = 1024, 1000, 10**9
 SOLVE_SHARE = 0.7  # of the seconds of `solve` that a fit on the instance itself may take
@@ -35,61 +36,76 @@ def _check_graph(graph: Graph) -> None:
 class GAP(StoredLearner):
     """Learns node-to-part probabilities by minimising the expected normalised cut and the expected imbalance.
 
-    Trained on a family (`fit`), it partitions unseen graphs of any size by forward passes alone. Without weights,
-    `solve` first trains on the instance itself, the paper's original use. It can split into as many parts as it was
-    trained for. A `fit` with weights goes on from them.
+    One network splits any graph into any number of parts: each part is an anchor in the spectral embedding, the network
+    sees the distances to the anchors and is the same for each of them, so that neither signs of eigenvectors nor names
+    of parts matter. Trained on a family (`fit`), it partitions unseen graphs by forward passes alone: a pass on a
+    coarse graph of the instance, whose answer is repaired on every level up to the instance, and again with other
+    clusters and anchors while a limit of time allows. Without weights, `solve` first trains on the instance
+    itself, the paper's original use. A `fit` with weights goes on from them.
 
     Hyper-parameters:
         hidden, layers: width and number of GraphSAGE layers.
-        features: Laplacian eigenvectors a node; 0 = four, or more where many parts need more (ceil(log2 k) + 2).
+        ks: numbers of parts, commas between them, one of which a step of training draws; the problem's k is one more.
+        features: Laplacian eigenvectors a node; 0 = as many as there are parts, 4 to 16.
         learning_rate, balance: of Adam; weight of the expected imbalance in the loss.
         iterations: gradient steps on a family. solve_iterations: those on a single instance. An explicit budget of
             steps takes their place.
         trials: initialisations that compete in the first steps.
         level: Sinkhorn rounds that even out expected part weights inside the network (0 = as published).
         even: rounds that even out the weights of the argmax parts, by one constant a part (0 = plain argmax).
-        flips: partition all sign flips of the eigenvectors and keep the one of the least loss.
-        repair: rebalance to the limit and refine with Fiduccia-Mattheyses, after the argmax.
+        coarsest: nodes of the coarse graph that is partitioned, 30 a part at least; 0 = the graph itself, as published.
+        passes: on a coarse graph, each with other anchors; the best after repair there goes up.
+        restarts: coarse graphs, each of other clusters, where there is no limit of time.
+        repair: rebalance to the limit and refine with Fiduccia-Mattheyses, on every level (false: the pass is made on
+            the graph itself, and its argmax is the answer).
     """
 
     name: ClassVar[str] = "gap"
     problems: ClassVar[tuple[str, ...]] = ("Partitioning",)
     needs_training: ClassVar[bool] = False  # it can fit the instance itself
-    default_instances: ClassVar[str] = "delaunay/train"
+    default_instances: ClassVar[str] = "families/train"
     step: ClassVar[str] = (
         "a gradient step: one pass forward and back over one graph, whose expected cut and imbalance are computed"
     )
-    indivisible: ClassVar[str] = "the eigenvectors of the graph, a gradient step, a forward pass, or a pass of repair"
+    indivisible: ClassVar[str] = (
+        "a gradient step, a pass of repair, or a first guess: the clusters, the eigenvectors and a forward pass"
+    )
 
-    hidden: Annotated[int, Range(1, 1024), Choices(32, 64, 128)] = 64
-    layers: Annotated[int, Range(0, 32), Search(1, 3)] = 2
+    hidden: Annotated[int, Range(1, 1024), Choices(16, 24, 48)] = 24
+    layers: Annotated[int, Range(0, 32), Search(1, 4)] = 3
+    ks: str = "2,4,8,16"
     features: Annotated[int, Range(0, 64)] = 0
     learning_rate: Annotated[float, Range(1e-12, 1e3), Search(1e-3, 3e-2, log=True)] = 5e-3
     balance: Annotated[float, Range(0.0, 1e9), Search(0.5, 10.0, log=True)] = 2.0
     iterations: Annotated[int, Range(1, MAX_ITERATIONS)] = 2400
-    solve_iterations: Annotated[int, Range(1, MAX_ITERATIONS)] = 400
-    trials: Annotated[int, Range(1, MAX_TRIALS)] = 3
+    solve_iterations: Annotated[int, Range(1, MAX_ITERATIONS)] = 200
+    trials: Annotated[int, Range(1, MAX_TRIALS)] = 1
     level: Annotated[int, Range(0, 10**4)] = 10
     even: Annotated[int, Range(0, 10**5)] = 40
-    flips: bool = True
+    coarsest: Annotated[int, Range(0, 10**6)] = 400
+    passes: Annotated[int, Range(1, 10**4)] = 4
+    restarts: Annotated[int, Range(1, 10**6)] = 1
     repair: bool = True
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self.parts: int | None = None  # k of the weights; None until they exist
+        for word in filter(None, self.ks.split(",")):
+            if not word.isascii() or not word.isdigit() or not 2 <= int(word) <= MAX_PARTS:
+                raise UsageError(f"ks of agent 'gap' must be whole numbers from 2 to {MAX_PARTS}, got {word!r}.")
         self.net: GapNet | None = None
         self._progress: Progress | None = None  # of the last fit
         self._resume: Snapshot | None = None  # for the next fit
-        self._last: tuple[Graph, int, Example] | None = None  # solved, with so many eigenvectors
 
     def prepare(self) -> None:
         """Import the network, and what finds eigenvectors."""
         super().prepare()
         import scipy.sparse.linalg  # noqa: F401
 
-        from sysgym_agents.partitioning import gap_model, partition_kernels
+        from sysgym_agents.partitioning import gap_train, partition_kernels
+        from sysgym_agents.partitioning.multilevel import coarsening_kernels, refinement_kernels
 
-        assert gap_model is not None and partition_kernels is not None
+        assert gap_train is not None and partition_kernels is not None
+        assert coarsening_kernels is not None and refinement_kernels is not None
 
     def fit(
         self,
@@ -99,73 +115,80 @@ class GAP(StoredLearner):
         budget: Budget,
         callback: Callback | None = None,
     ) -> None:
-        """Train on a family for the problem's k, on from weights that are there already, or from `load_training`.
+        """Train on a family for `ks` and the problem's k, on from weights that are there already or `load_training`.
 
-        `callback` hears loss, ncut and imbalance every 20 steps and after the last one.
+        `callback` hears loss, ncut (over k - 1) and imbalance every 20 steps and after the last one.
         """
         if not instances:
             raise UsageError("agent 'gap' needs at least one graph to train on.")
-        if self.net is not None and self.parts != problem.k:
-            raise UsageError(
-                f"these weights of agent 'gap' split into {self.parts} parts, training them on for {problem.k} is not "
-                f"possible; use k={self.parts}, or train a new agent."
-            )
-        setting = self._setting(problem.k, self.iterations, augment=True)
+        ks = tuple(sorted({problem.k, *map(int, filter(None, self.ks.split(",")))}))
 
         def publish(net: GapNet) -> None:
-            self.net, self.parts = net, problem.k
+            self.net = net
 
         resume, self._resume = self._resume, None
-        publish(self._train(setting, instances, rng, budget, callback, publish, resume))
+        publish(self._train(self._setting(ks, self.iterations), instances, rng, budget, callback, publish, resume))
 
     def solve(self, problem: Partitioning, instance: Graph, rng: np.random.Generator, budget: Budget) -> Solution:
-        """A partition by forward passes (after a fit on the instance if there are no weights), then repair."""
-        from sysgym_agents.partitioning.baselines import from_nothing, keep_fixed, rebalance_and_refine
+        """The best repaired partition of the passes (after a fit on the instance if there are no weights)."""
+        from sysgym_agents.partitioning.baselines import from_nothing, keep_fixed
+        from sysgym_agents.partitioning.coarse import Plan, repeated
 
         from_nothing("gap", instance)
-        clock, self._last = Clock(budget), None  # nothing that an earlier call found out counts for this one
+        _check_graph(instance)
+        clock = Clock(budget)
         net = self.net or self._fit_one(problem, instance, rng, budget)
-        part = self._partition(net, problem, instance, clock)
-        if self.repair:
-            part = rebalance_and_refine(instance, part, problem.k, problem.limit(instance), clock)
-        return {"part": keep_fixed(instance, part, problem.k)}
+        if not self.repair:
+            return {"part": keep_fixed(instance, next(self._guesses(net, instance, problem.k, rng)), problem.k)}
+
+        def guesses(graph: Graph, draws: np.random.Generator) -> Iterator[Array]:
+            return self._guesses(net, graph, problem.k, draws)
+
+        plan = Plan(self.coarsest, self.passes, self.restarts)
+        return {"part": repeated(guesses, problem, instance, rng, plan, clock)}
 
     def predict(self, problem: Partitioning, instance: Graph) -> Array:
-        """The argmax partition before repair, (N,) int32; UsageError if there are no weights."""
+        """What one pass over the graph itself answers, without clusters and repair, (N,) int32.
+
+        UsageError if there are no weights.
+        """
         if self.net is None:
             raise UsageError("agent 'gap' has no weights to predict with; call fit or load first.")
-        return self._partition(self.net, problem, instance, Clock(Budget()))
+        _check_graph(instance)
+        return next(self._guesses(self.net, instance, problem.k, np.random.default_rng(0)))
 
     def weights(self) -> Mapping[str, Any] | None:
         """Those of the network."""
         return None if self.net is None else weights_of(self.net)
 
-    def facts(self) -> dict[str, Any]:
-        """For how many parts the weights are."""
-        return {"parts": self.parts}
-
     def forget(self, rng: np.random.Generator) -> bool:
-        """Draw the network's weights anew, for as many parts."""
+        """Draw the network's weights anew."""
         import torch
 
-        if self.parts is None:
+        if self.net is None:
             return False
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(int(rng.integers(2**31)))
-            self.net = self._empty_net(self.parts)
+            self.net = self._empty_net()
         return True
 
+    def load(self, path: Path) -> None:
+        """As every learner's; UsageError for weights of before 2026-11-28, which split into one number of parts."""
+        from sysgym_agents.learning.weights import load_agent
+
+        facts, _ = load_agent(path, self.name)
+        if "parts" in facts:
+            raise UsageError(
+                f"{path} holds weights of the former agent 'gap', whose network splits into {facts['parts']!r} parts "
+                "alone; train it again, one network now splits into any number."
+            )
+        super().load(path)
+
     def restore(self, facts: Mapping[str, Any], weights: Mapping[str, Any], path: Path) -> None:
-        """Network and number of parts."""
+        """The network."""
         from sysgym_agents.learning.weights import filled
 
-        parts = facts.get("parts")
-        if type(parts) is not int or not 1 <= parts <= MAX_PARTS:
-            raise UsageError(
-                f"{path}/agent.json must say under 'parts' for how many its weights are, 1 to {MAX_PARTS}; train and "
-                "save the agent again."
-            )
-        self.parts, self.net = parts, filled(lambda: self._empty_net(parts), weights, path)
+        self.net = filled(self._empty_net, weights, path)
 
     def save_training(self, path: Path) -> bool:
         """Write the state of the last `fit` into a folder; may be called from its callback. False if there was none."""
@@ -191,28 +214,25 @@ class GAP(StoredLearner):
         self._resume = found if fits else None
         return fits
 
-    def _features(self, k: int) -> int:
-        return int(self.features) or max(4, int(np.ceil(np.log2(k))) + 2)
-
-    def _empty_net(self, k: int) -> GapNet:
+    def _empty_net(self) -> GapNet:
         import torch
 
-        from sysgym_agents.partitioning.gap_model import GapNet
+        from sysgym_agents.partitioning.gap_model import OWN, GapNet
 
         with torch.random.fork_rng(devices=[]):
-            return GapNet(self._features(k), self.hidden, self.layers, k, self.level)
+            return GapNet(OWN, self.hidden, self.layers, self.level)
 
-    def _setting(self, k: int, iterations: int, augment: bool) -> Training:
-        from sysgym_agents.partitioning.gap_model import Training
+    def _setting(self, ks: tuple[int, ...], iterations: int) -> Training:
+        from sysgym_agents.partitioning.gap_train import Training
 
         return Training(
-            hidden=self.hidden, layers=self.layers, parts=k, rounds=self.level, learning_rate=self.learning_rate,
-            balance=self.balance, iterations=iterations, trials=self.trials, augment=augment,
+            hidden=self.hidden, layers=self.layers, ks=ks, features=self.features, rounds=self.level,
+            learning_rate=self.learning_rate, balance=self.balance, iterations=iterations, trials=self.trials,
         )  # fmt: skip
 
     def _fit_one(self, problem: Partitioning, instance: Graph, rng: np.random.Generator, budget: Budget) -> GapNet:
         """A network for this instance and k only; the agent keeps none of it."""
-        setting = self._setting(problem.k, self.solve_iterations, augment=False)
+        setting = self._setting((problem.k,), self.solve_iterations)
         return self._train(setting, [instance], rng, budget.share(SOLVE_SHARE)._replace(steps=budget.steps))
 
     def _train(
@@ -226,7 +246,8 @@ class GAP(StoredLearner):
         resume: Snapshot | None = None,
     ) -> GapNet:
         """Train within the budget. Its steps are the schedule's; seconds cut it short, and then results may vary."""
-        from sysgym_agents.partitioning.gap_model import Progress, make_example
+        from sysgym_agents.partitioning.anchors import eigenvectors_for
+        from sysgym_agents.partitioning.gap_train import Progress, family
 
         clock = Clock(budget)
         if resume is not None:
@@ -236,12 +257,9 @@ class GAP(StoredLearner):
             setting = setting._replace(iterations=max(budget.steps, 1))
         for graph in instances:
             _check_graph(graph)
-        count = self._features(setting.parts)
-        if publish is None:  # `solve` needs it again
-            examples = [self._example(graph, setting.parts) for graph in instances]
-        else:
-            examples = [make_example(graph, count) for graph in instances]
-        device = device_for(max(graph.nodes for graph in instances))
+        most = max(setting.ks)
+        examples = family(instances, self.coarsest, setting.features or eigenvectors_for(most))
+        device = device_for(most * max(len(example.degree) for example in examples))
         examples = [example.to(device) for example in examples]
         start = None if publish is None or resume is not None else self.net
         progress = Progress(examples, setting, rng, start)
@@ -274,24 +292,17 @@ class GAP(StoredLearner):
             self._progress = progress
         return progress.net
 
-    def _example(self, graph: Graph, k: int) -> Example:
-        """A graph as tensors; the last one is kept, its eigenvectors take long."""
-        from sysgym_agents.partitioning.gap_model import make_example
+    def _guesses(self, net: GapNet, graph: Graph, k: int, rng: np.random.Generator) -> Iterator[Array]:
+        """The evened argmax (n,) int32 of each pass over a graph; anchors are drawn for each."""
+        import torch
 
-        count = self._features(k)
-        if self._last is None or self._last[0] is not graph or self._last[1] != count:
-            self._last = graph, count, make_example(graph, count)
-        return self._last[2]
+        from sysgym_agents.partitioning.anchors import draw_rounds, eigenvectors_for, embedding, evened
+        from sysgym_agents.partitioning.gap_model import make_example, slots
 
-    def _partition(self, net: GapNet, problem: Partitioning, instance: Graph, clock: Clock) -> Array:
-        from sysgym_agents.partitioning.gap_model import best_partition
-
-        if net.out.out_features != problem.k:
-            raise UsageError(
-                f"these weights of agent 'gap' split into {net.out.out_features} parts, not {problem.k}; "
-                f"train with k={problem.k}."
-            )
-        _check_graph(instance)
-        device = device_for(instance.nodes)
-        net, example = placed(net, device), self._example(instance, problem.k).to(device)
-        return best_partition(net, example, (self.balance, self.even, self.flips), clock.spent)
+        dims, device = self.features or eigenvectors_for(k), device_for(graph.nodes * k)
+        example = make_example(graph, embedding(graph, dims)).to(device)
+        net = placed(net, device)
+        for rounds in draw_rounds(rng):
+            with torch.no_grad():
+                logits = net(slots(example, dims, k, rng, rounds), example)[-1]
+            yield evened(logits.cpu().numpy(), graph.vwgt, self.even)

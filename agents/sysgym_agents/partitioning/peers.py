@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, cast
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import numpy as np
 
 from sysgym.core.errors import MissingDependency, UsageError, unknown
-from sysgym.core.problem import AnyProblem, Instance, Solution
+from sysgym.core.options import Range
+from sysgym.core.problem import AnyProblem, Array, Instance, Solution
 from sysgym.graphs.csr import Graph
 from sysgym.graphs.hypergraph import Hypergraph
 from sysgym.resources import threads
@@ -16,34 +18,74 @@ from sysgym_agents.general.restarts import Restarted
 from sysgym_agents.partitioning.baselines import (
     PARTITIONING,
     Metis,
-    Spectral,
     check_widths,
-    rebalance_and_refine,
+    from_nothing,
+    halved,
     slack,
 )
+from sysgym_agents.partitioning.coarse import Plan, repeated
 from sysgym_agents.partitioning.multilevel.hypergraph import allowed, library_hypergraph
 
 if TYPE_CHECKING:
     from sysgym.partitioning.problem import Partitioning
 
+EVENED = 40  # rounds that even out the parts of anchors, as many as `gap` has
 VCYCLES = 3  # of Mt-KaHyPar where it improves a start
 
 completed(Metis)
 
 
-class SpectralFM(Spectral):
-    """Spectral parts, then moved within the limit and refined by Fiduccia-Mattheyses: what a learnt first guess adds.
+class SpectralFM:
+    """Parts around anchors in the spectral embedding, evened, moved within the limit and refined: what `gap` adds to.
 
-    The repair is that of a learner that starts from the same eigenvectors.
+    It is `gap` without its network: the same clusters, embedding, anchors, repair and restarts, but the part of a node
+    is that of its nearest anchor. Two parts are first divided at the weighted median of the Fiedler vector.
+
+    Hyper-parameters:
+        coarsest: nodes of the coarse graph that is partitioned, 30 a part at least; 0 = the graph itself.
+        passes: guesses on a coarse graph, each with other anchors; the best after repair there goes up.
+        restarts: coarse graphs, each of other clusters, where there is no limit of time.
     """
 
-    indivisible = "the eigenvectors, k-means, or a pass of repair"
+    problems = PARTITIONING
+    indivisible = "a pass of repair, or a first guess: the clusters, the eigenvectors and k-means"
+
+    def __init__(
+        self, *, coarsest: Annotated[int, Range(0, 10**6)] = 400, passes: Annotated[int, Range(1, 10**4)] = 4,
+        restarts: Annotated[int, Range(1, 10**6)] = 1,
+    ) -> None:  # fmt: skip
+        self.plan = Plan(coarsest, passes, restarts)
+
+    def prepare(self) -> None:
+        """Import what finds eigenvectors, and the kernels."""
+        import scipy.sparse.linalg  # noqa: F401
+
+        from sysgym_agents.partitioning import partition_kernels
+        from sysgym_agents.partitioning.multilevel import coarsening_kernels, refinement_kernels
+
+        assert partition_kernels and coarsening_kernels and refinement_kernels
 
     def solve(self, problem: Partitioning, instance: Graph, rng: np.random.Generator, budget: Budget) -> Solution:
-        """The spectral answer, repaired until time is up."""
+        """The best repaired guess; another is made while time is left."""
+        from_nothing("spectral-fm", instance)
         clock = Clock(budget)
-        part = super().solve(problem, instance, rng, budget)["part"]
-        return {"part": rebalance_and_refine(instance, part, problem.k, problem.limit(instance), clock)}
+
+        def guesses(graph: Graph, draws: np.random.Generator) -> Iterator[Array]:
+            return _anchored(graph, problem.k, draws)
+
+        return {"part": repeated(guesses, problem, instance, rng, self.plan, clock)}
+
+
+def _anchored(graph: Graph, k: int, rng: np.random.Generator) -> Iterator[Array]:
+    """The parts (n,) int32 of the nearest anchors, evened; of two parts, the halves of the Fiedler vector first."""
+    from sysgym_agents.partitioning import anchors
+
+    points = anchors.embedding(graph, anchors.eigenvectors_for(k))
+    if k == 2:
+        yield halved(graph, points[:, 0])
+    for rounds in anchors.draw_rounds(rng):
+        distances = anchors.anchor_distances(points, graph.vwgt, k, rng, rounds)
+        yield anchors.evened(anchors.closeness(distances), graph.vwgt, EVENED)
 
 
 class MetisRestarts(Restarted):

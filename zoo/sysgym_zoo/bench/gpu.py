@@ -80,18 +80,14 @@ def attention(name: str) -> Callable[[torch.device], Iterator[float]]:
 def partitioner(nodes: int) -> Callable[[torch.device], Iterator[float]]:
     """Steps of `gap` on a mesh, with drawn features in the place of its eigenvectors."""
     from sysgym.graphs.generate import generate_graph
-    from sysgym_agents.learning.layers import graph_operator
-    from sysgym_agents.partitioning.gap_model import Example, Progress, Training
+    from sysgym_agents.partitioning.gap_model import make_example
+    from sysgym_agents.partitioning.gap_train import Progress, Training
 
     graph = generate_graph(f"delaunay:n={nodes},seed=1")
-    features = np.random.default_rng(0).normal(size=(graph.nodes, 4)).astype(np.float32)
-    whole = Example(
-        torch.from_numpy(features), np.arange(1.0, 5.0), graph_operator(graph, "row"), graph_operator(graph, "none"),
-        torch.from_numpy(graph.degree.astype(np.float32)), torch.from_numpy(graph.vwgt.astype(np.float32)),
-    )  # fmt: skip
+    whole = make_example(graph, np.random.default_rng(0).normal(size=(graph.nodes, 4)))
     setting = Training(
-        hidden=64, layers=2, parts=4, rounds=10, learning_rate=RATE, balance=2.0, iterations=10**6, trials=1,
-        augment=True,
+        hidden=64, layers=2, ks=(4,), features=4, rounds=10, learning_rate=RATE, balance=2.0, iterations=10**6,
+        trials=1,
     )  # fmt: skip
 
     def start(device: torch.device) -> Iterator[float]:
