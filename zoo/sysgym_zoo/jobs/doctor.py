@@ -17,7 +17,7 @@ from sysgym.core.registry import failures, make_problem, parse_id, problem_regis
 from sysgym_agents.core import Learner, agent_registry, is_learner, make_agent
 from sysgym_leaderboards import board_names, load_board
 from sysgym_zoo.jobs.runs import hardware, versions
-from sysgym_zoo.lookup import benchmarks, recipes
+from sysgym_zoo.lookup import benchmarks, recipes, trained
 
 FOR_DEVELOPERS = ("dev", "all")  # extras that no user lacks
 
@@ -75,6 +75,7 @@ def _registered() -> list[dict[str, Any]]:
         ("problem", problem_registry.names(), _wrong_problem), ("agent", agent_registry.names(), _wrong_agent),
         ("board", board_names(), _wrong_board), ("recipe", recipes.recipe_names(), recipes.fault),
         ("benchmark", sorted(benchmarks.areas()), benchmarks.fault),
+        ("trained agent", trained.trained_names(), trained.fault),
     ):  # fmt: skip
         wrong = {name: _examined(examine, name) for name in names}
         rows += [_row(f"{what} {name}", "broken", text) for name, text in wrong.items() if text]

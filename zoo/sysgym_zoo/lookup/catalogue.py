@@ -19,6 +19,7 @@ from sysgym_agents.core import agent_class, agent_names, is_learner
 from sysgym_zoo.lookup.finding import of_data, sets_of, short_names, usable, words_of
 from sysgym_zoo.lookup.recipes import load_recipe, recipe_names
 from sysgym_zoo.lookup.records import load_run
+from sysgym_zoo.lookup.trained import card_of, folder_of, trained_names
 
 
 def first_line(thing: Any) -> str:
@@ -52,7 +53,7 @@ def problem_rows() -> list[dict[str, Any]]:
 
 
 def agent_rows(problem: str | None) -> list[dict[str, Any]]:
-    """Registered agents and recipes, of one problem if it is named."""
+    """Registered agents, recipes and trained agents, of one problem if it is named."""
     wanted = problem_class(problem).name if problem else None  # type: ignore[attr-defined]
     rows = []
     for name in agent_names():
@@ -62,7 +63,15 @@ def agent_rows(problem: str | None) -> list[dict[str, Any]]:
         elif wanted is None or not found.problems or wanted in found.problems:
             kind, fits = "learner" if is_learner(found) else "baseline", ", ".join(found.problems) or "any"
             rows.append({"agent": name, "kind": kind, "problems": fits, "about": first_line(found)})
-    return [*rows, *_recipe_rows(wanted)]
+    return [*rows, *_recipe_rows(wanted), *_trained_rows(wanted)]
+
+
+def _trained_rows(problem: str | None) -> Iterator[dict[str, Any]]:
+    for name in trained_names():
+        record = load_run(folder_of(name))
+        if problem in (None, record["problem"]["name"]):
+            about = f"{record['agent']['name']}, trained on {len(record['instances'])} instances: sysgym show {name}"
+            yield {"agent": name, "kind": "trained", "problems": record["problem"]["name"], "about": about}
 
 
 def recipe_rows(problem: str | None) -> list[dict[str, Any]]:
@@ -232,6 +241,8 @@ def describe(name: str) -> dict[str, Any]:
             "recipe": recipe,
             "text": f"recipe {name}, an agent's name too\n\n{json.dumps(recipe, indent=1)}",
         }
+    if name in trained_names():
+        return {"kind": "trained", "name": name, "run": load_run(folder_of(name)), "text": card_of(name)}
     if name in board_names():
         board = load_board(name).as_dict()
         return {"kind": "board", "name": name, "board": board, "text": f"board {name}\n\n{json.dumps(board, indent=1)}"}
@@ -253,7 +264,15 @@ def known_names() -> list[str]:
     from sysgym_leaderboards import board_names
 
     instances = [word for problem in usable().values() for word in words_of(problem)]
-    return [*agent_names(), *recipe_names(), *board_names(), *problem_ids(), *short_names(), *instances]
+    return [
+        *agent_names(),
+        *recipe_names(),
+        *trained_names(),
+        *board_names(),
+        *problem_ids(),
+        *short_names(),
+        *instances,
+    ]
 
 
 def _describe_instance(name: str) -> dict[str, Any]:

@@ -1,5 +1,5 @@
-"""What a word after `--agent` names: a registered agent, a recipe, a run's folder or a model in it, a model that was
-saved with Stable-Baselines3, or module:Class.
+"""What a word after `--agent` names: a registered agent, a recipe, a trained agent of the package, a run's folder or a
+model in it, a model that was saved with Stable-Baselines3, or module:Class.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from sysgym_agents.core import agent_class, agent_names, check_fits, is_learner,
 from sysgym_agents.general.sb3.stored import SUFFIX, stored_class
 from sysgym_zoo.lookup.recipes import Recipe, load_recipe, recipe_names
 from sysgym_zoo.lookup.records import load_run
+from sysgym_zoo.lookup.trained import folder_of, trained_for, trained_names
 
 Options = Mapping[str, Any]
 OF_MODULE = re.compile(r"[^\W\d]\w*(?:\.[^\W\d]\w*)*:[^\W\d]\w*")
@@ -58,6 +59,8 @@ def choose(word: str) -> Choice:
         return Choice(word, word)
     if word in recipe_names():
         return of_recipe(load_recipe(word))
+    if word in trained_names():
+        return of_run(folder_of(word))
     if word and os.path.isdir(word):
         return of_run(Path(word))
     if word.endswith(SUFFIX):
@@ -68,7 +71,7 @@ def choose(word: str) -> Choice:
     if OF_MODULE.fullmatch(word):
         register_agent(word, of_module(word))
         return Choice(word, word)
-    raise unknown("agent", word, [*agent_names(), *recipe_names()])
+    raise unknown("agent", word, [*agent_names(), *recipe_names(), *trained_names()])
 
 
 def of_module(word: str) -> type[Any]:
@@ -230,7 +233,11 @@ def build(choice: Choice, problem: AnyProblem, given: set[str] | None = None) ->
         name = name if shown == name else f"{name} ({shown})"
     elif learns and agent.needs_training:
         here = f", ./{choice.word} if you mean that folder" if os.path.isdir(choice.word) else ""
-        why = f"agent {choice.word!r} knows nothing before it is trained; train it and give its run folder{here}."
+        ready = [name for name, kind in trained_for(problem.name) if kind == choice.agent]
+        there = f", or name {' or '.join(ready)}, which is trained already" if ready else ""
+        why = (
+            f"agent {choice.word!r} knows nothing before it is trained; train it and give its run folder{here}{there}."
+        )
         raise UsageError(why)
     return Solver(name, InMode(agent, own) if own else agent, learns)
 

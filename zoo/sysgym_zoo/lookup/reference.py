@@ -10,6 +10,7 @@ from typing import Any
 from sysgym.core.options import Option, option_table
 from sysgym.core.registry import environment_id, problem_class, problem_registry
 from sysgym_zoo.lookup.recipes import own_recipes
+from sysgym_zoo.lookup.trained import trained_for
 
 PAGE, OWN = "README.md", "sysgym."
 _ITEM = re.compile(r"^([a-z]\w*(?:, [a-z]\w*)*): ")
@@ -33,7 +34,9 @@ def reference(name: str) -> str:
         head, _, rest = part.partition(":")
         lines += _options(problem, rest) if head == "Options" else [f"**{head}.** {_flow(rest)}", ""]
     recipes = [f"`{item.name}` (`{item.agent}`): {item.about}" for item in own_recipes(problem.name)]
-    told = ["Recipes, which are agents' names too:", "", *(f"- {line}" for line in recipes)] if recipes else []
+    told = ["Recipes, which are agents' names too:", "", *(f"- {line}" for line in recipes), ""] if recipes else []
+    kept = [f"`{each}` (`{agent}`)" for each, agent in trained_for(problem.name)]
+    told += [f"Trained, in the package: {', '.join(kept)}. `sysgym show NAME` prints the model card."] if kept else []
     return "\n".join([*lines, *told]).rstrip()
 
 
