@@ -30,18 +30,19 @@ class LearntList(SteppedLearner):
 
     Operators are taken along the critical path; when the first one of a group comes, the group goes to the device of
     the highest score, a linear rule beside a perceptron in 13 features of the device (how much later the group would
-    end, loads, links, layer, memory, see `rule_kernels`) and 9 of the group. `fit` finds the 397 numbers by evolution
-    strategies: the mean logarithm of the time of one placement. They know nothing of names or sizes, so that they fit
-    any graph and any number of devices. `solve` simulates the rule's placement, then samples by noise on its scores,
-    then moves regions of the best placement, with even odds. Untrained, the score is the earliest finish: HEFT on
-    groups.
+    end, loads, links, layer, memory, see `rule_kernels`) and 9 of the group. `fit` finds the 397 numbers of each of a
+    few rules by evolution strategies: the mean logarithm of the time of one placement. They know nothing of names or
+    sizes, so that they fit any graph and any number of devices. `solve` simulates the rules' placements, then samples
+    by noise on their scores, then moves regions of the best placement, with even odds. Untrained, the score is the
+    earliest finish: HEFT on groups.
 
     Hyper-parameters:
+        rules: that are trained in turn, apart from each other; the best one places first.
         sigma, learning_rate: how far the numbers are changed to feel the slope; of Adam. pairs, batch: changes of a
         step, each tried in both directions; graphs that they are tried on.
         generated: random layered networks that are trained on beside the graphs, against over-fitting.
         trials: simulations of `solve`, where the budget names no limit. samples: placements by noise before moves.
-        starts: "rule" (nothing but its own placements) or "heuristics" (the starts of `sa-device` come first).
+        starts: "rule" (nothing but its own placements) or "heuristics" (the starts of `sa-device`, then each rule's).
     """
 
     name: ClassVar[str] = "learnt-list"
@@ -50,10 +51,11 @@ class LearntList(SteppedLearner):
     default_instances: ClassVar[str] = "configurations/train"
     default_budget: ClassVar[Budget] = Budget(cpu_seconds=180)
     on_devices: ClassVar[bool] = False  # 397 numbers and simulations on the CPU
-    sizes: ClassVar[tuple[str, ...]] = ()
+    sizes: ClassVar[tuple[str, ...]] = ("rules",)
     step: ClassVar[str] = "a simulated placement (in `fit`: a step of the strategy)"
     indivisible: ClassVar[str] = "a simulation, a pass of the rule, or a classical placement of the whole graph"
 
+    rules: Annotated[int, Range(1, 1000), Choices(1, 2, 4)] = 4
     sigma: Annotated[float, Range(1e-6, 100.0), Search(0.03, 0.5, log=True)] = 0.1
     learning_rate: Annotated[float, Range(1e-6, 100.0), Search(0.01, 0.1, log=True)] = 0.03
     pairs: Annotated[int, Range(1, 1000), Choices(8, 16, 32)] = 16
@@ -65,7 +67,7 @@ class LearntList(SteppedLearner):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self.theta: Array | None = None
+        self.theta: Array | None = None  # (rules, 397)
 
     def prepare(self) -> None:
         """Import the kernels."""
@@ -94,18 +96,18 @@ class LearntList(SteppedLearner):
         total = planned if resume is None else resume.facts["iterations"]
         setting = Setting(self.learning_rate, self.sigma, self.pairs, self.batch, total)
         seed = int(rng.integers(2**31)) if resume is None else resume.facts["seed"]
-        start = beginning(rng) if self.theta is None else self.theta
+        start = beginning(self.rules, rng) if self.theta is None else self.theta
         graphs = [*instances, *layered(self.generated, np.random.default_rng(seed))]
         progress = Evolution([read(problem.work(graph)) for graph in graphs], setting, seed, start)
         resumed(progress, resume, self.name)
         self._progress = progress
 
         def told(row: dict[str, float]) -> bool:
-            self.theta = progress.mean.copy()
+            self.theta = progress.rules
             return callback is None or callback(row)
 
         run(progress, total, clock, told, TOLD)
-        self.theta = progress.mean.copy()
+        self.theta = progress.rules
 
     def solve(
         self, problem: GraphProblem, instance: DataflowGraph, rng: np.random.Generator, budget: Budget
@@ -116,11 +118,12 @@ class LearntList(SteppedLearner):
 
         clock = Clock(budget)
         limit = budget.steps if budget.steps is not None else (math.inf if budget.timed else self.trials)
-        theta = earliest_finish() if self.theta is None else self.theta
-        search = Placing(read(problem.work(instance)), theta, rng, limit, clock.spent)
+        rules = earliest_finish()[None] if self.theta is None else self.theta
+        search, samples = Placing(read(problem.work(instance)), rules, rng, limit, clock.spent), self.samples
         if self.starts == "heuristics":
             self._classical(search, clock)
-        search.place(self.samples)
+            samples = min(samples, len(rules) - 1)
+        search.place(samples)
         search.move()
         assert search.best is not None
         return {"placement": search.best.placement}
@@ -139,7 +142,7 @@ class LearntList(SteppedLearner):
             pace.measure(before)
 
     def weights(self) -> Mapping[str, Any] | None:
-        """The numbers, (397,) float64."""
+        """The numbers, (rules, 397) float64."""
         import torch
 
         return None if self.theta is None else {"theta": torch.from_numpy(self.theta.copy())}
@@ -148,7 +151,7 @@ class LearntList(SteppedLearner):
         """Draw the numbers anew, of the same length in a random direction."""
         if self.theta is None:
             return False
-        drawn = rng.normal(size=len(self.theta))
+        drawn = rng.normal(size=self.theta.shape)
         self.theta = drawn * (np.linalg.norm(self.theta) / np.linalg.norm(drawn))
         return True
 
@@ -157,6 +160,8 @@ class LearntList(SteppedLearner):
         from sysgym_agents.dataflow.learnt_list.rule_kernels import NUMBERS
 
         found = weights.get("theta")
-        if set(weights) != {"theta"} or found is None or tuple(found.shape) != (NUMBERS,):
-            raise UsageError(f"{path}: model.safetensors must hold 'theta' of {NUMBERS} numbers; save the agent again.")
+        if set(weights) != {"theta"} or found is None or tuple(found.shape) != (self.rules, NUMBERS):
+            raise UsageError(
+                f"{path}: model.safetensors must hold 'theta', {self.rules} x {NUMBERS} numbers; save the agent again."
+            )
         self.theta = found.double().numpy().copy()

@@ -56,9 +56,9 @@ class Search:
     """The best placement of a graph within a number of simulations."""
 
     def __init__(
-        self, given: Read, theta: Array, rng: np.random.Generator, limit: float, spent: Callable[[int], bool]
+        self, given: Read, rules: Array, rng: np.random.Generator, limit: float, spent: Callable[[int], bool]
     ) -> None:
-        self.given, self.theta, self.rng, self.limit, self._spent = given, theta, rng, limit, spent
+        self.given, self.rules, self.rng, self.limit, self._spent = given, rules, rng, limit, spent
         self.best: Found | None = None
         self.judged = 0
         self.seen: set[bytes] = set()
@@ -77,14 +77,16 @@ class Search:
         return True
 
     def place(self, samples: int) -> None:
-        """The rule's placement, and so many samples by Gumbel noise on its scores, until the budget is spent."""
-        if not self.spent():
-            self.offer(placed(self.given, self.theta))
-        for _ in range(samples):
+        """The placement of each rule, then samples by Gumbel noise on their scores, in turn: one and so many more."""
+        for number in range(1 + samples):
             if self.spent():
                 return
-            heat = float(np.exp(self.rng.uniform(*HEATS)))
-            self.offer(placed(self.given, self.theta, self.rng.gumbel(size=self.given.shape), heat))
+            rule = self.rules[number % len(self.rules)]
+            if number < len(self.rules):
+                self.offer(placed(self.given, rule))
+            else:
+                heat = float(np.exp(self.rng.uniform(*HEATS)))
+                self.offer(placed(self.given, rule, self.rng.gumbel(size=self.given.shape), heat))
 
     def move(self) -> None:
         """Move a region of the best placement to another device, again and again, until the budget is spent."""

@@ -93,10 +93,10 @@ def earliest_finish() -> Array:
     return theta
 
 
-def beginning(rng: np.random.Generator) -> Array:
-    """What a training starts from: HEFT's rule, beside a perceptron that does not speak yet."""
-    theta = earliest_finish()
-    theta[: INPUTS * HIDDEN] = SPREAD * rng.normal(size=INPUTS * HIDDEN)
+def beginning(rules: int, rng: np.random.Generator) -> Array:
+    """What a training of so many rules starts from: HEFT's, beside a perceptron that does not speak yet; (R, NUMBERS)."""
+    theta = np.tile(earliest_finish(), (rules, 1))
+    theta[:, : INPUTS * HIDDEN] = SPREAD * rng.normal(size=(rules, INPUTS * HIDDEN))
     return theta
 
 

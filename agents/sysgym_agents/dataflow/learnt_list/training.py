@@ -18,7 +18,8 @@ from sysgym_agents.learning.stepwise import rate
 MOMENTA = (0.9, 0.99)  # of Adam
 WORST, BEST = -1.5, 2.0  # between which a reward counts
 PENALTY = 4.0  # of a placement that memory does not hold: times its cost
-ARRAYS = ("theta", "mean", "slope", "square")
+ARRAYS = ("theta", "mean", "slope", "square", "level")
+FORGETS = 0.1  # of the mean loss of a rule, at each of its steps
 
 
 def layered(count: int, rng: np.random.Generator) -> list[DataflowGraph]:
@@ -41,31 +42,40 @@ class Setting(NamedTuple):
 
 
 class Evolution:
-    """A training between two steps."""
+    """A training of rules (R, NUMBERS), in turn, between two steps."""
 
     def __init__(self, graphs: Sequence[Read], setting: Setting, seed: int, start: Array) -> None:
         self.graphs, self.setting, self.seed, self.done = list(graphs), setting, seed, 0
         self.scale = np.log([max(each.job.expert_ns, 1.0) for each in self.graphs])
         self.theta, self.mean = start.copy(), start.copy()  # mean: what the training ends with
-        self.slope, self.square = np.zeros(len(start)), np.zeros(len(start))
+        self.slope, self.square, self.level = np.zeros(start.shape), np.zeros(start.shape), np.zeros(len(start))
+
+    @property
+    def rules(self) -> Array:
+        """What was learnt, the rule of the least loss first."""
+        return np.asarray(self.mean[np.argsort(self.level, kind="stable")])
 
     def step(self, share: float) -> dict[str, float]:
         """One step along the estimated slope of the mean logarithm of the expert's time over the rule's."""
         setting, rng = self.setting, np.random.default_rng([self.seed, self.done])
         share = max(share, self.done / setting.iterations)
+        rounds, row = divmod(self.done, len(self.theta))
+        theta = self.theta[row]
         chosen = rng.choice(len(self.graphs), min(setting.batch, len(self.graphs)), replace=False)
-        noise = rng.normal(size=(setting.pairs, len(self.theta)))
-        sides = np.array([[self._rewards(self.theta + sign * setting.sigma * each, chosen) for sign in (1, -1)]
+        noise = rng.normal(size=(setting.pairs, len(theta)))
+        sides = np.array([[self._rewards(theta + sign * setting.sigma * each, chosen) for sign in (1, -1)]
                           for each in noise])  # fmt: skip
         gain = sides[:, 0] - sides[:, 1]
         found = (gain / (gain.std(axis=0) + 1e-2)).mean(axis=1) @ noise / setting.pairs
         self.done += 1
-        for name, value, keep in (("slope", found, MOMENTA[0]), ("square", found**2, MOMENTA[1])):
-            setattr(self, name, keep * getattr(self, name) + (1 - keep) * value)
-        first, second = (1 - keep**self.done for keep in MOMENTA)
-        speed = rate(setting.learning_rate, self.done - 1, 1, share)
-        self.theta = self.theta + speed * (self.slope / first) / (np.sqrt(self.square / second) + 1e-8)
-        self.mean += max(0.03, 1 / (1 + self.done / 5)) * (self.theta - self.mean)
+        for kept, value, keep in ((self.slope, found, MOMENTA[0]), (self.square, found**2, MOMENTA[1])):
+            kept[row] = keep * kept[row] + (1 - keep) * value
+        first, second = (1 - keep ** (rounds + 1) for keep in MOMENTA)
+        speed = rate(setting.learning_rate, rounds, 1, share)
+        theta = theta + speed * (self.slope[row] / first) / (np.sqrt(self.square[row] / second) + 1e-8)
+        self.theta[row] = theta
+        self.mean[row] += max(0.03, 1 / (1 + (rounds + 1) / 5)) * (theta - self.mean[row])
+        self.level[row] += max(FORGETS, 1 / (rounds + 1)) * (-sides.mean() - self.level[row])
         ratio = float(np.exp(-sides.mean()))
         return {"loss": -float(sides.mean()), "cost_ratio": ratio, "grad_norm": float(np.linalg.norm(found))}
 
@@ -87,7 +97,7 @@ class Evolution:
         """Go on from a snapshot of the same setting and graphs."""
         for name in ARRAYS:
             value = snapshot.tensors[name].numpy()
-            if value.shape != self.theta.shape:
+            if value.shape != getattr(self, name).shape:
                 raise ValueError(f"{name} holds {value.shape} numbers")
             setattr(self, name, value.copy())
         self.done, self.seed = int(snapshot.facts["done"]), int(snapshot.facts["seed"])
