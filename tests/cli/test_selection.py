@@ -62,6 +62,8 @@ OTHERS: dict[str, dict[str, Any]] = {  # the same for every other learner
     "placeto": {**CASES["gdp"], "changes": ["hidden=8"]},
     "learnt-anneal": {**CASES["gdp"], "steps": 2000, "changes": ["hidden=4", "moves=8", "updates=60"],
                       "evaluation": Wanted("layered:depth=3,width=3,seed=2", 400)},
+    "learnt-list": {**CASES["gdp"], "steps": 20, "changes": ["rules=2", "pairs=1", "generated=1"],
+                    "evaluation": Wanted("layered:depth=3,width=3,seed=2", 10)},
     **{name: {"problem": "AcceleratorDesign", "instances": "cnns/train-0;cnns/train-1", "steps": 100,
               "changes": ["hidden=8", "networks=2", "designs=60", "learning_rate=0.02"],
               "evaluation": Wanted("cnns/valid-0;cnns/valid-1", 40)} for name in ("surrogate", "guided-genetic")},

@@ -94,7 +94,7 @@ def earliest_finish() -> Array:
 
 
 def beginning(rules: int, rng: np.random.Generator) -> Array:
-    """What a training of so many rules starts from: HEFT's, beside a perceptron that does not speak yet; (R, NUMBERS)."""
+    """What so many rules start from, (R, NUMBERS): HEFT's rule, beside a perceptron that does not speak yet."""
     theta = np.tile(earliest_finish(), (rules, 1))
     theta[:, : INPUTS * HIDDEN] = SPREAD * rng.normal(size=(rules, INPUTS * HIDDEN))
     return theta
