@@ -5,6 +5,8 @@ Fields are hyper-parameters: those named as in the library go to the algorithm, 
 `num_envs` environments are played side by side; `reward` is that of the environment, divided by the deviation of the
 returns while training if `scaled` (not for a single reward at the end); `episodes` are played when solving (the first
 greedily), the best feasible solution counts; of a sealed problem (`Problem.sealed`) one episode.
+`prior` names a feature of the candidates ("gain") or a product of some ("share*room"): the policy begins as the rule of
+the largest, and learns what to add.
 """
 
 from __future__ import annotations
@@ -185,7 +187,14 @@ class Clipped:
 
 
 @dataclass(kw_only=True, eq=False)
-class PPO(Clipped, SB3Agent, StoredLearner):
+class Guided:
+    """A rule to begin with, for policies that score candidates."""
+
+    prior: str = ""  # features of the candidates whose product the logits begin with, such as "gain" or "share*room"
+
+
+@dataclass(kw_only=True, eq=False)
+class PPO(Guided, Clipped, SB3Agent, StoredLearner):
     """Proximal policy optimisation (Schulman et al. 2017), masked through the observation."""
 
     name: ClassVar[str] = "ppo"
@@ -193,7 +202,7 @@ class PPO(Clipped, SB3Agent, StoredLearner):
 
 
 @dataclass(kw_only=True, eq=False)
-class MaskablePPO(Clipped, SB3Agent, StoredLearner):
+class MaskablePPO(Guided, Clipped, SB3Agent, StoredLearner):
     """PPO with invalid action masking (Huang and Ontanon 2020) from sb3-contrib."""
 
     name: ClassVar[str] = "maskable-ppo"
@@ -209,7 +218,7 @@ class RecurrentPPO(Clipped, SB3Agent, StoredLearner):
 
 
 @dataclass(kw_only=True, eq=False)
-class A2C(SB3Agent, StoredLearner):
+class A2C(Guided, SB3Agent, StoredLearner):
     """Advantage actor-critic (Mnih et al. 2016)."""
 
     name: ClassVar[str] = "a2c"
@@ -221,7 +230,7 @@ class A2C(SB3Agent, StoredLearner):
 
 
 @dataclass(kw_only=True, eq=False)
-class TRPO(SB3Agent, StoredLearner):
+class TRPO(Guided, SB3Agent, StoredLearner):
     """Trust region policy optimisation (Schulman et al. 2015) from sb3-contrib."""
 
     name: ClassVar[str] = "trpo"

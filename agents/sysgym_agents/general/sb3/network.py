@@ -22,6 +22,7 @@ ILLEGAL = -1e8  # logit or value of a masked action
 TOGETHER = 2**20  # numbers of one layer of so many observations, which processors keep at hand
 FURTHER = 16  # times as many away from the CPU
 NO_IDS = np.zeros(0, np.int64)  # where a block-diagonal operator knows the graphs of the rows
+BELIEF = 2.0  # logits a standard deviation of a prior rule is worth before training
 LABEL_WAVES = 8  # sines and cosines that encode a label such as a part number
 
 
@@ -88,6 +89,25 @@ class StoredGraphs:
         return self._held[device]
 
 
+class Prior(nn.Module):
+    """A rule that the scores begin with: the product of columns of the candidates' features, standardised over the
+    legal ones, times a learnt multiple.
+    """
+
+    def __init__(self, columns: Sequence[int]) -> None:
+        super().__init__()
+        self.columns = list(columns)
+        self.multiple = nn.Parameter(torch.tensor(BELIEF))
+
+    def forward(self, features: Tensor, mask: Tensor) -> Tensor:
+        """Scores (B, A, 1) from features (B, A, Fa) and mask (B, A) bool; 0 where all legal ones are alike."""
+        rule, legal = features[:, :, self.columns].prod(dim=2), mask.float()
+        count = legal.sum(dim=1, keepdim=True).clamp(min=1.0)
+        away = (rule - (rule * legal).sum(dim=1, keepdim=True) / count) * legal
+        spread = (away.square().sum(dim=1, keepdim=True) / count).sqrt()
+        return (self.multiple * away / spread.clamp(min=1e-6))[:, :, None]
+
+
 def _features(parts: Sequence[Tensor | None], mask: Tensor) -> Tensor:
     """Node features (B, N, F) side by side; where there are none, 1 for every real node."""
     found = [part.float() for part in parts if part is not None and part.shape[2]]
@@ -99,12 +119,13 @@ class GraphNet(nn.Module):
 
     `outputs` numbers stand for each action: 1 logit or value, or the quantiles of QR-DQN. With `layers=0` nodes and
     edges are not read: actions are scored from their own features (`candidates`) and the globals. With `graphs`,
-    observations are dynamic ones; the weights are the same as for full observations, and so are the scores.
+    observations are dynamic ones; the weights are the same as for full observations, and so are the scores. With
+    `prior`, columns of `candidates`, the scores begin as those of that rule alone.
     """
 
     def __init__(
         self, observation_space: spaces.Dict, action_space: spaces.Space, hidden: int, layers: int, outputs: int = 1,
-        graphs: StoredGraphs | None = None,
+        graphs: StoredGraphs | None = None, prior: Sequence[int] = (),
     ) -> None:  # fmt: skip
         super().__init__()
         self.graphs = graphs
@@ -130,6 +151,11 @@ class GraphNet(nn.Module):
             self.node_head = mlp([node_width + hidden, hidden, hidden])
             self.label_head = mlp([2 * LABEL_WAVES, hidden, hidden])
             self.pick_head = mlp([hidden, hidden, outputs])
+        self.prior = Prior(prior) if prior else None
+        if self.prior is not None:
+            last = self.action_head[-1]  # of candidates: there are none without them
+            nn.init.zeros_(last.weight)
+            nn.init.zeros_(last.bias)
         self.value_head = mlp([hidden, hidden, 1])
 
     def _graph(self, obs: dict[str, Tensor]) -> tuple[Tensor, Tensor, MeanOperator | SparseOperator, Array]:
@@ -175,7 +201,8 @@ class GraphNet(nn.Module):
             index = obs["candidate_nodes"].long()
             rows = torch.gather(found.nodes, 1, index.clamp(min=0)[:, :, None].expand(-1, -1, found.nodes.shape[2]))
             parts.append(rows * (index >= 0)[:, :, None])
-        return self.action_head(torch.cat(parts, dim=2))
+        scores = self.action_head(torch.cat(parts, dim=2))
+        return scores if self.prior is None else scores + self.prior(features, obs["action_mask"].bool())
 
     def _label_scores(self, found: Encoded, per_node: bool, count: int) -> Tensor:
         """Scores of `count` labels, for the context (B, count, O) or for every node (B, N, count, O)."""

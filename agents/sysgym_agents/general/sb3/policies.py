@@ -5,6 +5,7 @@ The action mask is part of the observation, so every algorithm masks, with or wi
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -118,12 +119,14 @@ class GraphActorCritic:
     hidden: int
     layers: int
     graphs: StoredGraphs | None
+    prior: Sequence[int]
     net: GraphNet
     action_space: spaces.Space
     observation_space: Any
 
     def _build(self, lr_schedule: Any) -> None:
-        self.net = GraphNet(self.observation_space, self.action_space, self.hidden, self.layers, graphs=self.graphs)
+        shape = self.hidden, self.layers
+        self.net = GraphNet(self.observation_space, self.action_space, *shape, graphs=self.graphs, prior=self.prior)
         self.optimizer = self.optimizer_class(self.parameters(), lr=lr_schedule(1), **self.optimizer_kwargs)  # type: ignore[attr-defined]
 
     def _distribution(self, obs: dict[str, Tensor], found: Encoded) -> Distribution:
@@ -171,9 +174,10 @@ class GraphPolicy(GraphActorCritic, ActorCriticPolicy):
     """For PPO, A2C and TRPO."""
 
     def __init__(
-        self, *args: Any, hidden: int = 64, layers: int = 2, graphs: StoredGraphs | None = None, **kwargs: Any
-    ) -> None:
-        self.hidden, self.layers, self.graphs = hidden, layers, graphs
+        self, *args: Any, hidden: int = 64, layers: int = 2, graphs: StoredGraphs | None = None,
+        prior: Sequence[int] = (), **kwargs: Any,
+    ) -> None:  # fmt: skip
+        self.hidden, self.layers, self.graphs, self.prior = hidden, layers, graphs, prior
         super().__init__(*args, **kwargs, features_extractor_class=NoFeatures)
 
 
@@ -181,9 +185,10 @@ class GraphMaskablePolicy(GraphActorCritic, MaskableActorCriticPolicy):
     """For MaskablePPO."""
 
     def __init__(
-        self, *args: Any, hidden: int = 64, layers: int = 2, graphs: StoredGraphs | None = None, **kwargs: Any
-    ) -> None:
-        self.hidden, self.layers, self.graphs = hidden, layers, graphs
+        self, *args: Any, hidden: int = 64, layers: int = 2, graphs: StoredGraphs | None = None,
+        prior: Sequence[int] = (), **kwargs: Any,
+    ) -> None:  # fmt: skip
+        self.hidden, self.layers, self.graphs, self.prior = hidden, layers, graphs, prior
         super().__init__(*args, **kwargs, features_extractor_class=NoFeatures)
 
 

@@ -34,6 +34,7 @@ from sysgym_agents.learning.devices import device_for
 from sysgym_agents.learning.ratios import geometric_mean
 from sysgym_agents.learning.snapshot import Snapshot
 
+OF_THE_POLICY = ("n_quantiles", "prior")  # keywords of an algorithm's agent that its policy takes
 Act = Callable[[Any, Any, bool, bool], tuple[Any, Any]]  # see `play_episodes`
 Weights = Mapping[str, torch.Tensor]  # of a policy by name, to be put behind the spaces of any instance
 
@@ -155,7 +156,7 @@ def make_policy(setup: Setup, env: ProblemEnv) -> Any:
     """An untrained policy for the dynamic observations of an environment."""
     policy = setup.library.policy(
         env.observation_space, env.action_space, lambda _: 1e-3,
-        **_policy_keywords(setup, stored_graphs(env.instances, setup.layers)),
+        **_policy_keywords(setup, env.problem, stored_graphs(env.instances, setup.layers)),
     )  # fmt: skip
     policy.set_training_mode(False)
     return policy
@@ -189,9 +190,9 @@ def train(
     vector = VecNormalize(plain, norm_obs=False, norm_reward=setup.scaled, gamma=gamma)
     model = library.algorithm(
         library.policy, vector, seed=seed, device=device,
-        policy_kwargs=_policy_keywords(setup, stored_graphs(plain.vector.instances, setup.layers)),
+        policy_kwargs=_policy_keywords(setup, problem, stored_graphs(plain.vector.instances, setup.layers)),
         **({} if library.buffer is None else {"rollout_buffer_class": library.buffer}),
-        **{key: value for key, value in keywords.items() if key != "n_quantiles"},
+        **{key: value for key, value in keywords.items() if key not in OF_THE_POLICY},
     )  # fmt: skip
     if begin.state is not None:
         restore(model, begin.state)
@@ -220,9 +221,25 @@ def weights_of(policy: Any) -> Weights:
     return {name: value.detach().cpu().clone() for name, value in policy.state_dict().items()}
 
 
-def _policy_keywords(setup: Setup, graphs: StoredGraphs | None) -> dict[str, Any]:
-    shared = {"hidden": setup.hidden, "layers": setup.layers, "graphs": graphs}
-    return shared | {key: value for key, value in setup.keywords.items() if key == "n_quantiles"}
+def _policy_keywords(setup: Setup, problem: AnyProblem, graphs: StoredGraphs | None) -> dict[str, Any]:
+    found: dict[str, Any] = {"hidden": setup.hidden, "layers": setup.layers, "graphs": graphs}
+    found |= {key: value for key, value in setup.keywords.items() if key in OF_THE_POLICY and value != ""}
+    if "prior" in found:
+        found["prior"] = prior_columns(found["prior"], problem)
+    return found
+
+
+def prior_columns(prior: str, problem: AnyProblem) -> tuple[int, ...]:
+    """The columns of the candidates that a rule such as "gain" or "share*room" names; UsageError where one is not."""
+    names, wanted = problem.dynamics.candidate_features, [name.strip() for name in prior.split("*")]
+    unknown = [name for name in wanted if name not in names]
+    if unknown:
+        chosen = ", ".join(f"{key}={value}" for key, value in options_of(problem).items() if key == "mode")
+        raise UsageError(
+            f"prior={prior!r}: {problem.name} ({chosen or 'as it is'}) describes no candidate by {unknown[0]!r}; "
+            + (f"it does by {', '.join(names)}." if names else "leave prior empty, its actions have no features.")
+        )
+    return tuple(names.index(name) for name in wanted)
 
 
 def put_weights(policy: Any, weights: Weights) -> None:
