@@ -86,7 +86,7 @@ class _Streaming:
     def _solve(
         self, problem: Partitioning, graph: Graph, rng: np.random.Generator, alpha: float, gamma: float
     ) -> Solution:
-        from sysgym.graphs.labels.modes import first_labels, node_order
+        from sysgym.graphs.labels.starts import first_labels, node_order
         from sysgym.graphs.multilevel.balance_kernels import csr
         from sysgym_agents.partitioning.partition_kernels import stream
 

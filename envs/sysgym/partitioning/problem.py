@@ -24,6 +24,7 @@ from sysgym.partitioning.judge import balance_limit, judge_partition
 
 if TYPE_CHECKING:
     from sysgym.partitioning.modes import ByKind
+    from sysgym.partitioning.multilevel import Multilevel
 
 
 @complete
@@ -38,7 +39,8 @@ class Partitioning:
     nets in two parts or more, or km1. Solution: `part`, (n,) integers in 0..k-1.
 
     Options:
-        mode: "oneshot" (all parts at once), "assign" (node by node) or "refine" (moves from a start).
+        mode: "oneshot" (all parts at once), "assign" (node by node), "refine" (moves from a start) or "multilevel" (of
+            graphs: clusters, bisections and searches on levels).
         k: number of parts. eps: allowed imbalance.
         ubfactor: hMETIS' balance of two parts of a hypergraph, in place of eps: each weighs 50 - ubfactor to
             50 + ubfactor % of the total.
@@ -52,7 +54,9 @@ class Partitioning:
             (greedy growing, cuts less), "random", or the file of a partition, which `fm` and `mtkahypar` improve too.
         fixed: file of nodes that must stay in a part: on each line a node's part or -1, as hMETIS and KaHyPar read it,
             or lines `id part` for those nodes alone.
-        steps: moves in an episode of `refine`; default twice the boundary of the start, at least 16.
+        steps: moves in an episode of `refine`, default twice the boundary of the start, at least 16; operators in one
+            of `multilevel`, default 200.
+        work: what the operators of an episode of `multilevel` may read, in passes of its fixed schedule.
         pe: Laplacian eigenvectors among the node features (0 = none).
         generator: family of `generate`, such as "delaunay:n=300" (a seed is drawn).
         nodes: of an edge list file, where some have no edge; None: those that occur, or what its header says.
@@ -74,11 +78,17 @@ class Partitioning:
 
     name = "Partitioning"
     version = 0
-    variants = ({"mode": "oneshot"}, {"mode": "assign"}, {"mode": "refine"}, {"mode": "refine", "moves": "raw"})
+    variants = (
+        {"mode": "oneshot"},
+        {"mode": "assign"},
+        {"mode": "refine"},
+        {"mode": "refine", "moves": "raw"},
+        {"mode": "multilevel"},
+    )
     recommended_agent = "fm"
     default_instances = "tiny/train"
 
-    mode: Literal["oneshot", "assign", "refine"] = "refine"
+    mode: Literal["oneshot", "assign", "refine", "multilevel"] = "refine"
     k: Annotated[int, Range(2, 1024)] = 2
     eps: Annotated[float, Range(0, 10)] = 0.03
     ubfactor: Annotated[float | None, Range(0, 50)] = None
@@ -90,6 +100,7 @@ class Partitioning:
     start: Literal["grow", "greedy", "random"] | str | None = None
     fixed: str | None = None
     steps: Annotated[int | None, Range(1, 10**8)] = None
+    work: Annotated[float, Range(1, 10**6)] = 2.0
     pe: Annotated[int, Range(0, 64)] = 0
     generator: str = "delaunay:n=64"
     nodes: Annotated[int | None, Range(1, 2**31 - 1)] = None
@@ -100,7 +111,7 @@ class Partitioning:
             raise UsageError(f"ubfactor is a rule for two parts, k={self.k} were asked for; give eps instead.")
 
     @cached_property
-    def dynamics(self) -> ByKind:
+    def dynamics(self) -> ByKind | Multilevel:
         """The dynamics of the chosen mode (imports numba)."""
         from sysgym.graphs.labels.modes import RefineOptions, Rules
         from sysgym.partitioning.modes import choose_mode
@@ -108,6 +119,10 @@ class Partitioning:
         rules = Rules(self.k, self.limit, slack=self.eps if self.ubfactor is None else self.ubfactor / 50)
         start = self.start or ("random" if self.moves == "raw" else "grow")
         refine = RefineOptions(start, self.steps, self.candidates, self.tenure)
+        if self.mode == "multilevel":
+            from sysgym.partitioning.multilevel import Multilevel
+
+            return Multilevel(rules, refine, self.work)
         return choose_mode(self.mode, self.moves, self.order, rules, refine, self.objective)
 
     def load(self, name: Any) -> Graph | Hypergraph:
