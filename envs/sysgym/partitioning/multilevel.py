@@ -30,7 +30,7 @@ from sysgym.graphs.labels.modes import RefineOptions, Rules, global_sizes
 from sysgym.graphs.labels.starts import grown_labels
 from sysgym.graphs.multilevel.balance_kernels import csr, rebalance
 from sysgym.graphs.multilevel.bisection_kernels import bisect
-from sysgym.graphs.multilevel.levels import clustered, heaviest, members, smallest
+from sysgym.graphs.multilevel.levels import SHRINK, clustered, heaviest, members, smallest
 from sysgym.graphs.multilevel.refinement_kernels import PASSES, ROUNDS, improve, room_of
 from sysgym.partitioning.judge import cuts_of_graph
 
@@ -178,7 +178,7 @@ class Multilevel:
         legal[BISECT] = not divided or state.bottom
         legal[[SEARCH, SPOTS]] = divided & ~state.stale[[SEARCH, SPOTS]]
         legal[BALANCE] = divided and not state.stale[BALANCE] and state.heaviest > self._limit(state)
-        legal[UP] = divided
+        legal[UP] = divided or len(state.graphs) > 1
         return legal
 
     def mask(self, graph: Graph, state: Levels, size: Size) -> Array:
@@ -219,7 +219,8 @@ class Multilevel:
         if op in (CLUSTER, PLAIN):
             return self._clustered(state, op == PLAIN, chance)
         if op == UP:
-            return Made(state.graphs[-2].nodes, state.part[state.clusters[-1]])
+            part = state.part[state.clusters[-1]] if len(state.part) else state.part
+            return Made(state.graphs[-2].nodes, part)
         arrays, limit = csr(graph), self.rules.limit(state.graphs[0])
         room = int(room_of(arrays, k, limit))
         if op == BISECT:
@@ -238,10 +239,11 @@ class Multilevel:
     def _clustered(self, state: Levels, plain: bool, chance: Array) -> Made:
         """The next level, within parts where there are any; fixed nodes meet no others."""
         graph, k, limit = state.graph, self._k(state), self.rules.limit(state.graphs[0])
-        least = smallest(k) if graph.nodes > smallest(k) else fewest(k)
+        wanted = smallest(k)  # in the end; below it as many as one level leaves
+        if graph.nodes <= wanted:
+            wanted = max(int(graph.nodes / SHRINK), fewest(k))
         group = graph.given if not len(state.part) else 2 * state.part.astype(np.int64) + (graph.given < 0)
-        target = max(least, int(graph.nodes / 2.5)) if least < smallest(k) else least
-        found = clustered(graph, group, heaviest(graph, target, limit), least, plain, chance)
+        found = clustered(graph, group, heaviest(graph, wanted, limit), wanted, plain, chance)
         return Made(found.work + graph.nodes, None, found.graph, found.coarse)
 
     def _take(self, state: Levels, op: int, made: Made) -> None:
@@ -278,12 +280,9 @@ class Multilevel:
 
     def _enter(self, state: Levels) -> None:
         """Nothing has been tried on a level that is new."""
-        state.tried, state.used, state.stale = (
-            np.zeros_like(state.tried),
-            np.zeros_like(state.used),
-            state.stale & False,
-        )
-        state.gained, state.bottom = np.zeros_like(state.gained), False
+        for record in (state.tried, state.used, state.gained, state.stale):
+            record[:] = 0
+        state.bottom = False
 
     def _measure(self, state: Levels, part: Array) -> tuple[int, int]:
         """Cut, and what the heaviest part weighs."""
