@@ -3,8 +3,9 @@
 Each action is one operator on the graph of the present level, which is the input graph at first. The list of actions
 begins with what a fixed schedule would do, so that always its first row plays that schedule: cluster until few nodes
 are left, bisect BISECTIONS times and keep the best, then search the whole graph, search from spots of the boundary and
-go up, on every level; on the input graph begin again within the parts (a V-cycle), and end after STILL cycles in
-succession that changed nothing.
+go up, on every level; on the input graph begin again within the parts (a V-cycle). Going up from the input graph ends
+the episode: where STILL cycles in succession changed nothing, the graph is too small for clusters, or nothing else is
+left to do.
 
 Work is what operators read, exact and the same on every machine: entries of `adjncy`, and the nodes of the level. An
 operator that would use more than is left is undone and ends the episode. What then stands is the answer, projected to
@@ -37,7 +38,7 @@ from sysgym.partitioning.judge import cuts_of_graph
 OPERATORS = ("cluster", "cluster_plain", "bisect", "search", "search_spots", "balance", "up")
 CLUSTER, PLAIN, BISECT, SEARCH, SPOTS, BALANCE, UP = range(7)
 BISECTIONS = 4  # of the schedule, of which the best is kept
-STILL = 3  # of its cycles that take nothing off the cut, after which it ends
+STILL = 3  # cycles in succession that take nothing off the cut, after which an episode may end
 ROUND_LIMIT = 200  # operators of an episode, if the options do not say
 GAIN = np.zeros(5)  # moves are taken by their gain alone
 
@@ -158,8 +159,7 @@ class Multilevel:
         for op in (SEARCH, SPOTS):
             if legal[op] and not state.tried[op]:
                 return op
-        still = state.still + (state.cut == state.before)
-        return CLUSTER if len(state.graphs) == 1 and shrinks and still < STILL else UP
+        return CLUSTER if len(state.graphs) == 1 and shrinks and not self._still(state) else UP
 
     def _k(self, state: Levels) -> int:
         return self.rules.count(state.graphs[0])
@@ -168,6 +168,10 @@ class Multilevel:
         """What a part may weigh on the present level."""
         limit = self.rules.limit(state.graphs[0])
         return limit if len(state.graphs) == 1 else int(room_of(csr(state.graph), self._k(state), limit))
+
+    def _still(self, state: Levels) -> bool:
+        """Whether enough cycles in succession have changed nothing."""
+        return state.still + (state.cut == state.before) >= STILL
 
     def _legal(self, state: Levels) -> Array:
         """Which operators may be used, (7,) bool."""
@@ -178,7 +182,9 @@ class Multilevel:
         legal[BISECT] = not divided or state.bottom
         legal[[SEARCH, SPOTS]] = divided & ~state.stale[[SEARCH, SPOTS]]
         legal[BALANCE] = divided and not state.stale[BALANCE] and state.heaviest > self._limit(state)
-        legal[UP] = divided or len(state.graphs) > 1
+        legal[UP] = len(state.graphs) > 1 or (
+            divided and (self._still(state) or state.graph.nodes <= smallest(self._k(state)) or not legal.any())
+        )
         return legal
 
     def mask(self, graph: Graph, state: Levels, size: Size) -> Array:

@@ -51,7 +51,8 @@ class Partitioning:
             "raw" (node, part) pairs.
         candidates: length of that list. tenure: steps for which a moved node stays off it.
         start: where `refine` starts, "grow" (breadth-first growing; None: so, with raw moves at random), "greedy"
-            (greedy growing, cuts less), "random", or the file of a partition, which `fm` and `mtkahypar` improve too.
+            (greedy growing, cuts less), "random", or the file of a partition, which `fm` and `mtkahypar` improve too;
+            `multilevel` begins with that of a file alone, the others are its answer before the first bisection.
         fixed: file of nodes that must stay in a part: on each line a node's part or -1, as hMETIS and KaHyPar read it,
             or lines `id part` for those nodes alone.
         steps: moves in an episode of `refine`, default twice the boundary of the start, at least 16; operators in one
@@ -69,11 +70,18 @@ class Partitioning:
     active (focused, just moved or fixed). Globals: log10 nodes / 6, log10 edges / 6, log2 k / 6, eps, cut, best (both
     over the total edge weight), max_load (over L_max), progress. `assign` describes each part to the focused node
     by share, load, room, relative_load; `refine` describes each candidate by gain, internal, external, degree,
-    from_load, to_load, absolute_gain, moved.
+    from_load, to_load, absolute_gain, moved. `multilevel` shows the input graph, each node as the cluster of the
+    present level that it is in (assigned, internal, external, part_load, and cluster: its weight over L_max), among its
+    globals level (over 10), level_nodes (log10 / 6), divided (whether there is a partition), cut (of the level), answer
+    (what the episode would end with) and work (over the budget), and describes each operator by which one it is
+    (cluster, cluster_plain, bisect, search, search_spots, balance, up), scheduled (whether the fixed schedule would use
+    it, always the first row), tried (times on this level, over 4), gained (times 10, over the cut) and used (work,
+    times 10, over the budget).
 
-    Rewards: see `sysgym.core.rewards`; the scale is the total edge weight, in `refine` a tenth of the starting cut.
+    Rewards: see `sysgym.core.rewards`; the scale is the total edge weight, in `refine` and `multilevel` a tenth of the
+    starting cut.
     Version history: v0, first release. Before it: candidates have swaps since 2026-11-27, so that a balanced start of
-    few nodes has legal moves, and the limit follows what can be packed; hypergraphs since 2026-11-28.
+    few nodes has legal moves, and the limit follows what can be packed; hypergraphs and `multilevel` since 2026-11-28.
     """
 
     name = "Partitioning"
