@@ -391,7 +391,7 @@ def fewest(k: int) -> int:
     return max(4 * k, 16)
 
 
-@lru_cache(maxsize=256)
+@lru_cache(maxsize=32)
 def pass_of_schedule(graph: Graph, k: int, limit: int) -> int:
     """Work of the schedule until it has been through all levels once, with a seed of its own."""
     mode = Multilevel(Rules(k, lambda _: limit), RefineOptions("grow", None), 1.0)
