@@ -12,7 +12,7 @@ from sysgym.core.env import ProblemEnv
 from sysgym.graphs import Graph, from_edges
 from sysgym.graphs.generate import generate_graph
 from sysgym.graphs.labels import kernels
-from sysgym.graphs.labels.modes import node_order
+from sysgym.graphs.labels.starts import node_order
 from sysgym.graphs.labels.state import State
 from sysgym.partitioning.judge import judge_partition
 from sysgym_agents.partitioning.baselines import cut_of

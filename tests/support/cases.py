@@ -75,6 +75,7 @@ class Case(NamedTuple):
 
 
 KINDS = {"sysgym/Partitioning-v0": "netlists/train"}  # problems whose instances are of two kinds
+FIRST_KIND = {"multilevel"}  # modes that refuse the second one
 
 
 def find_cases() -> list[Case]:
@@ -84,6 +85,7 @@ def find_cases() -> list[Case]:
         for name in sysgym.problem_ids()
         for kind in ("", *([KINDS[name]] if name in KINDS else []))
         for number, variant in enumerate(problem_class(name).variants)
+        if not (kind and variant.get("mode") in FIRST_KIND)
     ]
 
 

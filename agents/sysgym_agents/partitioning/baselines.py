@@ -26,8 +26,8 @@ def cut_of(graph: Graph, part: Array) -> int:
 
 def rebalance_and_refine(graph: Graph, part: Array, k: int, l_max: int, clock: Clock) -> Array:
     """A copy of `part` (n,) int32 moved within the limit where it can be, then improved by FM until time is up."""
-    from sysgym_agents.partitioning import partition_kernels as kernels
-    from sysgym_agents.partitioning.multilevel.refinement_kernels import PASSES, ROUNDS, improve, room_of
+    from sysgym.graphs.multilevel import balance_kernels as kernels
+    from sysgym.graphs.multilevel.refinement_kernels import PASSES, ROUNDS, improve, room_of
 
     better, arrays = keep_fixed(graph, part, k), kernels.csr(graph)
     kernels.rebalance(arrays, better, k, l_max)
@@ -37,7 +37,7 @@ def rebalance_and_refine(graph: Graph, part: Array, k: int, l_max: int, clock: C
         improve(arrays, better, limits, room, plain, PASSES, ROUNDS, state)
         return better
     for _ in range(PASSES):
-        if clock.spent() or not improve(arrays, better, limits, room, plain, 1, 1, state):
+        if clock.spent() or not improve(arrays, better, limits, room, plain, 1, 1, state)[0]:
             break
     return better
 
@@ -94,8 +94,9 @@ class _Streaming:
     def _solve(
         self, problem: Partitioning, graph: Graph, rng: np.random.Generator, alpha: float, gamma: float
     ) -> Solution:
-        from sysgym.graphs.labels.modes import first_labels, node_order
-        from sysgym_agents.partitioning.partition_kernels import csr, stream
+        from sysgym.graphs.labels.starts import first_labels, node_order
+        from sysgym.graphs.multilevel.balance_kernels import csr
+        from sysgym_agents.partitioning.partition_kernels import stream
 
         from_nothing(type(self).__name__.lower(), graph)
         part, load = first_labels(graph, problem.k)
@@ -143,8 +144,8 @@ class Spectral:
         """Eigenvectors, k-means from k-means++ seeds, balancing."""
         from scipy.cluster.vq import kmeans2
 
+        from sysgym.graphs.multilevel.balance_kernels import csr, rebalance
         from sysgym.graphs.spectral import laplacian_eigenvectors
-        from sysgym_agents.partitioning.partition_kernels import csr, rebalance
 
         from_nothing("spectral", instance)
         k = problem.k

@@ -13,7 +13,7 @@ from sysgym.graphs.labels.nets import NetAssign, NetOneShot, NetRefineCandidates
 
 
 def choose_mode(mode: str, moves: str, order: str, rules: Rules, refine: RefineOptions, objective: str) -> ByKind:
-    """The dynamics of a mode, by the options of the problem."""
+    """The dynamics of a mode but `multilevel`, by the options of the problem."""
     km1 = objective == "km1"
     if mode == "oneshot":
         return ByKind(OneShot(rules), NetOneShot(rules, km1))

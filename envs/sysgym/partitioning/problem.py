@@ -24,6 +24,7 @@ from sysgym.partitioning.judge import balance_limit, judge_partition
 
 if TYPE_CHECKING:
     from sysgym.partitioning.modes import ByKind
+    from sysgym.partitioning.multilevel import Multilevel
 
 
 @complete
@@ -38,7 +39,8 @@ class Partitioning:
     nets in two parts or more, or km1. Solution: `part`, (n,) integers in 0..k-1.
 
     Options:
-        mode: "oneshot" (all parts at once), "assign" (node by node) or "refine" (moves from a start).
+        mode: "oneshot" (all parts at once), "assign" (node by node), "refine" (moves from a start) or "multilevel" (of
+            graphs: clusters, bisections and searches on levels).
         k: number of parts. eps: allowed imbalance.
         ubfactor: hMETIS' balance of two parts of a hypergraph, in place of eps: each weighs 50 - ubfactor to
             50 + ubfactor % of the total.
@@ -49,10 +51,13 @@ class Partitioning:
             "raw" (node, part) pairs.
         candidates: length of that list. tenure: steps for which a moved node stays off it.
         start: where `refine` starts, "grow" (breadth-first growing; None: so, with raw moves at random), "greedy"
-            (greedy growing, cuts less), "random", or the file of a partition, which `fm` and `mtkahypar` improve too.
+            (greedy growing, cuts less), "random", or the file of a partition, which `fm` and `mtkahypar` improve too;
+            `multilevel` begins with that of a file alone, the others are its answer before the first bisection.
         fixed: file of nodes that must stay in a part: on each line a node's part or -1, as hMETIS and KaHyPar read it,
             or lines `id part` for those nodes alone.
-        steps: moves in an episode of `refine`; default twice the boundary of the start, at least 16.
+        steps: moves in an episode of `refine`, default twice the boundary of the start, at least 16; operators in one
+            of `multilevel`, default 200.
+        work: what the operators of an episode of `multilevel` may read, in passes of its fixed schedule.
         pe: Laplacian eigenvectors among the node features (0 = none).
         generator: family of `generate`, such as "delaunay:n=300" (a seed is drawn).
         nodes: of an edge list file, where some have no edge; None: those that occur, or what its header says.
@@ -65,21 +70,34 @@ class Partitioning:
     active (focused, just moved or fixed). Globals: log10 nodes / 6, log10 edges / 6, log2 k / 6, eps, cut, best (both
     over the total edge weight), max_load (over L_max), progress. `assign` describes each part to the focused node
     by share, load, room, relative_load; `refine` describes each candidate by gain, internal, external, degree,
-    from_load, to_load, absolute_gain, moved.
+    from_load, to_load, absolute_gain, moved. `multilevel` shows the input graph, each node as the cluster of the
+    present level that it is in (assigned, internal, external, part_load, and cluster: its weight over L_max), among its
+    globals level (over 10), level_nodes (log10 / 6), divided (whether there is a partition), cut (of the level), answer
+    (what the episode would end with) and work (over the budget), and describes each operator by which one it is
+    (cluster, cluster_plain, bisect, search, search_spots, balance, up), scheduled (whether the fixed schedule would use
+    it, always the first row), tried (times on this level, over 4), gained (times 10, over the cut) and used (work,
+    times 10, over the budget).
 
-    Rewards: see `sysgym.core.rewards`; the scale is the total edge weight, in `refine` a tenth of the starting cut.
+    Rewards: see `sysgym.core.rewards`; the scale is the total edge weight, in `refine` and `multilevel` a tenth of the
+    starting cut.
     Version history: v0, first release. Before it: candidates have swaps since 2026-11-27, so that a balanced start of
-    few nodes has legal moves, and the limit follows what can be packed; hypergraphs since 2026-11-28;
+    few nodes has legal moves, and the limit follows what can be packed; hypergraphs and `multilevel` since 2026-11-28;
     weights of `gap` of before 2026-11-28 are refused, its network splits into any number of parts since.
     """
 
     name = "Partitioning"
     version = 0
-    variants = ({"mode": "oneshot"}, {"mode": "assign"}, {"mode": "refine"}, {"mode": "refine", "moves": "raw"})
+    variants = (
+        {"mode": "oneshot"},
+        {"mode": "assign"},
+        {"mode": "refine"},
+        {"mode": "refine", "moves": "raw"},
+        {"mode": "multilevel"},
+    )
     recommended_agent = "fm"
     default_instances = "tiny/train"
 
-    mode: Literal["oneshot", "assign", "refine"] = "refine"
+    mode: Literal["oneshot", "assign", "refine", "multilevel"] = "refine"
     k: Annotated[int, Range(2, 1024)] = 2
     eps: Annotated[float, Range(0, 10)] = 0.03
     ubfactor: Annotated[float | None, Range(0, 50)] = None
@@ -91,6 +109,7 @@ class Partitioning:
     start: Literal["grow", "greedy", "random"] | str | None = None
     fixed: str | None = None
     steps: Annotated[int | None, Range(1, 10**8)] = None
+    work: Annotated[float, Range(1, 10**6)] = 2.0
     pe: Annotated[int, Range(0, 64)] = 0
     generator: str = "delaunay:n=64"
     nodes: Annotated[int | None, Range(1, 2**31 - 1)] = None
@@ -101,7 +120,7 @@ class Partitioning:
             raise UsageError(f"ubfactor is a rule for two parts, k={self.k} were asked for; give eps instead.")
 
     @cached_property
-    def dynamics(self) -> ByKind:
+    def dynamics(self) -> ByKind | Multilevel:
         """The dynamics of the chosen mode (imports numba)."""
         from sysgym.graphs.labels.modes import RefineOptions, Rules
         from sysgym.partitioning.modes import choose_mode
@@ -109,6 +128,10 @@ class Partitioning:
         rules = Rules(self.k, self.limit, slack=self.eps if self.ubfactor is None else self.ubfactor / 50)
         start = self.start or ("random" if self.moves == "raw" else "grow")
         refine = RefineOptions(start, self.steps, self.candidates, self.tenure)
+        if self.mode == "multilevel":
+            from sysgym.partitioning.multilevel import Multilevel
+
+            return Multilevel(rules, refine, self.work)
         return choose_mode(self.mode, self.moves, self.order, rules, refine, self.objective)
 
     def load(self, name: Any) -> Graph | Hypergraph:

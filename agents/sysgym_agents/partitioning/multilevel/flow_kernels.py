@@ -14,7 +14,7 @@ import numpy as np
 
 from sysgym.compiled import njit
 from sysgym.core.problem import Array
-from sysgym_agents.partitioning.multilevel.coarsening_kernels import shuffle
+from sysgym.graphs.multilevel.coarsening_kernels import shuffle
 
 SOURCE, SINK = 1, 2
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
@@ -18,14 +17,12 @@ from sysgym_agents.partitioning.multilevel.hypergraph import solve_hypergraph
 from sysgym_agents.partitioning.multilevel.population import Member, evolved
 
 if TYPE_CHECKING:
+    from sysgym.graphs.multilevel.levels import Level
     from sysgym.partitioning.problem import Partitioning
 
 BISECTIONS = 4  # recursive bisections of the coarsest graph, of which the best is kept
-SHRINK = 2.5  # nodes over clusters of a level
 WIDE = 0.1  # of the corridors of flows: what a side may weigh above the limit, in shares of a part
 FLOWS = 2  # rounds of them on a level, at most
-
-Level = tuple[Graph, Array]  # a graph, and the cluster of each of its nodes, (n,) int32; empty on the coarsest
 
 
 class FM:
@@ -100,14 +97,15 @@ class Search:
         """Levels from the graph to a small one; nodes of different groups (n,) stay apart."""
         if not self.levels:
             return [(self.graph, np.zeros(0, np.int32))]
+        from sysgym.graphs.multilevel.levels import coarsen
+
         return coarsen(self.graph, self.k, self.limit, group, self.state)
 
     def best_bisection(self, graph: Graph) -> Array:
         """The best of some recursive bisections, refined."""
-        from sysgym_agents.partitioning import partition_kernels
-        from sysgym_agents.partitioning.multilevel import bisection_kernels
+        from sysgym.graphs.multilevel import balance_kernels, bisection_kernels
 
-        arrays, found = partition_kernels.csr(graph), []
+        arrays, found = balance_kernels.csr(graph), []
         for _ in range(BISECTIONS):
             part = np.zeros(graph.nodes, np.int32)
             bisection_kernels.bisect(arrays, part, self.k, self.room(graph), self.state)
@@ -127,23 +125,23 @@ class Search:
         """Move nodes within the limit where parts outweigh it, then refine. Where the limit leaves no room for the
         nodes of a level, parts may weigh a little more until the last level.
         """
-        from sysgym_agents.partitioning import partition_kernels
+        from sysgym.graphs.multilevel import balance_kernels
+        from sysgym.graphs.multilevel import refinement_kernels as kernels
         from sysgym_agents.partitioning.multilevel import flow_kernels
-        from sysgym_agents.partitioning.multilevel import refinement_kernels as kernels
 
-        arrays, most = partition_kernels.csr(graph), self.room(graph)
+        arrays, most = balance_kernels.csr(graph), self.room(graph)
         limit = self.limit if graph is self.graph else most
         limits, room = np.full(self.k, limit, np.int64), np.full(self.k, most, np.int64)
         if np.bincount(part, graph.vwgt, self.k).max() > limit:
-            partition_kernels.rebalance(arrays, part, self.k, limit)
+            balance_kernels.rebalance(arrays, part, self.k, limit)
         kernels.improve(arrays, part, limits, room, self.theta, kernels.PASSES, kernels.ROUNDS, self.state)
         wide = most + int(WIDE * graph.total_node_weight / self.k)
         flow_kernels.flows(arrays, part, limits, wide, FLOWS, self.state)
 
     def room(self, graph: Graph) -> int:
         """What a part may weigh inside a search on a level."""
-        from sysgym_agents.partitioning.multilevel.refinement_kernels import room_of
-        from sysgym_agents.partitioning.partition_kernels import csr
+        from sysgym.graphs.multilevel.balance_kernels import csr
+        from sysgym.graphs.multilevel.refinement_kernels import room_of
 
         return int(room_of(csr(graph), self.k, self.limit))
 
@@ -151,25 +149,3 @@ class Search:
         """A partition with its excess and cut."""
         heaviest = int(np.bincount(part, graph.vwgt, self.k).max())
         return Member((max(heaviest - self.limit, 0), cut_of(graph, part)), part)
-
-
-def coarsen(graph: Graph, k: int, limit: int, group: Array, state: Array) -> list[Level]:
-    """Levels from the graph itself to one of about max(30 k, 100) nodes, by clustering within groups (n,)."""
-    from sysgym_agents.partitioning import partition_kernels
-    from sysgym_agents.partitioning.multilevel import coarsening_kernels as kernels
-
-    smallest = max(30 * k, 100)
-    heaviest = max(int(min(1.5 * graph.total_node_weight / smallest, limit / 2)), 1)
-    levels: list[Level] = []
-    while graph.nodes > smallest:
-        arrays = partition_kernels.csr(graph)
-        fewest = max(int(graph.nodes / SHRINK), smallest)
-        coarse, count = kernels.cluster(arrays, group, heaviest, fewest, state)
-        if count > 0.95 * graph.nodes:
-            break
-        levels.append((graph, coarse))
-        one = np.unique(coarse, return_index=True)[1]  # of the nodes of each coarse one
-        group = group[one]
-        fixed = None if graph.fixed is None else graph.fixed[one]
-        graph = replace(Graph(graph.name, *kernels.contract(arrays, coarse, count)), fixed=fixed)
-    return [*levels, (graph, np.zeros(0, np.int32))]

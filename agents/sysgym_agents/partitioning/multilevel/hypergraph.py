@@ -79,7 +79,7 @@ class Search:
     def packed(self) -> Member:
         """Longest-first packing: heavy, but within the limit."""
         from sysgym.graphs.labels.growing_kernels import spread
-        from sysgym.graphs.labels.modes import first_labels
+        from sysgym.graphs.labels.starts import first_labels
 
         part, load = first_labels(self.graph, self.k)
         spread(self.graph.vwgt, np.argsort(-self.graph.vwgt, kind="stable"), part, load)

@@ -12,7 +12,7 @@ import numpy as np
 from sysgym.compiled import njit
 from sysgym.core.problem import Array
 from sysgym.graphs.labels.net_kernels import Nets, connect, cost_of, count_pins, shift
-from sysgym_agents.partitioning.multilevel.heap_kernels import down, up
+from sysgym.graphs.multilevel.heap_kernels import down, up
 
 TIES = 2**20  # keys of the heaps are gains times this, and a random number below it
 ASIDE = 8  # heaviest nodes on top of a heap that may be passed over for a lighter one

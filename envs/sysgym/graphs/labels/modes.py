@@ -25,9 +25,9 @@ from sysgym.core.defaults import complete
 from sysgym.core.errors import UsageError
 from sysgym.core.problem import Array, Size, Solution
 from sysgym.graphs.csr import Graph
-from sysgym.graphs.hypergraph import Hypergraph
-from sysgym.graphs.labels import candidate_kernels, growing_kernels, kernels, placing_kernels
+from sysgym.graphs.labels import candidate_kernels, kernels, placing_kernels
 from sysgym.graphs.labels.batch import LabelBatch
+from sysgym.graphs.labels.starts import grown_labels, node_order
 from sysgym.graphs.labels.state import State, copy_state
 
 FOREVER = 2**62  # the step at which a fixed node may move
@@ -292,7 +292,7 @@ class Refine(LabelMode):
         UsageError for a solution that moves a fixed node.
         """
         if solution is None:
-            part = self._grown(graph, rng) if graph.start is None else graph.start.copy()
+            part = self.grown(graph, rng) if graph.start is None else graph.start.copy()
         else:
             part = solution[self.rules.key].astype(np.int32)
             moved = int(np.count_nonzero((graph.given >= 0) & (graph.given != part)))
@@ -315,26 +315,11 @@ class Refine(LabelMode):
         """Moves of an episode where the options do not say."""
         return max(16, 2 * int(candidate_kernels.boundary_size(state.part, state.conn, graph.degree, state.s)))
 
-    def _grown(self, graph: Graph, rng: np.random.Generator) -> Array:
+    def grown(self, graph: Graph, rng: np.random.Generator) -> Array:
         """Labels (n,) int32 to begin with, as the options say."""
         if callable(self.options.start):
             return self.options.start(graph, rng).astype(np.int32)
-        limit, order = self.rules.limit(graph), rng.permutation(graph.nodes)
-        part, load = first_labels(graph, self.rules.count(graph))
-        if self.options.start == "random":
-            growing_kernels.spread(graph.vwgt, order, part, load)
-        else:
-            around, order, part = _with_nets(graph, order, part)
-            if self.options.start == "grow":
-                growing_kernels.grow(around.xadj, around.adjncy, around.vwgt, order, part, load, limit)
-            else:
-                arrays = (around.xadj, around.adjncy, around.adjwgt, around.vwgt)
-                growing_kernels.grow_greedy(*arrays, order, part, load, limit)
-            part = part[: graph.nodes].copy()
-        if load.max() > limit:  # weights too uneven to grow: longest first
-            part, load = first_labels(graph, self.rules.count(graph))
-            growing_kernels.spread(graph.vwgt, np.argsort(-graph.vwgt, kind="stable"), part, load)
-        return part
+        return grown_labels(graph, self.rules.count(graph), self.rules.limit(graph), self.options.start, rng)
 
     def scale(self, graph: Graph, state: State) -> float:
         """A tenth of the starting cut, so that the return is ten times the relative improvement; else as usual."""
@@ -460,35 +445,6 @@ def padded(values: Array, length: int, fill: int = 0) -> Array:
     return found
 
 
-def first_labels(graph: Graph | Hypergraph, parts: int) -> tuple[Array, Array]:
-    """The labels of fixed nodes, (n,) int32, -1 for the others, and how much each part weighs by them, (k,) int64."""
-    load = np.zeros(parts, np.int64)
-    fixed = graph.given >= 0
-    np.add.at(load, graph.given[fixed], graph.vwgt[fixed])
-    return graph.given.copy(), load
-
-
 def _refuse_start(graph: Graph, solution: Solution | None, mode: str) -> None:
     if solution is not None or graph.start is not None:
         raise UsageError(f"mode {mode!r} starts from nothing; a starting solution needs mode='refine'.")
-
-
-def node_order(graph: Graph | Hypergraph, order: str, rng: np.random.Generator) -> Array:
-    """The order in which `assign` visits nodes, (n,) int32: bfs, degree (heaviest first), natural or random."""
-    if order == "natural":
-        return np.arange(graph.nodes, dtype=np.int32)
-    if order == "random":
-        return rng.permutation(graph.nodes).astype(np.int32)
-    if order == "degree":
-        return graph.by_degree
-    around, roots, visited = _with_nets(graph, rng.permutation(graph.nodes), np.empty(graph.nodes, np.int32))
-    growing_kernels.breadth_first(around.xadj, around.adjncy, roots, visited)
-    return visited[visited < graph.nodes]
-
-
-def _with_nets(graph: Graph | Hypergraph, order: Array, part: Array) -> tuple[Graph, Array, Array]:
-    """A graph as it is; the bipartite graph of a hypergraph, its nets last in the order and without a label."""
-    if isinstance(graph, Graph):
-        return graph, order, part
-    nets = np.arange(graph.nodes, graph.nodes + graph.edges)
-    return graph.bipartite, np.concatenate([order, nets]), np.concatenate([part, np.full(graph.edges, -1, np.int32)])

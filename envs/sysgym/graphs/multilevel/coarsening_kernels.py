@@ -30,13 +30,13 @@ def shuffle(items, count, state):
 
 
 @njit
-def cluster(graph, group, heaviest, fewest, state):
-    """Coarse node of every node, (n,) int32, and how many there are.
+def cluster(graph, group, heaviest, fewest, plain, state):
+    """Coarse node of every node, (n,) int32, how many there are, and how many entries of `adjncy` were read.
 
     Nodes are visited in random order; one that is still alone joins the neighbouring cluster of its group with the
-    largest r^2 / weight, r the edge weight between them, while the cluster weighs at most `heaviest`; it ends at
-    `fewest` clusters. Where that leaves many alone, as on graphs with hubs, those that hang on the same cluster join
-    each other (two-hop clustering, LaSalle et al. 2015).
+    largest r^2 / weight (`plain`: r alone), r the edge weight between them, while the cluster weighs at most
+    `heaviest`; it ends at `fewest` clusters. Where that leaves many alone, as on graphs with hubs, those that hang on
+    the same cluster join each other (two-hop clustering, LaSalle et al. 2015).
     """
     xadj, adjncy, adjwgt, vwgt, _ = graph
     n = len(vwgt)
@@ -46,13 +46,14 @@ def cluster(graph, group, heaviest, fewest, state):
     wished = np.full(n, -1, np.int32)  # the best cluster, if weight were no matter
     order = np.arange(n).astype(np.int32)
     shuffle(order, n, state)
-    count = n
+    count, work = n, np.int64(0)
     for v in order:
         if not alone[v]:
             continue
         if count <= fewest:
             break
         seen = 0
+        work += xadj[v + 1] - xadj[v]
         for e in range(xadj[v], xadj[v + 1]):
             if group[adjncy[e]] == group[v]:
                 c = leader[adjncy[e]]
@@ -63,7 +64,7 @@ def cluster(graph, group, heaviest, fewest, state):
         best, best_score, any_best, any_score = -1, -1.0, -1, -1.0
         for i in range(seen):
             c = touched[i]
-            score = np.float64(rating[c]) * rating[c] / max(weight[c], 1)
+            score = np.float64(rating[c]) * (1.0 if plain else rating[c] / max(weight[c], 1))
             score *= 1.0 + 1e-6 * chance(state)
             if weight[c] + vwgt[v] <= heaviest and score > best_score:
                 best, best_score = c, score
@@ -97,7 +98,7 @@ def cluster(graph, group, heaviest, fewest, state):
             coarse[c] = number
             number += 1
         coarse[v] = coarse[c]
-    return coarse, number
+    return coarse, number, work
 
 
 @njit

@@ -8,10 +8,10 @@ from __future__ import annotations
 import numpy as np
 
 from sysgym.compiled import njit
-from sysgym_agents.partitioning.multilevel.coarsening_kernels import chance
-from sysgym_agents.partitioning.multilevel.heap_kernels import drop, put
-from sysgym_agents.partitioning.multilevel.refinement_kernels import improve
-from sysgym_agents.partitioning.partition_kernels import Csr
+from sysgym.graphs.multilevel.balance_kernels import Csr
+from sysgym.graphs.multilevel.coarsening_kernels import chance
+from sysgym.graphs.multilevel.heap_kernels import drop, put
+from sysgym.graphs.multilevel.refinement_kernels import improve
 
 GROWN = 6  # bisections that are grown, of which the best is kept
 
@@ -42,11 +42,14 @@ def _inside(graph, nodes, local, sides):
 
 @njit
 def _grow(graph, target, limits, side, state):
-    """Fill side 0 from a random node, or from those that are fixed there, by the largest gain, up to a weight."""
+    """Fill side 0 from a random node, or from those that are fixed there, by the largest gain, up to a weight.
+
+    Returns how many entries of `adjncy` were read.
+    """
     xadj, adjncy, adjwgt, vwgt, given = graph
     n = len(vwgt)
     heap, place, key = np.empty(n, np.int32), np.full(n, -1, np.int32), np.zeros(n)
-    size, load = 0, np.int64(0)
+    size, load, work = 0, np.int64(0), np.int64(len(adjncy))
     gain = np.zeros(n, np.int64)
     for v in range(n):
         side[v] = 1
@@ -56,6 +59,7 @@ def _grow(graph, target, limits, side, state):
         if given[v] == 0:
             side[v] = 0
             load += vwgt[v]
+            work += xadj[v + 1] - xadj[v]
             for e in range(xadj[v], xadj[v + 1]):
                 gain[adjncy[e]] += 2 * adjwgt[e]
                 if given[adjncy[e]] < 0:
@@ -78,11 +82,13 @@ def _grow(graph, target, limits, side, state):
             continue
         side[v] = 0
         load += vwgt[v]
+        work += xadj[v + 1] - xadj[v]
         for e in range(xadj[v], xadj[v + 1]):
             u = adjncy[e]
             gain[u] += 2 * adjwgt[e]
             if side[u] == 1 and given[u] < 0 and u != v:
                 size = put(heap, place, key, size, u, gain[u] + 0.5 * chance(state))
+    return work
 
 
 @njit
@@ -102,12 +108,13 @@ def bisect(graph, part, parts, l_max, state):
 
     Of the imbalance that `l_max` allows, each level of the recursion takes its root. Each split is the best of GROWN
     greedy growings with 2-way FM; fixed nodes stay on the side of their part.
+    Returns how many entries of `adjncy` were read.
     """
     n = len(graph.vwgt)
     given = graph.given
     nodes, local = np.arange(n).astype(np.int32), np.full(n, -1, np.int32)
     stack = [(np.int64(0), np.int64(n), np.int64(0), np.int64(parts))]  # nodes from, to; parts from, how many
-    plain = np.zeros(5)
+    plain, work = np.zeros(5), np.int64(0)
     while len(stack):
         begin, end, first, many = stack.pop()
         inside = nodes[begin:end].copy()
@@ -122,6 +129,8 @@ def bisect(graph, part, parts, l_max, state):
             if p >= 0:
                 sides[i] = 0 if p < first + left else 1
         sub = _inside(graph, inside, local, sides)
+        for v in inside:
+            work += graph.xadj[v + 1] - graph.xadj[v]
         weight = sub.vwgt.sum()
         depth = np.ceil(np.log2(many))
         most = np.float64(l_max)
@@ -138,8 +147,8 @@ def bisect(graph, part, parts, l_max, state):
         heaviest = sub.vwgt.max() if count else 0
         room = np.maximum(limits, np.array([np.int64(share), np.int64(weight - share)]) + heaviest)
         for _ in range(GROWN):
-            _grow(sub, np.int64(share), room, side, state)
-            improve(sub, side, limits, room, plain, 10, 0, state)
+            work += _grow(sub, np.int64(share), room, side, state)
+            work += improve(sub, side, limits, room, plain, 10, 0, state)[1] + len(sub.adjncy)
             over, load = np.int64(0), np.zeros(2, np.int64)
             for i in range(count):
                 load[side[i]] += sub.vwgt[i]
@@ -160,3 +169,4 @@ def bisect(graph, part, parts, l_max, state):
                 at += 1
         stack.append((begin, middle, first, np.int64(left)))
         stack.append((middle, end, first + left, np.int64(many - left)))
+    return work

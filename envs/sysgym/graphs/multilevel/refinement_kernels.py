@@ -11,9 +11,9 @@ import numpy as np
 
 from sysgym.compiled import njit
 from sysgym.core.problem import Array
-from sysgym_agents.partitioning.multilevel.coarsening_kernels import chance, shuffle
-from sysgym_agents.partitioning.multilevel.heap_kernels import drop, put
-from sysgym_agents.partitioning.partition_kernels import shift
+from sysgym.graphs.multilevel.balance_kernels import shift
+from sysgym.graphs.multilevel.coarsening_kernels import chance, shuffle
+from sysgym.graphs.multilevel.heap_kernels import drop, put
 
 ROUNDS = 10  # of localised searches on a level, at most
 LEAST = 0.0005  # a round that removes less of the cut is the last
@@ -35,6 +35,7 @@ class Table(NamedTuple):
     place: Array  # (n,) int32, where a node stands in the heap, -1 if it does not
     key: Array  # (n,) float64
     target: Array  # (n,) int32, the part it would move to
+    work: Array  # (1,) int64, entries of `adjncy` that were read
 
 
 @njit
@@ -79,7 +80,8 @@ def make_table(graph, part, parts, theta):
         if given[v] >= 0:
             locked[v] = np.int64(2**62)
     heap, place, target = np.empty(n, np.int32), np.full(n, -1, np.int32), np.full(n, -1, np.int32)
-    return Table(conn, load, inverse, base, np.zeros(n, np.int32), locked, heap, place, np.zeros(n), target)
+    read = np.full(1, len(adjncy), np.int64)
+    return Table(conn, load, inverse, base, np.zeros(n, np.int32), locked, heap, place, np.zeros(n), target, read)
 
 
 @njit
@@ -151,8 +153,10 @@ def search(graph, table, part, limits, room, theta, seeds, patience, number, mov
     for i in range(count):
         for e in range(xadj[moved[i]], xadj[moved[i] + 1]):
             near[adjncy[e]] = 0
+        table.work[0] += 2 * (xadj[moved[i] + 1] - xadj[moved[i]])
     for i in range(count - 1, best_count - 1, -1):
         shift(xadj, adjncy, adjwgt, vwgt, part, table.conn, load, moved[i], origin[i])
+        table.work[0] += xadj[moved[i] + 1] - xadj[moved[i]]
     return best_total
 
 
@@ -165,6 +169,7 @@ def boundary(graph, table, part, found):
         if table.locked[v] == 2**62:
             continue
         for e in range(xadj[v], xadj[v + 1]):
+            table.work[0] += 1
             if part[adjncy[e]] != part[v]:
                 found[count] = v
                 count += 1
@@ -182,7 +187,8 @@ def room_of(graph, parts, l_max):
 
 @njit
 def improve(graph, part, limits, room, theta, passes, rounds, state):
-    """k-way FM over the whole graph, then localised FM from spots of the boundary. Returns the cut removed.
+    """k-way FM over the whole graph, then localised FM from spots of the boundary. Returns the cut removed,
+    and how many entries of `adjncy` were read.
 
     `theta` (5,) weighs the features of a move's priority: zeros are the plain gain.
     """
@@ -218,4 +224,4 @@ def improve(graph, part, limits, room, theta, passes, rounds, state):
         removed += gained
         if gained <= LEAST * (cut - removed):
             break
-    return removed
+    return removed, table.work[0]
