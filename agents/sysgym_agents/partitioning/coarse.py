@@ -57,16 +57,16 @@ def coarsened(graph: Graph, most: int, heaviest: int, rng: np.random.Generator) 
 
     Fixed nodes share clusters with those of their part only.
     """
-    from sysgym_agents.partitioning import partition_kernels
-    from sysgym_agents.partitioning.multilevel import coarsening_kernels as kernels
+    from sysgym.graphs.multilevel import coarsening_kernels as kernels
+    from sysgym.graphs.multilevel.balance_kernels import csr
 
     state = rng.integers(1, 2**63, 1, dtype=np.uint64)
     heaviest = max(int(min(1.5 * graph.total_node_weight / max(most, 1), heaviest)), 1)
     levels = Levels([graph], [])
     while graph.nodes > most:
-        arrays = partition_kernels.csr(graph)
+        arrays = csr(graph)
         fewest = max(int(graph.nodes / SHRINK), most)
-        coarse, count = kernels.cluster(arrays, graph.given.astype(np.int64), heaviest, fewest, state)
+        coarse, count, _ = kernels.cluster(arrays, graph.given.astype(np.int64), heaviest, fewest, False, state)
         if count > STALLED * graph.nodes:
             break
         one = np.unique(coarse, return_index=True)[1]  # of the nodes of each cluster
@@ -82,9 +82,9 @@ def repaired(levels: Levels, level: int, part: Array, rule: tuple[int, int], clo
 
     Parts of a coarse graph may weigh what the moves of its nodes need.
     """
+    from sysgym.graphs.multilevel.balance_kernels import csr
+    from sysgym.graphs.multilevel.refinement_kernels import room_of
     from sysgym_agents.partitioning.baselines import rebalance_and_refine
-    from sysgym_agents.partitioning.multilevel.refinement_kernels import room_of
-    from sysgym_agents.partitioning.partition_kernels import csr
 
     (k, l_max), graph = rule, levels.graphs[level]
     most = int(room_of(csr(graph), k, l_max)) if level else l_max

@@ -101,8 +101,8 @@ class GAP(StoredLearner):
         super().prepare()
         import scipy.sparse.linalg  # noqa: F401
 
+        from sysgym.graphs.multilevel import coarsening_kernels, refinement_kernels
         from sysgym_agents.partitioning import gap_train, partition_kernels
-        from sysgym_agents.partitioning.multilevel import coarsening_kernels, refinement_kernels
 
         assert gap_train is not None and partition_kernels is not None
         assert coarsening_kernels is not None and refinement_kernels is not None

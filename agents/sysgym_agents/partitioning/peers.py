@@ -60,8 +60,8 @@ class SpectralFM:
         """Import what finds eigenvectors, and the kernels."""
         import scipy.sparse.linalg  # noqa: F401
 
+        from sysgym.graphs.multilevel import coarsening_kernels, refinement_kernels
         from sysgym_agents.partitioning import partition_kernels
-        from sysgym_agents.partitioning.multilevel import coarsening_kernels, refinement_kernels
 
         assert partition_kernels and coarsening_kernels and refinement_kernels
 
