@@ -335,7 +335,7 @@ def test_doctor_finds_all_in_place(inline: Inline, tmp_path: Path, monkeypatch: 
     for extra in extras:  # a checkout may be older than an extra
         found.pop(f"extra {extra}", None)
     assert list(found) == [
-        "versions", "hardware", "problems", "agents", "boards", "recipes", "benchmarks", "commands",
+        "versions", "hardware", "problems", "agents", "boards", "recipes", "benchmarks", "trained agents", "commands",
         "extra partitioners", "SYSGYM_DATA", "data cache", "leaderboard store", "runs", "devices",
         "kernel cache", "determinism",
     ]  # fmt: skip

@@ -25,7 +25,7 @@ CASES = {
     "ppo": ["-O", "mode=assign", "--set", "n_steps=16", "--set", "hidden=16", "--set", "batch_size=64"],
     "maskable-ppo": ["-O", "mode=refine", "-O", "steps=20", "--set", "n_steps=16", "--set", "hidden=16",
                      "--set", "batch_size=64"],
-    "gap": ["--set", "hidden=16"],
+    "gap": ["--set", "hidden=8", "--set", "layers=1"],
 }  # fmt: skip
 STEPS = {"ppo": 1280, "maskable-ppo": 1280, "gap": 400}
 

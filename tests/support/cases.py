@@ -282,7 +282,7 @@ def digest(value: Any) -> str:
 
 TINY = {  # of the hyper-parameters that an agent has, so that a fit takes a moment
     "n_steps": 8, "num_envs": 1, "batch_size": 8, "n_epochs": 1, "hidden": 8, "learning_starts": 8, "buffer_size": 64,
-    "trials": 1, "pairs": 1, "members": 2, "updates": 20, "generated": 1,
+    "trials": 1, "pairs": 1, "members": 2, "updates": 20, "generated": 0,
 }  # fmt: skip
 UNFIT = ("cannot act in", "needs node embeddings")  # such as DQN where an action has many choices
 

@@ -126,12 +126,10 @@ class LearntAnneal(StoredLearner):
     def solve(
         self, problem: GraphProblem, instance: DataflowGraph, rng: np.random.Generator, budget: Budget
     ) -> Solution:
-        """The best decision found, at least the expert's; the budget counts simulations."""
+        """The best decision found, at least the expert's; the budget counts simulations. Untrained: even draws."""
         from sysgym_agents.dataflow.anneal.perceptron import proposer
 
-        if self.net is None:
-            raise UsageError(f"agent {self.name!r} must be trained first: sysgym train --agent {self.name}.")
-        propose = proposer(self.net, self.sharpness)
+        propose = None if self.net is None else proposer(self.net, self.sharpness)
         return self._annealer().annealed(problem, instance, rng, budget, propose)
 
     def weights(self) -> Mapping[str, Any] | None:
