@@ -138,6 +138,33 @@ def test_every_step_is_a_judged_answer(tasks: str) -> None:
         assert calls <= steps  # answers that change nothing count too, without a simulation
 
 
+@pytest.mark.parametrize(("agent", "steps"), [("sa-device", 21), ("best-start", 96)])
+def test_with_fusion_all_starts_come_before_the_rules_of_the_best(
+    agent: str, steps: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Twelve starts by one rule, then the seven other rules with the best; without moves, all rules with all starts."""
+    pytest.importorskip("pymetis")
+    task = make_problem("GraphOptimization")
+    graph = task.load(GRAPH)
+    job, seen = task.job(graph), []
+    score = type(job).score
+
+    def spied(job: Any, placement: Array, priority: Array | None = None, fusion: Array | None = None) -> Any:
+        found = score(job, placement, priority, fusion)
+        seen.append((placement.tobytes(), (id(priority), id(fusion)), (found.over_bytes, found.cost)))
+        return found
+
+    monkeypatch.setattr(type(job), "score", spied)
+    make_agent(agent).solve(task, graph, np.random.default_rng(0), Budget(steps=steps))
+    count = 12  # starts: METIS four times, HEFT and m-ETF twice, four others
+    first, rules = seen[:count], seen[count : count + 7]
+    assert len({rule for _, rule, _ in first}) == 1
+    best = min(first, key=lambda each: each[2])
+    assert {place for place, _, _ in rules} == {best[0]} and len({rule for _, rule, _ in (*rules, best)}) == 8
+    if agent == "best-start":
+        assert len({(place, rule) for place, rule, _ in seen}) == 8 * len({place for place, _, _ in first})
+
+
 def by_definition(tasks: Any, machines: Any, nodes: int) -> Array:
     """m-ETF as it is defined: of all ready operators and all devices, always the pair that can start first."""
     tie, in_ptr, in_tensor, out_ptr, use_ptr, use_node, tensor_src, size, times, source, held = tasks

@@ -114,7 +114,7 @@ class DeviceAnnealer:
         def spent(judged: int) -> bool:
             return clock.share >= 1 or judged >= how.limit
 
-        search.begin(starts, spent, pace)
+        search.begin(starts, spent, pace, every=not how.able)
         scales: dict[int, Work] = {}
         while how.able and (done := max(clock.share, search.judged / how.limit)) < 1:
             heat = self.hot * (self.cold / self.hot) ** done

@@ -122,19 +122,22 @@ class Search:
         """The best answer."""
         return min(self.best, self.first, key=lambda answer: answer.key)
 
-    def begin(self, starts: list[Start], spent: Callable[[int], bool], pace: Pace) -> None:
-        """Take the best of some placements, each with the rules' priorities, while the budget lasts."""
+    def begin(self, starts: list[Start], spent: Callable[[int], bool], pace: Pace, every: bool) -> None:
+        """Take the best of some placements with the first rules, then of all rules with it, while the budget lasts.
+
+        `every`: then of all rules with the other placements too.
+        """
+        pairs = [(order, fusion) for order in self.orders for fusion in self.levels]
+        placements: list[Array] = []
         for start in starts:
-            if spent(self.judged):
-                return
-            if not pace.allows(start):
-                continue
-            placement = start.make().astype(np.int32)
-            for order in self.orders:
-                for fusion in self.levels:
-                    if spent(self.judged):
-                        return
-                    self.try_answer(Answer(placement, order, fusion), 0.0)
+            if not spent(self.judged) and pace.allows(start):
+                placements.append(start.make().astype(np.int32))
+                self.try_answer(Answer(placements[-1], *pairs[0]), 0.0)
+        best = self.found.placement
+        for placement in (best, *(other for other in placements if other is not best and every)):
+            for pair in pairs[1:]:
+                if not spent(self.judged):
+                    self.try_answer(Answer(placement, *pair), 0.0)
 
     def try_answer(self, answer: Answer, heat: float) -> None:
         """Score an answer; take it if it is better, or by chance if it is a little worse."""
