@@ -285,7 +285,7 @@ def test_index_is_plain_json() -> None:
     from importlib.resources import files
 
     text = (files("sysgym") / "data" / "partitioning" / "index.json").read_text()
-    graphs = {"tiny", "delaunay", "families", "walshaw", "networks", "compgraph"}
+    graphs = {"tiny", "delaunay", "families", "walshaw", "networks", "compgraph", "operations"}
     assert graphs | {"netlists", "ispd98"} == set(json.loads(text))
 
 

@@ -55,7 +55,7 @@ def coarsest_nodes(k: int, nodes: int) -> int:
 def coarsened(graph: Graph, most: int, heaviest: int, rng: np.random.Generator) -> Levels:
     """Levels down to about `most` nodes, by clustering; a cluster weighs `heaviest` at most.
 
-    Fixed nodes share clusters with those of their part only.
+    Fixed nodes share clusters with those of their part only. A cluster has the mean attributes of its nodes.
     """
     from sysgym.graphs.multilevel import coarsening_kernels as kernels
     from sysgym.graphs.multilevel.balance_kernels import csr
@@ -71,10 +71,17 @@ def coarsened(graph: Graph, most: int, heaviest: int, rng: np.random.Generator) 
             break
         one = np.unique(coarse, return_index=True)[1]  # of the nodes of each cluster
         fixed = None if graph.fixed is None else graph.fixed[one]
-        graph = replace(Graph(graph.name, *kernels.contract(arrays, coarse, count)), fixed=fixed)
+        mixed = None if graph.attributes is None else _means(graph.attributes, coarse, count)
+        graph = replace(Graph(graph.name, *kernels.contract(arrays, coarse, count)), fixed=fixed, attributes=mixed)
         levels.graphs.append(graph)
         levels.clusters.append(coarse)
     return levels
+
+
+def _means(values: Array, coarse: Array, count: int) -> Array:
+    """The mean of the rows (n, A) of each of `count` clusters, (count, A) float32."""
+    sums = np.stack([np.bincount(coarse, column, count) for column in values.T], axis=1)
+    return np.asarray(sums / np.bincount(coarse, minlength=count)[:, None], np.float32)
 
 
 def repaired(levels: Levels, level: int, part: Array, rule: tuple[int, int], clock: Clock) -> Array:

@@ -47,6 +47,7 @@ class GAP(StoredLearner):
         hidden, layers: width and number of GraphSAGE layers.
         ks: numbers of parts, commas between them, one of which a step of training draws; the problem's k is one more.
         features: Laplacian eigenvectors a node; 0 = as many as there are parts, 4 to 16.
+        attributes: attributes of each node that the network reads, such as its operation; 0 = none.
         learning_rate, balance: of Adam; weight of the expected imbalance in the loss.
         iterations: gradient steps on a family. solve_iterations: those on a single instance. An explicit budget of
             steps takes their place.
@@ -75,6 +76,7 @@ class GAP(StoredLearner):
     layers: Annotated[int, Range(0, 32), Search(1, 4)] = 3
     ks: str = "2,4,8,16"
     features: Annotated[int, Range(0, 64)] = 0
+    attributes: Annotated[int, Range(0, 4096)] = 0
     learning_rate: Annotated[float, Range(1e-12, 1e3), Search(1e-3, 3e-2, log=True)] = 5e-3
     balance: Annotated[float, Range(0.0, 1e9), Search(0.5, 10.0, log=True)] = 2.0
     iterations: Annotated[int, Range(1, MAX_ITERATIONS)] = 2400
@@ -220,7 +222,7 @@ class GAP(StoredLearner):
         from sysgym_agents.partitioning.gap_model import OWN, GapNet
 
         with torch.random.fork_rng(devices=[]):
-            return GapNet(OWN, self.hidden, self.layers, self.level)
+            return GapNet(OWN + self.attributes, self.hidden, self.layers, self.level)
 
     def _setting(self, ks: tuple[int, ...], iterations: int) -> Training:
         from sysgym_agents.partitioning.gap_train import Training
@@ -228,6 +230,7 @@ class GAP(StoredLearner):
         return Training(
             hidden=self.hidden, layers=self.layers, ks=ks, features=self.features, rounds=self.level,
             learning_rate=self.learning_rate, balance=self.balance, iterations=iterations, trials=self.trials,
+            attributes=self.attributes,
         )  # fmt: skip
 
     def _fit_one(self, problem: Partitioning, instance: Graph, rng: np.random.Generator, budget: Budget) -> GapNet:
@@ -258,7 +261,7 @@ class GAP(StoredLearner):
         for graph in instances:
             _check_graph(graph)
         most = max(setting.ks)
-        examples = family(instances, self.coarsest, setting.features or eigenvectors_for(most))
+        examples = family(instances, self.coarsest, setting.features or eigenvectors_for(most), self.attributes)
         device = device_for(most * max(len(example.degree) for example in examples))
         examples = [example.to(device) for example in examples]
         start = None if publish is None or resume is not None else self.net
@@ -300,7 +303,7 @@ class GAP(StoredLearner):
         from sysgym_agents.partitioning.gap_model import make_example, slots
 
         dims, device = self.features or eigenvectors_for(k), device_for(graph.nodes * k)
-        example = make_example(graph, embedding(graph, dims)).to(device)
+        example = make_example(graph, embedding(graph, dims), self.attributes).to(device)
         net = placed(net, device)
         for rounds in draw_rounds(rng):
             with torch.no_grad():

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from sysgym.core.errors import UsageError
 from sysgym.core.problem import Array
 from sysgym.graphs.csr import Graph
 from sysgym_agents.learning.layers import SparseOperator, graph_operator, multiply
@@ -21,7 +22,7 @@ SPREAD = 4.0  # standardised features too
 class Example(NamedTuple):
     """A graph as tensors, built once."""
 
-    nodes: Tensor  # (N, OWN + types) float32
+    nodes: Tensor  # (N, OWN + A) float32
     points: Array  # (N, F) float64, the spectral embedding
     mean: SparseOperator  # D^-1 A
     adjacency: SparseOperator
@@ -36,17 +37,26 @@ class Example(NamedTuple):
         )  # fmt: skip
 
 
-def node_features(graph: Graph) -> Array:
-    """Logarithms of degree, weight and number of neighbours, standardised inside the graph, (N, OWN) float32."""
+def node_features(graph: Graph, attributes: int = 0) -> Array:
+    """Logarithms of degree, weight and number of neighbours, standardised inside the graph, and so many attributes of
+    nodes, (N, OWN + attributes) float32. UsageError if the graph has another number of them; for 0 there may be any.
+    """
+    known = 0 if graph.attributes is None else graph.attributes.shape[1]
+    if attributes not in (0, known):
+        raise UsageError(
+            f"agent 'gap' reads {attributes} attributes of each node here, and {graph.name} has {known or 'none'}; "
+            "give computation graphs of the format sysgym.dataflow/1, or train with attributes=0."
+        )
     columns = np.log1p(np.stack([graph.degree, graph.vwgt, np.diff(graph.xadj)], axis=1).astype(np.float64))
     spread = np.maximum(columns.std(axis=0), 1e-6)
-    return np.clip((columns - columns.mean(axis=0)) / spread, -SPREAD, SPREAD).astype(np.float32)
+    found = np.clip((columns - columns.mean(axis=0)) / spread, -SPREAD, SPREAD).astype(np.float32)
+    return found if not attributes else np.concatenate([found, np.asarray(graph.attributes, np.float32)], axis=1)
 
 
-def make_example(graph: Graph, points: Array) -> Example:
-    """Operators and features of a graph with its spectral embedding (N, F)."""
+def make_example(graph: Graph, points: Array, attributes: int = 0) -> Example:
+    """Operators and features of a graph with its spectral embedding (N, F), and so many attributes of nodes."""
     return Example(
-        nodes=torch.from_numpy(node_features(graph)),
+        nodes=torch.from_numpy(node_features(graph, attributes)),
         points=points,
         mean=graph_operator(graph, "row"),
         adjacency=graph_operator(graph, "none"),

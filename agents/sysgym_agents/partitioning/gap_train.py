@@ -33,13 +33,14 @@ class Training(NamedTuple):
     balance: float  # weight of the expected imbalance in the loss
     iterations: int  # in all, trials included
     trials: int  # initialisations that compete for the rest of the iterations
+    attributes: int = 0  # of nodes, that the network reads
 
 
-def family(graphs: Sequence[Graph], nodes: int, count: int) -> list[Example]:
+def family(graphs: Sequence[Graph], nodes: int, count: int, attributes: int = 0) -> list[Example]:
     """The graphs that a training sees: the given ones, and coarse ones of each, of `nodes`, a half and a quarter of it.
 
     A graph of more than 2.5 times `nodes` is seen in coarse form only, as `solve` sees it; nodes 0: none is. `count`
-    eigenvectors. The same graphs give the same examples.
+    eigenvectors, and so many attributes of nodes. The same graphs give the same examples.
     """
     rng, found = np.random.default_rng(0), []
     for graph in graphs:
@@ -47,7 +48,7 @@ def family(graphs: Sequence[Graph], nodes: int, count: int) -> list[Example]:
             found.append(graph)
         sizes = [size for size in (nodes, nodes // 2, nodes // 4) if size and graph.nodes > 1.3 * size]
         found += [coarsened(graph, size, graph.total_node_weight, rng).graphs[-1] for size in sizes]
-    return [make_example(graph, embedding(graph, count)) for graph in found]
+    return [make_example(graph, embedding(graph, count), attributes) for graph in found]
 
 
 class Progress:
@@ -122,7 +123,7 @@ def _cosine(progress: float) -> float:
 
 
 def _fresh(setting: Training) -> GapNet:
-    return GapNet(OWN, setting.hidden, setting.layers, setting.rounds)
+    return GapNet(OWN + setting.attributes, setting.hidden, setting.layers, setting.rounds)
 
 
 def _step(

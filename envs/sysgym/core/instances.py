@@ -67,12 +67,12 @@ def load_index(topic: str) -> dict[str, InstanceSet]:
     text = (files("sysgym") / "data" / topic / "index.json").read_text()
     sets = {}
     for name, item in json.loads(text).items():
-        embedded = item["source"] == "embedded"
+        embedded, folder = item["source"] == "embedded", item.get("topic", topic)  # another problem's files
         entries = tuple(
             Entry(
                 name=f"{name}/{short}",
                 split=row["split"],
-                file=DataFile(topic, row["file"], row["sha256"], embedded, row.get("url", ""))
+                file=DataFile(folder, row["file"], row["sha256"], embedded, row.get("url", ""))
                 if "file" in row
                 else None,
                 hash=row["hash"],
@@ -81,7 +81,7 @@ def load_index(topic: str) -> dict[str, InstanceSet]:
                 references=row.get("references", {}),
                 facts=row.get("facts", {}),
                 companions=tuple(
-                    DataFile(topic, item["file"], item["sha256"], embedded, item.get("url", ""))
+                    DataFile(folder, item["file"], item["sha256"], embedded, item.get("url", ""))
                     for item in row.get("companions", ())
                 ),
             )

@@ -63,6 +63,8 @@ class Graph(Weighted):
     fixed: Array | None = field(default=None, metadata={"hashed": "changed"})
     # (n,) int32, the label that a node must have, -1 where it is free; None where all are
     start: Array | None = field(default=None, metadata={"hashed": False})  # (n,) int32, labels to begin with, if known
+    attributes: Array | None = field(default=None, metadata={"hashed": "changed"})
+    # (n, A) float32, what nodes are beside their place in the graph, such as the operation of each; None if not known
 
     def __repr__(self) -> str:
         """One line."""

@@ -7,7 +7,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from sysgym.core.data import decompress, read, read_file
-from sysgym.core.errors import Notice, UsageError, reading
+from sysgym.core.errors import Notice, UsageError, announce, reading
 from sysgym.core.instances import as_promised, find_entry, load_index, no_instance
 from sysgym.graphs import netlists
 from sysgym.graphs.csr import Graph
@@ -15,9 +15,10 @@ from sysgym.graphs.generate import FAMILIES, generate_graph, is_recipe
 from sysgym.graphs.hmetis import parse_hmetis
 from sysgym.graphs.hypergraph import Hypergraph
 from sysgym.graphs.io import READERS, parse_graph, read_graph
+from sysgym.partitioning.operations import parse_operations
 
 TOPIC = "partitioning"
-HYPERGRAPHS = (".hgr",)
+HYPERGRAPHS, OPERATIONS = (".hgr",), (".json",)
 
 
 @lru_cache(maxsize=64)
@@ -36,11 +37,15 @@ def _ending(name: str) -> str:
 
 
 def _parsed(name: str, file_name: str, data: bytes, nodes: int | None) -> Graph | Hypergraph:
-    if _ending(file_name) not in HYPERGRAPHS:
+    found: Graph | Hypergraph
+    if _ending(file_name) in OPERATIONS:
+        found = parse_operations(name, data)
+    elif _ending(file_name) in HYPERGRAPHS:
+        content = decompress(name, data)
+        with reading(name):
+            found = parse_hmetis(name, content)
+    else:
         return parse_graph(name, file_name, data, nodes)
-    content = decompress(name, data)
-    with reading(name):
-        found = parse_hmetis(name, content)
     if nodes not in (None, found.nodes):
         raise UsageError(f"{name} has {found.nodes} nodes, not nodes={nodes}; leave the option out.")
     return found
@@ -48,19 +53,21 @@ def _parsed(name: str, file_name: str, data: bytes, nodes: int | None) -> Graph 
 
 def load_graph(name: str, nodes: int | None = None) -> Graph | Hypergraph:
     """A graph or hypergraph by registered name (`walshaw/add20`), recipe (`delaunay:n=500,seed=3`) or file (see
-    `parse_graph` and `parse_hmetis`).
+    `parse_graph` and `parse_hmetis`; of a `.json` of `sysgym trace`, its operators).
     """
     sets = load_index(TOPIC)
     if find_entry(sets, name):
         return _registered(name)
-    if _ending(name) in HYPERGRAPHS:
+    if _ending(name) in OPERATIONS:
+        announce(f"{name}: operators and the edges between them weigh 1; their times and bytes are not used.")
+    if _ending(name) in HYPERGRAPHS + OPERATIONS:
         return _parsed(name, name, read_file(Path(name)), nodes)
     if (len(name) < 1024 and Path(name).is_file()) or _ending(name) in READERS:
         return read_graph(name, nodes=nodes)
     if is_recipe(name) or netlists.is_netlist(name):
         return generated(name)
     families = ", ".join((*FAMILIES, *netlists.FAMILIES))
-    endings = ", ".join((*READERS, *HYPERGRAPHS))
+    endings = ", ".join((*READERS, *HYPERGRAPHS, *OPERATIONS))
     hint = f"a graph file ({endings}) or a recipe such as 'delaunay:n=500,seed=3' (families: {families})"
     raise no_instance(sets, name, hint)
 

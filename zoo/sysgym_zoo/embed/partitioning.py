@@ -4,7 +4,8 @@
 SYSGYM_DATA, and records checksums, content hashes, sizes and reference cuts: METIS (k-way, seed 1) as measured here,
 and the best known cuts of the tables beside the public data. Hypergraphs, which the word `hypergraphs` behind the
 command writes alone, have Mt-KaHyPar (deterministic, seed 1) as measured here on generated netlists, and on the
-circuits of ISPD98 the best known cuts by UBfactor and the least of ten runs at eps = 0.03.
+circuits of ISPD98 the best known cuts by UBfactor and the least of ten runs at eps = 0.03. The word `operations`
+writes the computation graphs alone.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ from sysgym.graphs.hmetis import format_hmetis, parse_hmetis
 from sysgym.graphs.hypergraph import Hypergraph
 from sysgym.graphs.io import format_metis, parse_graph
 from sysgym.graphs.netlists import generate_hypergraph
+from sysgym.partitioning.operations import parse_operations
 from sysgym_agents.core import Budget
 from sysgym_agents.partitioning.baselines import Metis
 from sysgym_agents.partitioning.peers import MtKahypar
@@ -135,6 +137,23 @@ def embedded_sets() -> dict[str, Any]:
             rows[short] = describe(graph, f"{name}/{short}.graph.gz", split, data, "", {})
         sets[name] = {"version": 1, "source": "embedded", "licence": "MIT", "about": about[name], "instances": rows}
     return sets
+
+
+def operations() -> dict[str, Any]:
+    """Describe the computation graphs: the files are those of device placement's set `configurations`.
+
+    Configurations that differ in sizes alone have the same graph here, of which one stands.
+    """
+    given = json.loads((ROOT.parent / "dataflow" / "index.json").read_text())["configurations"]
+    rows: dict[str, Any] = {}
+    for short, row in given["instances"].items():
+        data = decompress(row["file"], (ROOT.parent / "dataflow" / row["file"]).read_bytes())
+        graph = parse_operations(f"operations/{short}", data)
+        if content_hash(graph) not in {each["hash"] for each in rows.values()}:
+            rows[short] = describe(graph, row["file"], row["split"], data, "", {})
+    about = "operators of configurations of traced models; the test split has other architectures"
+    return {"version": 1, "source": "embedded", "topic": "dataflow", "licence": given["licence"], "about": about,
+            "instances": rows}  # fmt: skip
 
 
 def best_known(folder: Path) -> dict[str, dict[tuple[int, float], dict[str, float]]]:
@@ -274,12 +293,15 @@ def hypergraph_sets() -> dict[str, Any]:
 
 
 def main(words: list[str]) -> None:
-    """Write the packaged graphs and `index.json`; with the word `hypergraphs`, only those, and their part of it."""
-    index, sets = ROOT / "index.json", hypergraph_sets()
-    if "hypergraphs" in words:
-        sets = json.loads(index.read_text()) | sets
+    """Write the packaged graphs and `index.json`; with the word `hypergraphs` or `operations`, only their part."""
+    index = ROOT / "index.json"
+    if "operations" in words:
+        sets = json.loads(index.read_text()) | {"operations": operations()}
+    elif "hypergraphs" in words:
+        sets = json.loads(index.read_text()) | hypergraph_sets()
     else:
-        sets = embedded_sets() | public_sets(Path(os.environ["SYSGYM_DATA"]) / "partitioning") | sets
+        public = public_sets(Path(os.environ["SYSGYM_DATA"]) / "partitioning")
+        sets = embedded_sets() | {"operations": operations()} | public | hypergraph_sets()
     index.write_text(json.dumps(sets, indent=1) + "\n")
 
 
