@@ -157,7 +157,7 @@ def test_weights_come_back_and_others_are_refused(tmp_path: Path) -> None:
     length = np.linalg.norm(agent.theta)
     assert again.forget(np.random.default_rng(0)) and np.isclose(np.linalg.norm(again.theta), length)
     save_file({"theta": np.zeros(4)}, tmp_path / "model.safetensors")
-    with pytest.raises(UsageError, match=f"must hold 'theta', 4 x {NUMBERS} numbers"):
+    with pytest.raises(UsageError, match=f"must hold 'theta' of 4 x {NUMBERS} numbers"):
         again.load(tmp_path)
 
 

@@ -86,7 +86,8 @@ class LearntList(SteppedLearner):
         its logarithm, and `grad_norm`.
         """
         from sysgym_agents.dataflow.learnt_list.state import beginning, read
-        from sysgym_agents.dataflow.learnt_list.training import Evolution, Setting, layered
+        from sysgym_agents.dataflow.learnt_list.training import Evolution, layered
+        from sysgym_agents.learning.evolution import Setting
         from sysgym_agents.learning.stepwise import MAX_ITERATIONS, resumed, run
 
         if not instances:
@@ -143,25 +144,22 @@ class LearntList(SteppedLearner):
 
     def weights(self) -> Mapping[str, Any] | None:
         """The numbers, (rules, 397) float64."""
-        import torch
+        from sysgym_agents.learning.evolution import stored_weights
 
-        return None if self.theta is None else {"theta": torch.from_numpy(self.theta.copy())}
+        return stored_weights(self.theta)
 
     def forget(self, rng: np.random.Generator) -> bool:
         """Draw the numbers anew, of the same length in a random direction."""
+        from sysgym_agents.learning.evolution import redrawn
+
         if self.theta is None:
             return False
-        drawn = rng.normal(size=self.theta.shape)
-        self.theta = drawn * (np.linalg.norm(self.theta) / np.linalg.norm(drawn))
+        self.theta = redrawn(self.theta, rng)
         return True
 
     def restore(self, facts: Mapping[str, Any], weights: Mapping[str, Any], path: Path) -> None:
         """The numbers."""
         from sysgym_agents.dataflow.learnt_list.rule_kernels import NUMBERS
+        from sysgym_agents.learning.evolution import numbers
 
-        found = weights.get("theta")
-        if set(weights) != {"theta"} or found is None or tuple(found.shape) != (self.rules, NUMBERS):
-            raise UsageError(
-                f"{path}: model.safetensors must hold 'theta', {self.rules} x {NUMBERS} numbers; save the agent again."
-            )
-        self.theta = found.double().numpy().copy()
+        self.theta = numbers(weights, (self.rules, NUMBERS), path)

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
 
 import numpy as np
-import torch
 
 from sysgym.core.problem import Array
 from sysgym.dataflow.graphs.generate import random_graph
 from sysgym.dataflow.graphs.graph import DataflowGraph
 from sysgym_agents.dataflow.learnt_list.state import Read, judged, placed
+from sysgym_agents.learning import evolution
+from sysgym_agents.learning.evolution import Setting
 from sysgym_agents.learning.snapshot import Snapshot
 from sysgym_agents.learning.stepwise import rate
 
@@ -29,16 +29,6 @@ def layered(count: int, rng: np.random.Generator) -> list[DataflowGraph]:
         depth, width, devices = int(rng.integers(4, 30)), int(rng.integers(2, 10)), int(rng.choice([2, 4, 8]))
         found.append(random_graph(f"layered:depth={depth},width={width},devices={devices}", rng))
     return found
-
-
-class Setting(NamedTuple):
-    """Numbers of a training; see `LearntList`."""
-
-    learning_rate: float
-    sigma: float
-    pairs: int
-    batch: int
-    iterations: int
 
 
 class Evolution:
@@ -90,14 +80,8 @@ class Evolution:
 
     def snapshot(self) -> Snapshot:
         """The training as it stands."""
-        arrays = {name: torch.from_numpy(getattr(self, name).copy()) for name in ARRAYS}
-        return Snapshot(arrays, {"iterations": self.setting.iterations, "done": self.done, "seed": self.seed})
+        return evolution.snapshot(self, ARRAYS)
 
     def restore(self, snapshot: Snapshot) -> None:
         """Go on from a snapshot of the same setting and graphs."""
-        for name in ARRAYS:
-            value = snapshot.tensors[name].numpy()
-            if value.shape != getattr(self, name).shape:
-                raise ValueError(f"{name} holds {value.shape} numbers")
-            setattr(self, name, value.copy())
-        self.done, self.seed = int(snapshot.facts["done"]), int(snapshot.facts["seed"])
+        evolution.restore(self, ARRAYS, snapshot)

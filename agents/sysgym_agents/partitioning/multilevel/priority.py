@@ -71,8 +71,9 @@ class LearntFM(SteppedLearner):
 
         `callback` hears the `loss`, the mean logarithm of the cut, and `grad_norm` every five steps.
         """
+        from sysgym_agents.learning.evolution import Setting
         from sysgym_agents.learning.stepwise import MAX_ITERATIONS, resumed, run
-        from sysgym_agents.partitioning.multilevel.priority_train import Evolution, Setting
+        from sysgym_agents.partitioning.multilevel.priority_train import Evolution
 
         if not instances:
             raise UsageError(f"agent {self.name!r} needs at least one graph to train on.")
@@ -100,23 +101,21 @@ class LearntFM(SteppedLearner):
 
     def weights(self) -> Mapping[str, Any] | None:
         """t, (5,) float64."""
-        import torch
+        from sysgym_agents.learning.evolution import stored_weights
 
-        return None if self.theta is None else {"theta": torch.from_numpy(self.theta.copy())}
+        return stored_weights(self.theta)
 
     def forget(self, rng: np.random.Generator) -> bool:
         """Draw t anew, of the same length in a random direction."""
+        from sysgym_agents.learning.evolution import redrawn
+
         if self.theta is None:
             return False
-        drawn = rng.normal(size=FEATURES)
-        self.theta = drawn * (np.linalg.norm(self.theta) / np.linalg.norm(drawn))
+        self.theta = redrawn(self.theta, rng)
         return True
 
     def restore(self, facts: Mapping[str, Any], weights: Mapping[str, Any], path: Path) -> None:
         """t."""
-        found = weights.get("theta")
-        if set(weights) != {"theta"} or found is None or tuple(found.shape) != (FEATURES,):
-            raise UsageError(
-                f"{path}: model.safetensors must hold 'theta' of {FEATURES} numbers; save the agent again."
-            )
-        self.theta = found.double().numpy().copy()
+        from sysgym_agents.learning.evolution import numbers
+
+        self.theta = numbers(weights, (FEATURES,), path)

@@ -3,29 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
 
 import numpy as np
-import torch
 
 from sysgym.core.problem import Array
 from sysgym.graphs.csr import Graph
 from sysgym.partitioning.judge import balance_limit
+from sysgym_agents.learning import evolution
+from sysgym_agents.learning.evolution import Setting
 from sysgym_agents.learning.snapshot import Snapshot
 from sysgym_agents.partitioning.multilevel.fm import Search
 
 PARTS = (2, 4, 8, 16)  # numbers of parts that are trained on
 MOMENTUM = 0.9
-
-
-class Setting(NamedTuple):
-    """Numbers of a training; see `LearntFM`."""
-
-    learning_rate: float
-    sigma: float
-    pairs: int
-    batch: int
-    iterations: int
+ARRAYS = ("theta", "speed", "mean")
 
 
 class Evolution:
@@ -70,14 +61,8 @@ class Evolution:
 
     def snapshot(self) -> Snapshot:
         """The training as it stands."""
-        arrays = {name: torch.from_numpy(getattr(self, name).copy()) for name in ("theta", "speed", "mean")}
-        return Snapshot(arrays, {"iterations": self.setting.iterations, "done": self.done, "seed": self.seed})
+        return evolution.snapshot(self, ARRAYS)
 
     def restore(self, snapshot: Snapshot) -> None:
         """Go on from a snapshot of the same setting and graphs."""
-        for name in ("theta", "speed", "mean"):
-            value = snapshot.tensors[name].numpy()
-            if value.shape != self.theta.shape:
-                raise ValueError(f"{name} holds {value.shape} numbers")
-            setattr(self, name, value.copy())
-        self.done, self.seed = int(snapshot.facts["done"]), int(snapshot.facts["seed"])
+        evolution.restore(self, ARRAYS, snapshot)
