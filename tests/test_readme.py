@@ -81,6 +81,7 @@ MADE = (
     "nmt.png",
     "names.png",
     "my.png",
+    "model.part",
     "halves.part",
     "talk.png",
 )  # by each block

@@ -36,7 +36,9 @@ class Partitioning:
     L_max = floor((1+eps) * ceil(W/k)), or than the largest load of longest-first packing into k parts where that is
     more (metric `limit_relaxed`); and all in one part is none. Fixed nodes must keep their part (metric `moved`).
     Hypergraphs, whose nets join any number of nodes, are the problem of hMETIS and KaHyPar: cost = cut, the weight of
-    nets in two parts or more, or km1. Solution: `part`, (n,) integers in 0..k-1.
+    nets in two parts or more, or km1. Of a computation graph (sysgym.dataflow/1) operators and the edges between them
+    weigh 1, and operations are attributes of nodes, which no observation shows. Solution: `part`, (n,) integers in
+    0..k-1.
 
     Options:
         mode: "oneshot" (all parts at once), "assign" (node by node), "refine" (moves from a start) or "multilevel" (of
@@ -81,8 +83,8 @@ class Partitioning:
     Rewards: see `sysgym.core.rewards`; the scale is the total edge weight, in `refine` and `multilevel` a tenth of the
     starting cut.
     Version history: v0, first release. Before it: candidates have swaps since 2026-11-27, so that a balanced start of
-    few nodes has legal moves, and the limit follows what can be packed; hypergraphs and `multilevel` since 2026-11-28;
-    weights of `gap` of before 2026-11-28 are refused, its network splits into any number of parts since.
+    few nodes has legal moves, and the limit follows what can be packed; hypergraphs, `multilevel` and computation graphs
+    since 2026-11-28; weights of `gap` of before 2026-11-28 are refused, its network splits into any number of parts since.
     """
 
     name = "Partitioning"
