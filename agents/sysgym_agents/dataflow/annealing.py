@@ -34,7 +34,8 @@ class DeviceAnnealer:
 
     Everything but fusion, noise, throughput and Placeto's simulator runs in compiled code that stops a simulation as
     soon as it is certain to be refused. No start is begun after 40 % of the time; where the fastest one does not fit
-    in memory, its units are moved off the full devices first.
+    in memory, its units are moved off the full devices first. With fusion every start is judged by the first rules of
+    schedule and fusion, then the best one by all of them.
 
     Hyper-parameters:
         steps: simulations, if there is no budget. hot, cold: first and last temperature, relative to the cost.
