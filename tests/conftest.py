@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import tempfile
 import warnings
 from collections.abc import Callable, Iterator
 from importlib import import_module
@@ -15,6 +16,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import pytest
 from forked import ForkedModule
+from groups import Groups, tell
 from meter import Meter
 from public import PARTITIONING, PUBLIC
 from typer.testing import CliRunner
@@ -29,15 +31,18 @@ METER = pytest.StashKey[Meter]()
 def pytest_configure(config: pytest.Config) -> None:
     config.stash[METER] = Meter()
     config.pluginmanager.register(config.stash[METER], "meter")
+    if (
+        not hasattr(config, "workerinput") and config.getvalue("dist") == "loadgroup"
+    ):  # it schedules those that run tests
+        folder = tempfile.TemporaryDirectory(prefix="sysgym-groups-")
+        config.add_cleanup(folder.cleanup)
+        config.pluginmanager.register(Groups(Path(folder.name)), "groups")
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """A family's tests run in one process, so that its kernels are compiled once; others go file by file."""
-    for item in items:
-        if not item.get_closest_marker("xdist_group"):
-            folder = item.path.parent.name
-            shared = folder in ("cli", "contract", "core", "leaderboards", "golden", "tests")
-            item.add_marker(pytest.mark.xdist_group(f"{folder}/{item.path.stem}" if shared else folder))
+    tell(config, items)
 
 
 @pytest.fixture(autouse=True)

@@ -134,6 +134,12 @@ def over_problems() -> list[Any]:
         return [pytest.param(name, id=name.split("/")[1], marks=_grouped(name)) for name in PROBLEMS]
 
 
+def over_agents() -> list[Any]:
+    """Parameters for `name`, an agent; it is with the first problem that it is for, on which it is tried first."""
+    with plugin_registered():
+        return [pytest.param(name, id=name, marks=_grouped(solved_by(agent_class(name))[0])) for name in AGENTS]
+
+
 def over_table(options: list[tuple[Any, ...]], each: int) -> list[Any]:
     """Parameters for `case` and the options: the whole product, of which `pytest` runs `each` options a case.
 
