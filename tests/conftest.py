@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-import tempfile
 import warnings
 from collections.abc import Callable, Iterator
 from importlib import import_module
@@ -14,9 +13,9 @@ from typing import Any
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+import groups
 import pytest
 from forked import ForkedModule
-from groups import Groups, tell
 from meter import Meter
 from public import PARTITIONING, PUBLIC
 from typer.testing import CliRunner
@@ -31,18 +30,13 @@ METER = pytest.StashKey[Meter]()
 def pytest_configure(config: pytest.Config) -> None:
     config.stash[METER] = Meter()
     config.pluginmanager.register(config.stash[METER], "meter")
-    if (
-        not hasattr(config, "workerinput") and config.getvalue("dist") == "loadgroup"
-    ):  # it schedules those that run tests
-        folder = tempfile.TemporaryDirectory(prefix="sysgym-groups-")
-        config.add_cleanup(folder.cleanup)
-        config.pluginmanager.register(Groups(Path(folder.name)), "groups")
+    groups.install(config)
 
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """A family's tests run in one process, so that its kernels are compiled once; others go file by file."""
-    tell(config, items)
+    groups.tell(config, items)
 
 
 @pytest.fixture(autouse=True)

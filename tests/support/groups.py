@@ -9,6 +9,7 @@ that the scheduler reads.
 from __future__ import annotations
 
 import json
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -40,8 +41,16 @@ class Groups:
     def pytest_configure_node(self, node: Any) -> None:
         node.workerinput[PLACE] = str(self.file)
 
-    def pytest_xdist_make_scheduler(self, config: pytest.Config, log: Any) -> ByGroup | None:
-        return ByGroup(config, log, self.file) if config.getvalue("dist") == "loadgroup" else None
+    def pytest_xdist_make_scheduler(self, config: pytest.Config, log: Any) -> ByGroup:
+        return ByGroup(config, log, self.file)
+
+
+def install(config: pytest.Config) -> None:
+    """In the process that schedules those that run tests; in any other nothing."""
+    if not hasattr(config, "workerinput") and config.getvalue("dist") == "loadgroup":
+        folder = tempfile.TemporaryDirectory(prefix="sysgym-groups-")
+        config.add_cleanup(folder.cleanup)
+        config.pluginmanager.register(Groups(Path(folder.name)), "groups")
 
 
 def group_of(item: pytest.Item) -> str:
