@@ -140,16 +140,16 @@ def over_agents() -> list[Any]:
         return [pytest.param(name, id=name, marks=_grouped(solved_by(agent_class(name))[0])) for name in AGENTS]
 
 
-def over_table(options: list[tuple[Any, ...]], each: int) -> list[Any]:
+def over_table(options: list[tuple[Any, ...]], each: int, turns: bool = True) -> list[Any]:
     """Parameters for `case` and the options: the whole product, of which `pytest` runs `each` options a case.
 
-    Which ones turns from case to case, so that a problem with several modes sees all of them.
+    Which ones turns from case to case, so that a problem with several modes sees all of them; or always the first.
     """
     found = []
     with plugin_registered():
         for case in CASES:
             step = -(-len(options) // each)
-            chosen = {(case.number + k * step) % len(options) for k in range(each)}
+            chosen = {(case.number * turns + k * step) % len(options) for k in range(each)}
             for index, values in enumerate(options):
                 marks = _grouped(case.name, *([] if index in chosen else [pytest.mark.full]))
                 found.append(pytest.param(case, *values, id="-".join(map(str, (case, *values))), marks=marks))
