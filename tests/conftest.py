@@ -7,6 +7,8 @@ import subprocess
 import sys
 import warnings
 from collections.abc import Callable, Iterator
+from copy import copy
+from functools import cache
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -15,6 +17,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import groups
 import pytest
+import typer.testing
 from forked import ForkedModule
 from meter import Meter
 from public import PARTITIONING, PUBLIC
@@ -23,6 +26,8 @@ from warm import Command, Warm
 
 from sysgym.core.registry import failures, problem_registry
 
+built = cache(typer.testing._get_command)  # building the tree of our commands takes longer than most of them
+typer.testing._get_command = lambda app: copy(built(app))  # a word that is no command changes the group's own list
 Run = Callable[..., subprocess.CompletedProcess[str]]
 METER = pytest.StashKey[Meter]()
 
