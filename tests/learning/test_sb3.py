@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from cases import turning
 from gymnasium import spaces
 
 from sysgym import UsageError, make_problem
@@ -41,8 +42,7 @@ def one_thread() -> None:
     torch.set_num_threads(1)
 
 
-@pytest.mark.parametrize("mode", MODES)
-@pytest.mark.parametrize("name", SMALL)
+@pytest.mark.parametrize(("name", "mode"), turning("Partitioning", SMALL, MODES, 2))
 def test_every_algorithm_in_every_mode_that_fits(name: str, mode: str) -> None:
     """Trained on 48 to 64 nodes, played on 150: no illegal action, and a judged solution."""
     problem = make_problem("Partitioning", k=2, **{"eps": 0.1, **MODES[mode]})
@@ -138,8 +138,10 @@ def test_same_seed_same_weights() -> None:
     assert all(torch.equal(weights[0][key], weights[1][key]) for key in weights[0])
 
 
-@pytest.mark.parametrize("name", ["ppo", "maskable-ppo", "a2c", "trpo", "recurrent-ppo"])
-@pytest.mark.parametrize("mode", ["assign", "raw"])
+@pytest.mark.parametrize(
+    ("name", "mode"),
+    turning("Partitioning", ("ppo", "maskable-ppo", "a2c", "trpo", "recurrent-ppo"), ("assign", "raw"), 1),
+)
 def test_training_goes_on_exactly_where_it_was_saved(name: str, mode: str, tmp_path: Path) -> None:
     """Saved in the middle, loaded by an agent that knows nothing, trained to the end: the same bits."""
     problem = make_problem("Partitioning", k=2, **{"eps": 0.1, **MODES[mode]})

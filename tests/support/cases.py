@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
@@ -153,6 +153,20 @@ def over_table(options: list[tuple[Any, ...]], each: int, turns: bool = True) ->
             for index, values in enumerate(options):
                 marks = _grouped(case.name, *([] if index in chosen else [pytest.mark.full]))
                 found.append(pytest.param(case, *values, id="-".join(map(str, (case, *values))), marks=marks))
+    return found
+
+
+def turning(problem: str, rows: Iterable[str], columns: Iterable[str], each: int) -> list[Any]:
+    """Parameters for pairs of names: the product of rows and columns, of which `pytest` runs `each` columns a row.
+
+    `problem` is in their ids, so that the whole product runs where the problem was touched.
+    """
+    names, found = [*columns], []
+    for number, row in enumerate(rows):
+        chosen = {(number * each + k) % len(names) for k in range(each)}
+        for place, column in enumerate(names):
+            marks = [] if place in chosen else [pytest.mark.full]
+            found.append(pytest.param(row, column, id=f"{row}-{column}-{problem}", marks=marks))
     return found
 
 
