@@ -7,13 +7,17 @@ import subprocess
 import sys
 import warnings
 from collections.abc import Callable, Iterator
+from copy import copy
+from functools import cache
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+import groups
 import pytest
+import typer.testing
 from forked import ForkedModule
 from meter import Meter
 from public import PARTITIONING, PUBLIC
@@ -22,6 +26,8 @@ from warm import Command, Warm
 
 from sysgym.core.registry import failures, problem_registry
 
+built = cache(typer.testing._get_command)  # building the tree of our commands takes longer than most of them
+typer.testing._get_command = lambda app: copy(built(app))  # a word that is no command changes the group's own list
 Run = Callable[..., subprocess.CompletedProcess[str]]
 METER = pytest.StashKey[Meter]()
 
@@ -29,15 +35,13 @@ METER = pytest.StashKey[Meter]()
 def pytest_configure(config: pytest.Config) -> None:
     config.stash[METER] = Meter()
     config.pluginmanager.register(config.stash[METER], "meter")
+    groups.install(config)
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """A family's tests run in one process, so that its kernels are compiled once; others go file by file."""
-    for item in items:
-        if not item.get_closest_marker("xdist_group"):
-            folder = item.path.parent.name
-            shared = folder in ("cli", "contract", "core", "leaderboards", "golden", "tests")
-            item.add_marker(pytest.mark.xdist_group(f"{folder}/{item.path.stem}" if shared else folder))
+    groups.tell(config, items)
 
 
 @pytest.fixture(autouse=True)

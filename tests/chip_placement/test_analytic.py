@@ -95,8 +95,8 @@ def test_seconds_are_kept(agent: Any) -> None:
     chip = problem.load(DESIGN)
     solved(agent, problem, chip, Budget(seconds=0.01))  # compiles
     started = time.perf_counter()
-    solved(agent, problem, chip, Budget(seconds=2))
-    assert time.perf_counter() - started < 6
+    solved(agent, problem, chip, Budget(seconds=0.5))
+    assert time.perf_counter() - started < 4.5
 
 
 @needs_chip

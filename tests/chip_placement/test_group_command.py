@@ -16,6 +16,7 @@ from public import CHIP, needs_chip
 
 from sysgym import make_problem
 from sysgym.chip_placement.formats.netlist import CELL, PORT, SOFT, read_netlist
+from sysgym.chip_placement.formats.netlist_writer import format_netlist
 from sysgym.chip_placement.grouping import rules as grouping
 from sysgym.core.errors import Notice
 
@@ -83,6 +84,17 @@ def test_the_canvas_goes_with_the_clusters(inline: Inline, files: Path) -> None:
     assert "use a name that ends in .plc" in refused.stderr
 
 
+def test_a_partition_is_broken_up_and_merged(inline: Inline, files: Path) -> None:
+    """By the stages that `test_grouping` compares with published files: here only the words of the command."""
+    full = read_netlist(files / "full.pb.txt")
+    fixed = grouping.fixed_groups(full, 100.0, 100.0, 10, 10)
+    partition = np.where(fixed >= 0, fixed, fixed.max() + 1 + np.arange(len(fixed)) % 2)
+    (files / "full.part").write_text("".join(f"{part}\n" for part in partition))
+    inline("group", "full.pb.txt", "-o", "out.pb.txt", *CANVAS, "--rows", "10", "--partition", "full.part")
+    wanted = grouping.group_cells(full, 100.0, 100.0, 10, 10, partition=partition)
+    assert (files / "out.pb.txt").read_text() == format_netlist(wanted) and (wanted.kind == SOFT).sum() >= 1
+
+
 @needs_partitioner
 def test_groups_are_found_without_files(inline: Inline, files: Path) -> None:
     words = ("group", "full.pb.txt", *CANVAS, "--free-groups", "2", "--json")
@@ -102,7 +114,7 @@ def test_without_the_partitioner(inline: Inline, files: Path, monkeypatch: pytes
 
 
 @needs_chip
-@pytest.mark.parametrize("given", ["groups", "partition"])
+@pytest.mark.parametrize("given", ["groups", pytest.param("partition", marks=pytest.mark.slow)])
 def test_the_published_files_give_the_published_netlist(given: str, inline: Inline, tmp_path: Path) -> None:
     full = CHIP / "full" / NAME
     file = f"{full}.groups.final.gz" if given == "groups" else f"{full}.metis_input.part.647.gz"

@@ -163,13 +163,6 @@ def test_clusters_by_hand() -> None:
 
 
 @needs_chip
-def test_the_published_groups_give_the_published_netlist(full: Netlist) -> None:
-    groups = read_groups(FULL / f"{NAME}.groups.final.gz", full)
-    found = format_netlist(group_cells(full, SIDE, SIDE, 24, groups=groups))
-    assert found == read_text(CHIP / "ct" / NAME / "netlist.pb.txt.gz")
-
-
-@needs_chip
 def test_the_stages_before_give_the_published_files(full: Netlist) -> None:
     assert format_hypergraph(full) == read_text(FULL / f"{NAME}.metis_input.gz")
     fixed = fixed_groups(full, SIDE, SIDE, 24, 21)

@@ -46,9 +46,10 @@ def recorded(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.fixture
-def files(recorded: Path, tmp_path: Path) -> Path:
+@pytest.fixture(scope="module")
+def mistaken(recorded: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Those runs, and files with every kind of mistake."""
+    tmp_path = tmp_path_factory.mktemp("mistaken")
     shutil.copytree(recorded, tmp_path, dirs_exist_ok=True)
     for ending in ("graph", "mtx", "txt", "json", "npz", "npy", "part", "toml", "zip", "md"):
         (tmp_path / f"empty.{ending}").write_text("")
@@ -77,6 +78,15 @@ def files(recorded: Path, tmp_path: Path) -> Path:
     for name, change in BROKEN_RUNS.items():
         shutil.copytree(tmp_path / ("one" if name.startswith("rows") else "trained"), tmp_path / name)
         change(tmp_path / name)
+    return tmp_path
+
+
+@pytest.fixture
+def files(mistaken: Path, tmp_path: Path, line: str) -> Path:
+    """A copy of those that a command line names."""
+    for path in mistaken.iterdir():
+        if path.name in line:
+            (shutil.copytree if path.is_dir() else shutil.copyfile)(path, tmp_path / path.name)
     return tmp_path
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from cases import AGENTS, UNFIT, first_instance, small, solved_by
+from cases import UNFIT, first_instance, over_agents, small, solved_by
 
 import sysgym
 from sysgym.core.registry import make_problem, problem_class, with_options
@@ -62,7 +62,7 @@ def rng() -> np.random.Generator:
 
 
 @pytest.mark.parametrize("kind", ["seconds", "cpu_seconds"])
-@pytest.mark.parametrize("name", AGENTS)
+@pytest.mark.parametrize("name", over_agents())
 def test_time_is_kept(name: str, kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
     def act(agent: Any, problem: Any, instance: Any) -> None:
         for limit in (0.0, float(LOOKS)):
@@ -83,7 +83,7 @@ def test_time_is_kept(name: str, kind: str, monkeypatch: pytest.MonkeyPatch) -> 
     played(name, act)
 
 
-@pytest.mark.parametrize("name", AGENTS)
+@pytest.mark.parametrize("name", over_agents())
 def test_steps_are_kept(name: str) -> None:
     def act(agent: Any, problem: Any, instance: Any) -> None:
         before, clock = time.process_time(), Clock(Budget())
@@ -94,7 +94,7 @@ def test_steps_are_kept(name: str) -> None:
     played(name, act)
 
 
-@pytest.mark.parametrize("name", AGENTS)
+@pytest.mark.parametrize("name", over_agents())
 def test_it_is_said_what_a_step_is_and_what_is_not_interrupted(name: str) -> None:
     from sysgym_zoo.lookup.catalogue import budget_text
 

@@ -66,8 +66,12 @@ def test_they_come_close_to_the_optimum_of_a_tiny_graph(make: Any) -> None:
     assert found <= 1.05 * optimum
 
 
-@pytest.mark.parametrize("make", AGENTS)
-@pytest.mark.parametrize("name", ["layered/train-0", OTHER])
+@pytest.mark.parametrize(("make", "name"), [
+    pytest.param(HDP, "layered/train-0", id="hdp-train"),
+    pytest.param(Placeto, OTHER, id="placeto-other"),
+    pytest.param(HDP, OTHER, id="hdp-other-DevicePlacement", marks=pytest.mark.full),
+    pytest.param(Placeto, "layered/train-0", id="placeto-train-DevicePlacement", marks=pytest.mark.full),
+])  # fmt: skip
 def test_they_beat_as_many_random_placements(make: Any, name: str) -> None:
     task = problem()
     graph = task.load(name)

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from cases import turning
 from gymnasium import spaces
 
 from sysgym import UsageError, make_problem
@@ -41,8 +42,7 @@ def one_thread() -> None:
     torch.set_num_threads(1)
 
 
-@pytest.mark.parametrize("mode", MODES)
-@pytest.mark.parametrize("name", SMALL)
+@pytest.mark.parametrize(("name", "mode"), turning("Partitioning", SMALL, MODES, 2))
 def test_every_algorithm_in_every_mode_that_fits(name: str, mode: str) -> None:
     """Trained on 48 to 64 nodes, played on 150: no illegal action, and a judged solution."""
     problem = make_problem("Partitioning", k=2, **{"eps": 0.1, **MODES[mode]})
@@ -138,8 +138,10 @@ def test_same_seed_same_weights() -> None:
     assert all(torch.equal(weights[0][key], weights[1][key]) for key in weights[0])
 
 
-@pytest.mark.parametrize("name", ["ppo", "maskable-ppo", "a2c", "trpo", "recurrent-ppo"])
-@pytest.mark.parametrize("mode", ["assign", "raw"])
+@pytest.mark.parametrize(
+    ("name", "mode"),
+    turning("Partitioning", ("ppo", "maskable-ppo", "a2c", "trpo", "recurrent-ppo"), ("assign", "raw"), 1),
+)
 def test_training_goes_on_exactly_where_it_was_saved(name: str, mode: str, tmp_path: Path) -> None:
     """Saved in the middle, loaded by an agent that knows nothing, trained to the end: the same bits."""
     problem = make_problem("Partitioning", k=2, **{"eps": 0.1, **MODES[mode]})
@@ -147,28 +149,28 @@ def test_training_goes_on_exactly_where_it_was_saved(name: str, mode: str, tmp_p
     rollout = 2 * SMALL[name].get("n_steps", 16)
     whole = make_agent(name, **SMALL[name])
     metrics: list[dict[str, float]] = []
-    whole.fit(problem, graphs, np.random.default_rng(5), Budget(steps=6 * rollout), lambda row: not metrics.append(row))
+    whole.fit(problem, graphs, np.random.default_rng(5), Budget(steps=4 * rollout), lambda row: not metrics.append(row))
     first = make_agent(name, **SMALL[name])
 
     def stop_in_the_middle(row: dict[str, float]) -> bool:
-        if row["steps"] < 3 * rollout:
+        if row["steps"] < 2 * rollout:
             return True
         first.save(tmp_path)
         return not first.save_training(tmp_path)
 
-    first.fit(problem, graphs, np.random.default_rng(5), Budget(steps=6 * rollout), stop_in_the_middle)
-    assert first.steps == 3 * rollout
+    first.fit(problem, graphs, np.random.default_rng(5), Budget(steps=4 * rollout), stop_in_the_middle)
+    assert first.steps == 2 * rollout
     second = make_agent(name)
     second.load(tmp_path)
-    assert second.load_training(tmp_path, Budget(steps=3 * rollout))
+    assert second.load_training(tmp_path, Budget(steps=2 * rollout))
     np.random.seed(123), torch.manual_seed(123)  # noqa: NPY002
     rest: list[dict[str, float]] = []
-    second.fit(problem, graphs, np.random.default_rng(77), Budget(steps=3 * rollout), lambda row: not rest.append(row))
-    assert second.steps == whole.steps == 6 * rollout
+    second.fit(problem, graphs, np.random.default_rng(77), Budget(steps=2 * rollout), lambda row: not rest.append(row))
+    assert second.steps == whole.steps == 4 * rollout
     weights = [agent._weights for agent in (whole, second)]
     assert all(torch.equal(weights[0][key], weights[1][key]) for key in weights[0])
     assert not all(torch.equal(weights[0][key], value) for key, value in first._weights.items())
-    for a, b in zip(metrics[3:], rest, strict=True):
+    for a, b in zip(metrics[2:], rest, strict=True):
         assert {k: v for k, v in a.items() if k not in ("steps", "seconds")} == {
             k: v for k, v in b.items() if k not in ("steps", "seconds")
         }

@@ -265,12 +265,18 @@ def test_fitting_goes_on_from_weights(tmp_path, monkeypatch) -> None:
     loaded.fit(Partitioning(k=5), SMALL, np.random.default_rng(1), Budget(steps=1))  # for other numbers too
 
 
+@pytest.fixture(scope="module")
+def whole() -> GAP:
+    """Trained for 200 steps without a stop."""
+    agent, graphs = GAP(hidden=8, trials=3), [generate_graph(f"delaunay:n=60,seed={s}") for s in range(2)]
+    agent.fit(Partitioning(k=2), graphs, np.random.default_rng(3), Budget(steps=200))
+    return agent
+
+
 @pytest.mark.parametrize("stop", [20, 40, 120])
-def test_training_goes_on_exactly_where_it_was_saved(stop: int, tmp_path) -> None:
+def test_training_goes_on_exactly_where_it_was_saved(stop: int, whole: GAP, tmp_path) -> None:
     """Within the second trial, within the last, and in the main part; the new agent gets nothing but the folder."""
     problem, graphs = Partitioning(k=2), [generate_graph(f"delaunay:n=60,seed={s}") for s in range(2)]
-    whole = GAP(hidden=8, trials=3)
-    whole.fit(problem, graphs, np.random.default_rng(3), Budget(steps=200))
     first = GAP(hidden=8, trials=3)
     assert not first.save_training(tmp_path)
 

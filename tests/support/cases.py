@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
@@ -134,19 +134,39 @@ def over_problems() -> list[Any]:
         return [pytest.param(name, id=name.split("/")[1], marks=_grouped(name)) for name in PROBLEMS]
 
 
-def over_table(options: list[tuple[Any, ...]], each: int) -> list[Any]:
+def over_agents() -> list[Any]:
+    """Parameters for `name`, an agent; it is with the first problem that it is for, on which it is tried first."""
+    with plugin_registered():
+        return [pytest.param(name, id=name, marks=_grouped(solved_by(agent_class(name))[0])) for name in AGENTS]
+
+
+def over_table(options: list[tuple[Any, ...]], each: int, turns: bool = True) -> list[Any]:
     """Parameters for `case` and the options: the whole product, of which `pytest` runs `each` options a case.
 
-    Which ones turns from case to case, so that a problem with several modes sees all of them.
+    Which ones turns from case to case, so that a problem with several modes sees all of them; or always the first.
     """
     found = []
     with plugin_registered():
         for case in CASES:
             step = -(-len(options) // each)
-            chosen = {(case.number + k * step) % len(options) for k in range(each)}
+            chosen = {(case.number * turns + k * step) % len(options) for k in range(each)}
             for index, values in enumerate(options):
                 marks = _grouped(case.name, *([] if index in chosen else [pytest.mark.full]))
                 found.append(pytest.param(case, *values, id="-".join(map(str, (case, *values))), marks=marks))
+    return found
+
+
+def turning(problem: str, rows: Iterable[str], columns: Iterable[str], each: int) -> list[Any]:
+    """Parameters for pairs of names: the product of rows and columns, of which `pytest` runs `each` columns a row.
+
+    `problem` is in their ids, so that the whole product runs where the problem was touched.
+    """
+    names, found = [*columns], []
+    for number, row in enumerate(rows):
+        chosen = {(number * each + k) % len(names) for k in range(each)}
+        for place, column in enumerate(names):
+            marks = [] if place in chosen else [pytest.mark.full]
+            found.append(pytest.param(row, column, id=f"{row}-{column}-{problem}", marks=marks))
     return found
 
 

@@ -140,6 +140,18 @@ def import_everything() -> None:
                 importlib.import_module(found.name)
 
 
+def build_commands() -> None:
+    """The tree of our commands, which typer builds anew in each process: longer than most of them take."""
+    import functools
+
+    import typer.main
+
+    from sysgym_zoo.cli import app
+
+    typer.main.get_command = functools.cache(typer.main.get_command)
+    typer.main.get_command(app)
+
+
 def run_command(request: dict[str, Any], compiling: Any) -> int:
     """In the child: become the command `sysgym ...` as a fresh process would; its exit code."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -199,6 +211,7 @@ def serve() -> None:
     from meter import Compiling
 
     import_everything()
+    build_commands()
     compiling = Compiling()
     gc.collect()
     gc.freeze()  # children share these pages
