@@ -223,7 +223,7 @@ def test_transfer_to_a_family_left_out() -> None:
     problem = make_problem("DevicePlacement", schedule="critical_path")
     names = ("rnnlm_2l", "gnmt_2l", "inception_v3_b32", "amoebanet_d18", "wavenet_2s")
     agent = GDP()
-    agent.fit(problem, [problem.load(f"seeds/{name}") for name in names], rng(), Budget(steps=40_000))
+    agent.fit(problem, [problem.load(f"seeds/{name}") for name in names], rng(), Budget(steps=12_000))
 
     def geomean() -> float:
         found = []
