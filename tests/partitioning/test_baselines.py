@@ -15,11 +15,15 @@ from sysgym.graphs.generate import generate_graph
 from sysgym.graphs.multilevel import balance_kernels as kernels
 from sysgym.graphs.multilevel.bisection_kernels import bisect
 from sysgym.graphs.multilevel.levels import coarsen
-from sysgym.graphs.multilevel.refinement_kernels import improve
+from sysgym.graphs.multilevel.refinement_kernels import improve, make_table
 from sysgym_agents import Budget, make_agent
 from sysgym_agents.core import Clock
 from sysgym_agents.partitioning.baselines import cut_of, rebalance_and_refine
+from sysgym_agents.partitioning.multilevel.exchange_kernels import exchange
 from sysgym_agents.partitioning.multilevel.flow_kernels import flows
+from sysgym_agents.partitioning.multilevel.fm import Search
+from sysgym_agents.partitioning.multilevel.isolated import without_isolated
+from sysgym_agents.partitioning.multilevel.population import Population
 
 ALWAYS_FEASIBLE = ("random", "ldg", "fennel", "fm", "spectral", "kahip")
 
@@ -122,7 +126,7 @@ def test_fixed_nodes_stay_in_searches_and_flows() -> None:
     graph = replace(graph, fixed=fixed)
     problem = make_problem("Partitioning", k=3, eps=0.1)
     limits, part = np.full(3, problem.limit(graph)), np.zeros(600, np.int32)
-    bisect(kernels.csr(graph), part, 3, problem.limit(graph), state())
+    bisect(kernels.csr(graph), part, 3, problem.limit(graph), 2, state())
     assert (part[:40] == fixed[:40]).all()
     improve(kernels.csr(graph), part, limits, limits, PLAIN, 5, 5, state())
     flows(kernels.csr(graph), part, limits, int(1.3 * limits[0]), 5, state())
@@ -199,13 +203,51 @@ def test_perfect_balance_costs_little(family: str) -> None:
     assert cut_of(graph, part) < cut_of(graph, solve("spectral", tight, graph))
 
 
-def test_more_steps_never_answer_worse() -> None:
+def test_the_best_of_a_population_never_gets_worse() -> None:
     graph, problem = generate_graph("geometric:n=800,seed=6"), make_problem("Partitioning", k=4)
-    cuts = [
-        cut_of(graph, make_agent("fm").solve(problem, graph, np.random.default_rng(1), Budget(steps=steps))["part"])
-        for steps in (10, 20, 40)
-    ]
-    assert cuts == sorted(cuts, reverse=True)
+    search = Search(graph, 4, problem.limit(graph), np.zeros(5), np.random.default_rng(1))
+    population, found = Population(search, None), []
+    for step in range(30):
+        population.step(step >= 6)
+        found.append(population.best)
+    assert all(later.key <= earlier.key for earlier, later in itertools.pairwise(found))
+    assert found[-1].key < found[0].key and found[-1].key == (0, cut_of(graph, found[-1].part))
+
+
+def test_exchanges_remove_what_they_say_and_keep_to_the_limits() -> None:
+    """From full parts of a graph with hubs, where no single move has room."""
+    graph = generate_graph("barabasi_albert:n=200,seed=3")
+    arrays, rng = kernels.csr(graph), np.random.default_rng(0)
+    for k, given in ((2, 0), (4, 0), (4, 5)):
+        part = rng.permutation(np.arange(200) % k).astype(np.int32)
+        limits, before = np.full(k, 200 // k, np.int64), cut_of(graph, part)
+        fixed = np.where(np.arange(200) < given, part, -1).astype(np.int32)
+        held, start = arrays._replace(given=fixed), part.copy()
+        table = make_table(held, part, k, np.zeros(5))
+        removed = exchange(held, table, part, limits)
+        assert removed == before - cut_of(graph, part) > 0.1 * before
+        assert (np.bincount(part, minlength=k) <= limits).all() and (part[:given] == start[:given]).all()
+        again = make_table(held, part, k, np.zeros(5))
+        assert np.array_equal(again.conn, table.conn) and np.array_equal(again.load, table.load)
+
+
+def test_isolated_nodes_fill_up_what_others_leave() -> None:
+    """Two cliques of unlike size and nodes without an edge: nothing need be cut; heavy ones are not taken out."""
+    clique = [(u, v) for u in range(6) for v in range(u)] + [(u, v) for u in range(6, 10) for v in range(6, u)]
+    u, v = zip(*clique, strict=True)
+    problem = make_problem("Partitioning", k=2, eps=0.0)
+    for heavy, left in (([1, 1], 10), ([3, 1], 13), ([2, 6], 18)):
+        weights = np.array([1] * 10 + heavy)
+        graph = from_edges("cliques", 12, u, v, None, weights)
+        part = make_agent("fm").solve(problem, graph, np.random.default_rng(0), Budget(steps=5))
+        found = problem.judge(graph, part)
+        best = min(
+            sum(each[a] != each[b] for a, b in clique)
+            for each in itertools.product((0, 1), repeat=12)
+            if 0 < sum(each) < 12 and max(weights @ each, weights.sum() - weights @ each) <= problem.limit(graph)
+        )
+        assert found.feasible and found.cost == best
+        assert without_isolated(graph, 2, problem.limit(graph)).graph.total_node_weight == left
 
 
 def test_time_budget_is_honoured() -> None:

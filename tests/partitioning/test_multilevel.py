@@ -103,7 +103,7 @@ def test_the_first_listed_operators_are_the_schedule_by_hand() -> None:
     found = []
     for _ in range(4):
         part = np.zeros(graph.nodes, np.int32)
-        work += bisect(csr(graph), part, 4, room, chance()) + graph.nodes
+        work += bisect(csr(graph), part, 4, room, 0, chance()) + graph.nodes
         over = max(np.bincount(part, graph.vwgt, 4).max() - room, 0)
         found.append((over, cut_by_hand(graph, part), len(found), part))
     part = min(found)[3].copy()

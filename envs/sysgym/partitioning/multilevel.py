@@ -231,7 +231,7 @@ class Multilevel:
         room = int(room_of(arrays, k, limit))
         if op == BISECT:
             part = np.zeros(graph.nodes, np.int32)
-            return Made(int(bisect(arrays, part, k, room, chance)) + graph.nodes, part)
+            return Made(int(bisect(arrays, part, k, room, 0, chance)) + graph.nodes, part)
         part = state.part.copy()
         if op == BALANCE:
             rebalance(arrays, part, k, self._limit(state))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import numpy as np
 
@@ -14,6 +14,7 @@ from sysgym.graphs.hypergraph import Hypergraph
 from sysgym_agents.core import Budget, Clock
 from sysgym_agents.partitioning.baselines import PARTITIONING, cut_of, keep_fixed
 from sysgym_agents.partitioning.multilevel.hypergraph import solve_hypergraph
+from sysgym_agents.partitioning.multilevel.isolated import filled, without_isolated
 from sysgym_agents.partitioning.multilevel.population import Member, evolved
 
 if TYPE_CHECKING:
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
     from sysgym.partitioning.problem import Partitioning
 
 BISECTIONS = 4  # recursive bisections of the coarsest graph, of which the best is kept
+DRAWN, EVERY = 3, 6  # tries of a bisection, of six, that begin with random sides, in one run of so many
+WORTH = 0.01  # share of the cut that exchanges must remove to be kept: full parts hold up later searches
 WIDE = 0.1  # of the corridors of flows: what a side may weigh above the limit, in shares of a part
 FLOWS = 2  # rounds of them on a level, at most
 
@@ -63,8 +66,24 @@ class FM:
                     "them out."
                 )
             return solve_hypergraph(problem, instance, rng, clock, self.runs)
-        search = Search(instance, problem.k, problem.limit(instance), theta, rng, self.levels)
-        return {"part": evolved(search, instance.start, clock, self.runs).part}
+        return {"part": searched(problem, instance, theta, rng, clock, Plan(self.runs, self.levels))}
+
+
+class Plan(NamedTuple):
+    """How a search goes."""
+
+    runs: int  # steps, where there is no budget
+    levels: bool = True
+
+
+def searched(
+    problem: Partitioning, graph: Graph, theta: Array, rng: np.random.Generator, clock: Clock, plan: Plan
+) -> Array:
+    """The best partition (n,) int32 that the budget allows; `theta` (5,) weighs the features of a move's priority."""
+    k, limit = problem.k, problem.limit(graph)
+    kept = without_isolated(graph, k, limit)
+    search = Search(kept.graph, k, limit, theta, rng, plan.levels)
+    return filled(graph, kept, evolved(search, kept.graph.start, clock, plan.runs).part, k)
 
 
 class Search:
@@ -75,11 +94,13 @@ class Search:
     ) -> None:
         self.graph, self.k, self.limit, self.theta, self.rng, self.levels = graph, k, limit, theta, rng, levels
         self.state = rng.integers(1, 2**63, 1, dtype=np.uint64)
+        self.made = 0  # runs
 
     def run(self) -> Member:
         """A partition from nothing."""
         levels = self.coarsened(self.graph.given)
-        return self.up(levels, self.best_bisection(levels[-1][0]))
+        self.made += 1
+        return self.up(levels, self.best_bisection(levels[-1][0], 0 if self.made % EVERY else DRAWN))
 
     def given(self, part: Array) -> Member:
         """A given partition, improved; fixed nodes go to their parts."""
@@ -101,14 +122,14 @@ class Search:
 
         return coarsen(self.graph, self.k, self.limit, group, self.state)
 
-    def best_bisection(self, graph: Graph) -> Array:
+    def best_bisection(self, graph: Graph, drawn: int = 0) -> Array:
         """The best of some recursive bisections, refined."""
         from sysgym.graphs.multilevel import balance_kernels, bisection_kernels
 
         arrays, found = balance_kernels.csr(graph), []
         for _ in range(BISECTIONS):
             part = np.zeros(graph.nodes, np.int32)
-            bisection_kernels.bisect(arrays, part, self.k, self.room(graph), self.state)
+            bisection_kernels.bisect(arrays, part, self.k, self.room(graph), drawn, self.state)
             self.improve(graph, part)
             found.append(self.member(graph, part))
         return min(found, key=lambda member: member.key).part
@@ -127,7 +148,7 @@ class Search:
         """
         from sysgym.graphs.multilevel import balance_kernels
         from sysgym.graphs.multilevel import refinement_kernels as kernels
-        from sysgym_agents.partitioning.multilevel import flow_kernels
+        from sysgym_agents.partitioning.multilevel import exchange_kernels, flow_kernels
 
         arrays, most = balance_kernels.csr(graph), self.room(graph)
         limit = self.limit if graph is self.graph else most
@@ -135,6 +156,11 @@ class Search:
         if np.bincount(part, graph.vwgt, self.k).max() > limit:
             balance_kernels.rebalance(arrays, part, self.k, limit)
         kernels.improve(arrays, part, limits, room, self.theta, kernels.PASSES, kernels.ROUNDS, self.state)
+        if graph is self.graph:
+            other, table = part.copy(), kernels.make_table(arrays, part, self.k, self.theta)
+            if exchange_kernels.exchange(arrays, table, other, limits) > WORTH * cut_of(graph, part):
+                part[:] = other
+                kernels.improve(arrays, part, limits, room, self.theta, kernels.PASSES, kernels.ROUNDS, self.state)
         wide = most + int(WIDE * graph.total_node_weight / self.k)
         flow_kernels.flows(arrays, part, limits, wide, FLOWS, self.state)
 

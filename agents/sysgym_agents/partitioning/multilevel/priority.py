@@ -17,8 +17,7 @@ from sysgym.graphs.csr import Graph
 from sysgym_agents.core import Budget, Callback, Clock
 from sysgym_agents.learning.stepped import SteppedLearner
 from sysgym_agents.partitioning.baselines import PARTITIONING
-from sysgym_agents.partitioning.multilevel.fm import FM, Search
-from sysgym_agents.partitioning.multilevel.population import evolved
+from sysgym_agents.partitioning.multilevel.fm import FM, Plan, searched
 
 if TYPE_CHECKING:
     from sysgym.partitioning.problem import Partitioning
@@ -96,8 +95,7 @@ class LearntFM(SteppedLearner):
     def solve(self, problem: Partitioning, instance: Graph, rng: np.random.Generator, budget: Budget) -> Solution:
         """The best feasible partition that the budget allows (one run at least)."""
         clock, theta = Clock(budget), np.zeros(FEATURES) if self.theta is None else self.theta
-        search = Search(instance, problem.k, problem.limit(instance), theta, rng)
-        return {"part": evolved(search, instance.start, clock, self.runs).part}
+        return {"part": searched(problem, instance, theta, rng, clock, Plan(self.runs))}
 
     def weights(self) -> Mapping[str, Any] | None:
         """t, (5,) float64."""

@@ -9,11 +9,11 @@ import numpy as np
 
 from sysgym.compiled import njit
 from sysgym.graphs.multilevel.balance_kernels import Csr
-from sysgym.graphs.multilevel.coarsening_kernels import chance
+from sysgym.graphs.multilevel.coarsening_kernels import chance, shuffle
 from sysgym.graphs.multilevel.heap_kernels import drop, put
 from sysgym.graphs.multilevel.refinement_kernels import improve
 
-GROWN = 6  # bisections that are grown, of which the best is kept
+TRIES = 6  # bisections of which the best is kept
 
 
 @njit
@@ -92,6 +92,27 @@ def _grow(graph, target, limits, side, state):
 
 
 @njit
+def _draw(graph, target, limits, side, state):
+    """Fill side 0 with random nodes, and those that are fixed there, up to a weight.
+
+    A side that is grown is in one piece where it can be, and moves of single nodes seldom make it two.
+    """
+    vwgt, given = graph.vwgt, graph.given
+    n = len(vwgt)
+    order, load = np.arange(n).astype(np.int32), np.int64(0)
+    shuffle(order, n, state)
+    for v in range(n):
+        side[v] = 0 if given[v] == 0 else 1
+        load += vwgt[v] if given[v] == 0 else 0
+    for v in order:
+        if load >= target:
+            break
+        if given[v] < 0 and load + vwgt[v] <= limits[0]:
+            side[v] = 0
+            load += vwgt[v]
+
+
+@njit
 def _cut(graph, part):
     xadj, adjncy, adjwgt, vwgt, _ = graph
     total = np.int64(0)
@@ -103,11 +124,11 @@ def _cut(graph, part):
 
 
 @njit
-def bisect(graph, part, parts, l_max, state):
+def bisect(graph, part, parts, l_max, drawn, state):
     """Split the graph in two again and again until it has `parts` parts, into `part` (n,) int32.
 
-    Of the imbalance that `l_max` allows, each level of the recursion takes its root. Each split is the best of GROWN
-    greedy growings with 2-way FM; fixed nodes stay on the side of their part.
+    Of the imbalance that `l_max` allows, each level of the recursion takes its root. Each split is the best of TRIES
+    greedy growings, or `drawn` random ones among them, with 2-way FM; fixed nodes stay on the side of their part.
     Returns how many entries of `adjncy` were read.
     """
     n = len(graph.vwgt)
@@ -146,8 +167,11 @@ def bisect(graph, part, parts, l_max, state):
         side = np.empty(count, np.int32)
         heaviest = sub.vwgt.max() if count else 0
         room = np.maximum(limits, np.array([np.int64(share), np.int64(weight - share)]) + heaviest)
-        for _ in range(GROWN):
-            work += _grow(sub, np.int64(share), room, side, state)
+        for attempt in range(TRIES):
+            if attempt < TRIES - drawn:
+                work += _grow(sub, np.int64(share), room, side, state)
+            else:
+                _draw(sub, np.int64(share), room, side, state)
             work += improve(sub, side, limits, room, plain, 10, 0, state)[1] + len(sub.adjncy)
             over, load = np.int64(0), np.zeros(2, np.int64)
             for i in range(count):
