@@ -32,7 +32,9 @@ class FM:
     """Multilevel partitioning with k-way Fiduccia-Mattheyses searches and flows, repeated and combined.
 
     A run clusters nodes until few are left, bisects those again and again, and refines on every level back up: moves
-    over the whole graph, moves from single spots of the boundary, and balanced minimum cuts between pairs of parts.
+    over the whole graph, moves from single spots of the boundary, and balanced minimum cuts between pairs of parts. On
+    the graph itself nodes are exchanged between full parts, if that removes much; nodes without edges are left out, and
+    fill up the parts in the end. Every sixth run bisects from random sides too, which growing never finds.
     Runs are a population, whose members are combined and sent through V-cycles (Walshaw 2004) while the budget lasts.
     A given start is improved by V-cycles alone. Hypergraphs have a search of their own, of the same plan.
 
