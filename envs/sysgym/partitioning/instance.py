@@ -58,10 +58,11 @@ def load_graph(name: str, nodes: int | None = None) -> Graph | Hypergraph:
     sets = load_index(TOPIC)
     if find_entry(sets, name):
         return _registered(name)
-    if _ending(name) in OPERATIONS:
-        announce(f"{name}: operators and the edges between them weigh 1; their times and bytes are not used.")
     if _ending(name) in HYPERGRAPHS + OPERATIONS:
-        return _parsed(name, name, read_file(Path(name)), nodes)
+        found = _parsed(name, name, read_file(Path(name)), nodes)
+        if _ending(name) in OPERATIONS:
+            announce(f"{name}: operators and the edges between them weigh 1; their times and bytes are not used.")
+        return found
     if (len(name) < 1024 and Path(name).is_file()) or _ending(name) in READERS:
         return read_graph(name, nodes=nodes)
     if is_recipe(name) or netlists.is_netlist(name):
