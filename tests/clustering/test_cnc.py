@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 import copy
-import importlib.util
-import sys
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from cnc_cases import FAST, affinity, agreement, blobs, dense, fitted, ncut, nearest, problem, same, soft, triangles
-from sklearn.utils.estimator_checks import parametrize_with_checks
+from cnc_cases import FAST, affinity, agreement, blobs, dense, fitted, ncut, problem, same, soft, triangles
 
 from sysgym.clustering.instance import Affinity
 from sysgym.clustering.judge import judge_clusters
@@ -24,7 +20,6 @@ from sysgym_agents.clustering.cnc import CNC
 from sysgym_agents.clustering.cnc_batches import DIAGONAL, Source
 from sysgym_agents.clustering.cnc_loss import blended, expected_imbalance, expected_ncut, neuncut, sums_of
 from sysgym_agents.clustering.cnc_model import CncNet
-from sysgym_agents.clustering.estimator import CNCClusterer
 from sysgym_agents.core import Budget, completed, is_learner
 from sysgym_agents.learning.learner import undisturbed
 
@@ -353,59 +348,6 @@ def test_the_network_begins_as_glorot_has_it() -> None:
     for weight in (layer.weight.detach() for layer in (*net.dense, net.out)):
         assert float(weight.abs().max()) <= (6 / sum(weight.shape)) ** 0.5
         assert float(weight.std()) == pytest.approx((2 / sum(weight.shape)) ** 0.5, rel=0.05)
-
-
-# ------------------------------------------------------------------------------------------------ the estimator
-
-
-@pytest.fixture(autouse=True)
-def graphs(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where the module that builds graphs is not there, one that is good enough here."""
-    if importlib.util.find_spec("sysgym.clustering.neighbours") is None:
-        stub: Any = ModuleType("neighbours")
-        stub.affinity_graph = nearest
-        monkeypatch.setitem(sys.modules, "sysgym.clustering.neighbours", stub)
-
-
-@parametrize_with_checks([CNCClusterer(steps=20, hidden=16, learning_rate=2e-2)])
-def test_scikit_learn_takes_it(estimator: CNCClusterer, check: Any) -> None:
-    check(estimator)
-
-
-def test_the_estimator_assigns_unseen_points_and_repeats_itself() -> None:
-    (seen, truth), (unseen, other) = blobs(), blobs(9)
-    fits = [CNCClusterer(3, steps=100, hidden=16, learning_rate=1e-2, random_state=4).fit(seen.x) for _ in range(2)]
-    assert (fits[0].labels_ == fits[1].labels_).all() and agreement(fits[0].labels_, truth) > 0.97
-    assert fits[0].n_features_in_ == 4 and agreement(fits[0].predict(unseen.x), other) > 0.97
-
-
-@pytest.mark.parametrize("points", [2, 10])
-def test_the_estimator_takes_few_points(points: int) -> None:
-    x = np.random.default_rng(0).normal(size=(points, 3))
-    model = CNCClusterer(min(8, points), steps=5, hidden=4, random_state=0)
-    assert model.fit_predict(x).shape == (points,) and (model.predict(x) == model.labels_).all()
-
-
-@pytest.mark.parametrize("value", [0, 2.0, True, "3"])
-@pytest.mark.parametrize("name", ["n_clusters", "neighbours", "steps"])
-def test_the_estimator_refuses_what_is_no_count(name: str, value: Any) -> None:
-    with pytest.raises(UsageError, match=f"{name} of CNCClusterer must be a whole number, at least 1, got {value!r}"):
-        CNCClusterer(**{name: value}).fit(np.eye(5))
-
-
-def test_the_estimator_says_that_points_are_too_few() -> None:
-    with pytest.warns(Notice, match="3 points are too few for n_clusters=8; it makes 3"):
-        assert CNCClusterer(steps=5, hidden=4, random_state=0).fit_predict(np.eye(3)).max() < 3
-
-
-@pytest.mark.parametrize("offset", [-1e6, 1e9])
-def test_the_place_of_points_does_not_matter_to_the_estimator(offset: float) -> None:
-    (seen, truth), (unseen, other) = blobs(), blobs(9)
-    model = CNCClusterer(3, steps=100, hidden=16, learning_rate=1e-2, random_state=4)
-    assert agreement(model.fit_predict(seen.x.astype(float) + offset), truth) > 0.97
-    assert agreement(model.predict(unseen.x.astype(float) + offset), other) > 0.97
-    with pytest.raises(UsageError, match=r"coordinates reach 1e\+200, expected 1e\+30 at most"):
-        model.predict(np.full((3, 4), 1e200))
 
 
 def prepared(offset: float = 0.0, seed: int = 0, how: Any = "none") -> Affinity:
