@@ -146,6 +146,18 @@ def test_first_plays_the_schedule_and_ends_where_cycles_change_nothing() -> None
     assert env.state.still == 2 and env.state.cut == env.state.before  # the third cycle that changed nothing
 
 
+@pytest.mark.parametrize("name", ["delaunay:n=125,seed=1", "erdos_renyi:n=150,seed=2"])
+def test_the_schedule_may_always_be_played_where_clusters_hardly_shrink_a_graph(name: str) -> None:
+    env = ProblemEnv("Partitioning", instances=[name], mode="multilevel", k=4)
+    for seed in range(3):
+        obs, _ = env.reset(seed=seed)
+        ended = False
+        while not ended:
+            assert obs["action_mask"][0]
+            obs, _, ended, _, info = env.step(0)
+        assert env.state.work < env.state.budget and info["verdict"]["feasible"]
+
+
 def test_masks() -> None:
     env = made(GRAPHS[0], k=4)
     assert legal(env) == {CLUSTER, PLAIN, BISECT}

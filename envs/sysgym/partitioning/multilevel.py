@@ -4,8 +4,8 @@ Each action is one operator on the graph of the present level, which is the inpu
 begins with what a fixed schedule would do, so that always its first row plays that schedule: cluster until few nodes
 are left, bisect BISECTIONS times and keep the best, then search the whole graph, search from spots of the boundary and
 go up, on every level; on the input graph begin again within the parts (a V-cycle). Going up from the input graph ends
-the episode: where STILL cycles in succession changed nothing, the graph is too small for clusters, or nothing else is
-left to do.
+the episode: where STILL cycles in succession changed nothing, the graph is too small for clusters or does not shrink by
+them, or nothing else is left to do.
 
 Work is what operators read, exact and the same on every machine: entries of `adjncy`, and the nodes of the level. An
 operator that would use more than is left is undone and ends the episode. What then stands is the answer, projected to
@@ -183,7 +183,13 @@ class Multilevel:
         legal[[SEARCH, SPOTS]] = divided & ~state.stale[[SEARCH, SPOTS]]
         legal[BALANCE] = divided and not state.stale[BALANCE] and state.heaviest > self._limit(state)
         legal[UP] = len(state.graphs) > 1 or (
-            divided and (self._still(state) or state.graph.nodes <= smallest(self._k(state)) or not legal.any())
+            divided
+            and (
+                self._still(state)
+                or state.stale[CLUSTER]
+                or state.graph.nodes <= smallest(self._k(state))
+                or not legal.any()
+            )
         )
         return legal
 
