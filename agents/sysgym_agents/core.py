@@ -138,6 +138,9 @@ class Learner(Agent, Protocol):
     default_instances: str  # set it trains on when the user names none; empty = the problem's own
     default_budget: Budget  # of `fit`
 
+    @property
+    def bound(self) -> tuple[str, ...]: ...  # hyper-parameters that trained weights mean nothing without
+
     def fit(
         self,
         problem: AnyProblem,
@@ -171,6 +174,7 @@ class _Defaults:
     needs_training = False
     default_instances = ""
     default_budget = Budget(seconds=60)
+    bound: tuple[str, ...] = ()
 
     def prepare(self) -> None:
         """Import what kernels need."""

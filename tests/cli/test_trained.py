@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
+import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +23,7 @@ from sysgym_zoo.lookup.resolve import build_agent
 from sysgym_zoo.lookup.trained import FOLDER, card_of, fault, folder_of, trained_names
 from sysgym_zoo.tools import ship
 
+Run = Callable[..., subprocess.CompletedProcess[str]]
 MOST_BYTES = 25 * 2**20
 
 
@@ -58,6 +62,20 @@ def test_an_untrained_learner_names_them() -> None:
         build_agent("learnt-anneal", make_problem("DevicePlacement"))
     with pytest.raises(UsageError, match="unknown agent 'learnt-anneal-v2'"):
         choose("learnt-anneal-v2")
+
+
+def test_their_names_count_before_folders_and_stand_in_records(sysgym: Run, tmp_path: Path) -> None:
+    for start in ("--from", "-a"):
+        words = ("train", start, "learnt-list-v1", "-p", "DevicePlacement", "--steps", "1")
+        words += ("--instances", "seeds/test")
+        told = json.loads(sysgym(*words, "--out", f"learnt-list-v1{start}", "--json").stdout)
+        assert told["agent"]["started_from"] == "learnt-list-v1"
+    shutil.move(tmp_path / "learnt-list-v1-a", tmp_path / "learnt-list-v1")
+    said = sysgym("solve", "delaunay/valid-0", "-a", "learnt-list-v1", code=2).stderr
+    assert (
+        "learnt-list-v1 is the trained agent of that name, not the run folder; ./learnt-list-v1 is the folder" in said
+    )
+    assert "learnt-list-v1 was trained on DevicePlacement, not Partitioning" in said and str(FOLDER) not in said
 
 
 def test_only_what_pays_is_shipped(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

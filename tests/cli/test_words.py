@@ -79,6 +79,23 @@ def test_set_reaches_the_options_of_every_agent(sysgym: Run, mine: Path) -> None
         assert sentence in sysgym(*refused, code=2).stderr
 
 
+def test_what_weights_were_trained_for_stays(sysgym: Run, mine: Path) -> None:
+    """Weights of a rule and what a policy adds to it mean nothing beside another rule, or without any."""
+    small = ("--steps", "8", "--set", "n_steps=4", "--set", "num_envs=2", "--set", "hidden=8")
+    sysgym("train", "-a", "ppo-assign", *small, "--instances", "tiny/train", "--set", "prior=share*room", "--out", "p")
+    for change in ("prior=load", "prior=", "hidden=9", "layers=1"):
+        said = sysgym("solve", "path.txt", "-a", "p", "--set", change, code=2).stderr
+        assert f"do not allow --set {change}; leave out what shapes the network" in said
+    kept = sysgym("solve", "path.txt", "-a", "p", "--set", "prior=share*room", "--set", "episodes=2", "--json")
+    assert len(json.loads(kept.stdout)["solution"]["part"]) == 4
+
+
+def test_iterations_that_are_set_are_those_that_are_done(sysgym: Run, mine: Path) -> None:
+    few = ("train", "-a", "gap", "--instances", "tiny/grid-train", "--set", "iterations=4", "--set", "trials=1")
+    assert json.loads(sysgym(*few, "--out", "g", "--json").stdout)["budget"]["steps"] == 4
+    assert "--steps 5 and --set iterations=4 are the same; leave one out" in sysgym(*few, "--steps", "5", code=2).stderr
+
+
 @pytest.mark.parametrize("name", ["x.json", "x.npz"])
 def test_judge_and_render_take_the_options_from_the_solution_file(sysgym: Run, mine: Path, name: str) -> None:
     sysgym("solve", "tiny/grid-test", "-O", "k=4", "-O", "eps=0.5", "-o", name)
@@ -131,7 +148,7 @@ def test_a_training_starts_from_another(sysgym: Run, mine: Path) -> None:
     assert json.loads((mine / "again" / "run.json").read_text())["agent"]["started_from"] == gap
     other = sysgym("train", "--from", gap, "--steps", "20", "--out", "other").stderr
     assert f"note: {gap} was trained on tiny/delaunay-train" in other and "this training is on families/train" in other
-    for words, sentence in ((("--agent", "gap"), "leave --agent out"), ((), "'absent' is no folder")):
+    for words, sentence in ((("--agent", "gap"), "leave --agent out"), ((), "'absent' is no folder and no")):
         assert sentence in sysgym("train", "--from", gap if words else "absent", *words, code=2).stderr
 
 

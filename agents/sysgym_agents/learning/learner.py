@@ -38,9 +38,15 @@ class StoredLearner:
     default_budget: ClassVar[Budget] = Budget(seconds=60)
     on_devices: ClassVar[bool] = True  # whether torch computes it, on the device that is chosen
     sizes: ClassVar[tuple[str, ...]] = ("hidden", "layers")  # hyper-parameters that a network is as large as
+    begins: ClassVar[tuple[str, ...]] = ()  # those that name a rule which a network adds to
 
     def __post_init__(self) -> None:
         check_fields(self, f"{{}} of agent {self.name!r}")
+
+    @property
+    def bound(self) -> tuple[str, ...]:
+        """Hyper-parameters that weights mean nothing without: they stay as they were trained with."""
+        return (*self.sizes, *self.begins)
 
     @property
     def hyper(self) -> Mapping[str, Any]:

@@ -135,7 +135,7 @@ def from_edges(name: str, nodes: int, u: Any, v: Any, weights: Any = None, vwgt:
 
 
 def to_networkx(graph: Graph) -> Any:
-    """The same graph for networkx, weights as the attribute `weight` of nodes and edges."""
+    """The same graph for networkx, weights as the attribute `weight` of nodes and edges; `attributes` are left out."""
     import networkx as nx
 
     made: Any = nx.Graph(name=graph.name)

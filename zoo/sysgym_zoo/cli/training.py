@@ -77,9 +77,10 @@ def train(
     from sysgym_zoo.jobs.plan import Training
     from sysgym_zoo.jobs.selection import Wanted
     from sysgym_zoo.jobs.train import train as run
+    from sysgym_zoo.lookup.trained import trained_names
 
-    if start is not None and (agent is not None or not os.path.isdir(start)):
-        why = "leave --agent out" if agent is not None else f"{start!r} is no folder"
+    if start is not None and (agent is not None or not (os.path.isdir(start) or start in trained_names())):
+        why = "leave --agent out" if agent is not None else f"{start!r} is no folder and no trained agent here"
         raise UsageError(f"--from RUN starts from that run's agent; {why}.")
     asked = Training(
         agent=agent if start is None else start, problem=problem, options=options or [],

@@ -24,6 +24,7 @@ from sysgym_zoo.lookup.resolve import instance_names
 from sysgym_zoo.lookup.trust import file_hashes, file_options, refuse_changed, refuse_instances, refuse_options
 
 CHECKPOINT_SECONDS = 30.0
+LENGTH = "iterations"  # the hyper-parameter that is a learner's usual number of steps
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -122,7 +123,8 @@ def _fresh(asked: Training) -> Plan:
     problem = make_problem(named, **{**started, **given})
     defaults = {key: parameter.default for key, parameter in keyword_options(factory).items()}
     usual = choice.hyper if choice.run else chosen.hyper
-    hyper = {**defaults, **usual, **parse_pairs(asked.changes, factory, f"agent {choice.agent!r}")}
+    changes = parse_pairs(asked.changes, factory, f"agent {choice.agent!r}")
+    hyper = {**defaults, **usual, **changes}
     learner = make_agent(choice.agent, **hyper)
     check_fits(choice.agent, learner, problem)
     if choice.weights is not None:
@@ -139,7 +141,7 @@ def _fresh(asked: Training) -> Plan:
         before = [item["name"] for item in load_run(choice.run)["instances"]]
         if before != [item.name for item in loaded]:
             announce(f"{choice.word} was trained on {shortened(', '.join(before), 80)}; this training is on {wanted}.")
-    budget = _budget(chosen.budget, learner, asked)
+    budget = _budget(_lasting(chosen.budget, changes, asked), learner, asked)
     schedule = schedule_of(asked.evaluation.over(chosen.eval), problem, budget, loaded)
     return Plan(
         learner=learner, agent=agent, problem_id=named, problem=problem, instances=loaded, budget=budget,
@@ -226,6 +228,15 @@ def _scheduled(asked: Training, record: Mapping[str, Any], problem: AnyProblem, 
     loaded = _again(problem, told["instances"], wanted.instances, (folder, "--eval-instances"))
     refuse_test(problem, loaded)
     return Schedule(loaded, told["every"], told["stop_after"] if wanted.stop_after is None else wanted.stop_after)
+
+
+def _lasting(planned: Mapping[str, Any], changes: Mapping[str, Any], asked: Training) -> Mapping[str, Any]:
+    """The budget of a recipe, or as many steps as the user sets; UsageError where they are said twice."""
+    if LENGTH not in changes:
+        return planned
+    if asked.steps is not None:
+        raise UsageError(f"--steps {asked.steps} and --set {LENGTH}={changes[LENGTH]} are the same; leave one out.")
+    return {"steps": changes[LENGTH]}
 
 
 def _budget(planned: Mapping[str, Any], learner: Any, asked: Training) -> Budget:

@@ -17,7 +17,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from sysgym.core.errors import UsageError, unknown
+from sysgym.core.errors import UsageError, announce, unknown
 from sysgym.core.options import alike, keyword_options, parse_pairs
 from sysgym.core.problem import AnyProblem, Instance, Solution
 from sysgym.core.registry import options_of, with_options
@@ -48,19 +48,25 @@ class Choice:
     weights: Path | None = None  # the folder in it where the weights are
 
     @property
+    def kind(self) -> str:
+        """What a name names."""
+        return "trained agent" if self.run else "recipe" if self.recipe else "agent"
+
+    @property
     def name(self) -> str:
         """What tables call it, without the folder."""
         return self.recipe or self.agent
 
 
 def choose(word: str) -> Choice:
-    """What an agent's word names; a name counts before a folder. UsageError if it is nothing of the kind."""
-    if word in agent_names():
-        return Choice(word, word)
-    if word in recipe_names():
-        return of_recipe(load_recipe(word))
-    if word in trained_names():
-        return of_run(folder_of(word))
+    """What an agent's word names; a name counts before a folder, aloud where that is a run's. UsageError if it is
+    nothing of the kind.
+    """
+    named = _named(word)
+    if named is not None:
+        if (Path(word) / "run.json").is_file():
+            announce(f"{word} is the {named.kind} of that name, not the run folder; ./{word} is the folder.")
+        return named
     if word and os.path.isdir(word):
         return of_run(Path(word))
     if word.endswith(SUFFIX):
@@ -72,6 +78,17 @@ def choose(word: str) -> Choice:
         register_agent(word, of_module(word))
         return Choice(word, word)
     raise unknown("agent", word, [*agent_names(), *recipe_names(), *trained_names()])
+
+
+def _named(word: str) -> Choice | None:
+    """The agent, recipe or trained agent of a name."""
+    if word in agent_names():
+        return Choice(word, word)
+    if word in recipe_names():
+        return of_recipe(load_recipe(word))
+    if word in trained_names():
+        return replace(of_run(folder_of(word)), word=word)
+    return None
 
 
 def of_module(word: str) -> type[Any]:
@@ -205,13 +222,15 @@ def load_changed(agent: Any, weights: Path, changes: Options) -> None:
         told = read_json(copied / "agent.json")
         if not isinstance(told, dict) or not isinstance(told.get("hyper"), dict):
             raise UsageError(f"{weights} does not say its hyper-parameters; leave --set out.")
+        said = ", ".join(f"{key}={value}" for key, value in changes.items())
+        why = f"the weights in {weights} do not allow --set {said}; leave out what shapes the network."
+        if any(key in agent.bound and value != told["hyper"].get(key, value) for key, value in changes.items()):
+            raise UsageError(why)
         told["hyper"] |= changes
         (copied / "agent.json").write_text(json.dumps(told))
         try:
             agent.load(copied)
         except UsageError as error:
-            said = ", ".join(f"{key}={value}" for key, value in changes.items())
-            why = f"the weights in {weights} do not allow --set {said}; leave out what shapes the network."
             raise UsageError(why) from error
 
 
@@ -228,8 +247,8 @@ def build(choice: Choice, problem: AnyProblem, given: set[str] | None = None) ->
     learns, name = is_learner(agent), choice.name
     if choice.run is not None and choice.weights is not None:
         load_changed(agent, choice.weights, choice.changes)
-        whole, home = Path(choice.word).resolve(), choice.run.resolve()
-        shown = home.name if whole == home else f"{home.name}/{whole.relative_to(home)}"
+        whole, home = choice.weights.resolve(), choice.run.resolve()
+        shown = home.name if whole == home / "agent" else f"{home.name}/{whole.relative_to(home)}"
         name = name if shown == name else f"{name} ({shown})"
     elif learns and agent.needs_training:
         here = f", ./{choice.word} if you mean that folder" if os.path.isdir(choice.word) else ""

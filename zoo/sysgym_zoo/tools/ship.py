@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from sysgym.core.errors import SysgymError, UsageError
+from sysgym.core.registry import make_problem, options_of
 from sysgym_zoo.jobs.ablation import verdict
 from sysgym_zoo.jobs.console import markdown
 from sysgym_zoo.jobs.report import report
@@ -64,8 +65,7 @@ def card(
     versions = ", ".join(f"{key} {record['versions'][key]}" for key in ("sysgym", "numpy", "torch"))
     lines = [
         f"# {name}", "", f"`{agent['name']}`, trained. {about}".rstrip(), "",
-        f"Use it by its name: `sysgym solve INSTANCE -p {problem['name']} -a {name}`, `sysgym evaluate -a {name}`.",
-        "", "## Training", "",
+        use(name, problem), "", "## Training", "",
         f"`sysgym train --agent {recipe or agent['name']} -p {problem['name']} {spent} --seed {record['seed']}`", "",
         f"On {len(record['instances'])} instances of {', '.join(sets)} (named, with their hashes, in run.json), in "
         f"{record['cpu_seconds']:.0f} CPU seconds on {record['hardware']['processor']}; {versions}. Weights: "
@@ -73,6 +73,16 @@ def card(
         markdown([dict(row) for row in picked]), "", "## Tables", "",
     ]  # fmt: skip
     return "\n".join([*lines, "\n\n".join(tables), "", "## Limits", "", limits, ""])
+
+
+def use(name: str, problem: Mapping[str, Any]) -> str:
+    """How a trained agent is asked, with the options of the problem that it was trained with."""
+    usual, kind = options_of(make_problem(problem["name"])), problem["name"]
+    options = "".join(f" -O {key}={value}" for key, value in problem["options"].items() if usual[key] != value)
+    return (
+        f"Use it by its name: `sysgym solve INSTANCE -p {kind}{options} -a {name}`, `sysgym evaluate -a {name}`; in "
+        f"Python `sysgym_zoo.lookup.resolve.build_agent('{name}', problem).agent`."
+    )
 
 
 def main(words: Sequence[str] | None = None) -> int:

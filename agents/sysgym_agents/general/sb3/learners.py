@@ -190,6 +190,8 @@ class Clipped:
 class Guided:
     """A rule to begin with, for policies that score candidates."""
 
+    begins: ClassVar[tuple[str, ...]] = ("prior",)
+
     prior: str = ""  # features of the candidates whose product the logits begin with, such as "gain" or "share*room"
 
 
