@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from sysgym_agents.dataflow.anneal.proposals import Proposer
     from sysgym_agents.dataflow.anneal.starts import Start
 
+MOST = 1.1  # of the time, at which an answer may be expected to end
+SCARCE = 8  # times as many answers as starts and rules make: then all of them are judged
 Found = tuple[Any, Any, Any]  # placement, priority and fusion
 
 
@@ -35,7 +37,7 @@ class DeviceAnnealer:
     Everything but fusion, noise, throughput and Placeto's simulator runs in compiled code that stops a simulation as
     soon as it is certain to be refused. No start is begun after 40 % of the time; where the fastest one does not fit
     in memory, its units are moved off the full devices first. With fusion every start is judged by the first rules of
-    schedule and fusion, then the best one by all of them.
+    schedule and fusion, then the best one by all of them, and where answers are not scarce the others too.
 
     Hyper-parameters:
         steps: simulations, if there is no budget. hot, cold: first and last temperature, relative to the cost.
@@ -113,11 +115,13 @@ class DeviceAnnealer:
         pace.measure(before)
 
         def spent(judged: int) -> bool:
-            return clock.share >= 1 or judged >= how.limit
+            return clock.share >= 1 or clock.share + pace.one > MOST or judged >= how.limit
 
-        search.begin(starts, spent, pace, every=not how.able)
+        left = min(how.limit, (1 - clock.share) / pace.one if pace.one > 0 else np.inf)  # answers
+        search.begin(starts, spent, pace, not how.able or left >= SCARCE * len(starts) * len(search.pairs))
         scales: dict[int, Work] = {}
-        while how.able and (done := max(clock.share, search.judged / how.limit)) < 1:
+        while how.able and not spent(search.judged):
+            done = max(clock.share, search.judged / how.limit)
             heat = self.hot * (self.cold / self.hot) ** done
             fine = min(int(rng.integers(0, 1 + int(3 * done))), 2)
             if fine not in scales:

@@ -75,7 +75,7 @@ class CompiledSearch:
     def begin(self, starts: list[Start]) -> None:
         """Take the best of some placements, each with every order, while time and steps last."""
         for number, start in enumerate(starts):
-            if self.pace.allows(start):
+            if not self.spent() and self.pace.allows(start):
                 placement = np.asarray(start.make(), np.int32)
                 for order in self.orders[number == 0 :]:  # the first placement is judged with the first order
                     if not self.spent():

@@ -9,16 +9,20 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from sysgym.core.problem import Array
+from sysgym.dataflow.features import make_work
 from sysgym_agents.dataflow import baselines as rules
 from sysgym_agents.dataflow.anneal import proposals
 from sysgym_agents.dataflow.anneal.move_kernels import EVEN
 from sysgym_agents.dataflow.anneal.schedule import Schedule, simulated
-from sysgym_agents.dataflow.anneal.starts import Pace, Start
+from sysgym_agents.dataflow.anneal.starts import Pace, Start, repair
 
 if TYPE_CHECKING:
     from sysgym.dataflow.features import Work
     from sysgym.dataflow.simulator.job import Job
     from sysgym_agents.dataflow.anneal.proposals import Proposer
+
+
+REPAIRED = 128  # groups that a repair moves, about
 
 
 @dataclass
@@ -28,7 +32,13 @@ class Answer:
     placement: Array
     priority: Array | None
     fusion: Array | None
-    key: tuple[bool, float] = (True, np.inf)
+    cost: float = np.inf
+    over: int = 2**62  # bytes beyond the memories
+
+    @property
+    def key(self) -> tuple[int, float]:
+        """What is minimised."""
+        return self.over, self.cost
 
 
 def _same(one: Answer, two: Answer) -> bool:
@@ -109,8 +119,11 @@ class Search:
             self.moves.append(self._refuse)
             self.fusions = [rules.fusion_rule(job.graph, name) for name in rules.FUSIONS[:-1]]
             self.levels = [*self.fusions]
+        self.pairs = [(order, fusion) for order in self.orders for fusion in self.levels]  # the rules of starts
         self.first = Answer(job.expert, self.orders[0], self.levels[0])  # cheap, and mostly fits
-        self.first.key, self.ahead = self._key(self.first), 1  # judged before its turn among the starts
+        self._judge(self.first)
+        self.ahead = 1  # judged before its turn among the starts
+        self.light = self.first  # the fastest start, whether it fits or not
 
     @property
     def judged(self) -> int:
@@ -125,38 +138,62 @@ class Search:
     def begin(self, starts: list[Start], spent: Callable[[int], bool], pace: Pace, every: bool) -> None:
         """Take the best of some placements with the first rules, then of all rules with it, while the budget lasts.
 
-        `every`: then of all rules with the other placements too.
+        Where the fastest one does not fit, it is repaired first. `every`: then all rules with the other placements too.
         """
-        pairs = [(order, fusion) for order in self.orders for fusion in self.levels]
+        pairs = self.pairs
         placements: list[Array] = []
         for start in starts:
             if not spent(self.judged) and pace.allows(start):
                 placements.append(start.make().astype(np.int32))
-                self.try_answer(Answer(placements[-1], *pairs[0]), 0.0)
+                answer = Answer(placements[-1], *pairs[0])
+                self.try_answer(answer, 0.0)
+                self.light = min(self.light, answer, key=lambda each: each.cost)
+        self._repair(spent, pairs[0])
         best = self.found.placement
         for placement in (best, *(other for other in placements if other is not best and every)):
             for pair in pairs[1:]:
                 if not spent(self.judged):
                     self.try_answer(Answer(placement, *pair), 0.0)
 
+    def _repair(self, spent: Callable[[int], bool], rules_of: tuple[Array | None, Array | None]) -> None:
+        """Make the fastest start fit, if none does and devices are to be chosen; its memory is read off the schedule
+        without noise and fusion, and each look at it counts as a step.
+        """
+        plain = self.job.rules.simulator == "events" and self.job.devices > 1
+        if not self.found.over or "placement" not in self.tasks or not plain or spent(self.judged):
+            return
+        work = make_work(self.job, "layers", REPAIRED)
+        found = repair(self.job, work, self.light.placement, rules_of[0], lambda tries: spent(self.judged + tries))
+        self.steps += found.tries
+        if not spent(self.judged):
+            self.try_answer(Answer(found.placement, *rules_of), 0.0)
+
     def try_answer(self, answer: Answer, heat: float) -> None:
         """Score an answer; take it if it is better, or by chance if it is a little worse."""
         again = self.ahead and _same(answer, self.first)
-        answer.key = self.first.key if again else self._key(answer)
-        self.ahead = 0 if again else self.ahead
+        if again:
+            answer.cost, answer.over, self.ahead = self.first.cost, self.first.over, 0
+        else:
+            self._judge(answer)
         self.steps += 1
-        (bad, cost), (now_bad, now_cost) = answer.key, self.now.key
-        worse = (cost - now_cost) / max(now_cost, 1.0) if np.isfinite(now_cost) else -1.0
-        if bad < now_bad or (bad == now_bad and (worse <= 0 or self.rng.random() < np.exp(-worse / max(heat, 1e-12)))):
+        if self._accepts(answer, heat):
             self.now = answer
         elif self.drawer is not None:
             self.drawer.refuse()
         if answer.key < self.best.key:
             self.best, self.improved = answer, self.steps
 
-    def _key(self, answer: Answer) -> tuple[bool, float]:
+    def _accepts(self, answer: Answer, heat: float) -> bool:
+        """Whether to go on from an answer: by its cost where it fits as the current one does, else by its excess."""
+        if (answer.over > 0) != (self.now.over > 0):
+            return not answer.over
+        cost, now = (answer.over, self.now.over) if answer.over else (answer.cost, self.now.cost)
+        worse = (cost - now) / max(now, 1.0) if np.isfinite(now) else -1.0
+        return worse <= 0 or bool(self.rng.random() < np.exp(-worse / max(heat, 1e-12)))
+
+    def _judge(self, answer: Answer) -> None:
         score = self.job.score(answer.placement, answer.priority, answer.fusion)
-        return score.over_bytes > 0, score.cost + score.over_bytes / 1e3
+        answer.cost, answer.over = score.cost, int(score.over_bytes)
 
     def return_to_best(self) -> None:
         """Go on from the best answer."""

@@ -41,7 +41,8 @@ class LearntList(SteppedLearner):
         sigma, learning_rate: how far the numbers are changed to feel the slope; of Adam. pairs, batch: changes of a
         step, each tried in both directions; graphs that they are tried on.
         generated: random layered networks that are trained on beside the graphs, against over-fitting.
-        trials: simulations of `solve`, where the budget names no limit. samples: placements by noise before moves.
+        trials: simulations of `solve`, where the budget names no limit. samples: placements after the first one and
+        before moves, those of the other rules and then by noise.
         starts: "rule" (nothing but its own placements) or "heuristics" (the starts of `sa-device`, then each rule's).
     """
 

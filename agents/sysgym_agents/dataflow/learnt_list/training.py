@@ -42,8 +42,9 @@ class Evolution:
 
     @property
     def rules(self) -> Array:
-        """What was learnt, the rule of the least loss first."""
-        return np.asarray(self.mean[np.argsort(self.level, kind="stable")])
+        """What was learnt, the rule of the least loss first, and those that had no step yet last."""
+        level = np.where(np.arange(len(self.level)) < self.done, self.level, np.inf)
+        return np.asarray(self.mean[np.argsort(level, kind="stable")])
 
     def step(self, share: float) -> dict[str, float]:
         """One step along the estimated slope of the mean logarithm of the expert's time over the rule's."""
