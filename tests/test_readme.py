@@ -112,7 +112,11 @@ def test_console_blocks_in_order(
         (tmp_path / file).write_text(content)
     assert len(commands(block)) >= 3
     for command in commands(block):
-        words = shlex.split(command.replace("--seconds 60", "--seconds 0.2").replace("--cpu-seconds 1", "--steps 1"))
+        words = shlex.split(
+            command.replace("--seconds 60", "--seconds 0.2")
+            .replace("--cpu-seconds 0.5", "--steps 1")
+            .replace("--cpu-seconds 1", "--steps 1")
+        )
         if "metis" in words:
             pytest.importorskip("pymetis")
         if words[1] == "group":

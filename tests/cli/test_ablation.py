@@ -47,10 +47,11 @@ def test_ratios_are_paired_over_instances_and_their_interval_holds_them() -> Non
 def test_only_instances_that_both_answer_are_compared() -> None:
     rows = [row("a", "x", 10.0), row("a", "y", 10.0), row("a", "z", 10.0)]
     rows += [row("b", "x", 30.0), row("b", "y", None, feasible=False), row("b", "z", 1.0, feasible=False)]
+    rows += [row("a", "v", 10.0), row("b", "v", 30.0)]
     sides = paired(rows, "a", "b")
-    assert sides.mine.tolist() == pytest.approx([10.0]) and sides.theirs.tolist() == pytest.approx([30.0])
+    assert sides.mine.tolist() == pytest.approx([10.0] * 2) and sides.theirs.tolist() == pytest.approx([30.0] * 2)
     line = compare(rows, told("a", "b"))[1]
-    assert (line["paired"], line["feasible"]) == (1, "33 %")
+    assert (line["paired"], line["feasible"]) == (2, "50 %")
     assert line["over agent"] == pytest.approx(3.0) and line["agent is better"] == "yes"
     assert compare(rows, told("b", "a"))[1]["agent is better"] == "no"
     rows[1]["feasible"] = rows[2]["feasible"] = False
@@ -62,6 +63,13 @@ def test_only_instances_that_both_answer_are_compared() -> None:
     assert none["over agent"] is None and none["agent is better"] is None
     with pytest.raises(UsageError, match="answered nothing"):
         compare([row("b", "x", 1.0)], told("a", "b"))
+
+
+def test_one_instance_says_nothing_for_certain() -> None:
+    rows = [{**row(name, "x", cost), "seed": seed} for name, cost in (("a", 1.0), ("b", 2.0)) for seed in range(9)]
+    lines = compare(rows, told("a", "b"))
+    assert [lines[1][key] for key in ("over agent", "low", "high", "agent is better")] == [2.0, None, None, "unclear"]
+    assert verdict(lines) == "One instance says nothing for certain of a; name a set of several."
 
 
 def test_who_has_another_freedom_stands_apart() -> None:

@@ -16,6 +16,8 @@ from safetensors.torch import save_file
 
 import sysgym
 from sysgym import UsageError
+from sysgym.core.errors import Notice
+from sysgym.core.options import file_hashes
 from sysgym.core.registry import problem_class
 from sysgym.graphs.generate import generate_graph
 from sysgym.graphs.io import format_metis
@@ -24,7 +26,9 @@ from sysgym_agents.learning import memory
 from sysgym_zoo.jobs.plan import Training, planned
 from sysgym_zoo.jobs.runs import keep_metrics
 from sysgym_zoo.jobs.selection import Selection
-from sysgym_zoo.lookup.trust import file_hashes, file_options, foreign_instances, refuse_changed, refuse_options
+from sysgym_zoo.lookup.finding import Clues
+from sysgym_zoo.lookup.resolve import find_and_build
+from sysgym_zoo.lookup.trust import file_options, foreign_instances, refuse_changed, refuse_options
 from sysgym_zoo.sweeps.files import pairs
 
 Inline = Callable[..., Any]
@@ -115,12 +119,24 @@ def test_options_of_a_run_open_no_file_that_the_user_did_not_name(
         refused = inline(*words, code=2).stderr
         assert "run was made with devices='cluster.json'" in refused and "-O devices=FILE" in refused
     assert "cluster.json" not in seen
-    assert inline(*commands["solve"], *named).exit_code == 0
+    assert inline(*commands["solve"], *named, "-o", "made.json").exit_code == 0
     assert "leave -O out" in inline(*commands["resume"], "-O", "devices=2", code=2).stderr
     assert inline(*commands["resume"], *named).exit_code == 0
     (tmp_path / "cluster.json").write_text(json.dumps({**DEVICES, "latency_ns": 1}))
     later = (*commands["resume"][:-1], "12")
     assert "cluster.json (devices) has changed since the run began" in inline(*later, *named, code=2).stderr
+    with pytest.warns(Notice, match="made.json was made with another file for devices; this is about the one that is"):
+        find_and_build(Clues("DevicePlacement", (), "", [graph], Path("made.json"), [named[1]]))
+
+
+def test_evaluations_on_files_of_equal_names_are_told_apart(inline: Inline, tmp_path: Path) -> None:
+    words = ("evaluate", "-a", "single", "--instances", "layered:depth=3,width=3,seed=1", "--seeds", "1", "--out")
+    named = ("-O", "devices=cluster.json")
+    inline(*words, "one", *named)
+    (tmp_path / "cluster.json").write_text(json.dumps({**DEVICES, "latency_ns": 1}))
+    inline(*words, "two", *named)
+    rows = json.loads(inline("report", "one", "two", "--json").stdout)["rows"]
+    assert len({row["on"] for row in rows}) == 2 and all("cluster.json of sha256 " in row["on"] for row in rows)
 
 
 def test_lists_of_files_are_named_by_the_user_too(tmp_path: Path) -> None:

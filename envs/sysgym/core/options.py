@@ -11,14 +11,18 @@ they may be. The same table checks them, parses them from text, completes and do
 
 from __future__ import annotations
 
+import hashlib
 import inspect
+import os
 import types
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, is_dataclass
+from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple, Union, get_args, get_origin, get_type_hints
 
 import numpy as np
 
+from sysgym.core.data import MAX_FILE, read_file
 from sysgym.core.errors import UsageError, unknown, unknown_option
 
 WORDS = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
@@ -215,7 +219,9 @@ def option_table(factory: Callable[..., Any]) -> dict[str, Option]:
 def _hints(factory: Callable[..., Any]) -> dict[str, Any]:
     """Annotations of a constructor's keywords; those of a dataclass stand in the classes that its fields come from."""
     if not is_dataclass(factory):
-        return get_type_hints(vars(factory).get("__init__", factory), include_extras=True)
+        return get_type_hints(
+            vars(factory).get("__init__", factory) if isinstance(factory, type) else factory, include_extras=True
+        )
     found: dict[str, Any] = {}
     for base in reversed(factory.__mro__[:-1]):
         own = get_type_hints(base, include_extras=True)
@@ -272,4 +278,38 @@ def suggestions(factory: Callable[..., Any]) -> list[str]:
         found += [f"{name}={str(value).lower() if isinstance(value, bool) else value}" for value in values] or [
             f"{name}="
         ]
+    return found
+
+
+def may_be_a_file(word: str) -> bool:
+    """Whether a text may be the path of a file."""
+    return "/" in word or "\\" in word or os.path.lexists(word)
+
+
+def texts_of(value: Any) -> list[str]:
+    """The texts of an option: one, those of a list, or none.
+
+    >>> texts_of(["a", "b"]), texts_of("a"), texts_of(3)
+    (['a', 'b'], ['a'], [])
+    """
+    listed = value if isinstance(value, list | tuple) else [value]
+    return [text for text in listed if isinstance(text, str)]
+
+
+def paths_in(factory: Any, options: Mapping[str, Any]) -> dict[str, list[str]]:
+    """The texts of options that may name files, by option; words that an option lists are none."""
+    table, found = option_table(factory), {}
+    for key, value in options.items():
+        if key in table and not (isinstance(value, str) and value in table[key].choices):
+            found[key] = [text for text in texts_of(value) if may_be_a_file(text)]
+    return {key: texts for key, texts in found.items() if texts}
+
+
+def file_hashes(factory: Any, options: Mapping[str, Any]) -> dict[str, str]:
+    """SHA-256 of the files that options name, with commas between those of one option."""
+    found = {}
+    for key, texts in paths_in(factory, options).items():
+        files = [Path(text) for text in texts if os.path.isfile(text)]
+        if files:
+            found[key] = ",".join(hashlib.sha256(read_file(file, MAX_FILE)).hexdigest() for file in files)
     return found

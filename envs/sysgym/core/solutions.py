@@ -10,19 +10,29 @@ import warnings
 import zipfile
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from sysgym.core.data import MAX_FILE, decompress, read_file
 from sysgym.core.errors import InvalidSolution, UsageError, reading, shortened, unknown
+from sysgym.core.options import file_hashes
 from sysgym.core.problem import AnyProblem, Array, ArraySpec, Instance, Solution
 from sysgym.core.registry import options_of
 
 MAX_BYTES = 256 * 2**20  # no solution file is larger than this once unpacked
 MAX_ARRAYS = 1000  # nor has more arrays
 LEGEND = "nodes"  # beside its arrays in a .json file: what a person reads, see `Problem.legend`
-MADE = "sysgym"  # beside its arrays: the problem and the options that it was made with
+MADE = "sysgym"  # beside its arrays: what it was made for, see `Made`
+
+
+class Made(NamedTuple):
+    """What a solution was made for."""
+
+    problem: str = ""  # such as `Partitioning-v0`; empty where nothing is said
+    options: Mapping[str, Any] = MappingProxyType({})
+    files: Mapping[str, str] = MappingProxyType({})  # SHA-256 of files that options name, by option
 
 
 def check_arrays(specs: Mapping[str, ArraySpec], solution: Any) -> dict[str, Array]:
@@ -271,37 +281,47 @@ def _named(file: Path, data: bytes) -> Any:
     inner = content.get("solution") if isinstance(content, dict) else None
     if not isinstance(inner, dict):
         return content
-    made = {MADE: {key: content[key] for key in ("problem", "options") if key in content}}  # of `sysgym solve --json`
-    return {**inner, **(made if len(made[MADE]) == 2 else {})}
+    made = {key: content[key] for key in Made._fields if key in content}  # of `sysgym solve --json`
+    return {**inner, **({MADE: made} if {"problem", "options"} <= made.keys() else {})}
 
 
-def made_for(path: str | Path) -> tuple[str, dict[str, Any]]:
-    """The problem (such as `Partitioning-v0`) and its options that a solution file says it was made with.
+def made_for(path: str | Path) -> Made:
+    """The problem, its options and their files that a solution file says it was made with.
 
-    An empty name and no options where it says nothing, as files in formats of a field or damaged ones; InvalidSolution
-    if what it says is none of that.
+    An empty name and nothing else where it says nothing, as files in formats of a field or damaged ones;
+    InvalidSolution if what it says is none of that.
     """
     file = Path(path)
     if file.suffix not in (".json", ".npz"):
-        return "", {}
+        return Made()
     try:
         with reading(file, InvalidSolution):
             content = _named(file, read_file(file, MAX_BYTES, InvalidSolution))
     except InvalidSolution:
-        return "", {}  # `read_solution` says what is wrong
+        return Made()  # `read_solution` says what is wrong
     told = content.get(MADE) if isinstance(content, dict) else None
     if isinstance(told, np.ndarray):
         with reading(file, InvalidSolution):
             told = parse_json(told.astype(np.uint8).tobytes())
     if told is None:
-        return "", {}
+        return Made()
     if (
         not isinstance(told, dict)
         or not isinstance(told.get("problem"), str)
         or not isinstance(told.get("options"), dict)
+        or not isinstance(told.get("files", {}), dict)
     ):
         raise InvalidSolution(f"{file}: {MADE!r} must be an object with a problem's name and its options.")
-    return told["problem"], told["options"]
+    return Made(told["problem"], told["options"], told.get("files", {}))
+
+
+def made_with(problem: AnyProblem) -> dict[str, Any]:
+    """What a solution keeps beside its arrays of the problem that it was made for, see `Made`."""
+    options = options_of(problem)
+    files = file_hashes(type(problem), options)
+    return {
+        "problem": f"{problem.name}-v{problem.version}", "options": options, **({"files": files} if files else {})
+    }  # fmt: skip
 
 
 def check_output(problem: AnyProblem, instance: Instance, path: str | Path) -> None:
@@ -323,8 +343,8 @@ def check_output(problem: AnyProblem, instance: Instance, path: str | Path) -> N
 def write_solution(problem: AnyProblem, instance: Instance, solution: Solution, path: str | Path) -> None:
     """Write a solution in the format that the file's ending names; see `read_solution`.
 
-    A `.json` or `.npz` file also holds the problem and its options (`made_for`), a `.json` file the legend of the
-    solution where the problem has one.
+    A `.json` or `.npz` file also holds the problem, its options and the hashes of files that they name (`made_for`), a
+    `.json` file the legend of the solution where the problem has one.
     """
     file = Path(path)
     check_output(problem, instance, file)
@@ -335,7 +355,7 @@ def write_solution(problem: AnyProblem, instance: Instance, solution: Solution, 
 
 
 def _write(problem: AnyProblem, instance: Instance, solution: Solution, file: Path) -> None:
-    made = {"problem": f"{problem.name}-v{problem.version}", "options": options_of(problem)}
+    made = made_with(problem)
     if file.suffix == ".json":
         arrays = {name: np.asarray(value).tolist() for name, value in solution.items()}
         text = json.dumps({**arrays, MADE: made})

@@ -65,8 +65,7 @@ def solve(
     as_json: AsJson = False,
 ) -> None:
     """Solve one instance and judge the answer. Exit code 3 if it is infeasible."""
-    from sysgym.core.registry import options_of
-    from sysgym.core.solutions import check_output
+    from sysgym.core.solutions import check_output, made_with
     from sysgym_agents.core import Budget
     from sysgym_zoo.jobs.evaluate import checked_budget, solve_once, write_or_keep
     from sysgym_zoo.jobs.runs import set_device, set_threads, tell_device
@@ -86,7 +85,7 @@ def solve(
     row["device"] = tell_device()
     if output is not None:
         write_or_keep(built, loaded, solution, output)
-    whole = {"options": options_of(built), "solution": dict(solution)}
+    whole = {**made_with(built), "solution": dict(solution)}
     _verdict(row, as_json, whole if output is None and as_json else {})
 
 

@@ -183,14 +183,21 @@ def _line(
     sides = paired(rows, told["agent"], name)
     if alike and len(sides.mine):
         ratios = (sides.theirs / sides.mine)[None]  # (1, T): a single run, so that instances are drawn again
-        low, high = bootstrap_interval(ratios, geometric_means).tolist()
+        low, high = bootstrap_interval(ratios, geometric_means).tolist() if ratios.size > 1 else (None, None)
         line |= {"over agent": float(geometric_means(ratios)), "low": low, "high": high, "paired": ratios.shape[1]}
         if name != told["agent"]:
             more = sum(row["feasible"] for row in rows if row["agent"] == told["agent"]) - sum(
                 row["feasible"] for row in mine
             )  # who answers feasibly less often is not better, whatever it costs where both do
-            line["agent is better"] = "yes" if low > 1 and more >= 0 else "no" if high < 1 and more <= 0 else "unclear"
+            line["agent is better"] = _better(low, high, more)
     return line
+
+
+def _better(low: float | None, high: float | None, more: int) -> str:
+    """Whether an interval and so many more feasible answers say so; a single instance has no interval."""
+    if low is None or high is None:
+        return "unclear"
+    return "yes" if low > 1 and more >= 0 else "no" if high < 1 and more <= 0 else "unclear"
 
 
 def paired(rows: Sequence[Mapping[str, Any]], one: str, two: str) -> Sides:
@@ -216,6 +223,8 @@ def verdict(lines: Sequence[Mapping[str, Any]]) -> str:
     lost = [line["agent"] for line in own if line["agent is better"] != "yes"]
     if not own:
         return f"{agent['agent']} has nothing of its own to be compared with."
+    if agent["paired"] == 1:
+        return f"One instance says nothing for certain of {agent['agent']}; name a set of several."
     if lost:
         return f"{agent['agent']} does not beat {' and '.join(lost)}: it is not recommended."
     return f"{agent['agent']} beats {' and '.join(line['agent'] for line in own)}."

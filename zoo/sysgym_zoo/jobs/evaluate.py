@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from sysgym import UsageError, content_hash
+from sysgym.core.options import file_hashes
 from sysgym.core.problem import AnyProblem, Instance, Solution
 from sysgym.core.registry import options_of
 from sysgym.core.solutions import freedom_of, widest_of, write_solution
@@ -116,9 +117,15 @@ def evaluate(
     checked_budget(budget)
     set_threads(threads)
     set_device(how.device)
+    named = file_hashes(type(problem), options_of(problem))
     record = {
         "kind": "evaluate",
-        "problem": {"name": problem.name, "version": problem.version, "options": options_of(problem)},
+        "problem": {
+            "name": problem.name,
+            "version": problem.version,
+            "options": options_of(problem),
+            **({"files": named} if named else {}),
+        },
         "agents": [solver.name for solver in agents],
         "instances": describe_instances(problem, list(instances)),
         "seeds": seeds,

@@ -10,7 +10,7 @@ from typing import Any
 
 from sysgym import UsageError, content_hash, make_problem
 from sysgym.core.errors import announce, shortened
-from sysgym.core.options import keyword_options, parse_pairs
+from sysgym.core.options import file_hashes, keyword_options, parse_pairs
 from sysgym.core.problem import AnyProblem
 from sysgym.core.registry import options_of, problem_class
 from sysgym_agents.core import Budget, check_fits, make_agent
@@ -21,7 +21,7 @@ from sysgym_zoo.lookup.naming import Choice, choose, learner_class, mode_keys, o
 from sysgym_zoo.lookup.recipes import Recipe, default_recipe, load_recipe
 from sysgym_zoo.lookup.records import load_run
 from sysgym_zoo.lookup.resolve import instance_names
-from sysgym_zoo.lookup.trust import file_hashes, file_options, refuse_changed, refuse_instances, refuse_options
+from sysgym_zoo.lookup.trust import file_options, refuse_changed, refuse_instances, refuse_options
 
 CHECKPOINT_SECONDS = 30.0
 LENGTH = "iterations"  # the hyper-parameter that is a learner's usual number of steps

@@ -31,6 +31,14 @@ def read_rows(folder: Path) -> list[dict[str, Any]]:
     return load_rows(folder, COMPARED if record.get("ablation") else ROW)
 
 
+def options_text(problem: dict[str, Any]) -> str:
+    """The telling options in brackets, of files with the beginning of their hash; '' if there are none."""
+    files = problem.get("files", {})
+    told = {key: f"{key}={value}" for key, value in telling_options(problem).items()}
+    told |= {key: f"{text} of sha256 {files[key][:8]}" for key, text in told.items() if key in files}
+    return f" ({', '.join(told.values())})" if told else ""
+
+
 def telling_options(problem: dict[str, Any]) -> dict[str, Any]:
     """Options that a reader must know: those that are not at their default, and those that known costs depend on."""
     try:
@@ -68,8 +76,7 @@ def report(
         answers = read_rows(folder)
         found = compare(answers, told, freedoms) if told else summarise(answers, freedoms)
         found = with_metrics(found, answers, metrics, told["agent"] if told else "") if metrics else found
-        options = ", ".join(f"{key}={value}" for key, value in telling_options(record["problem"]).items())
-        options = f" ({options})" if options else ""
+        options = options_text(record["problem"])
         groups = ", ".join(sorted({item["name"].split("/")[0] for item in record["instances"]}))
         solved = sorted((item["name"], item["hash"]) for item in record["instances"])
         place = f"{groups}{options}"

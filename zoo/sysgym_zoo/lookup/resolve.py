@@ -7,10 +7,10 @@ from typing import Any
 
 from sysgym.core.errors import UsageError, announce
 from sysgym.core.instances import expand
-from sysgym.core.options import parse_pairs
+from sysgym.core.options import alike, file_hashes, parse_pairs
 from sysgym.core.problem import AnyProblem
-from sysgym.core.registry import make_problem, problem_class, problem_ids, with_options
-from sysgym.core.solutions import made_for
+from sysgym.core.registry import make_problem, options_of, problem_class, problem_ids, with_options
+from sysgym.core.solutions import Made, made_for
 from sysgym_zoo.lookup.finding import Clues, build_problem, find_problem
 from sysgym_zoo.lookup.naming import Choice, Solver, build, changed, choose, mode_keys
 from sysgym_zoo.lookup.trust import refuse_options
@@ -18,9 +18,10 @@ from sysgym_zoo.lookup.trust import refuse_options
 
 def find_and_build(clues: Clues) -> Any:
     """The problem of a command that names no agent, with the options that its solution file was made with, but for
-    those that the user set. Options in it that may name files are for the user to name.
+    those that the user set. Options in it that may name files are for the user to name, aloud where their content is
+    another one.
     """
-    made, carried = made_for(clues.solution) if clues.solution is not None else ("", {})
+    made, carried, files = made_for(clues.solution) if clues.solution is not None else Made()
     ids = [name for name in problem_ids() if name.rpartition("/")[2] == made]
     named = ids[0].removeprefix("sysgym/").rpartition("-v")[0] if ids else None
     found = find_problem(clues._replace(problem=clues.problem or named))
@@ -32,7 +33,11 @@ def find_and_build(clues: Clues) -> Any:
     given = parse_pairs(clues.options, kind, found)
     carried = {key: value for key, value in carried.items() if key not in given}
     refuse_options(kind, carried, clues.solution)
-    return make_problem(found, **{**carried, **given})
+    built = make_problem(found, **{**carried, **given})
+    for key, digest in file_hashes(kind, options_of(built)).items():
+        if files.get(key, digest) != digest:
+            announce(f"{clues.solution} was made with another file for {key}; this is about the one that is named now.")
+    return built
 
 
 def keys_of(pairs: Sequence[str]) -> set[str]:
@@ -54,8 +59,13 @@ def build_all(clues: Clues, changes: Sequence[str] = ()) -> tuple[Any, list[Solv
     problem = build_problem(find_problem(clues), clues.options)
     choices = changed([choose(word) for word in clues.agents or [problem.recommended_agent]], changes)
     given = keys_of(clues.options)
-    problem = trained_options(choices, problem, given)
-    return problem, [build(choice, problem, given) for choice in choices]
+    usual, problem = options_of(problem), trained_options(choices, problem, given)
+    solvers = [build(choice, problem, given) for choice in choices]
+    for key in sorted(usual.keys() - mode_keys(problem)):
+        if not alike(usual[key], options_of(problem)[key]):
+            word = next(choice.word for choice in choices if key in choice.options)
+            announce(f"{key}={options_of(problem)[key]}, as {word} has it; -O {key}=... chooses another.")
+    return problem, solvers
 
 
 def trained_options(choices: Sequence[Choice], problem: AnyProblem, given: set[str]) -> Any:

@@ -5,17 +5,14 @@ Registered names, recipes of instances and files within the run folder are as go
 
 from __future__ import annotations
 
-import hashlib
-import os
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from sysgym.core.data import MAX_FILE, read_file
 from sysgym.core.errors import UsageError, shortened
 from sysgym.core.instances import find_entry
-from sysgym.core.options import option_table
+from sysgym.core.options import file_hashes, may_be_a_file, paths_in, texts_of
 from sysgym.core.problem import AnyProblem
 from sysgym_zoo.lookup.finding import sets_of
 
@@ -28,11 +25,6 @@ def within(word: str, folder: Path) -> bool:
         return Path(word).resolve().is_relative_to(folder.resolve())
     except (OSError, ValueError, RuntimeError):  # a null byte, half a character, links in a circle
         return False
-
-
-def may_be_a_file(word: str) -> bool:
-    """Whether a text may be the path of a file."""
-    return "/" in word or "\\" in word or os.path.lexists(word)
 
 
 def foreign_instances(problem: AnyProblem, names: Iterable[str], folder: Path) -> list[str]:
@@ -56,23 +48,11 @@ def refuse_instances(problem: AnyProblem, names: Iterable[str], folder: Path, fl
 
 def file_options(factory: Any, options: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     """Options of a problem that may name files outside of a folder: texts that are paths, and lists with such."""
-    table, found = option_table(factory), {}
-    for key, value in options.items():
-        if key not in table or (isinstance(value, str) and value in table[key].choices):
-            continue
-        if any(may_be_a_file(text) and not within(text, folder) for text in texts_of(value)):
-            found[key] = value if isinstance(value, str) else tuple(value)
-    return found
-
-
-def texts_of(value: Any) -> list[str]:
-    """The texts of an option: one, those of a list, or none.
-
-    >>> texts_of(["a", "b"]), texts_of("a"), texts_of(3)
-    (['a', 'b'], ['a'], [])
-    """
-    listed = value if isinstance(value, list | tuple) else [value]
-    return [text for text in listed if isinstance(text, str)]
+    return {
+        key: options[key] if isinstance(options[key], str) else tuple(options[key])
+        for key, texts in paths_in(factory, options).items()
+        if any(not within(text, folder) for text in texts)
+    }
 
 
 def refuse_options(factory: Any, options: Mapping[str, Any], folder: Path) -> None:
@@ -83,20 +63,6 @@ def refuse_options(factory: Any, options: Mapping[str, Any], folder: Path) -> No
             f"{folder} was made with {key}={named!r}; a file that a record names is only opened if you name it "
             f"too: -O {key}=FILE."
         )
-
-
-def file_hashes(factory: Any, options: Mapping[str, Any]) -> dict[str, str]:
-    """SHA-256 of the files that options name."""
-    found = {}
-    for key, value in file_options(factory, options, Path(os.devnull)).items():
-        digests = [
-            hashlib.sha256(read_file(Path(text), MAX_FILE)).hexdigest()
-            for text in texts_of(value)
-            if os.path.isfile(text)
-        ]
-        if digests:
-            found[key] = ",".join(digests)
-    return found
 
 
 def refuse_changed(factory: Any, options: Mapping[str, Any], told: Mapping[str, Any]) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from sysgym.core.errors import UsageError
-from sysgym.core.options import parse_pairs
+from sysgym.core.options import file_hashes, parse_pairs
 from sysgym.core.registry import make_problem, options_of
 from sysgym_agents.core import Budget, agent_class
 from sysgym_agents.general.sb3.stored import SUFFIX
@@ -25,7 +25,6 @@ from sysgym_zoo.jobs.selection import WEIGHTS, Wanted
 from sysgym_zoo.lookup.finding import Clues, find_problem, split
 from sysgym_zoo.lookup.naming import OF_MODULE, Choice, changed, choose
 from sysgym_zoo.lookup.resolve import build_all, instance_names
-from sysgym_zoo.lookup.trust import file_hashes
 from sysgym_zoo.sweeps.files import Ask, pairs
 
 DEFINES = ("problem", "agent", "instances", "seed", "threads", "budget", "eval")  # a training, of its record

@@ -8,14 +8,18 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 import shutil
 import sys
+import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from sysgym.core.errors import SysgymError, UsageError
+from sysgym.core.options import keyword_options
 from sysgym.core.registry import make_problem, options_of
+from sysgym_agents.core import agent_class, agent_names
 from sysgym_zoo.jobs.ablation import verdict
 from sysgym_zoo.jobs.console import markdown
 from sysgym_zoo.jobs.report import report
@@ -24,25 +28,36 @@ from sysgym_zoo.lookup.records import load_run
 from sysgym_zoo.lookup.trained import CARD, FOLDER
 
 POINTS = 8  # of the curve
+NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
+PARTS = ("run.json", "metrics.jsonl", "agent/agent.json", "agent/model.safetensors")
 MODE = 0o644
 
 
 def ship(name: str, run: Path, tables: Sequence[Sequence[Path]], limits: str) -> Path:
     """Copy what solving takes from a run, with its record and metrics, and write the card; the folder."""
+    if not NAME.fullmatch(name) or name in agent_names() or name in recipe_names():
+        raise UsageError(f"{name!r} must be lower-case words with hyphens that no agent or recipe is called.")
     record = load_run(run)
     if record["kind"] != "train" or record["status"] != "done":
         raise UsageError(f"{run} must be a finished run of `sysgym train`.")
     shown = [report(folders) for folders in tables]
     if not any(_pays(folder) for folder in tables[0]):
         raise UsageError(f"{run} beats its fresh weights and its rule in none of {', '.join(map(str, tables[0]))}.")
-    target = FOLDER / name
-    shutil.rmtree(target, ignore_errors=True)
-    (target / "agent").mkdir(parents=True)
-    for part in ("run.json", "metrics.jsonl", "agent/agent.json", "agent/model.safetensors"):
-        shutil.copyfile(run / part, target / part)
-        (target / part).chmod(MODE)
+    lacking = [part for part in PARTS if not (run / part).is_file()]
+    if lacking:
+        raise UsageError(f"{run} lacks {', '.join(lacking)}.")
     rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
-    (target / CARD).write_text(card(name, record, rows, [text for _, text in shown], limits))
+    text, target = card(name, record, rows, [text for _, text in shown], limits), FOLDER / name
+    with tempfile.TemporaryDirectory(dir=FOLDER) as fresh:  # what stands there goes when all else is done
+        made = Path(fresh, name)
+        (made / "agent").mkdir(parents=True)
+        for part in PARTS:
+            shutil.copyfile(run / part, made / part)
+            (made / part).chmod(MODE)
+        (made / CARD).write_text(text)
+        if target.exists():
+            target.rename(Path(fresh, "before"))
+        made.rename(target)
     return target
 
 
@@ -58,6 +73,9 @@ def card(
     agent, problem, budget = record["agent"], record["problem"], record["budget"]
     recipe = agent["recipe"] if agent["recipe"] in recipe_names() else ""
     about = load_recipe(recipe).about if recipe else ""
+    usual = load_recipe(recipe).hyper if recipe else {}
+    defaults = {key: each.default for key, each in keyword_options(agent_class(agent["name"])).items()} | dict(usual)
+    changes = "".join(f" --set {key}={value}" for key, value in agent["hyper"].items() if defaults.get(key) != value)
     spent = " ".join(f"--{key.replace('_', '-')} {value:g}" for key, value in budget.items() if value is not None)
     sets = sorted({item["name"].split("/")[0] for item in record["instances"]})
     kept = [row for row in curve if row.keys() == curve[-1].keys()]
@@ -66,7 +84,8 @@ def card(
     lines = [
         f"# {name}", "", f"`{agent['name']}`, trained. {about}".rstrip(), "",
         use(name, problem), "", "## Training", "",
-        f"`sysgym train --agent {recipe or agent['name']} -p {problem['name']} {spent} --seed {record['seed']}`", "",
+        f"`sysgym train --agent {recipe or agent['name']} -p {problem['name']}{changes} {spent} "
+        f"--seed {record['seed']}`", "",
         f"On {len(record['instances'])} instances of {', '.join(sets)} (named, with their hashes, in run.json), in "
         f"{record['cpu_seconds']:.0f} CPU seconds on {record['hardware']['processor']}; {versions}. Weights: "
         f"sha256 {record['weights_sha256']}.", "", "The curve, of which metrics.jsonl has every point:", "",

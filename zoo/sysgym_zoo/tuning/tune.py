@@ -11,6 +11,7 @@ from typing import Any
 
 from sysgym import UsageError, content_hash
 from sysgym.core.errors import shortened, unknown
+from sysgym.core.options import file_hashes
 from sysgym.core.registry import options_of
 from sysgym_agents.core import Budget
 from sysgym_agents.learning.devices import check as check_device
@@ -21,7 +22,6 @@ from sysgym_zoo.jobs.selection import Wanted, refuse_test
 from sysgym_zoo.lookup.finding import sets_of
 from sysgym_zoo.lookup.naming import choose, learner_class
 from sysgym_zoo.lookup.recipes import load_recipe
-from sysgym_zoo.lookup.trust import file_hashes
 from sysgym_zoo.tuning.files import FIRST_SEED, JOURNAL, LOCKS, MOST, STUDY, alone, read_facts, read_report, write_json
 from sysgym_zoo.tuning.pool import Place, run
 from sysgym_zoo.tuning.space import space_of

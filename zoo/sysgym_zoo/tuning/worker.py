@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from sysgym.core.errors import SysgymError, UsageError, shortened
-from sysgym.core.options import parse_pairs
+from sysgym.core.options import file_hashes, parse_pairs
 from sysgym.core.registry import problem_class
 from sysgym_agents.core import Budget
 from sysgym_agents.learning.devices import accelerator
@@ -30,7 +30,7 @@ from sysgym_zoo.jobs.runs import set_device
 from sysgym_zoo.jobs.selection import Score, Wanted
 from sysgym_zoo.jobs.train import Hear, train
 from sysgym_zoo.lookup.records import checkpoints, load_run
-from sysgym_zoo.lookup.trust import file_hashes, file_options
+from sysgym_zoo.lookup.trust import file_options
 from sysgym_zoo.tuning.files import FIRST_SEED, TRIALS, run_folder, set_aside
 from sysgym_zoo.tuning.space import suggested, word_of
 from sysgym_zoo.tuning.study import Claim, Study, library, quiet

@@ -27,6 +27,10 @@ def find_builder(target: str) -> Callable[..., Any]:
         raise unknown(f"function of {name}", function, _public(module))
     if not callable(found):
         raise UsageError(f"{target} is a {type(found).__name__}; expected a function that returns (module, inputs).")
+    try:
+        inspect.signature(found)
+    except (TypeError, ValueError) as error:
+        raise UsageError(f"{target} does not say its arguments; expected a Python function of a model.") from error
     return found  # type: ignore[no-any-return]
 
 
