@@ -17,9 +17,12 @@ from sysgym.dataflow.simulator import kernels, lean_kernels
 from sysgym.dataflow.simulator.lean import Lean
 from sysgym.dataflow.simulator.simulate import simulate
 from sysgym_agents.core import Budget, Clock, make_agent
+from sysgym_agents.dataflow import baselines as rules
 from sysgym_agents.dataflow.anneal import move_kernels as moves
 from sysgym_agents.dataflow.anneal.compiled import CompiledSearch, Settings
 from sysgym_agents.dataflow.anneal.starts import Pace, Start, live_bytes, repair, starts_of
+from sysgym_agents.dataflow.anneal.stepwise import Answer
+from sysgym_agents.dataflow.anneal.stepwise import Search as Stepwise
 from sysgym_agents.dataflow.annealing import DeviceAnnealer
 
 GRAPHS = ("layered/test-0", "layered/test-1", "doppler/ffnn", "seeds/txl_4l", "seeds/rnnlm_2l",
@@ -201,6 +204,46 @@ def test_a_start_out_of_memory_is_repaired() -> None:
     assert found.over == score.over_bytes == 0 and score.cost < 1.3 * before.cost
     moved = found.placement != start
     assert 0 < moved.mean() < 0.5
+
+
+@pytest.mark.parametrize(("name", "noise"), [("GraphOptimization", 0.0), ("DevicePlacement", 1e-4)])
+def test_memory_is_sought_with_fusion_and_noise_too(name: str, noise: float) -> None:
+    """No start fits; what is repaired does, and counts."""
+    problem = make_problem(name, capacity=105e6, noise=noise)
+    graph = problem.load("layered:depth=8,width=5,devices=4,seed=3")
+    job = problem.job(graph)
+    starts = [np.asarray(start.make(), np.int32) for start in starts_of(job, rng(), metis=True)]
+    assert all(job.score(start).over_bytes for start in starts)
+    found = make_agent("sa-device").solve(problem, graph, rng(), Budget(steps=100))
+    assert problem.judge(graph, found).feasible
+
+
+def test_less_excess_is_better_and_then_less_time() -> None:
+    job = make_problem("GraphOptimization").job(make_problem("GraphOptimization").load("seeds/txl_2l"))
+    search = Stepwise(job, ("placement", "fusion"), rng())
+    for over, cost, now_over, now_cost, taken in (
+        (0, 9.0, 1, 1.0, True), (1, 1.0, 0, 9.0, False), (5, 9.0, 6, 1.0, True), (9, 1.0, 5, 9.0, False),
+        (0, 1.0, 0, 2.0, True), (0, 2.0, 0, 1.0, False),
+    ):  # fmt: skip
+        search.now = Answer(job.expert, None, None, now_cost, now_over)
+        assert search._accepts(Answer(job.expert, None, None, cost, over), 0.0) is taken
+
+
+def test_starts_are_made_for_answers_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a budget of two answers the expert's is one, and dear starts need not be made."""
+    made: list[str] = []
+
+    def counted(job: Any, seed: int) -> Any:
+        made.append("metis")
+        return job.expert
+
+    monkeypatch.setattr(rules.MetisPlacement, "seeded", counted)
+    for name, options in (("DevicePlacement", {}), ("GraphOptimization", {}), ("DevicePlacement", {"noise": 1e-4})):
+        problem = make_problem(name, **options)
+        graph = problem.load("seeds/txl_2l")
+        for agent in ("sa-device", "best-start"):
+            make_agent(agent).solve(problem, graph, rng(), Budget(steps=2))
+    assert not made
 
 
 def test_a_repair_counts_and_stops() -> None:

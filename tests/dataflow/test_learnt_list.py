@@ -173,6 +173,15 @@ def test_training_goes_on_exactly_where_it_was_saved(tmp_path: Path) -> None:
     assert np.array_equal(more.theta, whole.theta)
 
 
+def test_a_rule_that_had_no_step_yet_comes_last() -> None:
+    agent = fitted(2, generated=1, pairs=1)  # two steps for four rules
+    rng = np.random.default_rng(0)
+    rng.integers(2**31)  # the seed of the strategy is drawn first
+    start = beginning(4, rng)
+    untouched = [any(np.array_equal(row, each) for each in start) for row in agent.theta]
+    assert untouched == [False, False, True, True]
+
+
 @pytest.mark.parametrize(
     "options", [{"objective": "throughput"}, {"noise": 0.1}, {"simulator": "placeto"}, {"devices": 1}]
 )

@@ -334,6 +334,7 @@ def mine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         ("tracedneeds:build", [], "module 'tracedneeds' needs tracedabsent, which is not installed"),
         ("tracedbad:build", [], "module 'tracedbad' cannot be imported: ZeroDivisionError: division by zero"),
         ("tracedmine:biuld", [], "unknown function of tracedmine 'biuld'. Did you mean 'build'"),
+        ("math:hypot", [], "math:hypot does not say its arguments; expected a Python function of a model"),
         ("tracedmine:WIDTH", [], "tracedmine:WIDTH is a int; expected a function that returns"),
         ("tracedmine:three", [], "tracedmine:three must return .module, example inputs., it returned 3 values"),
         ("tracedmine:broken", [], "tracedmine:broken failed: RuntimeError: no luck.$"),

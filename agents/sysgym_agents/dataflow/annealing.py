@@ -155,6 +155,8 @@ class _How(NamedTuple):
 class BestStart:
     """The best of the placements that `sa-device` starts from, in its order, the cheap ones first: no move is tried.
 
+    Where none fits in memory, units of the fastest are moved until it does.
+
     Hyper-parameters:
         metis: METIS too, where pymetis is installed.
     """
