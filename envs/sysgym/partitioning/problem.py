@@ -84,8 +84,8 @@ class Partitioning:
     starting cut.
     Version history: v0, first release. Before it: candidates have swaps since 2026-11-27, so that a balanced start of
     few nodes has legal moves, and the limit follows what can be packed; hypergraphs, `multilevel` and computation
-    graphs since 2026-11-28; weights of `gap` of before 2026-11-28 are refused, its network splits into any number of
-    parts since.
+    graphs since 2026-11-28, and `multilevel` lets go up wherever clusters no longer shrink the graph; weights of `gap`
+    of before 2026-11-28 are refused, its network splits into any number of parts since.
     """
 
     name = "Partitioning"
