@@ -19,7 +19,7 @@ def train(
         typer.Option("--agent", "-a", help="A learner, recipe or run folder.", autocompletion=complete.learners),
     ] = None,
     start: Annotated[
-        str | None, typer.Option("--from", help="Run folder, or a model in it, whose weights it starts from.")
+        str | None, typer.Option("--from", help="Run folder, a model in it or a trained agent to go on from.")
     ] = None,
     options: Options = None,
     instances: Annotated[
