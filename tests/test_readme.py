@@ -114,7 +114,7 @@ def test_console_blocks_in_order(
     for command in commands(block):
         words = shlex.split(
             command.replace("--seconds 60", "--seconds 0.2")
-            .replace("--cpu-seconds 0.5", "--steps 1")
+            .replace("--cpu-seconds 0.2", "--steps 1")
             .replace("--cpu-seconds 1", "--steps 1")
         )
         if "metis" in words:
