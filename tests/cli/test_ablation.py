@@ -69,7 +69,7 @@ def test_one_instance_says_nothing_for_certain() -> None:
     rows = [{**row(name, "x", cost), "seed": seed} for name, cost in (("a", 1.0), ("b", 2.0)) for seed in range(9)]
     lines = compare(rows, told("a", "b"))
     assert [lines[1][key] for key in ("over agent", "low", "high", "agent is better")] == [2.0, None, None, "unclear"]
-    assert verdict(lines) == "One instance says nothing for certain of a; name a set of several."
+    assert verdict(lines) == "One instance with feasible answers says nothing for certain of a."
 
 
 def test_who_has_another_freedom_stands_apart() -> None:

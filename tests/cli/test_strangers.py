@@ -19,11 +19,13 @@ from sysgym import UsageError
 from sysgym.core.errors import Notice
 from sysgym.core.options import file_hashes
 from sysgym.core.registry import problem_class
+from sysgym.core.solutions import made_for, made_with, write_solution
 from sysgym.graphs.generate import generate_graph
 from sysgym.graphs.io import format_metis
 from sysgym_agents.core import Budget, make_agent
 from sysgym_agents.learning import memory
 from sysgym_zoo.jobs.plan import Training, planned
+from sysgym_zoo.jobs.report import options_text
 from sysgym_zoo.jobs.runs import keep_metrics
 from sysgym_zoo.jobs.selection import Selection
 from sysgym_zoo.lookup.finding import Clues
@@ -127,6 +129,25 @@ def test_options_of_a_run_open_no_file_that_the_user_did_not_name(
     assert "cluster.json (devices) has changed since the run began" in inline(*later, *named, code=2).stderr
     with pytest.warns(Notice, match="made.json was made with another file for devices; this is about the one that is"):
         find_and_build(Clues("DevicePlacement", (), "", [graph], Path("made.json"), [named[1]]))
+
+
+@pytest.mark.filterwarnings("ignore:.* holds no times on a CPU")
+def test_a_solution_is_of_the_file_that_was_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not of what has that name when the answer is written."""
+    monkeypatch.chdir(tmp_path)
+    problem = sysgym.make_problem("DevicePlacement", devices="cluster.json")
+    graph = problem.load("layered:depth=3,width=3,seed=1")
+    made, answer = made_with(problem), {"placement": problem.job(graph).single}
+    (tmp_path / "cluster.json").write_text(json.dumps({**DEVICES, "latency_ns": 1}))
+    write_solution(problem, graph, answer, tmp_path / "made.json", made)
+    assert made_for(tmp_path / "made.json").files == made["files"] and len(made["files"]["devices"]) == 64
+
+
+@pytest.mark.parametrize("files", [{"devices": 5}, None, {"devices": "1" * 64 + "," + "2" * 64}])
+def test_hashes_in_a_record_are_shown_as_they_are(files: Any) -> None:
+    shown = options_text({"name": "DevicePlacement", "options": {"devices": "a.json"}, "files": files})
+    said = {None: "", 5: " of sha256 5"}.get(files and files["devices"], " of sha256 11111111,22222222")
+    assert shown == f"devices=a.json{said}"
 
 
 def test_evaluations_on_files_of_equal_names_are_told_apart(inline: Inline, tmp_path: Path) -> None:

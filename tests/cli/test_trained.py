@@ -85,3 +85,25 @@ def test_only_what_pays_is_shipped(tmp_path: Path, capsys: pytest.CaptureFixture
     (run / "run.json").write_text(json.dumps(record))
     assert ship.main(["some", str(run), "nowhere", "--limits", "-"]) == 2
     assert "must be a finished run" in capsys.readouterr().err and not (FOLDER / "some").exists()
+
+
+def test_a_card_says_what_is_not_as_usual() -> None:
+    told, usual = {"lef": ["a", "b"], "empty": [], "k": 4, "gone": 1}, {"lef": (), "empty": (), "k": 4}
+    assert ship.words("-O", told, usual) == " -O lef=a,b"
+
+
+def test_the_command_of_a_card_is_one_that_trains(sysgym: Run, tmp_path: Path) -> None:
+    small = ("--set", "iterations=4", "--set", "trials=1", "--set", "hidden=8", "-O", "k=2")
+    sysgym("train", "-a", "gap", "--instances", "tiny/grid-train", *small, "--out", "g")
+    rows = [json.loads(line) for line in (tmp_path / "g" / "metrics.jsonl").read_text().splitlines()]
+    text = ship.card("g-v1", load_run(tmp_path / "g"), rows, [], "-")
+    command = "train --agent partitioning-gap -p Partitioning --set hidden=8 -O k=2 --steps 4 --seed 0"
+    assert f"`sysgym {command}`" in text
+    sysgym(*command.split(), "--instances", "tiny/grid-train", "--out", "again")
+
+
+@pytest.mark.parametrize("name", ["..", "", "fm", "ppo-refine", "A b"])
+def test_a_name_that_may_not_be_shipped_touches_nothing(name: str, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="must be lower-case words with hyphens that no agent or recipe is called"):
+        ship.ship(name, tmp_path, [[]], "-")
+    assert trained_names() == sorted(path.name for path in FOLDER.iterdir() if (path / "run.json").is_file())

@@ -218,6 +218,18 @@ def test_memory_is_sought_with_fusion_and_noise_too(name: str, noise: float) -> 
     assert problem.judge(graph, found).feasible
 
 
+@pytest.mark.parametrize("noise", [0.0, 0.2])
+def test_a_repair_leaves_an_answer_to_judge_by(noise: float) -> None:
+    """Of every number of answers, what a repair found is judged, or no repair was begun."""
+    problem = make_problem("DevicePlacement", mem_factor=0.55, noise=noise)
+    graph = problem.load("layered:depth=8,width=2,devices=2,seed=5")
+    fits = [
+        problem.judge(graph, make_agent("best-start").solve(problem, graph, rng(), Budget(steps=steps))).feasible
+        for steps in range(10, 40)
+    ]
+    assert fits == sorted(fits) and fits[-1]  # more answers are never worse
+
+
 def test_less_excess_is_better_and_then_less_time() -> None:
     job = make_problem("GraphOptimization").job(make_problem("GraphOptimization").load("seeds/txl_2l"))
     search = Stepwise(job, ("placement", "fusion"), rng())

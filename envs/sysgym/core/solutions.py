@@ -340,22 +340,27 @@ def check_output(problem: AnyProblem, instance: Instance, path: str | Path) -> N
         raise UsageError(f"cannot write {file}: permission denied.")
 
 
-def write_solution(problem: AnyProblem, instance: Instance, solution: Solution, path: str | Path) -> None:
+def write_solution(
+    problem: AnyProblem, instance: Instance, solution: Solution, path: str | Path,
+    made: Mapping[str, Any] | None = None,
+) -> None:  # fmt: skip
     """Write a solution in the format that the file's ending names; see `read_solution`.
 
     A `.json` or `.npz` file also holds the problem, its options and the hashes of files that they name (`made_for`), a
-    `.json` file the legend of the solution where the problem has one.
+    `.json` file the legend of the solution where the problem has one. `made` is what `made_with` said before solving,
+    as those files may change meanwhile.
     """
     file = Path(path)
     check_output(problem, instance, file)
     try:
-        _write(problem, instance, solution, file)
+        _write(problem, instance, solution, file, made_with(problem) if made is None else made)
     except OSError as error:
         raise UsageError(f"cannot write {file}: {error.strerror or error}.") from error
 
 
-def _write(problem: AnyProblem, instance: Instance, solution: Solution, file: Path) -> None:
-    made = made_with(problem)
+def _write(
+    problem: AnyProblem, instance: Instance, solution: Solution, file: Path, made: Mapping[str, Any]
+) -> None:  # fmt: skip
     if file.suffix == ".json":
         arrays = {name: np.asarray(value).tolist() for name, value in solution.items()}
         text = json.dumps({**arrays, MADE: made})

@@ -74,7 +74,7 @@ def train(
     """
     from sysgym import UsageError
     from sysgym_zoo.jobs.console import show_json, tell
-    from sysgym_zoo.jobs.plan import Training
+    from sysgym_zoo.jobs.plan import LENGTH, Training
     from sysgym_zoo.jobs.selection import Wanted
     from sysgym_zoo.jobs.train import train as run
     from sysgym_zoo.lookup.trained import trained_names
@@ -82,6 +82,9 @@ def train(
     if start is not None and (agent is not None or not (os.path.isdir(start) or start in trained_names())):
         why = "leave --agent out" if agent is not None else f"{start!r} is no folder and no trained agent here"
         raise UsageError(f"--from RUN starts from that run's agent; {why}.")
+    twice = [word for word in change or [] if word.startswith(f"{LENGTH}=") and word != f"{LENGTH}={steps}"]
+    if steps is not None and twice:
+        raise UsageError(f"--steps {steps} and --set {twice[0]} say the same thing unlike; leave one out.")
     asked = Training(
         agent=agent if start is None else start, problem=problem, options=options or [],
         instances=";".join(instances or []) or None,

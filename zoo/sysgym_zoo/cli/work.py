@@ -79,13 +79,14 @@ def solve(
     loaded = built.load(instance)
     if output is not None:
         check_output(built, loaded, output)
+    made = made_with(built)  # of the files as they are now
     set_threads(threads)
     set_device(device)
     row, solution = solve_once(built, loaded, solver.agent, solver.name, seed, budget)
     row["device"] = tell_device()
     if output is not None:
-        write_or_keep(built, loaded, solution, output)
-    whole = {**made_with(built), "solution": dict(solution)}
+        write_or_keep(built, loaded, solution, output, made)
+    whole = {**made, "solution": dict(solution)}
     _verdict(row, as_json, whole if output is None and as_json else {})
 
 

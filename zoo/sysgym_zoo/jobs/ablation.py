@@ -224,7 +224,7 @@ def verdict(lines: Sequence[Mapping[str, Any]]) -> str:
     if not own:
         return f"{agent['agent']} has nothing of its own to be compared with."
     if agent["paired"] == 1:
-        return f"One instance says nothing for certain of {agent['agent']}; name a set of several."
+        return f"One instance with feasible answers says nothing for certain of {agent['agent']}."
     if lost:
         return f"{agent['agent']} does not beat {' and '.join(lost)}: it is not recommended."
     return f"{agent['agent']} beats {' and '.join(line['agent'] for line in own)}."

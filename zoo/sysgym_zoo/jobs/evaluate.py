@@ -81,14 +81,18 @@ def solve_once(
     return row, solution
 
 
-def write_or_keep(problem: AnyProblem, instance: Instance, solution: Solution, output: Path) -> None:
-    """Write an answer; where that fails after all, keep it in a new temporary file, and say so."""
+def write_or_keep(
+    problem: AnyProblem, instance: Instance, solution: Solution, output: Path, made: Mapping[str, Any]
+) -> None:
+    """Write an answer and what it was made for; where that fails after all, keep it in a new temporary file, and say
+    so.
+    """
     try:
-        write_solution(problem, instance, solution, output)
+        write_solution(problem, instance, solution, output, made)
     except UsageError as error:
         with tempfile.NamedTemporaryFile(prefix="sysgym-", suffix=".npz", delete=False) as kept:
             path = Path(kept.name)
-        write_solution(problem, instance, solution, path)
+        write_solution(problem, instance, solution, path, made)
         raise UsageError(f"{str(error).rstrip('.')}; the answer is kept in {path}.") from error
 
 
@@ -160,7 +164,10 @@ def _begun(record: Mapping[str, Any], how: How) -> list[dict[str, Any]]:
         return []
     told = load_run(folder)
     for key in ("kind", "problem", "agents", "instances", "seeds", "threads", "budget", "made_of"):
-        if clean(told.get(key)) != clean(record.get(key)):
+        before, now = clean(told.get(key)), clean(record.get(key))
+        if key == "problem" and "files" not in before:  # a record of before 2026-11-28
+            now.pop("files", None)
+        if before != now:
             raise UsageError(f"{folder} holds another evaluation ({key} differs); evaluate into another folder.")
     file = folder / "metrics.jsonl"
     lines = file.read_text().splitlines() if file.is_file() else []

@@ -231,12 +231,8 @@ def _scheduled(asked: Training, record: Mapping[str, Any], problem: AnyProblem, 
 
 
 def _lasting(planned: Mapping[str, Any], changes: Mapping[str, Any], asked: Training) -> Mapping[str, Any]:
-    """The budget of a recipe, or as many steps as the user sets; UsageError where they are said twice."""
-    if LENGTH not in changes:
-        return planned
-    if asked.steps is not None:
-        raise UsageError(f"--steps {asked.steps} and --set {LENGTH}={changes[LENGTH]} are the same; leave one out.")
-    return {"steps": changes[LENGTH]}
+    """The budget of a recipe, or as many steps as the user sets; `--steps` counts before both."""
+    return {"steps": changes[LENGTH]} if LENGTH in changes and asked.steps is None else planned
 
 
 def _budget(planned: Mapping[str, Any], learner: Any, asked: Training) -> Budget:

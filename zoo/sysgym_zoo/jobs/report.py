@@ -32,11 +32,12 @@ def read_rows(folder: Path) -> list[dict[str, Any]]:
 
 
 def options_text(problem: dict[str, Any]) -> str:
-    """The telling options in brackets, of files with the beginning of their hash; '' if there are none."""
-    files = problem.get("files", {})
+    """The telling options, of files with the beginning of their hashes; '' if there are none."""
+    files = problem.get("files") or {}
     told = {key: f"{key}={value}" for key, value in telling_options(problem).items()}
-    told |= {key: f"{text} of sha256 {files[key][:8]}" for key, text in told.items() if key in files}
-    return f" ({', '.join(told.values())})" if told else ""
+    for key in told.keys() & files.keys():
+        told[key] += f" of sha256 {','.join(part[:8] for part in str(files[key]).split(','))}"
+    return ", ".join(told.values())
 
 
 def telling_options(problem: dict[str, Any]) -> dict[str, Any]:
@@ -77,6 +78,7 @@ def report(
         found = compare(answers, told, freedoms) if told else summarise(answers, freedoms)
         found = with_metrics(found, answers, metrics, told["agent"] if told else "") if metrics else found
         options = options_text(record["problem"])
+        options = f" ({options})" if options else ""
         groups = ", ".join(sorted({item["name"].split("/")[0] for item in record["instances"]}))
         solved = sorted((item["name"], item["hash"]) for item in record["instances"])
         place = f"{groups}{options}"

@@ -224,7 +224,8 @@ def load_changed(agent: Any, weights: Path, changes: Options) -> None:
             raise UsageError(f"{weights} does not say its hyper-parameters; leave --set out.")
         said = ", ".join(f"{key}={value}" for key, value in changes.items())
         why = f"the weights in {weights} do not allow --set {said}; leave out what shapes the network."
-        if any(key in agent.bound and value != told["hyper"].get(key, value) for key, value in changes.items()):
+        bound = {key: value for key, value in changes.items() if key in agent.bound}
+        if not all(alike(value, told["hyper"].get(key, value)) for key, value in bound.items()):
             raise UsageError(why)
         told["hyper"] |= changes
         (copied / "agent.json").write_text(json.dumps(told))

@@ -15,7 +15,7 @@ from sysgym.core.errors import UsageError, printable
 from sysgym_leaderboards.statistics import bootstrap_interval, difference_interval, geometric_means
 from sysgym_zoo.jobs.console import markdown, number
 from sysgym_zoo.jobs.evaluate import freedom_in, place_in
-from sysgym_zoo.jobs.report import limit_text, published_text, read_rows, report, telling_options, with_metrics
+from sysgym_zoo.jobs.report import limit_text, options_text, published_text, read_rows, report, with_metrics
 from sysgym_zoo.lookup.records import load_run, metric_rows
 from sysgym_zoo.sweeps.drive import known, load_record, load_units
 from sysgym_zoo.sweeps.execute import DONE, state
@@ -71,7 +71,7 @@ def sweep_report(root: Path, metrics: Sequence[str] = ()) -> tuple[list[dict[str
     found, done = [unit for unit in units if unit.kind == "evaluate"], _done(root)
     for unit in done:
         record, rows = load_run(unit.folder(root)), read_rows(unit.folder(root))
-        options = ", ".join(f"{key}={value}" for key, value in telling_options(record["problem"]).items())
+        options = options_text(record["problem"])
         solved = tuple((item["name"], item["hash"]) for item in record["instances"])
         key = (f"{record['problem']['name']}-v{record['problem']['version']}", options, solved, "ablation" in record)
         groups.setdefault(key, []).append(Evaluated(unit.label, unit.family, record, rows))
@@ -241,7 +241,7 @@ def _interval(name: str, values: Floats, shared: bool = False) -> dict[str, Any]
     if not known.any() or (not shared and not known.all()):
         return empty
     kept = values[:, known]
-    low, high = bootstrap_interval(kept, geometric_means).tolist()
+    low, high = bootstrap_interval(kept, geometric_means).tolist() if kept.size > 1 else (None, None)
     return {name: float(geometric_means(kept)), f"{name} low": low, f"{name} high": high}
 
 

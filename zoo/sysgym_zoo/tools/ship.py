@@ -17,11 +17,12 @@ from pathlib import Path
 from typing import Any
 
 from sysgym.core.errors import SysgymError, UsageError
-from sysgym.core.options import keyword_options
+from sysgym.core.options import alike, keyword_options
 from sysgym.core.registry import make_problem, options_of
 from sysgym_agents.core import agent_class, agent_names
 from sysgym_zoo.jobs.ablation import verdict
 from sysgym_zoo.jobs.console import markdown
+from sysgym_zoo.jobs.plan import LENGTH
 from sysgym_zoo.jobs.report import report
 from sysgym_zoo.lookup.recipes import load_recipe, recipe_names
 from sysgym_zoo.lookup.records import load_run
@@ -73,9 +74,14 @@ def card(
     agent, problem, budget = record["agent"], record["problem"], record["budget"]
     recipe = agent["recipe"] if agent["recipe"] in recipe_names() else ""
     about = load_recipe(recipe).about if recipe else ""
-    usual = load_recipe(recipe).hyper if recipe else {}
-    defaults = {key: each.default for key, each in keyword_options(agent_class(agent["name"])).items()} | dict(usual)
-    changes = "".join(f" --set {key}={value}" for key, value in agent["hyper"].items() if defaults.get(key) != value)
+    begun, usual = f"--agent {recipe or agent['name']}", options_of(make_problem(problem["name"]))
+    defaults = {key: each.default for key, each in keyword_options(agent_class(agent["name"])).items()}
+    hyper = {key: value for key, value in agent["hyper"].items() if key != LENGTH or budget["steps"] is None}
+    if recipe:
+        defaults, usual = {**defaults, **load_recipe(recipe).hyper}, {**usual, **load_recipe(recipe).options}
+    if "started_from" in agent:
+        begun, hyper = f"--from {agent['started_from']}", {}
+    changes = words("--set", hyper, defaults) + words("-O", problem["options"], usual)
     spent = " ".join(f"--{key.replace('_', '-')} {value:g}" for key, value in budget.items() if value is not None)
     sets = sorted({item["name"].split("/")[0] for item in record["instances"]})
     kept = [row for row in curve if row.keys() == curve[-1].keys()]
@@ -84,7 +90,7 @@ def card(
     lines = [
         f"# {name}", "", f"`{agent['name']}`, trained. {about}".rstrip(), "",
         use(name, problem), "", "## Training", "",
-        f"`sysgym train --agent {recipe or agent['name']} -p {problem['name']}{changes} {spent} "
+        f"`sysgym train {begun} -p {problem['name']}{changes} {spent} "
         f"--seed {record['seed']}`", "",
         f"On {len(record['instances'])} instances of {', '.join(sets)} (named, with their hashes, in run.json), in "
         f"{record['cpu_seconds']:.0f} CPU seconds on {record['hardware']['processor']}; {versions}. Weights: "
@@ -94,10 +100,19 @@ def card(
     return "\n".join([*lines, "\n\n".join(tables), "", "## Limits", "", limits, ""])
 
 
+def words(flag: str, values: Mapping[str, Any], usual: Mapping[str, Any]) -> str:
+    """Those of values that are not as usual, as a command takes them; what is known no more is left out."""
+    told = {key: value for key, value in values.items() if key in usual and not alike(usual[key], value)}
+    texts = {
+        key: ",".join(map(str, value)) if isinstance(value, list | tuple) else value for key, value in told.items()
+    }
+    return "".join(f" {flag} {key}={value}" for key, value in texts.items())
+
+
 def use(name: str, problem: Mapping[str, Any]) -> str:
     """How a trained agent is asked, with the options of the problem that it was trained with."""
-    usual, kind = options_of(make_problem(problem["name"])), problem["name"]
-    options = "".join(f" -O {key}={value}" for key, value in problem["options"].items() if usual[key] != value)
+    kind = problem["name"]
+    options = words("-O", problem["options"], options_of(make_problem(kind)))
     return (
         f"Use it by its name: `sysgym solve INSTANCE -p {kind}{options} -a {name}`, `sysgym evaluate -a {name}`; in "
         f"Python `sysgym_zoo.lookup.resolve.build_agent('{name}', problem).agent`."

@@ -11,6 +11,7 @@ from typing import Any
 
 from sysgym.core.errors import UsageError, unknown_option
 from sysgym.core.options import Choices, Option, Search, option_table
+from sysgym_zoo.jobs.plan import LENGTH
 
 Space = dict[str, dict[str, Any]]
 
@@ -32,6 +33,8 @@ def space_of(
         name, _, text = word.partition("=")
         if name not in table:
             raise unknown_option(f"agent {agent!r}", name, table)
+        if name == LENGTH:
+            raise UsageError(f"{name} is how long a trial lasts; leave --space {word} out, and give it by --steps.")
         if name in fixed:
             raise UsageError(f"{name} is set and tuned at once; leave --set {name} or --space {name} out.")
         found[name] = _said(table[name], text, word, agent)

@@ -101,8 +101,8 @@ class CompiledSearch:
             return
         work = make_work(self.job, "layers", 2 * self.settings.groups)
 
-        def spent(tries: int) -> bool:
-            return self.clock.share >= REPAIR_UNTIL or self.judged + tries >= self.settings.limit
+        def spent(tries: int) -> bool:  # one answer is left to judge by
+            return self.clock.share >= REPAIR_UNTIL or self.judged + tries + 1 >= self.settings.limit
 
         found = repair(self.job, work, self.light.placement, self.light.priority, spent)
         self.judged += found.tries

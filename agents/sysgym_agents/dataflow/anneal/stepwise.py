@@ -160,10 +160,10 @@ class Search:
         without noise and fusion, and each look at it counts as a step.
         """
         plain = self.job.rules.simulator == "events" and self.job.devices > 1
-        if not self.found.over or "placement" not in self.tasks or not plain or spent(self.judged):
+        if not self.found.over or "placement" not in self.tasks or not plain or spent(self.judged + 1):
             return
         work = make_work(self.job, "layers", REPAIRED)
-        found = repair(self.job, work, self.light.placement, rules_of[0], lambda tries: spent(self.judged + tries))
+        found = repair(self.job, work, self.light.placement, rules_of[0], lambda tries: spent(self.judged + tries + 1))
         self.steps += found.tries
         if not spent(self.judged):
             self.try_answer(Answer(found.placement, *rules_of), 0.0)
