@@ -3,25 +3,23 @@
 from __future__ import annotations
 
 import importlib.util
-import json
 import pickle
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any
 
 import gymnasium as gym
 import numpy as np
 import pytest
+from countdown import Nothing, Plain
 from gymnasium.utils.env_checker import check_env
 
 import sysgym
 from sysgym import (
     ArraySpec,
     InvalidSolution,
-    Range,
     Size,
     UsageError,
     Verdict,
@@ -31,7 +29,6 @@ from sysgym import (
 )
 from sysgym.core.defaults import EIGHT
 from sysgym.core.env import ProblemEnv
-from sysgym.core.options import option_table, parse_pairs, suggestions
 from sysgym.core.problem import Dynamics, Problem, members
 from sysgym.core.registry import problem_registry
 from sysgym.core.vector import ProblemVectorEnv
@@ -158,44 +155,6 @@ def test_a_state_without_a_legal_action_ends_the_episode() -> None:
 
 
 # ---------------------------------------------------------------------------------- nothing but the least
-
-
-@dataclass(frozen=True)
-class Nothing:
-    count: int
-    name: str = ""
-
-
-class Plain:
-    """Count down by 1, 2 or 3; nodes, edges and actions have no features, and actions are no nodes."""
-
-    def generate(self, rng: np.random.Generator) -> Nothing:
-        return Nothing(int(rng.integers(4, 9)))
-
-    def static(self, instance: Nothing) -> dict[str, Any]:
-        return {"nodes": np.zeros((instance.count, 0), np.float32)}
-
-    def size(self, instance: Nothing) -> Size:
-        return Size(instance.count, 0, (3,))
-
-    def solution_arrays(self, instance: Nothing) -> dict[str, ArraySpec]:
-        return {"steps": ArraySpec((instance.count,), "int", 1, 3, "what is taken away", varying=True)}
-
-    def judge(self, instance: Nothing, solution: Any) -> Verdict:
-        left = instance.count - int(solution["steps"].sum())
-        return Verdict(left == 0, float(len(solution["steps"])) if left == 0 else np.inf, {"left": float(left)})
-
-    def start(self, instance: Nothing, rng: np.random.Generator, solution: Any = None) -> list[int]:
-        return []
-
-    def allowed(self, instance: Nothing, state: list[int]) -> Any:
-        return np.arange(1, 4) <= instance.count - sum(state)
-
-    def step(self, instance: Nothing, state: list[int], action: int) -> list[int]:
-        return [*state, action + 1]
-
-    def solution(self, instance: Nothing, state: list[int]) -> dict[str, Any]:
-        return {"steps": np.array(state, np.int64)}
 
 
 @complete
@@ -390,69 +349,3 @@ def test_an_answer_that_is_none_yet_is_not_judged() -> None:
     assert not info["judged"]
     _, _, over, _, info = env.step(2)
     assert over and info["judged"] and info["verdict"]["cost"] == 4
-
-
-def test_a_whole_number_for_a_number_becomes_one() -> None:
-    assert type(Optional(eps=1).eps) is float
-
-
-# --------------------------------------------------------------------------------------------- options
-
-
-@complete
-class Optional(Plain):
-    """Options of every kind."""
-
-    mode: Literal["slow", "quick"] = "slow"
-    k: Annotated[int, Range(2, 9)] = 2
-    eps: Annotated[float, Range(0, 1)] = 0.5
-    groups: Annotated[int | None, Range(1, 5)] = None
-    where: Annotated[int | str | None, Range(1, 4)] = None
-    loud: bool = False
-    files: tuple[str, ...] = ()
-
-
-@pytest.mark.parametrize(
-    ("given", "sentence"),
-    [
-        ({"files": 3}, "option files must be texts with commas between them, got 3"),
-        ({"files": ["a", 1]}, r"option files must be texts with commas between them, got \['a', 1\]"),
-        ({"mode": "slwo"}, "unknown mode 'slwo'. Did you mean 'slow'"),
-        ({"mode": 3}, "option mode must be one of slow, quick, got 3"),
-        ({"mode": None}, "option mode must be one of slow, quick, got None"),
-        ({"k": 1}, "option k must be a whole number from 2 to 9, got 1"),
-        ({"k": True}, "option k must be a whole number from 2 to 9, got True"),
-        ({"k": 2.0}, "option k must be a whole number from 2 to 9, got 2.0"),
-        ({"k": "2"}, "option k must be a whole number from 2 to 9, got '2'"),
-        ({"eps": float("nan")}, "option eps must be a number from 0 to 1, got nan"),
-        ({"groups": 6}, "option groups must be a whole number from 1 to 5, got 6"),
-        ({"where": 5}, "option where must be a whole number from 1 to 4 or a text, got 5"),
-        ({"loud": 1}, "option loud must be true or false, got 1"),
-    ],
-)
-def test_options_are_checked(given: dict[str, Any], sentence: str) -> None:
-    with pytest.raises(UsageError, match=sentence):
-        Optional(**given)
-
-
-def test_options_become_plain_are_parsed_and_suggested() -> None:
-    made = Optional(k=np.int64(3), eps=np.float32(0.5), where="file.json")
-    assert type(made.k) is int and type(made.eps) is float and made.where == "file.json"
-    json.dumps({name: getattr(made, name) for name in option_table(Optional)})
-    words = ["k=4", "eps=1e-1", "groups=none", "where=2", "loud=yes", "mode=quick"]
-    found = parse_pairs(words, Optional, "Optional")
-    assert found == {"k": 4, "eps": 0.1, "groups": None, "where": 2, "loud": True, "mode": "quick"}
-    assert parse_pairs(["where=a.json"], Optional, "Optional") == {"where": "a.json"}
-    assert parse_pairs(["files=a,b", "k=3", "files=c"], Optional, "Optional") == {"files": ("a", "b", "c"), "k": 3}
-    assert Optional(files="a,b").files == ("a", "b") and Optional(files=["a", "b"]).files == ("a", "b")
-    for word, sentence in (
-        ("k=four", "option k of Optional must be a whole number from 2 to 9, got 'four'"),
-        ("k", "expected key=value, got 'k'"),
-        ("kk=2", "unknown option of Optional 'kk'. Did you mean 'k'"),
-    ):
-        with pytest.raises(UsageError, match=sentence):
-            parse_pairs([word], Optional, "Optional")
-    assert suggestions(Optional)[:2] == ["mode=slow", "mode=quick"] and "loud=true" in suggestions(Optional)
-    with pytest.raises(TypeError):
-        Optional(colour="red")
-    assert Optional.variants == ({"mode": "slow"}, {"mode": "quick"})
